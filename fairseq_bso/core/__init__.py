@@ -1,0 +1,7 @@
+"""The ideas of the package in pure torch: no fairseq, no files, no command line.
+
+beam             one beam step: rank, keep, recover a path
+violation_reset  the search that training runs, with its violations and resets
+margin           the loss of those violations
+costs            what a mistake costs, and how to add one's own
+"""

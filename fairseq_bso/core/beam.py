@@ -1,0 +1,100 @@
+"""One beam step: rank, keep, and recover a path. Ties always go to the earlier candidate, so that a search is a
+function of its scores alone."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+# Columns per block of the two-level search: V / BLOCK maxima are looked at first, then K * BLOCK scores.
+BLOCK = 128
+
+
+def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    """The ``k`` best of each row, best first; among equals the smaller index (``torch.topk`` leaves that open).
+
+    Args:
+        scores: (N, C) float; ``-inf`` for what does not exist.
+        k: how many; where C < k the missing places hold ``-inf`` and index 0.
+
+    Returns:
+        values (N, k) and indices (N, k).
+    """
+    columns = scores.size(1)
+    if columns < k:
+        scores = torch.nn.functional.pad(scores, (0, k - columns), value=-torch.inf)
+    kth = scores.topk(k, dim=1).values[:, -1:]  # (N, 1)
+    above, equal = scores > kth, scores == kth  # (N, C)
+    room = k - above.sum(1, keepdim=True)  # (N, 1) how many of the equals are kept
+    kept = above | (equal & (equal.cumsum(1) <= room))
+    places = torch.arange(scores.size(1), device=scores.device)
+    places = torch.where(kept, places, torch.full_like(places, scores.size(1)))
+    index = places.topk(k, dim=1, largest=False).values  # (N, k) ascending
+    values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
+    index = index.gather(1, order)
+    return values, index if columns >= k else index.masked_fill(index >= columns, 0)
+
+
+def block_maxima(scores: Tensor) -> Tensor:
+    """(R, V') -> (R, V'/BLOCK), the maximum of every BLOCK neighbouring columns."""
+    return scores.view(scores.size(0), -1, BLOCK).amax(-1)
+
+
+def best_in_blocks(
+    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
+    """``best_of`` over very wide rows: the ``k`` best values lie in the ``k`` blocks with the highest maxima.
+
+    Args:
+        scores: (R, V') scores in whole blocks.
+        maxima: (N, W * V'/BLOCK) block maxima of the W hypotheses that belong to each of N sentences, ``-inf`` where there
+            is no hypothesis.
+        k: how many.
+        row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
+
+    Returns:
+        values (N, k), best first, and (N, k) flat indices ``slot * V' + word``; ties go to the smaller index.
+    """
+    sentences, per_row = maxima.size(0), scores.size(1) // BLOCK
+    width = maxima.size(1) // per_row
+    block_best, blocks = best_of(maxima, min(k, maxima.size(1)))  # (N, n)
+    blocks, order = blocks.sort(dim=1)  # ascending, so that the order of ties is the order of flat indices
+    slots = blocks.div(per_row, rounding_mode="floor")  # (N, n) in [0, W)
+    rows = slots + width * torch.arange(sentences, device=scores.device).unsqueeze(1)
+    if row_of_slot is not None:
+        rows = row_of_slot[rows]
+    inside = scores.view(-1, BLOCK)[rows * per_row + blocks.remainder(per_row)]  # (N, n, BLOCK)
+    absent = block_best.gather(1, order) == -torch.inf  # blocks of no hypothesis point at some other row
+    inside = inside.masked_fill(absent.unsqueeze(2), -torch.inf).flatten(1)  # (N, n * BLOCK)
+    values, places = best_of(inside, k)
+    block = blocks.gather(1, places.div(BLOCK, rounding_mode="floor"))
+    return values, block * BLOCK + places.remainder(BLOCK)
+
+
+def recover_paths(
+    parents: Tensor, words: Tensor, gold: Tensor, sentences: Tensor, times: Tensor, slots: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """Follows back-pointers from hypotheses to the gold prefix they left.
+
+    Args:
+        parents: (T, B, K) int64; ``parents[t, b, k]`` is the slot that hypothesis ``k``, kept at step ``t``, extends. Slot 0 is
+            the gold prefix.
+        words: (T, B, K) int64, the word it was extended with.
+        gold: (B, T) int64 gold words.
+        sentences, times, slots: (M,) int64; the hypothesis in ``slots`` among those kept at step ``times - 1``.
+
+    Returns:
+        paths (M, T), the words of each hypothesis before ``times`` (gold words elsewhere), and branches (M,), the first
+        step at which it left gold (``times`` if it is the gold prefix itself).
+    """
+    paths = gold.index_select(0, sentences)  # (M, T)
+    branches = times
+    for t in range(parents.size(0) - 2, -1, -1):
+        inside = (times > t) & (slots > 0)  # (M,)
+        word = words[t, sentences, slots]
+        paths[:, t] = torch.where(inside, word, paths[:, t])
+        branches = torch.where(inside, torch.full_like(branches, t), branches)
+        slots = torch.where(inside, parents[t, sentences, slots], slots)
+    return paths, branches

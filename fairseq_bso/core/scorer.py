@@ -1,0 +1,160 @@
+"""The scorer ``f(w | prefix) = W_out h~ + b`` (Wiseman & Rush 2016, section 3.1) and the best words of many prefixes.
+
+The vocabulary-wide product is only ever needed to *rank* words, without gradient; the few scores that enter the loss
+are one row of ``W_out`` each. The two uses are apart here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from .beam import BLOCK, best_in_blocks, best_of, block_maxima
+
+# Rows whose vocabulary scores are alive at once: the buffer of V columns stays in a CPU's cache.
+CHUNK = 512
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Scorer(NamedTuple):
+    """The output layer as plain tensors."""
+
+    weight: Tensor
+    """(V, H) one row per word"""
+    bias: Tensor
+    """(V,)"""
+
+    def score_words(self, outputs: Tensor, words: Tensor) -> Tensor:
+        """Scores of one word per row: gather and dot, never the V-wide product.
+
+        Args:
+            outputs: (..., H) attentional vectors.
+            words: (...) int64 word ids.
+
+        Returns:
+            (...) scores ``f(words | prefix)``, differentiable, with a gradient that is sparse in ``weight``; float32 also
+            where the model is in half precision.
+        """
+        flat = words.reshape(-1)  # (N,)
+        rows = self.weight.index_select(0, flat).view(*words.shape, self.weight.size(1))  # (..., H)
+        bias = self.bias.index_select(0, flat).view(words.shape)
+        if outputs.dtype in HALF:
+            outputs, rows, bias = outputs.float(), rows.float(), bias.float()
+        return (outputs * rows).sum(-1) + bias
+
+
+class Candidates(NamedTuple):
+    """The best successors of some prefixes, best first; a score of ``-inf`` marks an empty place."""
+
+    scores: Tensor
+    """(B, K) float"""
+    slots: Tensor
+    """(B, K) int64, which hypothesis of the sentence the word follows"""
+    words: Tensor
+    """(B, K) int64"""
+
+
+class VocabularySearch:
+    """Finds the best successors over the whole vocabulary, without gradient.
+
+    Args:
+        scorer: the output layer; used detached.
+        barred: word ids that never follow any prefix (padding).
+        dtype: of the V-wide product; None is the model's own. Below float32 the product only screens: the best
+            ``screen * K`` of a sentence are scored again in float32, then ranked.
+        screen: how many candidates survive a low-precision product, as a multiple of K.
+    """
+
+    def __init__(
+        self, scorer: Scorer, barred: Sequence[int] = (), dtype: Optional[torch.dtype] = None, screen: int = 4
+    ) -> None:
+        weight, bias = scorer.weight.detach(), scorer.bias.detach().clone()
+        bias[list(barred)] = -torch.inf
+        self.exact = Scorer(weight, bias)
+        self.weight = weight if dtype is None else weight.to(dtype)  # (V, H)
+        self.screened = self.weight.dtype in HALF
+        self.screen = screen
+        self.bias = bias.to(self.weight.dtype)
+        self._buffer = self.weight.new_empty(0)
+
+    def _scores(self, outputs: Tensor) -> Tensor:
+        """(R, H) -> (R, V') scores; V' is V rounded up to whole blocks, filled with ``-inf``.
+
+        The result is a view of a buffer that the next call overwrites.
+        """
+        rows, vocabulary = outputs.size(0), self.bias.numel()
+        width = -(-vocabulary // BLOCK) * BLOCK
+        if self._buffer.numel() < rows * width:
+            self._buffer = self.weight.new_full((rows * width,), -torch.inf)
+        scores = self._buffer[: rows * width].view(rows, width)  # (R, V')
+        torch.addmm(self.bias, outputs.to(self.weight.dtype), self.weight.t(), out=scores[:, :vocabulary])
+        return scores
+
+    def best_per_row(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        """The ``k`` best words of each prefix by itself.
+
+        Args:
+            outputs: (R, H) attentional vectors.
+            k: how many.
+
+        Returns:
+            scores (R, k), best first, and words (R, k). Ties go to the smaller word id.
+        """
+        kept = k * self.screen if self.screened else k
+        found = [self._best_of_chunk(chunk, kept) for chunk in outputs.split(CHUNK)]
+        scores = torch.cat([scores for scores, _ in found])  # (R, kept)
+        words = torch.cat([words for _, words in found])
+        if self.screened:
+            scores, words = self._rescore(outputs.unsqueeze(1), scores, words, k)
+        return scores, words
+
+    def _best_of_chunk(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        scores = self._scores(outputs)
+        return best_in_blocks(scores, block_maxima(scores), k)
+
+    def best_per_sentence(self, outputs: Tensor, slots: Optional[Tensor], alive: Tensor, k: int) -> Candidates:
+        """The ``k`` best successors over all hypotheses of each sentence.
+
+        Args:
+            outputs: (R, H) attentional vectors, one per hypothesis that may be extended.
+            slots: (R,) int64 place of each row in the flat beam of ``B * W`` places; None if every place has a row.
+            alive: (B, W) bool, which places hold a hypothesis that may be extended; with ``slots``, exactly those.
+            k: how many.
+
+        Returns:
+            Candidates (B, k), ties to the smaller (slot, word); ``slots`` counts from 0 to W - 1.
+        """
+        sentences, width = alive.shape
+        kept = k * self.screen if self.screened else k
+        scores = self._scores(outputs)  # (R, V')
+        maxima = block_maxima(scores)  # (R, V'/BLOCK)
+        if slots is None:
+            dense, row_of_slot = maxima.masked_fill(~alive.view(-1, 1), -torch.inf), None
+        else:
+            dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf).index_copy_(0, slots, maxima)
+            row_of_slot = slots.new_zeros(sentences * width)
+            row_of_slot[slots] = torch.arange(slots.numel(), device=slots.device)
+        values, flat = best_in_blocks(scores, dense.view(sentences, -1), kept, row_of_slot)  # (B, kept)
+        columns = scores.size(1)
+        slot, words = flat.div(columns, rounding_mode="floor"), flat.remainder(columns)
+        if not self.screened:
+            return Candidates(values, slot, words)
+        first = torch.arange(sentences, device=flat.device).unsqueeze(1) * width
+        rows = slot + first if row_of_slot is None else row_of_slot[slot + first]  # (B, kept)
+        values, flat = self._rescore(outputs[rows], values, flat, k, words)
+        return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
+
+    def _rescore(
+        self, outputs: Tensor, screened: Tensor, keys: Tensor, k: int, words: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Tensor]:
+        """Ranks what the low-precision product kept by exact scores: (N, kept) -> scores (N, k) and their keys."""
+        keys, order = keys.sort(dim=1)  # ties go to the smaller key
+        words = keys if words is None else words.gather(1, order)
+        outputs = outputs.expand(-1, keys.size(1), -1).gather(1, order.unsqueeze(2).expand(-1, -1, outputs.size(2)))
+        in_vocabulary = words.clamp(max=self.bias.numel() - 1)  # the padding of the last block holds no word
+        exact = self.exact.score_words(outputs, in_vocabulary)  # (N, kept)
+        exact = exact.masked_fill(screened.gather(1, order) == -torch.inf, -torch.inf)
+        scores, index = best_of(exact, k)
+        return scores, keys.gather(1, index)

@@ -1,0 +1,31 @@
+"""Decoding with unnormalized scores in fairseq's own generator."""
+
+from typing import List, Optional, Tuple
+
+import torch
+from fairseq.sequence_generator import EnsembleModel
+from torch import Tensor
+
+
+class UnnormalizedEnsemble(EnsembleModel):
+    """Averages scores ``f`` over models, where fairseq averages probabilities.
+
+    Each model emits the difference ``f_t - f_{t-1}``; the mean of differences is the difference of means, so cumulative
+    scores telescope to the mean ``f`` of the last word.
+    """
+
+    def __init__(self, models: List[torch.nn.Module]) -> None:
+        super().__init__(models)
+        self.members = [EnsembleModel([model]) for model in models]
+
+    def forward_decoder(
+        self, tokens: Tensor, encoder_outs: list, incremental_states: list, temperature: float = 1.0
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """tokens (N, t) -> mean scores (N, V) and mean attention (N, S)."""
+        parts = [
+            member.forward_decoder(tokens, [encoder_out], [state], temperature)
+            for member, encoder_out, state in zip(self.members, encoder_outs, incremental_states)
+        ]
+        scores = torch.stack([score for score, _ in parts]).mean(0)
+        attention = [weights for _, weights in parts if weights is not None]
+        return scores, torch.stack(attention).mean(0) if attention else None

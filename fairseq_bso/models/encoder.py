@@ -1,0 +1,134 @@
+"""The encoder of ``bso_lstm``: stacked LSTMs, and the attention memory that every decoder step asks."""
+
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from fairseq import utils
+from fairseq.models import FairseqEncoder
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+
+class EncoderOut(NamedTuple):
+    """What the decoder needs of ``sentences`` sentences, each with ``width`` hypotheses."""
+
+    keys: Tensor
+    """(B, S, A) what attention queries are compared with"""
+    values: Tensor
+    """(B, S, H) the context part of the attentional layer, already projected: ``W_c[context; h] = values + W h``"""
+    padding: Tensor
+    """(B, S) bool, True at padding"""
+    hidden: Tensor
+    """(L, B, D) last hidden states"""
+    cell: Tensor
+    """(L, B, D) last cell states"""
+    width: int
+    """hypotheses per sentence: the decoder's rows are ``B * width``, grouped by sentence"""
+
+
+class LSTMEncoder(FairseqEncoder):
+    """Uni- or bidirectional stacked LSTM over right-padded source words.
+
+    Args:
+        dictionary: source dictionary.
+        embedding: source embedding (V, E).
+        hidden_size: units per direction.
+        layers: stacked layers.
+        bidirectional: read both ways; outputs and states are the two directions side by side.
+        attention: ``general``, ``dot`` or ``mlp`` (Luong et al. 2015, section 3.1; Bahdanau et al. 2015).
+        decoder_hidden_size: H of the decoder that will ask the memory.
+        dropout: between layers.
+        embedding_dropout: on the embedded words.
+        residual: add a layer's input to its output, from the second layer on.
+        left_pad: whether batches come padded on the left.
+        max_source_positions: longest source.
+    """
+
+    def __init__(
+        self,
+        dictionary,
+        embedding: nn.Embedding,
+        hidden_size: int,
+        layers: int,
+        bidirectional: bool,
+        attention: str,
+        decoder_hidden_size: int,
+        dropout: float,
+        embedding_dropout: float,
+        residual: bool,
+        left_pad: bool,
+        max_source_positions: int,
+    ) -> None:
+        super().__init__(dictionary)
+        self.embedding = embedding
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+        sizes = [embedding.embedding_dim] + [self.output_size] * (layers - 1)
+        self.layers = nn.ModuleList(
+            nn.LSTM(size, hidden_size, bidirectional=bidirectional, batch_first=True) for size in sizes
+        )
+        self.attention_keys = (
+            None if attention == "dot" else nn.Linear(self.output_size, decoder_hidden_size, bias=False)
+        )
+        self.attention_values = nn.Linear(self.output_size, decoder_hidden_size, bias=False)
+        self.dropout, self.embedding_dropout, self.residual = dropout, embedding_dropout, residual
+        self.left_pad = left_pad
+        self.padding_idx = dictionary.pad()
+        self.max_source_positions = max_source_positions
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor, **unused) -> EncoderOut:
+        """src_tokens (B, S) int64, src_lengths (B,) -> EncoderOut."""
+        if self.left_pad:
+            src_tokens = utils.convert_padding_direction(
+                src_tokens, torch.zeros_like(src_tokens).fill_(self.padding_idx), left_to_right=True
+            )
+        embedded = F.dropout(self.embedding(src_tokens), self.embedding_dropout, self.training)  # (B, S, E)
+        packed = pack_padded_sequence(embedded, src_lengths.cpu(), batch_first=True, enforce_sorted=False)
+        hiddens, cells = [], []
+        for index, layer in enumerate(self.layers):
+            if index > 0 and self.training and self.dropout > 0:
+                packed = packed._replace(data=F.dropout(packed.data, self.dropout))
+            outputs, (hidden, cell) = layer(packed)
+            packed = self._add_input(outputs, packed) if self.residual and index > 0 else outputs
+            hiddens.append(_side_by_side(hidden))
+            cells.append(_side_by_side(cell))
+        outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=src_tokens.size(1))  # (B, S, D)
+        return EncoderOut(
+            keys=outputs if self.attention_keys is None else self.attention_keys(outputs),
+            values=self.attention_values(outputs),
+            padding=src_tokens.eq(self.padding_idx),
+            hidden=torch.stack(hiddens),
+            cell=torch.stack(cells),
+            width=1,
+        )
+
+    @staticmethod
+    def _add_input(outputs: PackedSequence, inputs: PackedSequence) -> PackedSequence:
+        return outputs._replace(data=outputs.data + inputs.data)
+
+    def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
+        """Keeps one memory per sentence however many hypotheses it has; ``new_order`` (N,) indexes hypotheses."""
+        sentences = new_order.div(encoder_out.width, rounding_mode="floor")  # (N,)
+        kept, counts = torch.unique_consecutive(sentences, return_counts=True)
+        width = int(counts[0]) if counts.numel() > 0 else 1
+        if bool((counts != width).any()):
+            kept, width = sentences, 1
+        if kept.numel() == encoder_out.keys.size(0) and torch.equal(kept, torch.arange(kept.numel(), device=kept.device)):
+            return encoder_out._replace(width=width)
+        return EncoderOut(
+            keys=encoder_out.keys.index_select(0, kept),
+            values=encoder_out.values.index_select(0, kept),
+            padding=encoder_out.padding.index_select(0, kept),
+            hidden=encoder_out.hidden.index_select(1, kept),
+            cell=encoder_out.cell.index_select(1, kept),
+            width=width,
+        )
+
+    def max_positions(self) -> Optional[int]:
+        """Longest source."""
+        return self.max_source_positions
+
+
+def _side_by_side(states: Tensor) -> Tensor:
+    """(directions, B, H) -> (B, directions * H)."""
+    return torch.cat(states.unbind(0), dim=1)

@@ -1,0 +1,175 @@
+"""The decoder's inner loop, cheaper than autograd makes it.
+
+Autograd would add one (4H, H) gradient per time step to every recurrent weight, and one (B, S, H) gradient per step to the
+attention memory. Here each step only notes its input and its output gradient; one product over all steps at the end
+gives the same sums. The anchor is an identity whose backward runs after all steps that used it.
+"""
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+Note = Tuple[Tensor, Tensor]
+
+
+class _WeightAnchor(Function):
+    @staticmethod
+    def forward(ctx, weight, notes):
+        ctx.notes = notes
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        notes, ctx.notes[:] = list(ctx.notes), []
+        if not notes:
+            return gradient, None
+        inputs = torch.cat([given for given, _ in notes])  # (sum of rows, I)
+        gradients = torch.cat([output for _, output in notes])  # (sum of rows, O)
+        total = gradients.t().mm(inputs)  # (O, I)
+        return total if gradient is None else total + gradient, None
+
+
+class _Product(Function):
+    @staticmethod
+    def forward(ctx, given, weight, added, notes):
+        ctx.save_for_backward(given, weight)
+        ctx.notes = notes
+        return torch.addmm(added, given, weight.t())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        given, weight = ctx.saved_tensors
+        ctx.notes.append((given, gradient))
+        return gradient.mm(weight), None, gradient, None
+
+
+class RecurrentWeight:
+    """A weight (O, I) that is applied at many time steps; its gradient is one product over all of them."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.notes: List[Note] = []
+        self.deferred = torch.is_grad_enabled() and weight.requires_grad
+        self.weight = _WeightAnchor.apply(weight, self.notes) if self.deferred else weight
+
+    def __call__(self, given: Tensor, added: Tensor) -> Tensor:
+        """``given (R, I) @ weight.T + added``, added (R, O) or (O,)."""
+        if self.deferred and torch.is_grad_enabled():
+            return _Product.apply(given, self.weight, added.expand(given.size(0), -1), self.notes)
+        return torch.addmm(added, given, self.weight.t())
+
+
+class _LSTMCell(Function):
+    @staticmethod
+    def forward(ctx, gates, cell):
+        hidden, new_cell, saved = _lstm_cell(gates, cell)
+        ctx.save_for_backward(*saved, cell)
+        return hidden, new_cell
+
+    @staticmethod
+    def backward(ctx, d_hidden, d_cell):
+        sigmoids, candidate, tanh_cell, cell = ctx.saved_tensors
+        size = cell.size(1)
+        into, keep, out = sigmoids.split(size, 1)
+        d_cell = d_cell + d_hidden * out * (1 - tanh_cell * tanh_cell)
+        d_gates = torch.empty_like(sigmoids).resize_(cell.size(0), 4 * size)  # (R, 4H)
+        torch.mul(d_cell, candidate, out=d_gates[:, :size])
+        torch.mul(d_cell, cell, out=d_gates[:, size : 2 * size])
+        torch.mul(d_hidden, tanh_cell, out=d_gates[:, 2 * size : 3 * size])
+        d_gates[:, : 3 * size].mul_(sigmoids * (1 - sigmoids))
+        torch.mul(d_cell * into, 1 - candidate * candidate, out=d_gates[:, 3 * size :])
+        return d_gates, d_cell * keep
+
+
+def _lstm_cell(gates: Tensor, cell: Tensor):
+    size = cell.size(1)
+    sigmoids = torch.sigmoid(gates[:, : 3 * size])  # (R, 3H)
+    candidate = torch.tanh(gates[:, 3 * size :])  # (R, H)
+    into, keep, out = sigmoids.split(size, 1)
+    new_cell = torch.addcmul(keep * cell, into, candidate)
+    tanh_cell = torch.tanh(new_cell)
+    return out * tanh_cell, new_cell, (sigmoids, candidate, tanh_cell)
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
+    """The LSTM's elementwise part.
+
+    Args:
+        gates: (R, 4H) pre-activations of the input, forget, output gates and the candidate, in this order.
+        cell: (R, H) previous cell state.
+
+    Returns:
+        hidden (R, H) and cell (R, H).
+    """
+    if torch.is_grad_enabled():
+        return _LSTMCell.apply(gates, cell)
+    hidden, cell, _ = _lstm_cell(gates, cell)
+    return hidden, cell
+
+
+class _MemoryAnchor(Function):
+    @staticmethod
+    def forward(ctx, keys, values, notes):
+        ctx.notes = notes
+        ctx.set_materialize_grads(False)
+        return keys.view_as(keys), values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, d_keys, d_values):
+        notes, ctx.notes[:] = list(ctx.notes), []
+        if not notes:
+            return d_keys, d_values, None
+        queries, weights, d_scores, d_contexts = (torch.cat(parts, 1) for parts in zip(*notes))  # (B, sum of n, .)
+        return d_scores.transpose(1, 2).bmm(queries), weights.transpose(1, 2).bmm(d_contexts), None
+
+
+class _Attend(Function):
+    @staticmethod
+    def forward(ctx, query, keys, values, mask, notes):
+        context, weights = _attend(query, keys, values, mask)
+        ctx.save_for_backward(query, keys, values, weights)
+        ctx.notes = notes
+        ctx.mark_non_differentiable(weights)
+        return context, weights
+
+    @staticmethod
+    def backward(ctx, d_context, _):
+        query, keys, values, weights = ctx.saved_tensors
+        d_weights = d_context.bmm(values.transpose(1, 2))  # (B, n, S)
+        product = weights * d_weights
+        d_scores = product - weights * product.sum(2, keepdim=True)
+        ctx.notes.append((query, weights, d_scores, d_context))
+        return d_scores.bmm(keys), None, None, None, None
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    scores = query.bmm(keys.transpose(1, 2))  # (B, n, S)
+    if mask is not None:
+        scores = scores.masked_fill(mask.unsqueeze(1), -torch.inf)
+    weights = torch.softmax(scores, dim=2, dtype=torch.float32 if scores.dtype == torch.float16 else None)
+    weights = weights.to(scores.dtype)
+    return weights.bmm(values), weights
+
+
+class AttentionMemory:
+    """Dot-product attention over a fixed memory, asked at many time steps.
+
+    Args:
+        keys: (B, S, H).
+        values: (B, S, D).
+        mask: (B, S) bool, True at padding, or None.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> None:
+        self.notes: list = []
+        self.deferred = torch.is_grad_enabled() and keys.requires_grad and values.requires_grad
+        self.keys, self.values = _MemoryAnchor.apply(keys, values, self.notes) if self.deferred else (keys, values)
+        self.mask = mask
+
+    def __call__(self, query: Tensor) -> Tuple[Tensor, Tensor]:
+        """query (B, n, H) -> context (B, n, D) and weights (B, n, S), which carry no gradient."""
+        if self.deferred and torch.is_grad_enabled():
+            return _Attend.apply(query, self.keys, self.values, self.mask, self.notes)
+        return _attend(query, self.keys, self.values, self.mask)

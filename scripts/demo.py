@@ -1,0 +1,245 @@
+"""Word ordering from start to end, on bundled text, in minutes: likelihood training, then beam search optimization.
+
+    python scripts/demo.py [--out demo-out] [--quick] [--fresh] [--threads N] [--seed N] [--cpu]
+
+A shuffled sentence goes in and the sentence should come out. The stages, each a command that you could type yourself
+(the first line of each file in `logs/`):
+
+    prepare       shuffle the bundled sentences, count a vocabulary
+    preprocess    fairseq-preprocess
+    nll           fairseq-train with cross entropy
+    bso           fairseq-train with beam search optimization, from the best checkpoint of `nll`
+    decode-...    fairseq-generate, for both models and for several beams
+
+Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only what is
+not done yet; `--fresh` begins again.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo_report import write_report
+from prepare_word_ordering import SOURCE, TARGET
+from score import read_lines, read_seconds, score_file
+from stages import Runner, Stage, StageFailed, program
+from training_log import training_progress
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = ROOT / "fairseq_bso"
+DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"
+# Of the validation loss. That of BSO is comparable over time: validation searches with the final beam throughout.
+BEST = "checkpoint_best.pt"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Everything that decides how long the demo takes and how good it gets."""
+
+    max_train: int  # sentences
+    max_heldout: int  # valid, and test
+    max_len: int  # words of a sentence
+    min_count: int  # rarer words are unknown
+    width: int  # of embeddings and hidden states
+    dropout: float
+    batch: int  # sentences of one update
+    nll_updates: int
+    nll_lr: float
+    bso_updates: int
+    bso_lr: float
+    train_beam: int
+    updates_per_beam: int
+    test_beams: tuple
+    log_interval: int  # updates
+
+
+FULL = Budget(
+    max_train=12000,
+    max_heldout=1000,
+    max_len=25,
+    min_count=3,
+    width=256,
+    dropout=0.2,
+    batch=64,
+    nll_updates=1200,  # 153 updates are one epoch
+    nll_lr=1e-3,
+    bso_updates=700,
+    bso_lr=5e-4,
+    train_beam=6,
+    updates_per_beam=120,
+    test_beams=(1, 5, 10),
+    log_interval=10,
+)
+
+QUICK = Budget(
+    max_train=1000,
+    max_heldout=50,
+    max_len=10,
+    min_count=2,
+    width=64,
+    dropout=0.1,
+    batch=16,
+    nll_updates=300,
+    nll_lr=3e-3,
+    bso_updates=50,
+    bso_lr=1e-3,
+    train_beam=3,
+    updates_per_beam=25,
+    test_beams=(1, 5),
+    log_interval=5,
+)
+
+
+def model_options(budget, scorer):
+    width = str(budget.width)
+    options = ["--arch", "bso_lstm", "--scorer", scorer, "--dropout", str(budget.dropout)]
+    for side in ("encoder", "decoder"):
+        options += [f"--{side}-embed-dim", width, f"--{side}-hidden-size", width, f"--{side}-layers", "1"]
+    return [*options, "--share-all-embeddings"]
+
+
+def nll_options(budget):
+    return [*model_options(budget, "softmax"), "--criterion", "cross_entropy", "--lr", str(budget.nll_lr)]
+
+
+def bso_options(budget, start):
+    return [
+        *model_options(budget, "unnormalized"),
+        *["--criterion", "beam_search_optimization", "--lr", str(budget.bso_lr)],
+        *["--finetune-from-model", str(start), "--delta", "zero_one", "--margin", "1.0", "--search-dtype", "float32"],
+        *["--initial-beam", "2", "--train-beam", str(budget.train_beam)],
+        *["--updates-per-beam", str(budget.updates_per_beam)],
+    ]
+
+
+class Demo:
+    """The stages of the demo, in order, for one budget and one folder."""
+
+    def __init__(self, budget, out, seed, cpu):
+        self.budget, self.out, self.seed = budget, out, seed
+        self.common = ["--user-dir", str(PLUGIN), "--task", "translation", "--seed", str(seed)]
+        self.common += ["--distributed-world-size", "1", "--num-workers", "0", *(["--cpu"] if cpu else [])]
+        # With its default of 8 fairseq drops the last sentences, the longest, of a set whose size 8 does not divide.
+        self.common += ["--required-batch-size-multiple", "1"]
+        self.prepare = self.prepare_stage()
+        self.preprocess = self.preprocess_stage()
+        best = out / "nll" / BEST
+        self.nll = self.train_stage(
+            "nll", "Train with cross entropy", nll_options(budget), budget.nll_updates, self.preprocess
+        )
+        self.bso = self.train_stage(
+            "bso", "Train with beam search optimization", bso_options(budget, best), budget.bso_updates, self.nll
+        )
+        self.decodings = {
+            (train.name, beam): self.decode_stage(train, beam)
+            for train in (self.nll, self.bso)
+            for beam in budget.test_beams
+        }
+        self.stages = [self.prepare, self.preprocess, self.nll, self.bso, *self.decodings.values()]
+
+    def prepare_stage(self):
+        script = ROOT / "scripts" / "prepare_word_ordering.py"
+        files = {"train": DATA / "train.txt.xz", "valid": DATA / "dev.txt.xz", "test": DATA / "test.txt.xz"}
+        command = [sys.executable, str(script), "--out", str(self.out / "text"), "--lowercase", "--min-len", "2"]
+        for name, path in files.items():
+            command += [f"--{name}", str(path)]
+        for name in ("max_len", "min_count", "max_train", "max_heldout"):
+            command += ["--" + name.replace("_", "-"), str(getattr(self.budget, name))]
+        command += ["--seed", str(self.seed)]
+        return Stage("prepare", "Shuffle the sentences", command, [script, *files.values()], [self.out / "text"])
+
+    def preprocess_stage(self):
+        text, data_bin = self.out / "text", self.out / "data-bin"
+        command = [program("fairseq-preprocess"), "--source-lang", SOURCE, "--target-lang", TARGET]
+        command += ["--joined-dictionary", "--srcdict", str(text / "dict.txt"), "--destdir", str(data_bin)]
+        for option, name in (("--trainpref", "train"), ("--validpref", "valid"), ("--testpref", "test")):
+            command += [option, str(text / name)]
+        return Stage("preprocess", "Binarise them", command, [], [data_bin], after=[self.prepare])
+
+    def train_stage(self, name, title, options, updates, before):
+        folder = self.out / name
+        command = [program("fairseq-train"), str(self.out / "data-bin"), *self.common, *options]
+        command += ["--optimizer", "adam", "--clip-norm", "5.0", "--batch-size", str(self.budget.batch)]
+        command += ["--max-update", str(updates), "--save-dir", str(folder), "--no-epoch-checkpoints"]
+        command += ["--log-format", "json", "--log-interval", str(self.budget.log_interval)]
+        log = self.out / "logs" / f"{name}.log"
+        stage = Stage(name, title, command, [PLUGIN], [folder], "update", after=[before], resumes=True)
+        stage.measure = lambda: training_progress(log, updates)
+        return stage
+
+    def decode_stage(self, train, beam):
+        name = f"decode-{train.name}-beam{beam}"
+        generated = self.out / name / "generate-test.txt"
+        command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common]
+        command += ["--path", str(self.out / train.name / BEST), "--gen-subset", "test", "--beam", str(beam)]
+        # A hypothesis may have as many words as the source. fairseq counts its end mark too, hence the -1.
+        command += ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "64"]
+        command += ["--results-path", str(generated.parent), "--no-progress-bar"]
+        if train is self.bso:
+            command.append("--unnormalized")
+        title = f"Decode with {train.name.upper()}, beam {beam}"
+        stage = Stage(name, title, command, [PLUGIN], [generated.parent], "sentence", after=[train])
+        stage.measure = lambda: (count_hypotheses(generated), self.count_test(), "")
+        return stage
+
+    def count_test(self):
+        return (self.out / "text" / f"test.{TARGET}").read_bytes().count(b"\n")
+
+    def score(self, model, beam):
+        stage, text = self.decodings[model, beam], self.out / "text"
+        generated = stage.outputs[0] / "generate-test.txt"
+        references, sources = text / f"test.{TARGET}", text / f"test.{SOURCE}"
+        result = score_file(generated, references, sources, text / "dict.txt", tokenize="none")
+        # With --results-path only the hypotheses go there; the time is in what the command printed.
+        return {**result, "seconds": read_seconds(read_lines(self.out / "logs" / f"{stage.name}.log"))}
+
+
+def count_hypotheses(path):
+    """Sentences that fairseq-generate has finished so far."""
+    return path.read_bytes().count(b"\nH-") if path.exists() else 0
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR", help="folder to write (demo-out)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few hundred sentences: shows that all works, not how well"
+    )
+    parser.add_argument("--fresh", action="store_true", help="do every stage again")
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the shuffle and of the training (1)")
+    parser.add_argument(
+        "--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="CPU threads (all, at most 4)"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: must be 1 or more")
+    return arguments
+
+
+def main(argv=None):
+    arguments = parse_arguments(argv)
+    budget = QUICK if arguments.quick else FULL
+    # Ended from outside, as by Ctrl-C: the running command is ended too, and the stamps are right.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    environment = {"OMP_NUM_THREADS": str(arguments.threads), "MKL_NUM_THREADS": str(arguments.threads)}
+    try:
+        demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)
+        runner = Runner(demo.out, environment, arguments.fresh, len(demo.stages))
+        seconds = {stage.name: runner.run(stage) for stage in demo.stages}
+    except StageFailed as problem:
+        raise SystemExit(str(problem)) from None
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    scores = {pair: demo.score(*pair) for pair in demo.decodings}
+    write_report(demo.out, budget, arguments.seed, scores, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Run the stages of a long job one after another, each one once.
+
+A stage is one command. What it prints goes to `logs/NAME.log`. When it has ended well, a stamp in `stamps/` records the
+exact command and the contents of its inputs; a later run skips the stage while both are unchanged. A stage that was
+interrupted begins again, or, if it can, goes on from what it left (a training from its last checkpoint).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from progress import Progress, clock
+
+TAIL = 15  # lines of its log that a failed stage shows
+
+
+class StageFailed(Exception):
+    """A stage ended badly; the message says which, and shows the end of its log."""
+
+
+@dataclass
+class Stage:
+    """One command and what it needs and makes."""
+
+    name: str  # of the log and the stamp
+    title: str  # for the reader
+    command: list[str]
+    inputs: list[Path]  # files, or folders of which every .py file counts
+    outputs: list[Path]  # removed before the stage begins anew
+    unit: str = "step"
+    measure: Callable[[], tuple[int, int, str]] | None = None  # (done, total, note) from the stage's own files
+    after: list[Stage] = field(default_factory=list)  # stages whose outputs this one reads
+    resumes: bool = False  # whether the command goes on from what an interrupted run left
+
+
+def program(name):
+    """The full path of an installed command, that of this Python first."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise StageFailed(f"{name} is not installed beside {sys.executable} or on the PATH; install fairseq first")
+    return found
+
+
+def digest(path):
+    """sha256 over a file, or over the names and contents of all Python files of a folder."""
+    total = hashlib.sha256()
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    for file in files:
+        total.update(file.relative_to(path.parent).as_posix().encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+class Runner:
+    """Runs stages in the folder `out`; `environment` is added to that of the commands."""
+
+    def __init__(self, out, environment: dict[str, str], fresh=False, total=0):
+        self.out, self.fresh, self.total = Path(out), fresh, total
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.begun = 0
+        for folder in ("logs", "stamps"):
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+
+    def log(self, stage):
+        return self.out / "logs" / f"{stage.name}.log"
+
+    def stamp(self, stage):
+        path = self.out / "stamps" / f"{stage.name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def write_stamp(self, stage, **values):
+        path = self.out / "stamps" / f"{stage.name}.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+    def key(self, stage):
+        """What a stage's result depends on: its command, its inputs, and the very runs of the stages before it."""
+        before = [self.stamp(earlier).get("finished") for earlier in stage.after]
+        parts = [stage.command, [digest(path) for path in stage.inputs], before]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def run(self, stage):
+        """Run the stage unless it is done; returns the seconds it took (then, or now)."""
+        self.begun += 1
+        print(f"[{self.begun}/{self.total}] {stage.title}", flush=True)
+        key, old = self.key(stage), {} if self.fresh else self.stamp(stage)
+        same = old.get("key") == key
+        if same and old.get("finished") and all(path.exists() for path in stage.outputs):
+            print(f"  done before, in {clock(old['seconds'])}", flush=True)
+            return old["seconds"]
+        seconds = 0.0
+        if same and stage.resumes and not old.get("finished"):
+            seconds = old["seconds"]
+        else:
+            self.clear(stage)
+        self.write_stamp(stage, key=key, seconds=seconds)
+        started = time.monotonic()
+        try:
+            self.execute(stage)
+        finally:
+            seconds += time.monotonic() - started
+            self.write_stamp(stage, key=key, seconds=seconds)
+        self.write_stamp(stage, key=key, seconds=seconds, finished=time.time(), command=shlex.join(stage.command))
+        return seconds
+
+    def clear(self, stage):
+        for path in [*stage.outputs, self.log(stage)]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+
+    def execute(self, stage):
+        """Run the command with its output in the log, showing progress; raises StageFailed."""
+        progress = Progress(stage.unit)
+        with open(self.log(stage), "ab") as log:
+            log.write(f"$ {shlex.join(stage.command)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(stage.command, stdout=log, stderr=subprocess.STDOUT, env=self.environment)
+            try:
+                self.watch(process, stage, progress)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+        if process.returncode:
+            progress.close(f"failed after {clock(time.monotonic() - progress.started)}")
+            lines = self.log(stage).read_text(encoding="utf-8", errors="replace").rstrip().split("\n")[-TAIL:]
+            raise StageFailed(
+                f"{stage.title}: ended with code {process.returncode}. The end of its log:\n\n"
+                + "\n".join("    " + line for line in lines)
+                + f"\n\nThe whole log, the command first: {self.log(stage)}"
+            )
+        progress.close(f"done in {clock(time.monotonic() - progress.started)}")
+
+    @staticmethod
+    def watch(process, stage, progress):
+        while True:
+            try:
+                process.wait(timeout=0.5)
+                return
+            except subprocess.TimeoutExpired:
+                progress.show(*(stage.measure() if stage.measure else (0, 0)))

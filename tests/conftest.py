@@ -1,0 +1,31 @@
+"""Marks every test by its folder, skips GPU tests where there is no GPU, and sets hypothesis up for torch code."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+TIERS = ("unit", "plugin", "system")
+
+# No deadline: the first call of a torch function is slow, and speed is the business of scripts/benchmark.py.
+settings.register_profile("fairseq_bso", deadline=None, print_blob=True)
+settings.load_profile("fairseq_bso")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_collection_modifyitems(items):
+    """Give tests/<tier>/... the marker of that tier; leave out `gpu` tests without a CUDA device."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0] if here in item.path.parents else ""
+        if folder in TIERS:
+            item.add_marker(folder)
+    waiting = [item for item in items if item.get_closest_marker("gpu")]
+    if waiting and not _has_gpu():
+        for item in waiting:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -1,0 +1,67 @@
+"""The `fairseq-bso` command: what it prints and what it exits with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fairseq_bso
+from fairseq_bso import commands
+
+PACKAGE = Path(fairseq_bso.__file__).resolve().parent
+
+
+def test_user_dir_prints_the_folder_of_the_package_and_nothing_else(capsys):
+    assert commands.main(["user-dir"]) == 0
+    assert capsys.readouterr().out == "{}\n".format(PACKAGE)
+
+
+def test_user_dir_serves_fairseq_from_any_folder(tmp_path):
+    """The installed command in a shell's $(...), in another folder: its output is a --user-dir that fairseq takes."""
+    command = Path(sys.executable).parent / "fairseq-bso"
+    assert command.exists(), "fairseq_bso is not installed beside {}: run make test".format(sys.executable)
+    printed = subprocess.run([str(command), "user-dir"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    load = (
+        "import argparse, sys; from fairseq import utils; from fairseq.models import ARCH_MODEL_REGISTRY; "
+        "utils.import_user_module(argparse.Namespace(user_dir=sys.argv[1])); print('bso_lstm' in ARCH_MODEL_REGISTRY)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", load, printed.stdout.rstrip("\n")], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert loaded.stdout == "True\n", loaded.stderr
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == "fairseq-bso {}\n".format(fairseq_bso.__version__)
+
+
+def test_no_subcommand_prints_the_help_and_fails(capsys):
+    assert commands.main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "user-dir" in printed.err
+
+
+def test_an_unknown_subcommand_is_named_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.main(["user_dir"])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert "'user_dir'" in message and "user-dir" in message
+
+
+@pytest.mark.parametrize("module", commands.SUBCOMMANDS, ids=lambda module: module.NAME)
+def test_each_subcommand_has_help(module, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.main([module.NAME, "--help"])
+    assert stopped.value.code == 0
+    assert module.HELP.split()[0] in capsys.readouterr().out
+
+
+def test_subcommand_names_are_unique():
+    names = [module.NAME for module in commands.SUBCOMMANDS]
+    assert len(names) == len(set(names))

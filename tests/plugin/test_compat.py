@@ -1,0 +1,97 @@
+"""Checkpoints of fairseq load wherever `compat` was imported, and unknown classes still do not."""
+
+import argparse
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy
+import pytest
+import torch
+
+from fairseq_bso import compat
+
+needs_safe_loader = pytest.mark.skipif(
+    compat.torch_version() < (2, 6), reason="torch {} loads without its safe loader".format(torch.__version__)
+)
+
+
+class Stranger:
+    """A class that no checkpoint of fairseq holds."""
+
+
+def test_a_checkpoint_as_fairseq_writes_it_loads_with_torchs_defaults(tmp_path):
+    """The command line, and the n-gram counts that validation with --eval-bleu leaves in the meters."""
+    saved = {
+        "args": argparse.Namespace(arch="bso_lstm", lr=[0.1]),
+        "model": {"weight": torch.arange(3.0)},
+        "extra_state": {
+            "counts": numpy.array([4, 3, 2, 1]),
+            "mean": numpy.float64(0.25),
+            "whole": numpy.int64(7),
+            "floats": numpy.array([0.5], dtype=numpy.float32),
+            "flags": numpy.array([True, False]),
+        },
+    }
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    loaded = torch.load(tmp_path / "checkpoint.pt")
+    assert loaded["args"] == saved["args"]
+    assert torch.equal(loaded["model"]["weight"], saved["model"]["weight"])
+    for name, value in saved["extra_state"].items():
+        assert numpy.array_equal(loaded["extra_state"][name], value), name
+
+
+@needs_safe_loader
+def test_without_compat_the_same_checkpoint_is_refused(tmp_path):
+    """Shows that the line in `compat` is needed; when this fails, a newer torch or fairseq has made it superfluous."""
+    torch.save({"args": argparse.Namespace(arch="lstm")}, tmp_path / "checkpoint.pt")
+    load = "import sys, torch; torch.load(sys.argv[1])"
+    command = [sys.executable, "-c", load, str(tmp_path / "checkpoint.pt")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "argparse.Namespace" in result.stderr
+
+
+def rename_in_checkpoint(path, renamed, old: bytes, new: bytes):
+    """Copy the checkpoint at `path` to `renamed` with `old` replaced by `new` in its pickle."""
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(renamed, "w") as after:
+        for member in before.namelist():
+            content = before.read(member)
+            after.writestr(member, content.replace(old, new) if member.endswith("data.pkl") else content)
+
+
+@needs_safe_loader
+@pytest.mark.parametrize("folder", [b"core", b"_core"], ids=["numpy 1", "numpy 2"])
+def test_arrays_written_under_either_numpy_load(folder, tmp_path):
+    """A pickle names the function that rebuilds an array: numpy 2 moved it from numpy.core to numpy._core."""
+    torch.save({"counts": numpy.array([4, 3]), "mean": numpy.float64(0.25)}, tmp_path / "written.pt")
+    module = b"cnumpy.%s.multiarray\n"
+    here = b"_core" if hasattr(numpy, "_core") else b"core"
+    rename_in_checkpoint(tmp_path / "written.pt", tmp_path / "checkpoint.pt", module % here, module % folder)
+    with zipfile.ZipFile(tmp_path / "checkpoint.pt") as archive:
+        pickled = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    assert pickled.count(module % folder) == 2
+    loaded = torch.load(tmp_path / "checkpoint.pt")
+    assert loaded["counts"].tolist() == [4, 3]
+    assert loaded["mean"] == 0.25
+
+
+@needs_safe_loader
+def test_an_unknown_class_is_still_refused(tmp_path):
+    torch.save({"args": Stranger()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(pickle.UnpicklingError, match="Stranger"):
+        torch.load(tmp_path / "checkpoint.pt")
+
+
+def test_asking_twice_changes_nothing():
+    compat.allow_in_checkpoints(argparse.Namespace)
+    if compat.torch_version() >= (2, 6):
+        allowed = torch.serialization.get_safe_globals()
+        assert allowed.count(argparse.Namespace) == 1
+
+
+def test_metrics_is_the_module_that_fairseqs_trainer_reads():
+    from fairseq import trainer
+
+    assert compat.metrics is trainer.metrics

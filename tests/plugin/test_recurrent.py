@@ -1,0 +1,92 @@
+"""The hand-written gradients of the decoder's inner loop against autograd's."""
+
+import pytest
+import torch
+
+from fairseq_bso.models.recurrent import AttentionMemory, RecurrentWeight, lstm_cell
+
+
+def _double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def _plain_lstm_cell(gates, cell):
+    into, keep, out, candidate = gates.chunk(4, 1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(into) * torch.tanh(candidate)
+    return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
+def test_lstm_cell_equals_its_definition_and_passes_gradcheck():
+    gates, cell = _double(3, 8), _double(3, 2)
+    for fast, plain in zip(lstm_cell(gates, cell), _plain_lstm_cell(gates, cell)):
+        torch.testing.assert_close(fast, plain)
+    assert torch.autograd.gradcheck(lstm_cell, (gates, cell))
+
+
+def _recurrence(product, inputs, steps, hidden):
+    """``hidden = tanh(inputs + W hidden)``, with fewer rows at every step, as in a ragged batch."""
+    total = hidden.new_zeros(())
+    for step in range(steps):
+        hidden = torch.tanh(product(hidden, inputs[: hidden.size(0)]))
+        total = total + (hidden * (step + 1)).sum()
+        hidden = hidden[: max(1, hidden.size(0) - 1)]
+    return total
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_recurrent_weight_gathers_the_gradient_of_all_steps(steps):
+    weight, inputs, hidden = _double(4, 4), _double(3, 4), _double(3, 4)
+    fast = torch.autograd.grad(_recurrence(RecurrentWeight(weight), inputs, steps, hidden), (weight, inputs, hidden))
+    plain = torch.autograd.grad(
+        _recurrence(lambda given, added: added + given @ weight.t(), inputs, steps, hidden), (weight, inputs, hidden)
+    )
+    for ours, theirs in zip(fast, plain):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_recurrent_weight_that_reaches_no_loss_gets_no_gradient():
+    weight, other = _double(2, 2), _double(2, 2)
+    RecurrentWeight(weight)
+    other.sum().backward()
+    assert weight.grad is None
+
+
+def test_recurrent_weight_forgets_its_notes_after_each_backward():
+    weight, given = _double(2, 2), _double(3, 2)
+    product = RecurrentWeight(weight)
+    loss = product(given, given.new_zeros(2)).sum()
+    first = torch.autograd.grad(loss, weight, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(loss, weight)[0], first)
+
+
+def _plain_attention(query, keys, values, mask):
+    scores = (query @ keys.transpose(1, 2)).masked_fill(mask.unsqueeze(1), -torch.inf)
+    weights = scores.softmax(2)
+    return weights @ values, weights
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_attention_memory_gathers_the_gradient_of_all_steps(steps):
+    keys, values, query = _double(2, 5, 3), _double(2, 5, 4), _double(2, 2, 3)
+    mask = torch.tensor([[False] * 5, [False, False, True, True, True]])
+
+    def total(attend):
+        found, asked = query.new_zeros(()), query
+        for step in range(steps):
+            context, _ = attend(asked)
+            found = found + (context**2).sum()
+            asked = torch.sin(asked + context[..., :3])
+        return found
+
+    fast = torch.autograd.grad(total(AttentionMemory(keys, values, mask)), (keys, values, query))
+    plain = torch.autograd.grad(total(lambda asked: _plain_attention(asked, keys, values, mask)), (keys, values, query))
+    for ours, theirs in zip(fast, plain):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_without_gradient_the_plain_products_are_taken():
+    weight, given = _double(2, 2), _double(3, 2)
+    product = RecurrentWeight(weight)
+    with torch.no_grad():
+        assert not product(given, given.new_zeros(2)).requires_grad
+    assert product.notes == []

@@ -1,0 +1,61 @@
+"""A model for the search's tests whose every score can be written down: ``f(w | prefix)`` is read from a table at a hash of
+the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
+
+from typing import List, Tuple
+
+import torch
+from torch import Tensor
+
+from fairseq_bso.core.scorer import Scorer
+from fairseq_bso.core.violation_reset import GoldRun, Rows
+
+Prefix = Tuple[int, ...]
+MULTIPLIER = 31
+
+
+def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
+    """Row of the table at the hash of ``prefix``."""
+    state = sentence
+    for word in prefix:
+        state = (state * MULTIPLIER + word + 1) % table.size(0)
+    return table[state].tolist()
+
+
+class TableDecoder:
+    """The state of a hypothesis is its hash; its output is one-hot in the hash, and the scorer's weight is the table.
+
+    ``calls`` notes the number of rows of every ``advance``.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table  # (N, V)
+        self.calls: List[int] = []
+
+    @property
+    def scorer(self) -> Scorer:
+        """weight (V, N): the score of word w at hash n is ``table[n, w]``."""
+        return Scorer(self.table.t().contiguous(), self.table.new_zeros(self.table.size(1)))
+
+    def output(self, state: Tensor) -> Tensor:
+        """(R,) -> (R, N)."""
+        return torch.eye(self.table.size(0), dtype=self.table.dtype)[state]
+
+    def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
+        """Words pass as they are, one column: (N,) -> (N, 1)."""
+        return words.unsqueeze(1)
+
+    def advance(self, inputs: Tensor, states: Tuple[Tensor, ...], rows: Rows, times: Tensor):
+        """(R, 1), ((R,),) -> (R, N), ((R,),)."""
+        self.calls.append(inputs.size(0))
+        state = (states[0] * MULTIPLIER + inputs.squeeze(1) + 1) % self.table.size(0)
+        return self.output(state), (state,)
+
+    def gold_run(self, words: Tensor, lengths: Tensor) -> GoldRun:
+        """Runs along words (B, T)."""
+        state = torch.arange(words.size(0))
+        states = []
+        for t in range(words.size(1)):
+            states.append(state)
+            state = (state * MULTIPLIER + words[:, t] + 1) % self.table.size(0)
+        stacked = torch.stack(states)  # (T, B)
+        return GoldRun(words, lengths, self.output(stacked), (stacked,))

@@ -1,0 +1,47 @@
+"""A dictionary, a task and small models for tests, without files."""
+
+from argparse import Namespace
+
+import torch
+from fairseq.data import Dictionary
+
+from fairseq_bso.models.bso_lstm import BsoLSTMConfig, BsoLSTMModel
+
+
+def dictionary(words: int) -> Dictionary:
+    """``words`` words after fairseq's four special symbols."""
+    made = Dictionary()
+    for index in range(words):
+        made.add_symbol(f"word{index}")
+    return made
+
+
+class FakeTask:
+    """What models and criterions ask of a task."""
+
+    def __init__(self, words: int = 6) -> None:
+        self.source_dictionary = self.target_dictionary = dictionary(words)
+        self.cfg = Namespace(left_pad_source=True)
+
+
+def model(seed: int = 0, task: FakeTask = None, **options) -> BsoLSTMModel:
+    """A float64 model with 5 units unless told otherwise, large random weights (so that scores differ), in eval mode."""
+    sizes = {f"{side}_{name}": 5 for side in ("encoder", "decoder") for name in ("embed_dim", "hidden_size")}
+    values = {"max_source_positions": 1024, "max_target_positions": 1024, "dropout": 0.0, "init_range": 0.8}
+    config = BsoLSTMConfig(**{**sizes, **values, "scorer": "unnormalized", **options})
+    torch.manual_seed(seed)
+    return BsoLSTMModel.build_model(config, task or FakeTask()).double().eval()
+
+
+def batch(model: BsoLSTMModel, sources, golds):
+    """``net_input`` and target of sentences given as word ids; sources padded on the left as fairseq does."""
+    padding, end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
+    src = torch.full((len(sources), max(map(len, sources))), padding)
+    target = torch.full((len(golds), max(map(len, golds))), padding)
+    previous = target.clone()
+    for row, (source, gold) in enumerate(zip(sources, golds)):
+        src[row, src.size(1) - len(source) :] = torch.tensor(source)
+        target[row, : len(gold)] = torch.tensor(gold)
+        previous[row, : len(gold)] = torch.tensor([end, *gold[:-1]])
+    lengths = torch.tensor([len(source) for source in sources])
+    return {"src_tokens": src, "src_lengths": lengths, "prev_output_tokens": previous}, target

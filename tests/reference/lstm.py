@@ -1,0 +1,126 @@
+"""``bso_lstm`` for one sentence and one prefix at a time, from the equations of Luong et al. 2015 (section 3), and the BSO loss
+of a batch from scratch: every score is computed by running its whole prefix again."""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from . import costs
+from .search import search
+
+
+class Masks(NamedTuple):
+    """Scaled dropout masks of one sentence, each a list over time of vectors, or None."""
+
+    embedded: Optional[List[Tensor]]
+    between: List[Optional[List[Tensor]]]
+    output: Optional[List[Tensor]]
+
+
+def masks_of(run_masks, sentence: int, sentences: int) -> Masks:
+    """One sentence's masks out of the model's (T * B, .) ones."""
+
+    def pick(mask):
+        return None if mask is None else list(mask.view(-1, sentences, mask.size(1))[:, sentence])
+
+    return Masks(pick(run_masks.embedded), [pick(mask) for mask in run_masks.between], pick(run_masks.output))
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
+    """gates (4H,), cell (H,): input, forget, output gate and candidate."""
+    into, keep, out, candidate = gates.chunk(4)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(into) * torch.tanh(candidate)
+    return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
+def encode(model, words: Sequence[int]) -> Tuple[Tensor, List[Tensor], List[Tensor]]:
+    """Source words of one sentence -> encoder states (S, D), last hidden and last cell of each layer. No dropout."""
+    encoder = model.encoder
+    inputs = [encoder.embedding.weight[word] for word in words]
+    hiddens, cells = [], []
+    for index, layer in enumerate(encoder.layers):
+        directions = []
+        for suffix in ["", "_reverse"][: 2 if layer.bidirectional else 1]:
+            directions.append(_run_direction(layer, suffix, inputs))
+        outputs = [torch.cat([direction[0][s] for direction in directions]) for s in range(len(inputs))]
+        hiddens.append(torch.cat([direction[1] for direction in directions]))
+        cells.append(torch.cat([direction[2] for direction in directions]))
+        inputs = [o + i for o, i in zip(outputs, inputs)] if encoder.residual and index > 0 else outputs
+    return torch.stack(inputs), hiddens, cells
+
+
+def _run_direction(layer, suffix: str, inputs: List[Tensor]) -> Tuple[List[Tensor], Tensor, Tensor]:
+    weights = [getattr(layer, name + "_l0" + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    hidden = cell = inputs[0].new_zeros(layer.hidden_size)
+    outputs: Dict[int, Tensor] = {}
+    places = range(len(inputs)) if suffix == "" else reversed(range(len(inputs)))
+    for place in places:
+        gates = weights[0] @ inputs[place] + weights[2] + weights[1] @ hidden + weights[3]
+        into, keep, candidate, out = gates.chunk(4)  # torch's own order
+        hidden, cell = lstm_cell(torch.cat([into, keep, out, candidate]), cell)
+        outputs[place] = hidden
+    return [outputs[place] for place in range(len(inputs))], hidden, cell
+
+
+def scores_after(model, source: Sequence[int], prefix: Sequence[int], masks: Optional[Masks] = None) -> Tensor:
+    """(V,) ``f(w | prefix)``: runs encoder and decoder from the start."""
+    decoder = model.decoder
+    memory, hiddens, cells = encode(model, source)
+    if decoder.initial_hidden is not None:
+        hiddens = [decoder.initial_hidden(part) for part in hiddens]
+        cells = [decoder.initial_cell(part) for part in cells]
+    fed = hiddens[0].new_zeros(decoder.hidden_size)
+    for time, word in enumerate([decoder.dictionary.eos(), *prefix]):
+        embedded = _masked(decoder.embedding.weight[word], masks and masks.embedded, time)
+        recurrent = torch.cat([fed, hiddens[0]]) if decoder.input_feeding else hiddens[0]
+        gates = decoder.input_projection(embedded) + decoder.first_layer @ recurrent
+        hiddens[0], cells[0] = lstm_cell(gates, cells[0])
+        top = hiddens[0]
+        for index, layer in enumerate(decoder.upper_layers, start=1):
+            below = _masked(top, masks and masks.between[index - 1], time)
+            hiddens[index], cells[index] = lstm_cell(layer(torch.cat([below, hiddens[index]])), cells[index])
+            top = hiddens[index] + below if decoder.residual else hiddens[index]
+        fed = torch.tanh(_context(model, memory, top) + decoder.attentional.weight @ top)
+        fed = _masked(fed, masks and masks.output, time)
+    return decoder.output_weight @ fed + decoder.output_bias
+
+
+def _masked(values: Tensor, mask: Optional[List[Tensor]], time: int) -> Tensor:
+    return values if mask is None else values * mask[time]
+
+
+def _context(model, memory: Tensor, query: Tensor) -> Tensor:
+    encoder, decoder = model.encoder, model.decoder
+    energies = []
+    for state in memory:
+        key = state if encoder.attention_keys is None else encoder.attention_keys.weight @ state
+        if decoder.attention_query is None:
+            energies.append(key @ query)
+        else:
+            energies.append(torch.tanh(decoder.attention_query.weight @ query + key) @ decoder.attention_energy)
+    weights = torch.softmax(torch.stack(energies), 0)
+    context = sum(weight * state for weight, state in zip(weights, memory))
+    return encoder.attention_values.weight @ context
+
+
+def beam_search_loss(model, sources, golds, beam: int, delta: str, masks: Optional[List[Masks]] = None) -> Tensor:
+    """The summed BSO loss of a batch (section 2.2 and 2.3 of the definitions), with gradient."""
+    end, padding = model.decoder.dictionary.eos(), model.decoder.dictionary.pad()
+    total = model.decoder.output_bias.new_zeros(())
+    for sentence, (source, gold) in enumerate(zip(sources, golds)):
+        mask = masks[sentence] if masks else None
+
+        def score(prefix):
+            with torch.no_grad():
+                values = scores_after(model, source, prefix, mask)
+                values[padding] = -torch.inf
+            return values.tolist()
+
+        for violation in search(gold, score, beam, end)[0]:
+            since = violation.violator[violation.reset :], tuple(gold[violation.reset : violation.time + 1])
+            cost = 1.0 if delta == "zero_one" else costs.sentence_bleu_cost(*since)
+            right = scores_after(model, source, gold[: violation.time], mask)[gold[violation.time]]
+            wrong = scores_after(model, source, violation.violator[:-1], mask)[violation.violator[-1]]
+            total = total + cost * (1 - right + wrong)
+    return total

@@ -1,0 +1,105 @@
+"""scripts/stages.py, training_log.py and progress.py: what the demo stands on."""
+
+import io
+import sys
+
+import pytest
+from progress import Progress, clock
+from stages import Runner, Stage, StageFailed
+from training_log import read_curve, training_progress
+
+APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_text("one", encoding="utf-8")
+    return path
+
+
+def append_stage(tmp_path, data, name="first", **options):
+    """A stage that adds one letter to a file each time it runs."""
+    folder = tmp_path / name
+    return Stage(name, name, [sys.executable, "-c", APPEND, str(folder)], [data], [folder], **options)
+
+
+def runs(tmp_path, name="first"):
+    return (tmp_path / name / "runs").read_text(encoding="utf-8")
+
+
+def test_a_finished_stage_is_skipped_until_its_input_changes(tmp_path, data):
+    stage = append_stage(tmp_path, data)
+    for _ in range(2):
+        Runner(tmp_path, {}).run(stage)
+    assert runs(tmp_path) == "x"
+    (tmp_path / "first" / "old").touch()
+    data.write_text("two", encoding="utf-8")
+    Runner(tmp_path, {}).run(stage)
+    assert runs(tmp_path) == "x"
+    assert not (tmp_path / "first" / "old").exists(), "outputs of an old run must not stay"
+
+
+def test_fresh_and_a_lost_output_run_again_and_so_does_what_comes_after(tmp_path, data):
+    first = append_stage(tmp_path, data)
+    second = append_stage(tmp_path, data, "second", after=[first])
+    for runner in (Runner(tmp_path, {}), Runner(tmp_path, {})):
+        runner.run(first), runner.run(second)
+    (tmp_path / "second" / "mark").touch()
+    Runner(tmp_path, {}, fresh=True).run(first)
+    Runner(tmp_path, {}).run(second)
+    assert not (tmp_path / "second" / "mark").exists()
+
+
+@pytest.mark.parametrize("resumes, left", [(True, "xx"), (False, "x")])
+def test_an_interrupted_stage_goes_on_only_if_it_can(tmp_path, data, resumes, left):
+    stage = append_stage(tmp_path, data, resumes=resumes)
+    runner = Runner(tmp_path, {})
+    runner.run(stage)
+    stamp = runner.stamp(stage)
+    del stamp["finished"]
+    runner.write_stamp(stage, **stamp)
+    Runner(tmp_path, {}).run(stage)
+    assert runs(tmp_path) == left
+
+
+def test_a_failing_stage_shows_the_end_of_its_log_and_where_it_is(tmp_path, data):
+    stage = Stage("bad", "A bad one", [sys.executable, "-c", "raise SystemExit('no more sugar')"], [data], [])
+    runner = Runner(tmp_path, {})
+    with pytest.raises(StageFailed, match="(?s)A bad one: ended with code 1.*no more sugar.*bad.log"):
+        runner.run(stage)
+    assert "finished" not in runner.stamp(stage)
+
+
+TRAINING = """INFO | fairseq_cli.train | {'not': 'json'}
+2024 | INFO | train_inner | {"epoch": 1, "loss": "5.5", "violations_per_token": "0.9", "num_updates": "10"}
+2024 | INFO | valid | {"epoch": 1, "valid_loss": "4.0", "valid_num_updates": "15"}
+2024 | INFO | train_inner | {"epoch": 1, "loss": "5", "violations_per_token": "0.8", "num_updates": "20"}
+2024 | INFO | train_inner | {"epoch": 1, "loss": "4", "violations_per_token": "0.7", "num_updates": "20"}
+2024 | INFO | train_inner | {"epoch": 1, "upd"""
+
+
+def test_curve_of_a_resumed_training_takes_the_later_report(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(TRAINING, encoding="utf-8")
+    assert read_curve(log, "violations_per_token", "loss") == [(10, 0.9, 5.5), (20, 0.7, 4.0)]
+    assert read_curve(log, "absent") == []
+    assert training_progress(log, 50) == (20, 50, "loss 4.000")
+    assert training_progress(tmp_path / "none", 50) == (0, 50, "")
+
+
+def test_clock():
+    assert [clock(value) for value in (0, 59.4, 61, 3600)] == ["0:00", "0:59", "1:01", "1:00:00"]
+
+
+def test_without_a_terminal_progress_is_one_line_in_thirty_seconds():
+    """The first report is at 10 updates and 0 s; 40 more in 40 s leave 50 updates for 50 s."""
+    time = [0.0]
+    stream = io.StringIO()
+    progress = Progress("update", stream, now=lambda: time[0])
+    progress.show(10, 100)
+    time[0] = 20.0
+    progress.show(30, 100)
+    time[0] = 40.0
+    progress.show(50, 100, "loss 3.0")
+    assert stream.getvalue() == "  update 50 of 100, loss 3.0, 0:40 passed, about 0:50 left\n"

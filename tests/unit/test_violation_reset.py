@@ -1,0 +1,224 @@
+"""Violation-reset search: the fast one against the slow twin, hand-traced examples, and its properties."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import search as slow
+from reference.decoder import TableDecoder, table_score
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fairseq_bso.core.scorer import VocabularySearch
+from fairseq_bso.core.violation_reset import violation_reset_search
+
+END = 0
+
+
+def run_fast(table, golds, beam, margin=1.0, live_rows_only=True, dtype=None, barred=()):
+    """Violations of the fast search as tuples, sorted by (sentence, time), and the decoder that served it."""
+    lengths = torch.tensor([len(gold) for gold in golds])
+    words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
+    for row, gold in enumerate(golds):
+        words[row, : len(gold)] = torch.tensor(gold)
+    decoder = TableDecoder(table)
+    gold = decoder.gold_run(words, lengths)
+    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    found = violation_reset_search(
+        gold, scores, VocabularySearch(decoder.scorer, barred, dtype), decoder, beam, END, margin, live_rows_only
+    )
+    rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.branches.tolist())
+    listed = []
+    for (sentence, time, reset, branch), path, gap in zip(rows, found.paths.tolist(), found.gaps.tolist()):
+        assert path[:branch] == golds[sentence][:branch]
+        assert branch == time or path[branch] != golds[sentence][branch]
+        listed.append((sentence, time, reset, tuple(path[: time + 1]), gap))
+    return sorted(listed), decoder
+
+
+def run_slow(table, golds, beam, margin=1.0):
+    listed = []
+    for sentence, gold in enumerate(golds):
+        violations, _ = slow.search(gold, lambda prefix, s=sentence: table_score(table, s, prefix), beam, END, margin)
+        listed += [(sentence, v.time, v.reset, v.violator, v.gap) for v in violations]
+    return sorted(listed)
+
+
+@st.composite
+def cases(draw):
+    """A table of few integers (many ties), gold sentences of ragged lengths with repeated words, and a beam."""
+    vocabulary = draw(st.integers(2, 7))
+    states = draw(st.sampled_from([5, 11, 23]))
+    spread = draw(st.sampled_from([1, 3, 12]))
+    seed = draw(st.integers(0, 10**6))
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randint(-spread, spread + 1, (states, vocabulary), generator=generator).double() / 2
+    golds = draw(
+        st.lists(st.lists(st.integers(1, vocabulary - 1), max_size=6).map(lambda s: [*s, END]), min_size=1, max_size=4)
+    )
+    if draw(st.booleans()):  # a model that likes gold: long searches without a violation
+        for sentence, gold in enumerate(golds):
+            state = sentence
+            for word in gold:
+                table[state % states, word] += 4
+                state = (state * 31 + word + 1) % states
+    return table, golds, draw(st.integers(2, 6))
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), st.booleans())
+def test_equals_the_slow_twin(case, live_rows_only):
+    table, golds, beam = case
+    assert run_fast(table, golds, beam, live_rows_only=live_rows_only)[0] == run_slow(table, golds, beam)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_a_batch_of_one_equals_a_batch_of_many(case):
+    table, golds, beam = case
+    together, _ = run_fast(table, golds, beam)
+    # The state of sentence s starts at s, so a sentence alone keeps its place behind empty ones.
+    for sentence, gold in enumerate(golds):
+        alone, _ = run_fast(table, [[END]] * sentence + [gold], beam)
+        assert [v for v in alone if v[0] == sentence] == [v for v in together if v[0] == sentence]
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_live_rows_are_as_many_as_the_slow_twins_hypotheses(case):
+    table, golds, beam = case
+    _, decoder = run_fast(table, golds, beam)
+    longest = max(map(len, golds))
+    expected = [0] * longest
+    for sentence, gold in enumerate(golds):
+        _, beams = slow.search(gold, lambda prefix, s=sentence: table_score(table, s, prefix), beam, END)
+        for time, kept in enumerate(beams[:-1]):
+            expected[time] += sum(prefix[-1] != END for prefix in kept if prefix != tuple(gold[: time + 1]))
+    assert decoder.calls == [count for count in expected if count > 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(cases())
+def test_a_bfloat16_screen_wide_enough_to_hold_everything_changes_nothing(case):
+    table, golds, beam = case
+    table = table.float()
+    lengths = torch.tensor([len(gold) for gold in golds])
+    words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
+    for row, gold in enumerate(golds):
+        words[row, : len(gold)] = torch.tensor(gold)
+    decoder = TableDecoder(table)
+    gold = decoder.gold_run(words, lengths)
+    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    found = [
+        violation_reset_search(gold, scores, VocabularySearch(decoder.scorer, (), dtype, 50), decoder, beam, END)
+        for dtype in (None, torch.bfloat16)
+    ]
+    for exact, screened in zip(*found):
+        torch.testing.assert_close(exact, screened)
+
+
+def _table_from(scores):
+    """A table with one state per prefix that occurs in ``scores`` {(sentence 0's) prefix: {word: f}}; 0 elsewhere."""
+    table = torch.zeros(9973, 6, dtype=torch.float64)
+    for prefix, row in scores.items():
+        state = 0
+        for word in prefix:
+            state = (state * 31 + word + 1) % 9973
+        for word, value in row.items():
+            table[state, word] = value
+    return table
+
+
+def test_hand_traced_beam_violation_and_reset():
+    """K = 3, words A = 1 .. E = 5, gold = A B C </s>.
+
+    t = 0, beam {()}: A 9, B 5, C 4, rest 0. Top 3 = A B C; violator = C (4). 9 >= 1 + 4: no violation; keep A, B, C.
+    t = 1, after A: B 7, D 6.5; after B: E 6.8, A 3; after C: C 1. Top 3 = AB 7, BE 6.8, AD 6.5; violator = AD. 7 < 1 + 6.5:
+        violation (path A D, branch 1, reset 0). The next beam is AB alone.
+    t = 2, after AB: C 8, D 2, E 1. Top 3 = ABC, ABD, ABE; violator ABE (1). 8 >= 2: no violation; keep all.
+    t = 3, the last word, after ABC: </s> 5, A 3; after ABD: </s> 4.5. The best that is not gold is ABD</s>. 5 < 1 + 4.5:
+        violation (path A B D </s>, branch 2, reset 2).
+    """
+    a, b, c, d, e = range(1, 6)
+    low = dict.fromkeys(range(6), -9.0)
+    table = _table_from(
+        {
+            (): {**low, a: 9, b: 5, c: 4},
+            (a,): {**low, b: 7, d: 6.5},
+            (b,): {**low, e: 6.8, a: 3},
+            (c,): {**low, c: 1},
+            (a, b): {**low, c: 8, d: 2, e: 1},
+            (a, b, c): {**low, END: 5, a: 3},
+            (a, b, d): {**low, END: 4.5},
+            (a, b, e): {**low, END: 0},
+        }
+    )
+    found, decoder = run_fast(table, [[a, b, c, END]], beam=3)
+    assert found == [(0, 1, 0, (a, d), 0.5), (0, 3, 2, (a, b, d, END), 0.5)]
+    assert decoder.calls == [2, 2]  # after t = 0: B, C; after the violation none; after t = 2: ABD, ABE
+
+
+def test_gold_in_the_last_place_is_measured_against_the_one_above_it():
+    """K = 2, gold = A </s>: B 3, A 2.5, rest 0. Gold is second of two, so the violator is B, not gold itself."""
+    table = _table_from({(): {1: 2.5, 2: 3}, (1,): {END: 9}})
+    assert run_fast(table, [[1, END]], beam=2)[0] == [(0, 0, 0, (2,), -0.5)]
+
+
+def test_fewer_candidates_than_the_beam_are_no_violation():
+    """Two words in all and K = 3: at t = 0 gold (A, worse by 5) cannot fall off; at the last step it must be first."""
+    table = torch.tensor([[5.0, 0.0]] * 7, dtype=torch.float64)
+    found, _ = run_fast(table, [[1, END]], beam=3)
+    assert [violation[1] for violation in found] == []
+    table = torch.tensor([[0.0, 5.0]] * 7, dtype=torch.float64)
+    assert [violation[1] for violation in run_fast(table, [[1, END]], beam=3)[0]] == [1]
+
+
+def test_an_ended_hypothesis_takes_a_place_and_has_no_successors():
+    """K = 2, gold = A B </s>. At t = 0 the beam is A and </s>; at t = 1 only A has successors."""
+    table = _table_from({(): {1: 9, END: 5}, (1,): {2: 9, 3: 1}, (1, 2): {END: 9}, (1, 3): {END: 3}})
+    found, decoder = run_fast(table, [[1, 2, END]], beam=2)
+    assert found == []
+    assert decoder.calls == [1]  # only A D is ever extended
+
+
+def test_barred_words_are_no_candidates():
+    table = _table_from({(): {1: 9, 2: 8.5}, (1,): {END: 9, 2: 8.5}})
+    assert len(run_fast(table, [[1, END]], beam=2)[0]) == 2
+    assert run_fast(table, [[1, END]], beam=2, barred=[2])[0] == []
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [({"beam": 1}, "train beam is 1, but must be at least 2"), ({"beam": 2, "margin": 0.0}, "margin is 0.0, but must")],
+)
+def test_refuses_a_search_without_rivals_or_margin(options, message):
+    with pytest.raises(ValueError, match=message):
+        run_fast(torch.zeros(3, 3, dtype=torch.float64), [[1, END]], **options)
+
+
+class _ForbidHostReads(TorchDispatchMode):
+    """Fails on operators that make the host wait for a value of the device."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "equal.default")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func)
+        if any(forbidden in name for forbidden in self.FORBIDDEN):
+            raise AssertionError(f"{name} asks the device for a value inside the search")
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch):
+    from fairseq_bso.core import violation_reset
+
+    loop = violation_reset._search_all_steps
+
+    def guarded(*args):
+        with _ForbidHostReads():
+            return loop(*args)
+
+    monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    table = torch.randn(50, 9, dtype=torch.float64)
+    golds = [[1, 2, 3, END], [4, END]]
+    assert run_fast(table, golds, beam=3, live_rows_only=False)[0] == run_slow(table, golds, beam=3)
+    with pytest.raises(AssertionError, match="asks the device"):
+        run_fast(table * 0.01, golds, beam=3, margin=1e-9, live_rows_only=True)
