@@ -1,16 +1,20 @@
 """Every difference between releases of fairseq and torch that the package meets, and nowhere else.
 
-Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader.
+Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader,
+on every worker, and keeps fairseq-fixed from leaving out sentences.
 """
 
 import argparse
-from typing import Any, List, Tuple
+import functools
+from typing import Any, Callable, List, Tuple
 
 import numpy
 import torch
+from fairseq.data import data_utils
+from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 
-__all__ = ["allow_in_checkpoints", "metrics", "torch_version"]
+__all__ = ["allow_in_checkpoints", "broadcast_object_slow", "keep_last_batch", "metrics", "torch_version"]
 
 
 def torch_version() -> Tuple[int, int]:
@@ -43,6 +47,45 @@ def numpy_array_parts() -> List[Any]:
     return parts + [type(numpy.dtype(kind)) for kind in ("?", "i4", "i8", "f4", "f8")]
 
 
+def keep_last_batch(batch_by_size: Callable[..., List[numpy.ndarray]]) -> Callable[..., List[numpy.ndarray]]:
+    """fairseq's `batch_by_size` with every index in one of the batches, as fairseq 0.12.2 does it.
+
+    fairseq-fixed drops the last batch, of any size, where its length is not a multiple of
+    --required-batch-size-multiple (8 unless said): the longest sentences of a test set are then neither decoded nor
+    scored, and nothing says so. Batches hold the indices in order, so what is missing is the end of the list.
+    """
+
+    @functools.wraps(batch_by_size)
+    def batch_all_by_size(indices, *args, **kwargs):
+        if not isinstance(indices, numpy.ndarray):
+            indices = numpy.fromiter(indices, dtype=numpy.int64, count=-1)
+        batches = batch_by_size(indices, *args, **kwargs)
+        fixed_shapes = args[5] if len(args) > 5 else kwargs.get("fixed_shapes")
+        if fixed_shapes is not None:  # what is in none of these batches is not the end of the list
+            return batches
+        dropped = indices[sum(len(batch) for batch in batches) :]
+        return [*batches, dropped] if len(dropped) else batches
+
+    return batch_all_by_size
+
+
+def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    """`obj` of worker `src_rank` on every worker of the group.
+
+    fairseq's own writes a checkpoint with its config objects, which the safe loader of the other workers refuses. What
+    arrives here was sent by a worker of the same run, so plain pickle, as torch takes for objects, is enough.
+    """
+    box = [obj]
+    torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
+    return box[0]
+
+
 # fairseq keeps the command line of a run in its checkpoint as an `argparse.Namespace`, and with --eval-bleu the n-gram
 # counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read, so this is early enough.
 allow_in_checkpoints(argparse.Namespace, *numpy_array_parts())
+
+if torch_version() >= (2, 6):
+    distributed_utils._broadcast_object_slow = broadcast_object_slow
+
+# Data sets look this name up in the module at every call.
+data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)

@@ -1,9 +1,33 @@
-"""How a fairseq command ends when its user must change something."""
+"""How a fairseq command ends when its user must change something: with one message in place of a traceback."""
+
+import os
+import sys
+from types import TracebackType
+from typing import Optional, Type
+
+__all__ = ["BadInput"]
 
 
-class BadInput(SystemExit):
-    """Ends the process with one message and status 1.
+class BadInput(BaseException):
+    """Says what was wrong, what was allowed, and what to do. Uncaught, it ends the process with status 1.
 
-    It is a SystemExit, so that the message stands alone instead of below a traceback, and so that fairseq's
-    ``except Exception`` around the loading of checkpoints does not replace it by a vaguer one.
+    Not an Exception: of those fairseq writes a crash checkpoint, and those of a checkpoint's loading it replaces by a
+    vaguer one.
     """
+
+
+_hook_before = sys.excepthook
+
+
+def _report(kind: Type[BaseException], value: BaseException, trace: Optional[TracebackType]) -> None:
+    if not issubclass(kind, BadInput):
+        _hook_before(kind, value, trace)
+        return
+    print(value, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At a usual exit the thread that fetches fairseq's batches may be inside torch, and the process aborts.
+    os._exit(1)
+
+
+sys.excepthook = _report

@@ -51,7 +51,7 @@ compile_fairseq() { env -u CUDA_HOME "$folder/bin/python" -m pip install -qq --d
 
 build_current() {
     say "1/3 installing $TORCH, numpy and build tools (1 to 5 minutes, mostly download)"
-    pip_install "$TORCH" 'numpy<3' cython wheel 'setuptools<80'
+    pip_install "$TORCH" 'numpy<3' cython wheel 'setuptools>=64,<80'
     say "2/3 installing fairseq-fixed (about 2 minutes where it has to be compiled; it then needs a C++ compiler)"
     compile_fairseq fairseq-fixed==0.12.3.1
     say "3/3 installing fairseq_bso and its test tools (under a minute)"
@@ -59,13 +59,13 @@ build_current() {
 }
 
 build_legacy() {
-    say "1/3 compiling fairseq 0.12.2 (about 1 minute; needs a C++ compiler)"
-    # pip 24.1 and newer refuse the metadata of omegaconf 2.0. torch comes after fairseq: where setup.py finds torch it
-    # compiles sources that the release does not contain.
-    pip_install 'pip<24.1' 'setuptools<70' wheel 'cython<3' 'numpy<1.24'
-    compile_fairseq --no-deps fairseq==0.12.2
-    say "2/3 installing torch 1.13.1 (1 to 5 minutes; 1.8 GB of download: its CUDA libraries are linked even without a GPU)"
-    pip_install torch==1.13.1 torchaudio==0.13.1
+    say "1/3 installing numpy and build tools (under a minute)"
+    # pip 24.1 and newer refuse the metadata of omegaconf 2.0.
+    pip_install 'pip<24.1' 'setuptools>=64,<70' wheel 'cython<3' 'numpy<1.24'
+    say "2/3 compiling fairseq 0.12.2, installing torch 1.13.1 (2 to 6 minutes; 1.8 GB of download, CUDA libraries included)"
+    # In one command: pip compiles before it installs. A fairseq that finds torch while it is compiled asks for sources
+    # that its release does not contain.
+    compile_fairseq fairseq==0.12.2 torch==1.13.1 torchaudio==0.13.1 'numpy<1.24'
     say "3/3 installing fairseq_bso and its test tools (under a minute)"
     pip_install --no-build-isolation -e '.[demo,test]'
 }

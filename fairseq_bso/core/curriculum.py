@@ -21,7 +21,9 @@ class BeamCurriculum(_Curriculum):
 
     def __new__(cls, initial: int, final: int, updates_per_beam: int) -> BeamCurriculum:
         if final < 2:
-            raise ValueError(f"the train beam is {final}, but must be at least 2: with one hypothesis gold has no rival")
+            raise ValueError(
+                f"the train beam is {final}, but must be at least 2: with one hypothesis gold has no rival"
+            )
         if updates_per_beam < 0:
             raise ValueError(f"updates per beam is {updates_per_beam}, but must be 0 (no curriculum) or more")
         if updates_per_beam > 0 and not 2 <= initial <= final:

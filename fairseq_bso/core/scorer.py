@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .beam import BLOCK, best_in_blocks, best_of, block_maxima
+from .products import linear
 
-# Rows whose vocabulary scores are alive at once: the buffer of V columns stays in a CPU's cache.
-CHUNK = 512
+# Scores that are alive at once. On a CPU 16 MiB stay in the cache, and in memory that malloc hands out again and again.
+CPU_CHUNK, DEVICE_CHUNK = 2**22, 2**27
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -68,29 +70,22 @@ class VocabularySearch:
     """
 
     def __init__(
-        self, scorer: Scorer, barred: Sequence[int] = (), dtype: Optional[torch.dtype] = None, screen: int = 4
+        self, scorer: Scorer, barred: Sequence[int] = (), dtype: Optional[torch.dtype] = None, screen: int = 2
     ) -> None:
         weight, bias = scorer.weight.detach(), scorer.bias.detach().clone()
         bias[list(barred)] = -torch.inf
         self.exact = Scorer(weight, bias)
-        self.weight = weight if dtype is None else weight.to(dtype)  # (V, H)
-        self.screened = self.weight.dtype in HALF
+        rest = -weight.size(0) % BLOCK  # whole blocks: V' = V + rest, and no prefix can be followed by the rest
+        weight = weight if dtype is None else weight.to(dtype)
+        self.weight = F.pad(weight, (0, 0, 0, rest)) if rest else weight  # (V', H)
+        self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
+        self.screened = weight.dtype in HALF
         self.screen = screen
-        self.bias = bias.to(self.weight.dtype)
-        self._buffer = self.weight.new_empty(0)
 
     def _scores(self, outputs: Tensor) -> Tensor:
-        """(R, H) -> (R, V') scores; V' is V rounded up to whole blocks, filled with ``-inf``.
-
-        The result is a view of a buffer that the next call overwrites.
-        """
-        rows, vocabulary = outputs.size(0), self.bias.numel()
-        width = -(-vocabulary // BLOCK) * BLOCK
-        if self._buffer.numel() < rows * width:
-            self._buffer = self.weight.new_full((rows * width,), -torch.inf)
-        scores = self._buffer[: rows * width].view(rows, width)  # (R, V')
-        torch.addmm(self.bias, outputs.to(self.weight.dtype), self.weight.t(), out=scores[:, :vocabulary])
-        return scores
+        """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first."""
+        scores = linear(outputs.to(self.weight.dtype), self.weight, self.bias)
+        return scores.float() if self.screened else scores
 
     def best_per_row(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best words of each prefix by itself.
@@ -103,7 +98,9 @@ class VocabularySearch:
             scores (R, k), best first, and words (R, k). Ties go to the smaller word id.
         """
         kept = k * self.screen if self.screened else k
-        found = [self._best_of_chunk(chunk, kept) for chunk in outputs.split(CHUNK)]
+        elements = CPU_CHUNK if outputs.device.type == "cpu" else DEVICE_CHUNK
+        chunks = outputs.split(max(1, elements // self.bias.numel()))
+        found = [self._best_of_chunk(chunk, kept) for chunk in chunks]
         scores = torch.cat([scores for scores, _ in found])  # (R, kept)
         words = torch.cat([words for _, words in found])
         if self.screened:
@@ -153,7 +150,7 @@ class VocabularySearch:
         keys, order = keys.sort(dim=1)  # ties go to the smaller key
         words = keys if words is None else words.gather(1, order)
         outputs = outputs.expand(-1, keys.size(1), -1).gather(1, order.unsqueeze(2).expand(-1, -1, outputs.size(2)))
-        in_vocabulary = words.clamp(max=self.bias.numel() - 1)  # the padding of the last block holds no word
+        in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
         exact = self.exact.score_words(outputs, in_vocabulary)  # (N, kept)
         exact = exact.masked_fill(screened.gather(1, order) == -torch.inf, -torch.inf)
         scores, index = best_of(exact, k)

@@ -239,7 +239,9 @@ def _extend(
         row_of_slot[rows.slots] = every_row[: rows.slots.numel()]
         other = sentences + row_of_slot[sentence * width + (parent - 1).clamp(min=0)]
         source = torch.where(parent == 0, sentence, other)  # (R,) into gold's rows, then the others'
-        merged = tuple(torch.cat([mine[t], theirs]).index_select(0, source) for mine, theirs in zip(gold.states, states))
+        merged = tuple(
+            torch.cat([mine[t], theirs]).index_select(0, source) for mine, theirs in zip(gold.states, states)
+        )
     else:
         merged = tuple(mine[t].index_select(0, sentence) for mine in gold.states)
     words = ranked.next_words.view(-1)[slots]
@@ -253,7 +255,9 @@ def _collect(gold: GoldRun, steps: List[_Ranked], parents: Tensor, words: Tensor
     violated = torch.stack([ranked.violated for ranked in steps])  # (T, B)
     time = torch.arange(len(steps), device=violated.device)
     after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
-    since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first word after the last reset
+    since = torch.cat(
+        [torch.zeros_like(after[:1]), after.cummax(0).values[:-1]]
+    )  # (T, B) first word after the last reset
     times, sentences = violated.nonzero(as_tuple=True)  # (M,)
     slots = torch.stack([ranked.violator_slot for ranked in steps])[times, sentences]
     last = torch.stack([ranked.violator_word for ranked in steps])[times, sentences]

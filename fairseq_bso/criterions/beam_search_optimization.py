@@ -41,7 +41,7 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
         },
     )
     search_screen: int = field(
-        default=4, metadata={"help": "how many times the beam a 16-bit product keeps as candidates per sentence"}
+        default=2, metadata={"help": "how many times the beam a 16-bit product keeps as candidates per sentence"}
     )
     sentence_avg: bool = II("optimization.sentence_avg")
 
@@ -164,7 +164,10 @@ def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
     real = target.ne(padding)  # (B, T)
     lengths = real.sum(1)
     holes = (real.int().diff(dim=1) > 0).any(1) if target.size(1) > 1 else torch.zeros_like(lengths, dtype=torch.bool)
-    for faulty, reason in ((lengths <= 1, "is empty"), (holes | ~real[:, 0], "holds the padding symbol, which no word can be")):
+    for faulty, reason in (
+        (lengths <= 1, "is empty"),
+        (holes | ~real[:, 0], "holds the padding symbol, which no word can be"),
+    ):
         if bool(faulty.any()):
             which = int(faulty.nonzero()[0])
             raise BadInput(

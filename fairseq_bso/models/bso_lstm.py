@@ -249,14 +249,18 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
         )
     if cfg.share_all_embeddings:
         if source != target:
-            faults.append("--share-all-embeddings needs one dictionary: run fairseq-preprocess with --joined-dictionary")
+            faults.append(
+                "--share-all-embeddings needs one dictionary: run fairseq-preprocess with --joined-dictionary"
+            )
         if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
             faults.append(
                 f"--share-all-embeddings needs --encoder-embed-dim {cfg.encoder_embed_dim} equal to --decoder-embed-dim "
                 f"{cfg.decoder_embed_dim}"
             )
         if cfg.decoder_embed_path:
-            faults.append("--decoder-embed-path has no use with --share-all-embeddings: give --encoder-embed-path alone")
+            faults.append(
+                "--decoder-embed-path has no use with --share-all-embeddings: give --encoder-embed-path alone"
+            )
     if cfg.share_all_embeddings or cfg.share_decoder_input_output_embed:
         if cfg.decoder_embed_dim != cfg.decoder_hidden_size:
             faults.append(
@@ -286,7 +290,9 @@ def _initialise(encoder: LSTMEncoder, decoder: LSTMDecoder, init_range: float) -
 def _load_pretrained(embedding: nn.Embedding, dictionary, path: Optional[str], freeze: bool) -> None:
     if path:
         if not os.path.isfile(path):
-            raise BadInput(f"the embedding file {path} does not exist: correct --encoder-embed-path or --decoder-embed-path")
+            raise BadInput(
+                f"the embedding file {path} does not exist: correct --encoder-embed-path or --decoder-embed-path"
+            )
         table = utils.parse_embedding(path)
         size = len(next(iter(table.values()))) if table else 0
         if size != embedding.embedding_dim:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
+from ..core.products import linear
 from ..core.scorer import Scorer
 from ..core.violation_reset import Rows, State
 from .encoder import EncoderOut
@@ -157,7 +158,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
 
     def output_layer(self, outputs: Tensor) -> Tensor:
         """h~ (..., H) -> f (..., V)."""
-        return F.linear(outputs, self.output_weight, self.output_bias)
+        return linear(outputs, self.output_weight, self.output_bias)
 
     def max_positions(self) -> int:
         """Longest target."""

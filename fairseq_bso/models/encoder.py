@@ -113,7 +113,9 @@ class LSTMEncoder(FairseqEncoder):
         width = int(counts[0]) if counts.numel() > 0 else 1
         if bool((counts != width).any()):
             kept, width = sentences, 1
-        if kept.numel() == encoder_out.keys.size(0) and torch.equal(kept, torch.arange(kept.numel(), device=kept.device)):
+        if kept.numel() == encoder_out.keys.size(0) and torch.equal(
+            kept, torch.arange(kept.numel(), device=kept.device)
+        ):
             return encoder_out._replace(width=width)
         return EncoderOut(
             keys=encoder_out.keys.index_select(0, kept),

@@ -24,9 +24,7 @@ class BsoTranslationTask(TranslationTask):
 
     cfg: BsoTranslationConfig
 
-    def build_generator(
-        self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, prefix_allowed_tokens_fn=None
-    ):
+    def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, prefix_allowed_tokens_fn=None):
         """fairseq's generator for ``models``, all unnormalized or none; raises BadInput for a mixture."""
         unnormalized = [bool(getattr(model, "unnormalized", False)) for model in models]
         if any(unnormalized) and not all(unnormalized):
@@ -34,9 +32,7 @@ class BsoTranslationTask(TranslationTask):
                 f"an ensemble of {sum(unnormalized)} unnormalized and {len(models) - sum(unnormalized)} softmax models has no "
                 "common score: decode with one kind"
             )
-        generator = super().build_generator(
-            models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn
-        )
+        generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
         if all(unnormalized) and hasattr(generator, "normalize_scores"):
             if generator.normalize_scores:
                 logger.info("the model is unnormalized: scores of hypotheses are not divided by length")

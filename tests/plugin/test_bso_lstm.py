@@ -20,6 +20,7 @@ VARIANTS = [
     {"encoder_hidden_size": 3, "decoder_embed_dim": 2, "dropout": 0.4, "embedding_dropout": 0.3},
     {"encoder_layers": 2, "decoder_layers": 2, "residual": True, "dropout": 0.4, "attention": "mlp"},
 ]
+CUDA_TYPES = [pytest.param("cuda", kind, marks=pytest.mark.gpu) for kind in (torch.float16, torch.bfloat16)]
 words = st.lists(st.integers(4, 9), max_size=4).map(lambda sentence: [*sentence, 2])
 batches = st.lists(st.tuples(words, words), min_size=1, max_size=3)
 
@@ -105,6 +106,21 @@ def test_training_ends_with_no_violation_zero_loss_and_zero_gradient_for_every_p
         optimizer.step()
     assert logged["violations"] == 0 and loss.item() == 0
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("device, dtype", [("cpu", torch.bfloat16), *CUDA_TYPES])
+def test_sixteen_bit_losses_and_gradients_are_close_to_float32s(device, dtype):
+    model = fakes.model(encoder_layers=2, decoder_layers=2, init_range=0.3).float().to(device)
+    net_input, target = fakes.batch(model, [[5, 6, 2], [7, 2]], [[4, 5, 6, 2], [9, 9, 2]])
+    move = {name: part.to(device) for name, part in net_input.items()}
+    sample = {"net_input": move, "target": target.to(device), "ntokens": 7, "id": torch.arange(2)}
+    exact, _, _ = criterion(4, nll_weight=0.5)(model, sample)
+    half = model.to(dtype)
+    loss, _, logged = criterion(4, nll_weight=0.5)(half, sample)
+    loss.backward()
+    assert logged["violations"] > 0
+    torch.testing.assert_close(loss.float(), exact, rtol=0.05, atol=0.1)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in half.parameters())
 
 
 def test_bidirectional_padding_does_not_change_a_sentence():

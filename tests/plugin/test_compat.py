@@ -9,6 +9,7 @@ import zipfile
 import numpy
 import pytest
 import torch
+from fairseq.data import FairseqDataset, data_utils
 
 from fairseq_bso import compat
 
@@ -95,3 +96,49 @@ def test_metrics_is_the_module_that_fairseqs_trainer_reads():
     from fairseq import trainer
 
     assert compat.metrics is trainer.metrics
+
+
+class Sentences(FairseqDataset):
+    """A data set that is nothing but lengths."""
+
+    def __init__(self, lengths):
+        self.lengths = numpy.array(lengths)
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def num_tokens(self, index):
+        return self.lengths[index]
+
+    def num_tokens_vec(self, indices):
+        return self.lengths[indices]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 20, 24])
+@pytest.mark.parametrize(
+    "limit", [{"max_tokens": 1000}, {"max_tokens": 45}, {"max_sentences": 1}, {"max_sentences": 10}]
+)
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_every_sentence_is_in_one_batch(count, limit, multiple):
+    """fairseq-fixed leaves out the last batch where its length is not a multiple of 8."""
+    batches = Sentences([5] * count).batch_by_size(numpy.arange(count), required_batch_size_multiple=multiple, **limit)
+    assert numpy.concatenate(batches).tolist() == list(range(count))
+    for batch in batches:
+        assert 5 * len(batch) <= limit.get("max_tokens", 1000)
+        assert len(batch) <= limit.get("max_sentences", 1000)
+        assert len(batch) < multiple or len(batch) % multiple == 0 or batch is batches[-1]
+
+
+def test_indices_may_be_any_iterable():
+    batches = data_utils.batch_by_size(iter(range(5)), lambda index: 3, max_tokens=6, required_batch_size_multiple=8)
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("by_keyword", [True, False])
+def test_fixed_shapes_are_left_to_fairseq(by_keyword):
+    shapes = [(2, 3)]
+    arguments, keywords = ((), {"fixed_shapes": shapes}) if by_keyword else ((None, None, None, 1, shapes), {})
+    call = (numpy.arange(5), lambda index: 3, *arguments)
+    batches = data_utils.batch_by_size(*call, **keywords)
+    expected = data_utils.batch_by_size.__wrapped__(*call, **keywords)
+    assert [list(batch) for batch in batches] == [list(batch) for batch in expected]

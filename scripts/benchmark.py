@@ -1,0 +1,349 @@
+#!/usr/bin/env python3
+"""Measures speed as ratios, all contenders in turn on the same batches of one run.
+
+Prints medians with the quartiles of the rounds. `make bench` runs it on the CPU; `--device cuda` on a GPU.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.data import Dictionary
+from fairseq.models.lstm import LSTMModel, lstm_luong_wmt_en_de
+from fairseq.sequence_generator import SequenceGenerator
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from fairseq_bso.criterions import BeamSearchOptimizationCriterion  # noqa: E402
+from fairseq_bso.models import bso_lstm  # noqa: E402
+from fairseq_bso.models.decoder import DecoderPass  # noqa: E402
+
+BEAMS = (2, 6, 11)
+LEARNING_RATE = 2e-3
+
+
+class Task:
+    """What models and criterions ask of a fairseq task."""
+
+    def __init__(self, words):
+        self.source_dictionary = Dictionary()
+        for index in range(words - len(self.source_dictionary)):
+            self.source_dictionary.add_symbol(f"w{index}")
+        self.target_dictionary = self.source_dictionary
+        self.cfg = Namespace(left_pad_source=False)
+
+
+def ours(task, options, scorer):
+    """A `bso_lstm` of one layer, unidirectional, general attention, input feeding."""
+    size, sides = options.hidden, ("encoder", "decoder")
+    sizes = {f"{side}_{name}": size for side in sides for name in ("embed_dim", "hidden_size")}
+    limits = {"max_source_positions": 1024, "max_target_positions": 1024}
+    config = bso_lstm.BsoLSTMConfig(**sizes, **limits, dropout=0.2, scorer=scorer)
+    return place(bso_lstm.BsoLSTMModel.build_model(config, task), options)
+
+
+def fairseqs(task, options):
+    """fairseq's own `lstm` with the same sizes and dropout, general (Luong) attention."""
+    names = "encoder_embed_dim encoder_hidden_size decoder_embed_dim decoder_hidden_size decoder_out_embed_dim".split()
+    args = Namespace(**{name: options.hidden for name in names}, criterion="cross_entropy", dropout=0.2)
+    args.max_source_positions = 1024
+    args.max_target_positions, args.encoder_layers, args.decoder_layers, args.encoder_bidirectional = 1024, 1, 1, False
+    lstm_luong_wmt_en_de(args)
+    args.encoder_dropout_out = args.decoder_dropout_out = 0.2
+    args.encoder_dropout_in = args.decoder_dropout_in = 0.0
+    return place(LSTMModel.build_model(args, task), options)
+
+
+def place(model, options):
+    """On the device, in the dtype."""
+    return model.to(options.device).to(getattr(torch, options.dtype)).train()
+
+
+def make_batches(task, options, count=4):
+    """Random sources; targets from a noisy chain over few words, which a model learns in seconds: after each word one
+    other is the next in 85 of 100."""
+    generator = torch.Generator().manual_seed(options.seed)
+    first, words, shape = 4, min(300, options.vocabulary - 4), (options.sentences, options.length)
+    follows = torch.randperm(words, generator=generator)
+    batches = []
+    for _ in range(count):
+        target = torch.randint(words, shape, generator=generator)
+        for t in range(1, options.length):
+            certain = torch.rand(shape[0], generator=generator) < 0.85
+            target[:, t] = torch.where(certain, follows[target[:, t - 1]], target[:, t])
+        target += first
+        target[:, -1] = task.target_dictionary.eos()
+        source = torch.randint(first, options.vocabulary, shape, generator=generator)
+        previous = torch.cat([target[:, -1:], target[:, :-1]], 1)
+        net_input = {
+            "src_tokens": source,
+            "src_lengths": torch.full(shape[:1], shape[1]),
+            "prev_output_tokens": previous,
+        }
+        net_input = {name: part.to(options.device) for name, part in net_input.items()}
+        net_input["src_lengths"] = net_input["src_lengths"].cpu()
+        sample = {"net_input": net_input, "target": target.to(options.device), "ntokens": target.numel()}
+        batches.append({**sample, "id": torch.arange(shape[0]), "nsentences": shape[0]})
+    return batches
+
+
+def bso_criterion(task, beam, dtype="model"):
+    """The criterion at a fixed beam."""
+    return BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.0, dtype, 2, False)
+
+
+class Contender:
+    """A model, a criterion and an optimizer that does one update at a time."""
+
+    def __init__(self, model, criterion, learning_rate=LEARNING_RATE):
+        self.model, self.criterion = model, criterion
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+    def update(self, sample):
+        """Forward, backward, clip, Adam step. Returns what the criterion logs."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, sample_size, logged = self.criterion(self.model, sample)
+        (loss / sample_size).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        return logged
+
+
+def synchronised_time(device):
+    """Seconds, after the device has done its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def race(contenders, batches, options):
+    """Times one update of every contender in every round: {name: [seconds]}."""
+    seconds = {name: [] for name in contenders}
+    for index in range(options.warm_up + options.rounds):
+        sample = batches[index % len(batches)]
+        for name, act in contenders.items():
+            start = synchronised_time(options.device)
+            act(sample)
+            if index >= options.warm_up:
+                seconds[name].append(synchronised_time(options.device) - start)
+    return seconds
+
+
+def ratio(numerator, denominator):
+    """Median and quartiles of the ratios within each round."""
+    ratios = [a / b for a, b in zip(numerator, denominator)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+
+
+def updates(task, options, batches, state, learning_rate):
+    """(a) BSO / NLL at several beams, exact and screened; from one set of parameters, which `learning_rate` 0 keeps."""
+    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), learning_rate)
+    contenders = {"nll": nll}
+    for beam in BEAMS:
+        for dtype in ("model", "bfloat16"):
+            model = ours(task, options, "unnormalized")
+            contenders[f"beam {beam} {'exact' if dtype == 'model' else dtype}"] = Contender(
+                model, bso_criterion(task, beam, dtype), learning_rate
+            )
+    logged = {}
+    for contender in contenders.values():
+        contender.model.load_state_dict(state)
+
+    def act(name, sample):
+        logged[name] = contenders[name].update(sample)
+
+    acts = {name: (lambda sample, name=name: act(name, sample)) for name in contenders}
+    seconds = race(acts, batches, options)
+    results = {"nll seconds": round(statistics.median(seconds["nll"]), 4)}
+    for name in contenders:
+        if name != "nll":
+            tokens = logged[name]["ntokens"]
+            share = round(logged[name]["violations"] / tokens, 3)
+            results[name] = {**ratio(seconds[name], seconds["nll"]), "violations per token": share}
+    return results
+
+
+def against_fairseq(task, options, batches):
+    """(b) NLL update of `bso_lstm` / of fairseq's `lstm`."""
+    contenders = {
+        "ours": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)),
+        "fairseq": Contender(fairseqs(task, options), CrossEntropyCriterion(task, False)),
+    }
+    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
+    return {"ours / fairseq lstm": ratio(seconds["ours"], seconds["fairseq"])}
+
+
+def generation(task, options, batches):
+    """(c) sentences per second, ours / fairseq's, every sentence `--length` words long."""
+    results = {}
+    for beam in (1, 5):
+        generators = {}
+        models = {"ours": ours(task, options, "softmax"), "unnormalized": ours(task, options, "unnormalized")}
+        models["fairseq"] = fairseqs(task, options)
+        for name, model in models.items():
+            made = SequenceGenerator(
+                [model.eval()],
+                task.target_dictionary,
+                beam_size=beam,
+                max_len_a=0,
+                max_len_b=options.length,
+                min_len=options.length,
+                normalize_scores=name != "unnormalized",
+            )
+            generators[name] = lambda sample, made=made, model=model: made.generate([model], sample)
+        seconds = race(generators, batches, options)
+        for name in ("ours", "unnormalized"):
+            results[f"beam {beam} {name} / fairseq"] = ratio(seconds["fairseq"], seconds[name])
+    return results
+
+
+@contextmanager
+def clock(totals, name, device):
+    """Adds the time of a block to totals[name]."""
+    start = synchronised_time(device)
+    yield
+    totals[name] = totals.get(name, 0.0) + synchronised_time(device) - start
+
+
+@contextmanager
+def timed(owner, name, label, totals, device):
+    """While open, every call of owner.name is clocked."""
+    original = getattr(owner, name)
+
+    def clocked(*args, **kwargs):
+        with clock(totals, label, device):
+            return original(*args, **kwargs)
+
+    setattr(owner, name, clocked)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def breakdown(task, options, batches, state, beam=6):
+    """(d) share of each part in a BSO update."""
+    model = ours(task, options, "unnormalized")
+    model.load_state_dict(state)
+    contender, totals, device = Contender(model, bso_criterion(task, beam), 0.0), {}, options.device
+    for sample in batches:
+        contender.update(sample)
+    with (
+        timed(model.encoder, "forward", "encode", totals, device),
+        timed(DecoderPass, "along", "gold run", totals, device),
+        timed(bso_lstm, "violation_reset_search", "search", totals, device),
+        timed(bso_lstm, "violator_outputs", "segments", totals, device),
+        timed(torch.Tensor, "backward", "backward", totals, device),
+        clock(totals, "update", device),
+    ):
+        for sample in batches:
+            contender.update(sample)
+    whole = totals.pop("update")
+    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
+    return {**shares, "rest": round(1 - sum(shares.values()), 3)}
+
+
+def peak_memory(options):
+    """(e) peak memory in MiB of a process that does NLL, or BSO, updates alone."""
+    command = [sys.executable, __file__, *options.words]
+    found = {}
+    for kind in ("none", "nll", "bso"):
+        output = subprocess.run([*command, "--peak", kind], check=True, capture_output=True, text=True).stdout
+        found[kind] = float(output.strip().splitlines()[-1])
+    return {f"{kind} MiB above an idle process": round(found[kind] - found["none"]) for kind in ("nll", "bso")}
+
+
+def print_peak(task, options, batches):
+    """Does a few updates of one kind and prints the peak in MiB (the GPU's, where there is one)."""
+    if options.peak != "none":
+        scorer = "softmax" if options.peak == "nll" else "unnormalized"
+        criterion = CrossEntropyCriterion(task, False) if options.peak == "nll" else bso_criterion(task, 6)
+        contender = Contender(ours(task, options, scorer), criterion)
+        for sample in batches:
+            contender.update(sample)
+    if options.device == "cuda":
+        print(torch.cuda.max_memory_allocated() / 2**20)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def trained_state(task, options, batches):
+    """Parameters after a short NLL training and a shorter BSO training on the noisy chain."""
+    more = make_batches(task, argparse.Namespace(**{**vars(options), "seed": options.seed + 1}), 64)
+    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
+    for index in range(options.training):
+        nll.update(more[index % len(more)])
+    bso = Contender(ours(task, options, "unnormalized"), bso_criterion(task, 6), 1e-3)
+    bso.model.load_state_dict(nll.model.state_dict())
+    for index in range(options.training // 4):
+        bso.update(more[index % len(more)])
+    return bso.model.state_dict()
+
+
+def parse(words):
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sentences", type=int, default=64, help="B")
+    parser.add_argument("--length", type=int, default=20, help="S and T")
+    parser.add_argument("--vocabulary", type=int, default=10000, help="V")
+    parser.add_argument("--hidden", type=int, default=256, help="H, and the size of the embeddings")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--training", type=int, default=160, help="updates that make the trained model")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", help="also write the results to this JSON file")
+    parser.add_argument("--peak", choices=["none", "nll", "bso"], help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    options.words = list(words)
+    return options
+
+
+def main():
+    """Runs all measurements and prints each as it is done."""
+    options = parse(sys.argv[1:])
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    task = Task(options.vocabulary)
+    batches = make_batches(task, options)
+    if options.peak:
+        print_peak(task, options, batches)
+        return
+    size = {name: getattr(options, name) for name in "device dtype threads sentences length vocabulary hidden".split()}
+    results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
+    print(json.dumps(results))
+    fresh, trained = ours(task, options, "unnormalized").state_dict(), trained_state(task, options, batches)
+    measurements = {
+        "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
+        "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh, 0.0),
+        "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained, 0.0),
+        "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained),
+        "generation speed": lambda: generation(task, options, batches),
+        "peak memory": lambda: peak_memory(options),
+    }
+    for name, measure in measurements.items():
+        results[name] = measure()
+        print(f"\n{name}", flush=True)
+        for key, value in results[name].items():
+            print(f"  {key}: {value}", flush=True)
+    if options.out:
+        partial = f"{options.out}.partial"
+        Path(partial).write_text(json.dumps(results, indent=1) + "\n")
+        os.replace(partial, options.out)
+
+
+if __name__ == "__main__":
+    main()

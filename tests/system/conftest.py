@@ -1,0 +1,31 @@
+"""Binary data and trained models that the system tests share."""
+
+import pytest
+from system_commands import BSO, preprocess, train
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Binary data with 200 / 30 / 30 sentences."""
+    return preprocess(tmp_path_factory.mktemp("numbers"), train=200, valid=30, test=30)
+
+
+@pytest.fixture(scope="session")
+def softmax_checkpoint(data, tmp_path_factory):
+    """A model pretrained with fairseq's own criterion."""
+    folder = tmp_path_factory.mktemp("nll")
+    train(data, folder, "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--max-epoch", "6")
+    return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def bso_run(data, softmax_checkpoint, tmp_path_factory):
+    """(checkpoint, log) of a BSO run from the pretrained model, with --eval-bleu as the best checkpoint's metric."""
+    folder = tmp_path_factory.mktemp("bso")
+    curriculum = ["--train-beam", "3", "--initial-beam", "2", "--updates-per-beam", "13"]
+    bleu = ["--eval-bleu", "--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    done = train(
+        *(data, folder, *BSO, *curriculum, *bleu, "--task", "bso_translation", "--eval-bleu-args", '{"beam": 3}'),
+        *("--finetune-from-model", softmax_checkpoint, "--delta", "sentence_bleu", "--max-epoch", "3", "--lr", "0.005"),
+    )
+    return folder / "checkpoint_last.pt", done.stderr + done.stdout

@@ -1,0 +1,207 @@
+"""fairseq's own commands with the plugin, from text to hypotheses."""
+
+import math
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from reference import lstm
+
+import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
+from system_commands import BSO, PLUGIN, QUIET, TINY, preprocess, run, train
+
+
+def parameters(checkpoint):
+    """The saved parameters."""
+    return checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
+
+
+def difference(one, other):
+    """The largest difference of any parameter."""
+    one, other = parameters(one), parameters(other)
+    assert one.keys() == other.keys() and len(one) > 5
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def test_a_bso_run_logs_the_search_and_grows_its_beam(bso_run):
+    _, log = bso_run
+    for name in ("margin_loss", "violations_per_token", "segment_length", "gold_gap", "beam", "bleu"):
+        assert f"{name} " in log or f"{name}=" in log, name
+    assert re.search(r"valid .*\| beam 3 ", log), "validation searches with the full beam"
+    beams = [float(beam) for beam in re.findall(r"train_inner.*? beam=([\d.]+)", log)]
+    assert beams[0] == 2 and beams[-1] == 3 and beams == sorted(beams)
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_scores_of_stock_generate_are_the_last_f(data, bso_run, beam):
+    checkpoint, _ = bso_run
+    common = ["--user-dir", PLUGIN, "--path", checkpoint, "--cpu", "--unnormalized", "--nbest", beam, "--beam", beam]
+    output = run("generate", data, *common, "--required-batch-size-multiple", 1, "--max-len-b", 12).stdout
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)])
+    model.double().eval()
+    sources = dict(re.findall(r"^S-(\d+)\t(.*)$", output, re.M))
+    hypotheses = re.findall(r"^H-(\d+)\t(\S+)\t(.*)$", output, re.M)
+    assert len(sources) == 30 and len(hypotheses) == 30 * beam
+    for sentence, score, text in hypotheses:
+        source = task.source_dictionary.encode_line(sources[sentence], add_if_not_exist=False).tolist()
+        words = task.target_dictionary.encode_line(text, add_if_not_exist=False).tolist()
+        with torch.no_grad():
+            expected = lstm.scores_after(model, source, words[:-1])[words[-1]].item()
+        assert float(score) * math.log(2) == pytest.approx(expected, abs=2e-4)  # 4 decimals are printed
+
+
+def test_generate_with_our_task_needs_no_flag_and_averages_an_ensemble(data, bso_run):
+    checkpoint, _ = bso_run
+    common = ["--user-dir", PLUGIN, "--cpu", "--beam", 3, "--required-batch-size-multiple", 1]
+    stock = run("generate", data, *common, "--path", checkpoint, "--unnormalized").stdout
+    ours = run("generate", data, *common, "--path", checkpoint, "--task", "bso_translation").stdout
+    twice = run("generate", data, *common, "--path", f"{checkpoint}:{checkpoint}", "--task", "bso_translation").stdout
+    found = [re.findall(r"^H-(\d+)\t(\S+)\t(.*)$", output, re.M) for output in (stock, ours, twice)]
+    assert len(found[0]) == 30
+    assert found[0] == found[1]
+    assert [(sentence, text) for sentence, _, text in found[2]] == [(sentence, text) for sentence, _, text in found[0]]
+    for (_, one, _), (_, both, _) in zip(found[0], found[2]):
+        assert float(one) == pytest.approx(float(both), abs=2e-4)
+
+
+def test_an_ensemble_of_both_kinds_is_refused(data, bso_run, softmax_checkpoint):
+    paths = f"{bso_run[0]}:{softmax_checkpoint}"
+    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", paths]
+    done = run("generate", data, *common, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("an ensemble of 1 unnormalized and 1 softmax models")
+
+
+def test_interactive_and_score_reference(data, bso_run):
+    command = [sys.executable, "-m", "fairseq_cli.interactive", data, "--user-dir", PLUGIN, "--cpu", "--unnormalized"]
+    command = [*map(str, command), "--path", str(bso_run[0]), "--beam", "3"]
+    done = subprocess.run(command, input="two one three\n", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^H-0\t\S+\t.*(one|two|three)", done.stdout, re.M)
+    common = ["--user-dir", PLUGIN, "--path", bso_run[0], "--cpu", "--score-reference", "--unnormalized"]
+    forced = run("generate", data, *common, "--required-batch-size-multiple", 1).stdout
+    assert len(re.findall(r"^H-", forced, re.M)) == 30
+
+
+@pytest.mark.parametrize("update", [5, 9])
+def test_a_resumed_run_equals_one_that_never_stopped(data, softmax_checkpoint, tmp_path, update):
+    """The beam grows every 4 updates; `--save-interval-updates` saves in the middle of an epoch of 13 updates."""
+    options = [*BSO, "--train-beam", 5, "--updates-per-beam", 4, "--max-update", 16, "--save-interval-updates", 1]
+    options += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 4, "--dropout", 0.2, "--disable-validation"]
+    whole = tmp_path / "whole"
+    train(data, whole, *options, "--finetune-from-model", softmax_checkpoint)
+    (middle,) = whole.glob(f"checkpoint_*_{update}.pt")
+    resumed = tmp_path / "resumed"
+    train(data, resumed, *options, "--restore-file", middle)
+    assert difference(whole / "checkpoint_last.pt", resumed / "checkpoint_last.pt") == 0
+    assert difference(whole / "checkpoint_last.pt", middle) > 0
+
+
+def test_two_workers_equal_one_with_twice_the_batches(data, softmax_checkpoint, tmp_path):
+    options = [*BSO, "--finetune-from-model", softmax_checkpoint, "--train-beam", 4, "--max-update", 5]
+    options += ["--disable-validation", "--clip-norm", 1.0, "--batch-size", 8]
+    train(data, tmp_path / "one", *options, "--update-freq", 2)
+    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
+    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
+    with ThreadPoolExecutor(2) as workers:
+        list(
+            workers.map(
+                lambda rank: train(data, tmp_path / "two", *options, *group, "--distributed-rank", rank), range(2)
+            )
+        )
+    assert difference(tmp_path / "one" / "checkpoint_last.pt", tmp_path / "two" / "checkpoint_last.pt") < 1e-5
+
+
+def test_validate_command_reports_the_search(data, bso_run):
+    done = run(
+        "validate",
+        data,
+        "--user-dir",
+        PLUGIN,
+        "--task",
+        "translation",
+        "--path",
+        bso_run[0],
+        "--cpu",
+        "--batch-size",
+        8,
+    )
+    assert re.search(r"violations_per_token [\d.]+", done.stderr)
+
+
+def last_line(done):
+    """The last line of what a failed command says, which must be all there is: no traceback."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--criterion", "beam_search_optimization"], "add --scorer unnormalized"),
+        ([*BSO, "--train-beam", 1], "the train beam is 1, but must be at least 2"),
+        ([*BSO, "--margin", 0], "--margin is 0.0, but must be above 0"),
+        ([*BSO, "--initial-beam", 9, "--updates-per-beam", 5], "the initial beam is 9, but must be from 2 to"),
+        ([*BSO, "--delta", "meteor"], "meteor"),
+        ([*BSO, "--nll-weight", -1], "--nll-weight is -1.0, but must be at least 0"),
+        (["--scorer", "unnormalized", "--criterion", "cross_entropy"], "give --scorer softmax"),
+        ([*BSO, "--encoder-layers", 2], "--encoder-layers 2 and --decoder-layers 1 differ"),
+        ([*BSO, "--decoder-embed-path", "nowhere.txt"], "nowhere.txt does not exist"),
+    ],
+)
+def test_bad_options_end_with_one_line(data, tmp_path, arguments, message):
+    done = train(data, tmp_path / "run", *arguments, "--max-update", 2, check=False)
+    assert message in last_line(done)
+    assert not list(tmp_path.glob("run/*.pt"))
+
+
+def test_another_model_is_refused(data, tmp_path):
+    options = ["--criterion", "beam_search_optimization", "--arch", "lstm", "--lr", 0.1, "--optimizer", "sgd"]
+    line = ["--batch-size", 8, "--save-dir", tmp_path, "--max-update", 2]
+    done = run("train", data, "--user-dir", PLUGIN, *QUIET, *options, *line, check=False)
+    assert "needs a model that can search in training, but got LSTMModel" in last_line(done)
+
+
+def test_a_checkpoint_of_other_dictionaries_is_refused(data, softmax_checkpoint, tmp_path):
+    other = preprocess(tmp_path, "--nwordssrc", "5", "--nwordstgt", "5", train=200, valid=30)
+    options = [*BSO, "--finetune-from-model", softmax_checkpoint, "--max-update", 2]
+    done = train(other, tmp_path / "run", *options, check=False)
+    assert "dictionary has" in last_line(done) and "--srcdict" in last_line(done)
+
+
+def test_an_empty_target_is_named(tmp_path):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "train.src").write_text("one two\nthree four\n")
+    (folder / "train.tgt").write_text("one two\n\n")
+    languages = [
+        "--source-lang",
+        "src",
+        "--target-lang",
+        "tgt",
+        "--destdir",
+        folder / "data-bin",
+        "--joined-dictionary",
+    ]
+    run("preprocess", *languages, "--trainpref", folder / "train", "--validpref", folder / "train")
+    done = train(folder / "data-bin", tmp_path / "run", *BSO, "--max-update", 2, check=False)
+    assert "the target of sentence 1 (counted from 0) is empty" in last_line(done)
+
+
+def test_a_target_beyond_the_longest_position_is_named_by_fairseq(data, tmp_path):
+    done = train(data, tmp_path, *BSO, "--max-target-positions", 3, "--max-update", 2, check=False)
+    assert done.returncode != 0
+    assert "--skip-invalid-size-inputs-valid-test" in done.stderr + done.stdout
+
+
+def test_a_missing_checkpoint_or_data_folder_is_named(data, tmp_path):
+    done = train(data, tmp_path, *BSO, "--finetune-from-model", tmp_path / "none.pt", "--max-update", 2, check=False)
+    assert done.returncode != 0 and "none.pt does not exist" in done.stderr
+    done = train(tmp_path / "nowhere", tmp_path, *BSO, "--max-update", 2, check=False)
+    assert done.returncode != 0 and "nowhere" in done.stderr
+    assert not list(tmp_path.glob("*.pt"))
