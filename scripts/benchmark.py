@@ -55,7 +55,7 @@ def ours(task, options, scorer):
 def fairseqs(task, options):
     """fairseq's own `lstm` with the same sizes and dropout, general (Luong) attention."""
     names = "encoder_embed_dim encoder_hidden_size decoder_embed_dim decoder_hidden_size decoder_out_embed_dim".split()
-    args = Namespace(**{name: options.hidden for name in names}, criterion="cross_entropy", dropout=0.2)
+    args = Namespace(**dict.fromkeys(names, options.hidden), criterion="cross_entropy", dropout=0.2)
     args.max_source_positions = 1024
     args.max_target_positions, args.encoder_layers, args.decoder_layers, args.encoder_bidirectional = 1024, 1, 1, False
     lstm_luong_wmt_en_de(args)

@@ -49,8 +49,8 @@ def best_in_blocks(
 
     Args:
         scores: (R, V') scores in whole blocks.
-        maxima: (N, W * V'/BLOCK) block maxima of the W hypotheses that belong to each of N sentences, ``-inf`` where there
-            is no hypothesis.
+        maxima: (N, W * V'/BLOCK) block maxima of the W hypotheses that belong to each of N sentences, ``-inf`` where
+            there is no hypothesis.
         k: how many.
         row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
 
@@ -79,8 +79,8 @@ def recover_paths(
     """Follows back-pointers from hypotheses to the gold prefix they left.
 
     Args:
-        parents: (T, B, K) int64; ``parents[t, b, k]`` is the slot that hypothesis ``k``, kept at step ``t``, extends. Slot 0 is
-            the gold prefix.
+        parents: (T, B, K) int64; ``parents[t, b, k]`` is the slot that hypothesis ``k``, kept at step ``t``, extends.
+            Slot 0 is the gold prefix.
         words: (T, B, K) int64, the word it was extended with.
         gold: (B, T) int64 gold words.
         sentences, times, slots: (M,) int64; the hypothesis in ``slots`` among those kept at step ``times - 1``.

@@ -13,7 +13,7 @@ class _Curriculum(NamedTuple):
 
 
 class BeamCurriculum(_Curriculum):
-    """Starts at ``initial`` and grows by one every ``updates_per_beam`` updates up to ``final``; with 0 it is ``final``.
+    """Starts at ``initial``, grows by one every ``updates_per_beam`` updates up to ``final``; with 0 it is ``final``.
 
     Raises:
         ValueError: for a beam below 2, a shrinking beam or a negative number of updates.

@@ -1,8 +1,8 @@
 """The BSO loss (Wiseman & Rush 2016, equation 5 of section 4.1) and the ragged batch of violating segments.
 
 A violator that left gold at word ``branch`` and violates at word ``time`` shares gold's state up to ``branch``; only
-``time - branch`` of its steps are new. Segments of one sentence never overlap in time, so all of them together are at most
-one more run over the target.
+``time - branch`` of its steps are new. Segments of one sentence never overlap in time, so all of them together are at
+most one more run over the target.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _longer_than(lengths: Tensor) -> List[int]:
 
 
 def _slots_within_sentences(sentence: Tensor, sentences: int) -> Tuple[Tensor, int]:
-    """Gives each segment a place of its own within its sentence: (M,) places in a flat ``B * width`` batch, and ``width``."""
+    """Gives each segment its own place in its sentence: (M,) places in a flat ``B * width`` batch, and ``width``."""
     if sentence.numel() == 0:
         return sentence, 1
     grouped, order = sentence.sort(stable=True)

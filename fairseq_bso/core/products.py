@@ -1,8 +1,8 @@
 """The product with the whole vocabulary, which costs more than all the rest of a small model.
 
-torch multiplies float32 matrices on a CPU with MKL, which is only half as fast as oneDNN on CPUs that are not Intel's (and
-equal on those that are). oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, where this torch
-has the operator.
+torch multiplies float32 matrices on a CPU with MKL, which is only half as fast as oneDNN on CPUs that are not Intel's
+(and equal on those that are). oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, where this
+torch has the operator.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def _product(given: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, given: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, given: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(given, weight)
         return _product(given, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         given, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_given = _product(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None  # (R, I)

@@ -36,8 +36,8 @@ class Scorer(NamedTuple):
             words: (...) int64 word ids.
 
         Returns:
-            (...) scores ``f(words | prefix)``, differentiable, with a gradient that is sparse in ``weight``; float32 also
-            where the model is in half precision.
+            (...) scores ``f(words | prefix)``, differentiable, with a gradient that is sparse in ``weight``; float32
+            also where the model is in half precision.
         """
         flat = words.reshape(-1)  # (N,)
         rows = self.weight.index_select(0, flat).view(*words.shape, self.weight.size(1))  # (..., H)

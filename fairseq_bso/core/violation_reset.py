@@ -72,8 +72,8 @@ class Violations(NamedTuple):
     resets: Tensor
     """(M,) int64: words ``resets..times`` were searched since the last reset (``r + 1 .. t`` of the paper)"""
     branches: Tensor
-    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where only its
-    last word does"""
+    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where
+    only its last word does"""
     paths: Tensor
     """(M, T) int64: the violator up to and including ``times``, gold words elsewhere"""
     gaps: Tensor
@@ -124,8 +124,9 @@ def violation_reset_search(
         beam: K >= 2.
         end: the word id of ``</s>``; a hypothesis that ended has no successors.
         margin: by which gold must beat the violator, > 0.
-        live_rows_only: compute only rows that hold a hypothesis (needs their number on the host each step: free on a CPU).
-            Otherwise all ``B * (K-1)`` rows are computed and the device is never asked for a value inside the loop.
+        live_rows_only: compute only rows that hold a hypothesis (needs their number on the host each step: free on a
+            CPU). Otherwise all ``B * (K-1)`` rows are computed and the device is never asked for a value inside the
+            loop.
 
     Returns:
         Violations.
@@ -157,7 +158,8 @@ def _search_all_steps(
     best, best_words = search.best_per_row(gold.outputs.reshape(time * sentences, hidden), beam)
     best, best_words = best.view(time, sentences, beam), best_words.view(time, sentences, beam)  # (T, B, K)
     every_row = torch.arange(sentences * (beam - 1), device=best.device)
-    rows, outputs, states = Rows(every_row[:0], beam - 1, False), gold.outputs[0, :0], ()
+    rows, outputs = Rows(every_row[:0], beam - 1, False), gold.outputs[0, :0]
+    states: State = ()
     steps: List[_Ranked] = []
     for t in range(time):
         candidates = Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])
@@ -192,7 +194,7 @@ def _rank(candidates: Candidates, gold: GoldRun, gold_scores: Tensor, t: int, en
     is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
     final = gold.lengths == t + 1  # (B,)
     active = gold.lengths > t
-    # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands next to an end of the list.
+    # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands at or next to an end.
     place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
     rival = scores.gather(1, place).squeeze(1)
     gap = gold_scores[:, t].to(rival.dtype) - rival

@@ -171,7 +171,7 @@ def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
         if bool(faulty.any()):
             which = int(faulty.nonzero()[0])
             raise BadInput(
-                f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}: correct or remove this pair "
-                "and run fairseq-preprocess again"
+                f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}: correct or remove this "
+                "pair and run fairseq-preprocess again"
             )
     return target

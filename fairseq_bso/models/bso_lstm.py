@@ -217,7 +217,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
-        """(B, T, V) log-probabilities; of an unnormalized model ``f_t - f_{t-1}``, whose sum over time is the last ``f``.
+        """(B, T, V) log-probabilities; of an unnormalized model ``f_t - f_{t-1}``, which add up to the last ``f``.
 
         Raises:
             BadInput: if an unnormalized model is asked for probabilities to train on or to average.
@@ -238,14 +238,14 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
     faults = []
     if cfg.encoder_layers != cfg.decoder_layers:
         faults.append(
-            f"--encoder-layers {cfg.encoder_layers} and --decoder-layers {cfg.decoder_layers} differ: each decoder layer "
-            "starts from the encoder layer beside it, give both the same number"
+            f"--encoder-layers {cfg.encoder_layers} and --decoder-layers {cfg.decoder_layers} differ: each decoder "
+            "layer starts from the encoder layer beside it, give both the same number"
         )
     encoder_size = cfg.encoder_hidden_size * (2 if cfg.encoder_bidirectional else 1)
     if str(cfg.attention) == "dot" and encoder_size != cfg.decoder_hidden_size:
         faults.append(
-            f"--attention dot compares encoder states of {encoder_size} with decoder states of {cfg.decoder_hidden_size}: "
-            "make them equal or take --attention general"
+            f"--attention dot compares encoder states of {encoder_size} with decoder states of "
+            f"{cfg.decoder_hidden_size}: make them equal or take --attention general"
         )
     if cfg.share_all_embeddings:
         if source != target:
@@ -254,8 +254,8 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
             )
         if cfg.encoder_embed_dim != cfg.decoder_embed_dim:
             faults.append(
-                f"--share-all-embeddings needs --encoder-embed-dim {cfg.encoder_embed_dim} equal to --decoder-embed-dim "
-                f"{cfg.decoder_embed_dim}"
+                f"--share-all-embeddings needs --encoder-embed-dim {cfg.encoder_embed_dim} equal to "
+                f"--decoder-embed-dim {cfg.decoder_embed_dim}"
             )
         if cfg.decoder_embed_path:
             faults.append(
@@ -297,8 +297,8 @@ def _load_pretrained(embedding: nn.Embedding, dictionary, path: Optional[str], f
         size = len(next(iter(table.values()))) if table else 0
         if size != embedding.embedding_dim:
             raise BadInput(
-                f"{path} holds vectors of {size} numbers, but the model has embeddings of {embedding.embedding_dim}: give "
-                "the same size"
+                f"{path} holds vectors of {size} numbers, but the model has embeddings of {embedding.embedding_dim}: "
+                "give the same size"
             )
         utils.load_embedding(table, dictionary, embedding)
     embedding.weight.requires_grad = not freeze

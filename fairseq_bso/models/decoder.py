@@ -11,7 +11,7 @@ from ..core.products import linear
 from ..core.scorer import Scorer
 from ..core.violation_reset import Rows, State
 from .encoder import EncoderOut
-from .recurrent import AttentionMemory, RecurrentWeight, lstm_cell
+from .recurrent import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 
 
 class DropoutMasks(NamedTuple):
@@ -113,8 +113,8 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             features_only: return ``h~`` (B, T, H) in place of ``f`` (B, T, V).
 
         Returns:
-            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)] and, for the telescoping scores of an unnormalized model,
-            ``previous_scores`` (B, T): the ``f`` of the word before.
+            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)] and, for the telescoping scores of an unnormalized
+            model, ``previous_scores`` (B, T): the ``f`` of the word before.
         """
         if incremental_state is not None:
             outputs, previous, attention = self._incremental_step(prev_output_tokens, encoder_out, incremental_state)
@@ -166,8 +166,8 @@ class LSTMDecoder(FairseqIncrementalDecoder):
 
 
 class DecoderPass:
-    """One batch's worth of decoder steps: the weights and the attention memory with gradients gathered over time, and the
-    dropout masks of every (time, sentence). Implements ``core.violation_reset.Decoder``.
+    """One batch's worth of decoder steps: the weights and the attention memory with gradients gathered over time, and
+    the dropout masks of every (time, sentence). Implements ``core.violation_reset.Decoder``.
 
     Args:
         decoder: the parameters.
@@ -262,6 +262,5 @@ class DecoderPass:
         assert self.decoder.attention_query is not None
         mixed = self.decoder.attention_query(query).unsqueeze(2) + self.encoder_out.keys.unsqueeze(1)  # (B, n, S, H)
         scores = torch.tanh(mixed).matmul(self.decoder.attention_energy)  # (B, n, S)
-        scores = scores.masked_fill(self.encoder_out.padding.unsqueeze(1), -torch.inf)
-        weights = torch.softmax(scores, dim=2, dtype=torch.float32).to(scores.dtype)
+        weights = attention_weights(scores, self.encoder_out.padding)
         return weights.bmm(self.encoder_out.values), weights

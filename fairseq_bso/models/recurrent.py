@@ -1,7 +1,7 @@
 """The decoder's inner loop, cheaper than autograd makes it.
 
-Autograd would add one (4H, H) gradient per time step to every recurrent weight, and one (B, S, H) gradient per step to the
-attention memory. Here each step only notes its input and its output gradient; one product over all steps at the end
+Autograd would add one (4H, H) gradient per time step to every recurrent weight, and one (B, S, H) gradient per step to
+the attention memory. Here each step only notes its input and its output gradient; one product over all steps at the end
 gives the same sums. The anchor is an identity whose backward runs after all steps that used it.
 """
 
@@ -10,6 +10,8 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from ..core.scorer import HALF
 
 Note = Tuple[Tensor, Tensor]
 
@@ -146,11 +148,16 @@ class _Attend(Function):
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
     scores = query.bmm(keys.transpose(1, 2))  # (B, n, S)
+    weights = attention_weights(scores, mask)
+    return weights.bmm(values), weights
+
+
+def attention_weights(scores: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """Softmax of (B, n, S) over the places that ``mask`` (B, S) does not bar; inside, float32 for 16-bit models."""
     if mask is not None:
         scores = scores.masked_fill(mask.unsqueeze(1), -torch.inf)
-    weights = torch.softmax(scores, dim=2, dtype=torch.float32 if scores.dtype == torch.float16 else None)
-    weights = weights.to(scores.dtype)
-    return weights.bmm(values), weights
+    inside = torch.float32 if scores.dtype in HALF else scores.dtype
+    return torch.softmax(scores, dim=2, dtype=inside).to(scores.dtype)
 
 
 class AttentionMemory:

@@ -19,8 +19,8 @@ class BsoTranslationConfig(TranslationConfig):
 
 @register_task("bso_translation", dataclass=BsoTranslationConfig)
 class BsoTranslationTask(TranslationTask):
-    """Translation whose generator ranks finished hypotheses of unnormalized models by their last ``f``: never divided by
-    length, and averaged (not log-sum-exp'ed) over an ensemble."""
+    """Translation whose generator ranks finished hypotheses of unnormalized models by their last ``f``: never divided
+    by length, and averaged (not log-sum-exp'ed) over an ensemble."""
 
     cfg: BsoTranslationConfig
 
@@ -29,8 +29,8 @@ class BsoTranslationTask(TranslationTask):
         unnormalized = [bool(getattr(model, "unnormalized", False)) for model in models]
         if any(unnormalized) and not all(unnormalized):
             raise BadInput(
-                f"an ensemble of {sum(unnormalized)} unnormalized and {len(models) - sum(unnormalized)} softmax models has no "
-                "common score: decode with one kind"
+                f"an ensemble of {sum(unnormalized)} unnormalized and {len(models) - sum(unnormalized)} softmax models "
+                "has no common score: decode with one kind"
             )
         generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
         if all(unnormalized) and hasattr(generator, "normalize_scores"):

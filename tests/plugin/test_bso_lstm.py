@@ -133,7 +133,7 @@ def test_bidirectional_padding_does_not_change_a_sentence():
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_incremental_steps_telescope_to_the_last_score(options):
-    """Beams that multiply, are reordered, and whose sentences finish: the sum of emitted scores is ``f`` of the last word."""
+    """Beams multiply, are reordered, and sentences finish: the sum of emitted scores is ``f`` of the last word."""
     model = fakes.model(**{**options, "dropout": 0.0, "embedding_dropout": 0.0})
     sources = [[5, 6, 7, 2], [8, 9, 2], [4, 2]]
     net_input, _ = fakes.batch(model, sources, [[4, 2]] * 3)

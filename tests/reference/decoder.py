@@ -1,5 +1,5 @@
-"""A model for the search's tests whose every score can be written down: ``f(w | prefix)`` is read from a table at a hash of
-the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
+"""A model for the search's tests whose every score can be written down: ``f(w | prefix)`` is read from a table at a
+hash of the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
 
 from typing import List, Tuple
 

@@ -25,7 +25,7 @@ class FakeTask:
 
 
 def model(seed: int = 0, task: FakeTask = None, **options) -> BsoLSTMModel:
-    """A float64 model with 5 units unless told otherwise, large random weights (so that scores differ), in eval mode."""
+    """A float64 model in eval mode, with 5 units unless told otherwise and large random weights (so scores differ)."""
     sizes = {f"{side}_{name}": 5 for side in ("encoder", "decoder") for name in ("embed_dim", "hidden_size")}
     values = {"max_source_positions": 1024, "max_target_positions": 1024, "dropout": 0.0, "init_range": 0.8}
     config = BsoLSTMConfig(**{**sizes, **values, "scorer": "unnormalized", **options})

@@ -1,5 +1,5 @@
-"""``bso_lstm`` for one sentence and one prefix at a time, from the equations of Luong et al. 2015 (section 3), and the BSO loss
-of a batch from scratch: every score is computed by running its whole prefix again."""
+"""``bso_lstm`` for one sentence and one prefix at a time, from the equations of Luong et al. 2015 (section 3), and the
+BSO loss of a batch from scratch: every score is computed by running its whole prefix again."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -111,7 +111,7 @@ def beam_search_loss(model, sources, golds, beam: int, delta: str, masks: Option
     for sentence, (source, gold) in enumerate(zip(sources, golds)):
         mask = masks[sentence] if masks else None
 
-        def score(prefix):
+        def score(prefix, source=source, mask=mask):
             with torch.no_grad():
                 values = scores_after(model, source, prefix, mask)
                 values[padding] = -torch.inf

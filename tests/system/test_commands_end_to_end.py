@@ -10,9 +10,9 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from reference import lstm
+from system_commands import BSO, PLUGIN, QUIET, preprocess, run, train
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
-from system_commands import BSO, PLUGIN, QUIET, TINY, preprocess, run, train
 
 
 def parameters(checkpoint):

@@ -132,11 +132,11 @@ def test_hand_traced_beam_violation_and_reset():
     """K = 3, words A = 1 .. E = 5, gold = A B C </s>.
 
     t = 0, beam {()}: A 9, B 5, C 4, rest 0. Top 3 = A B C; violator = C (4). 9 >= 1 + 4: no violation; keep A, B, C.
-    t = 1, after A: B 7, D 6.5; after B: E 6.8, A 3; after C: C 1. Top 3 = AB 7, BE 6.8, AD 6.5; violator = AD. 7 < 1 + 6.5:
-        violation (path A D, branch 1, reset 0). The next beam is AB alone.
+    t = 1, after A: B 7, D 6.5; after B: E 6.8, A 3; after C: C 1. Top 3 = AB 7, BE 6.8, AD 6.5; violator = AD.
+        7 < 1 + 6.5: violation (path A D, branch 1, reset 0). The next beam is AB alone.
     t = 2, after AB: C 8, D 2, E 1. Top 3 = ABC, ABD, ABE; violator ABE (1). 8 >= 2: no violation; keep all.
-    t = 3, the last word, after ABC: </s> 5, A 3; after ABD: </s> 4.5. The best that is not gold is ABD</s>. 5 < 1 + 4.5:
-        violation (path A B D </s>, branch 2, reset 2).
+    t = 3, the last word, after ABC: </s> 5, A 3; after ABD: </s> 4.5. The best that is not gold is ABD</s>.
+        5 < 1 + 4.5: violation (path A B D </s>, branch 2, reset 2).
     """
     a, b, c, d, e = range(1, 6)
     low = dict.fromkeys(range(6), -9.0)
