@@ -162,16 +162,16 @@ def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
     if target is None:
         raise BadInput("beam_search_optimization needs target sentences, but the data has none: give both languages")
     real = target.ne(padding)  # (B, T)
-    lengths = real.sum(1)
-    holes = (real.int().diff(dim=1) > 0).any(1) if target.size(1) > 1 else torch.zeros_like(lengths, dtype=torch.bool)
+    lengths = real.sum(1)  # (B,)
+    contiguous = real == (lengths.unsqueeze(1) > torch.arange(target.size(1), device=target.device))
+    if bool(contiguous.all() & (lengths > 1).all()):
+        return target
     for faulty, reason in (
-        (lengths <= 1, "is empty"),
-        (holes | ~real[:, 0], "holds the padding symbol, which no word can be"),
+        (lengths <= 1, "is empty: correct or remove this pair and run fairseq-preprocess again"),
+        (~real[:, 0], "is padded on the left: leave --left-pad-target False"),
+        (lengths > 0, "holds the padding symbol, which no word can be: run fairseq-preprocess on clean text"),
     ):
         if bool(faulty.any()):
             which = int(faulty.nonzero()[0])
-            raise BadInput(
-                f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}: correct or remove this "
-                "pair and run fairseq-preprocess again"
-            )
+            raise BadInput(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
     return target

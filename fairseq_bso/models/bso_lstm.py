@@ -168,6 +168,18 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         Returns:
             ``(f (B, T, V), extra)``, or SearchScores.
         """
+        # The hand-written gradients do not follow autocast (fairseq's --amp): such a model computes in its own type.
+        with torch.autocast(src_tokens.device.type, enabled=False):
+            return self._forward(src_tokens, src_lengths, prev_output_tokens, target, search)
+
+    def _forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        target: Optional[Tensor],
+        search: Optional[SearchOptions],
+    ):
         encoder_out = self.encoder(src_tokens, src_lengths)
         if search is None:
             return self.decoder(prev_output_tokens, encoder_out)

@@ -123,6 +123,40 @@ def test_sixteen_bit_losses_and_gradients_are_close_to_float32s(device, dtype):
     assert all(torch.isfinite(parameter.grad).all() for parameter in half.parameters())
 
 
+@pytest.mark.parametrize("train", ["bso", "nll"])
+def test_autocast_changes_nothing(train):
+    """fairseq's --amp; the model computes in its own type."""
+    model = fakes.model(scorer="softmax" if train == "nll" else "unnormalized").float()
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            if train == "bso":
+                loss = fast_loss(model, [[5, 6, 2]], [[7, 8, 2]], 3, "zero_one")[0]
+            else:
+                loss = model(**fakes.batch(model, [[5, 6, 2]], [[7, 8, 2]])[0])[0].sum()
+        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+        losses.append([loss, *[gradient for gradient in gradients if gradient is not None]])
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        ([[4, 5, 2], [2, 1, 1]], "sentence 8 .* is empty"),
+        ([[4, 5, 2], [1, 5, 2]], "sentence 8 .* is padded on the left"),
+        ([[4, 1, 2], [4, 5, 2]], "holds the padding symbol"),
+    ],
+)
+def test_targets_that_cannot_be_gold_are_named(target, message):
+    model = fakes.model()
+    net_input, _ = fakes.batch(model, [[5, 2]] * 2, [[4, 5, 2]] * 2)
+    sample = {"net_input": net_input, "target": torch.tensor(target), "ntokens": 6, "id": torch.tensor([7, 8])}
+    with pytest.raises(BadInput, match=message):
+        criterion(2)(model, sample)
+    with pytest.raises(BadInput, match="needs target sentences"):
+        criterion(2)(model, {**sample, "target": None})
+
+
 def test_bidirectional_padding_does_not_change_a_sentence():
     model = fakes.model(encoder_bidirectional=True)
     alone = fast_loss(model, [[5, 6, 2]], [[7, 8, 2]], 3, "zero_one")[0]

@@ -1,0 +1,110 @@
+"""One beam step against plain Python: ranks, ties, vocabularies of several blocks, and the low-precision screen."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairseq_bso.core.beam import BLOCK, best_of, recover_paths
+from fairseq_bso.core.scorer import Scorer, VocabularySearch
+
+INFINITY = float("inf")
+
+
+def ranked(values, k):
+    """The k best (value, index), ties to the smaller index; (-inf, None) where there are no more."""
+    order = sorted(range(len(values)), key=lambda index: (-values[index], index))
+    found = [(values[index], index) for index in order if values[index] > -INFINITY][:k]
+    return found + [(-INFINITY, None)] * (k - len(found))
+
+
+def same(scores, index, expected):
+    """Compares one row of results; where nothing exists the index may be anything."""
+    for score, place, (value, wanted) in zip(scores.tolist(), index.tolist(), expected):
+        assert score == value and (wanted is None or place == wanted)
+
+
+few_values = st.sampled_from([-INFINITY, -1.0, 0.0, 0.5, 2.0])
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 9).flatmap(lambda size: st.lists(st.lists(few_values, min_size=size, max_size=size), min_size=1)))
+def test_best_of_ranks_like_a_stable_sort(rows):
+    for k in (1, 2, 5, 12):
+        scores, index = best_of(torch.tensor(rows, dtype=torch.float64), k)
+        assert scores.shape == index.shape == (len(rows), k)
+        for row, values in enumerate(rows):
+            same(scores[row], index[row], ranked(values, k))
+
+
+def vocabulary(seed, hidden=3):
+    """A scorer over three and a half blocks with many equal integer scores; exact also in bfloat16."""
+    generator = torch.Generator().manual_seed(seed)
+    words = 3 * BLOCK + BLOCK // 2
+    weight = torch.randint(-2, 3, (words, hidden), generator=generator).float()
+    bias = torch.randint(-1, 2, (words,), generator=generator).float()
+    return Scorer(weight, bias), generator
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 7), dtype=st.sampled_from([None, torch.bfloat16]))
+def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
+    scorer, generator = vocabulary(seed)
+    sentences, width = 3, 4
+    alive = torch.rand(sentences, width, generator=generator) < 0.6
+    outputs = torch.randint(-2, 3, (sentences * width, 3), generator=generator).float()
+    barred = [0, BLOCK, 200]
+    # Many ties: a screen must be wide to keep the same ones, which small integers in bfloat16 allow to compare.
+    search = VocabularySearch(scorer, barred, dtype, screen=200)
+    full = outputs @ scorer.weight.t() + scorer.bias
+    full[:, barred] = -INFINITY
+    scores, words = search.best_per_row(outputs, k)
+    for row in range(len(outputs)):
+        same(scores[row], words[row], ranked(full[row].tolist(), k))
+    full = full.masked_fill(~alive.view(-1, 1), -INFINITY)
+    slots = alive.view(-1).nonzero().squeeze(1)
+    for given_rows in ((outputs[slots], slots), (outputs, None)):
+        if given_rows[0].size(0) == 0:
+            continue
+        found = search.best_per_sentence(*given_rows, alive, k)
+        for sentence in range(sentences):
+            values = full.view(sentences, -1)[sentence].tolist()
+            flat = found.slots[sentence] * scorer.bias.numel() + found.words[sentence]
+            same(found.scores[sentence], flat, ranked(values, k))
+
+
+def test_the_screen_ranks_by_exact_scores():
+    """1 + 2**-9 and 1 are equal in bfloat16; the exact scores still put the larger first, although it comes later."""
+    weight = torch.tensor([[1.0], [1.0 + 2**-9], [0.0]])
+    search = VocabularySearch(Scorer(weight, torch.zeros(3)), dtype=torch.bfloat16)
+    scores, words = search.best_per_row(torch.ones(1, 1), 2)
+    assert words.tolist() == [[1, 0]]
+    assert scores.tolist() == [[1.0 + 2**-9, 1.0]]
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (0,)])
+def test_score_words_gathers_and_dots_with_a_gradient_in_those_rows_alone(shape):
+    scorer, generator = vocabulary(1)
+    weight = scorer.weight.double().requires_grad_()
+    scorer = Scorer(weight, scorer.bias.double())
+    words = torch.randint(0, 5, shape, generator=generator)
+    outputs = torch.randn(*shape, 3, generator=generator).double()
+    scores = scorer.score_words(outputs, words)
+    full = outputs @ weight.t() + scorer.bias
+    torch.testing.assert_close(scores, full.gather(-1, words.unsqueeze(-1)).squeeze(-1))
+    scores.sum().backward()
+    assert not weight.grad[5:].any()
+
+
+def test_recover_paths_follows_back_pointers_to_gold():
+    """T = 3, one sentence, gold 5 6 7. Beam after t = 0: gold, 8 (from gold). After t = 1: gold, 8 9 (out of slot 1).
+
+    The hypothesis in slot 1 before t = 2 is 8 9 and left gold at once; slot 0 is gold itself and never left.
+    """
+    parents = torch.tensor([[[0, 0]], [[0, 1]], [[0, 0]]])
+    words = torch.tensor([[[5, 8]], [[6, 9]], [[7, 0]]])
+    gold = torch.tensor([[5, 6, 7]])
+    where = torch.tensor([0, 0, 0])
+    paths, branches = recover_paths(parents, words, gold, where, torch.tensor([2, 2, 1]), torch.tensor([1, 0, 1]))
+    assert paths.tolist() == [[8, 9, 7], [5, 6, 7], [8, 6, 7]]
+    assert branches.tolist() == [0, 2, 0]
