@@ -4,6 +4,7 @@ from typing import List, Optional, Tuple
 
 import torch
 from fairseq.sequence_generator import EnsembleModel
+from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
 
 
@@ -29,3 +30,15 @@ class UnnormalizedEnsemble(EnsembleModel):
         scores = torch.stack([score for score, _ in parts]).mean(0)
         attention = [weights for _, weights in parts if weights is not None]
         return scores, torch.stack(attention).mean(0) if attention else None
+
+
+class UnnormalizedScorer(SequenceScorer):
+    """Scores references by the last ``f``, where fairseq divides by length."""
+
+    @torch.no_grad()
+    def generate(self, models, sample, **kwargs) -> list:
+        """One list with one hypothesis (the reference) per sentence."""
+        references = super().generate(models, sample, **kwargs)
+        for (reference,) in references:
+            reference["score"] = reference["positional_scores"].sum()
+        return references

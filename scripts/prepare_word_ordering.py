@@ -13,6 +13,9 @@ A word that occurs fewer than `--min-count` times in the training sentences is n
 makes `<unk>` of it, in the source and in the target. (`--thresholdsrc` would do the same, but with a joined dictionary
 it counts every word twice, once in each language.) The text files keep the word itself, for scoring.
 
+The order of the source is chance, and a small model learns such chances by heart: `--train-copies` shuffles each
+training sentence several times.
+
 The same seed and input give the same output. The shuffle of a sentence depends on the seed, its set and its line
 number only, so it stays the same when the length filter or the number of sentences changes.
 """
@@ -81,8 +84,8 @@ def write_lines(path, lines):
     path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
 
 
-def prepare_set(name, path, most, arguments):
-    """Read, select and shuffle one set; returns its ordered and its shuffled sentences."""
+def prepare_set(name, path, most, copies, arguments):
+    """Read, select and shuffle one set, the whole of it `copies` times; returns its ordered and shuffled sentences."""
     sentences = read_sentences(path, arguments.lowercase)
     kept = select(sentences, arguments.min_len, arguments.max_len, most, f"{arguments.seed} {name}")
     if not kept:
@@ -91,7 +94,10 @@ def prepare_set(name, path, most, arguments):
             "change --min-len or --max-len"
         )
     ordered = [sentences[number] for number in kept]
-    return ordered, [shuffle(sentences[number], f"{arguments.seed} {name} {number}") for number in kept]
+    seeds = [f"{arguments.seed} {name} {number}" for number in kept]
+    seeds += [f"{seed} {copy}" for copy in range(1, copies) for seed in seeds]
+    ordered *= copies
+    return ordered, [shuffle(words, seed) for words, seed in zip(ordered, seeds)]
 
 
 def report(name, ordered, vocabulary):
@@ -113,9 +119,12 @@ def parse_arguments(argv=None):
     parser.add_argument("--min-count", type=int, default=1, metavar="N", help="rarer training words are unknown (1)")
     parser.add_argument("--max-train", type=int, metavar="N", help="most training sentences (all)")
     parser.add_argument("--max-heldout", type=int, metavar="N", help="most valid and most test sentences (all)")
+    parser.add_argument(
+        "--train-copies", type=int, default=1, metavar="N", help="how often to shuffle each training sentence (1)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of shuffle and selection (1)")
     arguments = parser.parse_args(argv)
-    for name in ("min_len", "max_len", "min_count", "max_train", "max_heldout"):
+    for name in ("min_len", "max_len", "min_count", "max_train", "max_heldout", "train_copies"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} {value}: must be 1 or more")
@@ -131,8 +140,10 @@ def main(argv=None):
     sets = {}
     for name in ("train", "valid", "test"):
         most = arguments.max_train if name == "train" else arguments.max_heldout
-        sets[name] = prepare_set(name, getattr(arguments, name), most, arguments)
-    dictionary = count_words(sets["train"][0], arguments.min_count)
+        copies = arguments.train_copies if name == "train" else 1
+        sets[name] = prepare_set(name, getattr(arguments, name), most, copies, arguments)
+    ordered = sets["train"][0]
+    dictionary = count_words(ordered[: len(ordered) // arguments.train_copies], arguments.min_count)
     if not dictionary:
         raise SystemExit(f"--min-count {arguments.min_count}: no training word is so frequent; lower it")
 

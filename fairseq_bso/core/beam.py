@@ -32,6 +32,7 @@ def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     places = torch.arange(scores.size(1), device=scores.device)
     places = torch.where(kept, places, torch.full_like(places, scores.size(1)))
     index = places.topk(k, dim=1, largest=False).values  # (N, k) ascending
+    index = index.clamp(max=scores.size(1) - 1)  # a NaN is neither above nor equal to anything
     values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
     index = index.gather(1, order)
     return values, index if columns >= k else index.masked_fill(index >= columns, 0)

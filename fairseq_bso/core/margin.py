@@ -47,12 +47,14 @@ def violator_outputs(gold: GoldRun, violations: Violations, decoder: Decoder) ->
     branch, sentence = violations.branches[order], violations.sentences[order]
     start = branch * sentences + sentence  # (M,) into the flat (T * B) gold states
     moving = running[0] if running else 0
-    slots, width = _slots_within_sentences(sentence[:moving], sentences)
+    rank = _rank_within_sentences(sentence[:moving], sentences)
+    widths = _widths(rank, running)
     states = tuple(part.flatten(0, 1).index_select(0, start[:moving]) for part in gold.states)
     finished: List[Tensor] = [gold.outputs.flatten(0, 1).index_select(0, start[moving:])]
     inputs = _embed_segments(violations.paths[order], sentence, branch, running, decoder)
     for j, embedded in enumerate(inputs):
-        rows, times = Rows(slots[: running[j]], width, False), branch[: running[j]] + j + 1
+        slots, times = sentence[: running[j]] * widths[j] + rank[: running[j]], branch[: running[j]] + j + 1
+        rows = Rows(slots, widths[j], False)
         outputs, states = decoder.advance(embedded, states, rows, times)
         going_on = running[j + 1] if j + 1 < len(running) else 0
         finished.append(outputs[going_on:])
@@ -83,17 +85,22 @@ def _longer_than(lengths: Tensor) -> List[int]:
     return tally.flip(0).cumsum(0).flip(0)[1:].tolist()
 
 
-def _slots_within_sentences(sentence: Tensor, sentences: int) -> Tuple[Tensor, int]:
-    """Gives each segment its own place in its sentence: (M,) places in a flat ``B * width`` batch, and ``width``."""
-    if sentence.numel() == 0:
-        return sentence, 1
+def _rank_within_sentences(sentence: Tensor, sentences: int) -> Tensor:
+    """(M,) the sentence of each segment -> (M,) how many segments of the same sentence stand before it."""
     grouped, order = sentence.sort(stable=True)
     tally = torch.bincount(sentence, minlength=sentences)  # (B,)
     first = tally.cumsum(0) - tally
     rank = torch.empty_like(sentence)
     rank[order] = torch.arange(sentence.numel(), device=sentence.device) - first[grouped]
-    width = int(tally.max())
-    return sentence * width + rank, width
+    return rank
+
+
+def _widths(rank: Tensor, running: List[int]) -> List[int]:
+    """For each step, the most segments that any sentence still runs: attention asks no more places than that."""
+    if not running:
+        return []
+    last = torch.tensor(running, device=rank.device) - 1
+    return (rank.cummax(0).values[last] + 1).tolist()
 
 
 def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:

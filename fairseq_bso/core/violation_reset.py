@@ -186,7 +186,7 @@ def _merge(gold: Candidates, others: Candidates, beam: int) -> Candidates:
 
 
 def _rank(candidates: Candidates, gold: GoldRun, gold_scores: Tensor, t: int, end: int, margin: float) -> _Ranked:
-    """Decides one step for all sentences (DESIGN of the search: the module docstring's sources)."""
+    """Ranks gold among the candidates of step ``t``: who violates, and what is kept."""
     scores, slots, words = candidates  # (B, K)
     beam = scores.size(1)
     exists = scores > -torch.inf
@@ -199,7 +199,7 @@ def _rank(candidates: Candidates, gold: GoldRun, gold_scores: Tensor, t: int, en
     rival = scores.gather(1, place).squeeze(1)
     gap = gold_scores[:, t].to(rival.dtype) - rival
     threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K candidates: gold cannot fall off
-    violated = active & threatened & (gap < margin)
+    violated = active & (threatened & (gap < margin) | gap.isnan())  # a NaN must reach the loss
     # The next beam without gold: skip its place. Gold is among the K wherever it is not violated.
     gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
     others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)

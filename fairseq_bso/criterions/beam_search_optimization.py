@@ -169,7 +169,7 @@ def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
     for faulty, reason in (
         (lengths <= 1, "is empty: correct or remove this pair and run fairseq-preprocess again"),
         (~real[:, 0], "is padded on the left: leave --left-pad-target False"),
-        (lengths > 0, "holds the padding symbol, which no word can be: run fairseq-preprocess on clean text"),
+        (~contiguous.all(1), "holds the padding symbol, which no word can be: run fairseq-preprocess on clean text"),
     ):
         if bool(faulty.any()):
             which = int(faulty.nonzero()[0])

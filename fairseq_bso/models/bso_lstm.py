@@ -98,9 +98,9 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         """Builds the model; raises BadInput naming all options that do not fit together."""
         source, target = task.source_dictionary, task.target_dictionary
         _check(cfg, source, target)
-        source_embedding = _embedding(source, cfg.encoder_embed_dim, cfg)
+        source_embedding = _embedding(source, cfg.encoder_embed_dim)
         shared = cfg.share_all_embeddings
-        target_embedding = source_embedding if shared else _embedding(target, cfg.decoder_embed_dim, cfg)
+        target_embedding = source_embedding if shared else _embedding(target, cfg.decoder_embed_dim)
         encoder = LSTMEncoder(
             source,
             source_embedding,
@@ -112,7 +112,6 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             dropout=cfg.dropout,
             embedding_dropout=cfg.embedding_dropout,
             residual=cfg.residual,
-            left_pad=getattr(task.cfg, "left_pad_source", True),
             max_source_positions=cfg.max_source_positions,
         )
         tied = shared or cfg.share_decoder_input_output_embed
@@ -234,6 +233,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         Raises:
             BadInput: if an unnormalized model is asked for probabilities to train on or to average.
         """
+        # fairseq's criterions, which train on probabilities, do not pass the sample; its scorer of references does.
         scores, extra = net_output
         if not self.unnormalized:
             return (utils.log_softmax if log_probs else utils.softmax)(scores, dim=-1)
@@ -279,6 +279,8 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
                 f"a shared scorer needs --decoder-embed-dim {cfg.decoder_embed_dim} equal to --decoder-hidden-size "
                 f"{cfg.decoder_hidden_size}"
             )
+        if cfg.decoder_freeze_embed:
+            faults.append("--decoder-freeze-embed would freeze the shared scorer too: leave out one of the two options")
     for name in ("dropout", "embedding_dropout"):
         if not 0 <= getattr(cfg, name) < 1:
             faults.append(f"--{name.replace('_', '-')} is {getattr(cfg, name)}, but must be at least 0 and below 1")
@@ -286,7 +288,7 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
         raise BadInput("bso_lstm cannot be built: " + "; ".join(faults))
 
 
-def _embedding(dictionary, size: int, cfg: BsoLSTMConfig) -> nn.Embedding:
+def _embedding(dictionary, size: int) -> nn.Embedding:
     return nn.Embedding(len(dictionary), size, dictionary.pad())
 
 

@@ -128,7 +128,11 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             if self.unnormalized:
                 scored = self.scorer.score_words(outputs[:, :-1], prev_output_tokens[:, 1:])  # (B, T - 1)
                 previous = F.pad(scored, (1, 0))
-        extra = {"attn": [attention], "previous_scores": previous, "incremental": incremental_state is not None}
+        extra = {
+            "attn": [_in_batch_order(attention, encoder_out)],
+            "previous_scores": previous,
+            "incremental": incremental_state is not None,
+        }
         return (outputs if features_only else self.output_layer(outputs)), extra
 
     def _incremental_step(
@@ -142,7 +146,8 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             previous = words.new_zeros(words.size(0), dtype=torch.float32)
         else:
             states = tuple(cached[str(i)] for i in range(2 * self.layers + 1))
-            previous = self.scorer.score_words(states[-1], words) if self.unnormalized else None
+            # As rounded as the scores that it is subtracted from, so that sums telescope in 16 bits too.
+            previous = self.scorer.score_words(states[-1], words).to(states[-1].dtype) if self.unnormalized else None
         run = DecoderPass(self, encoder_out, 0)
         rows = run.every_row()
         outputs, states = run.advance(run.embed(words, rows.slots, rows.slots), states, rows, rows.slots)
@@ -163,6 +168,14 @@ class LSTMDecoder(FairseqIncrementalDecoder):
     def max_positions(self) -> int:
         """Longest target."""
         return self.max_target_positions
+
+
+def _in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
+    """(N, T, S) over right-padded sources -> the same over the batch as it came, which alignments are read from."""
+    source = torch.arange(attention.size(2), device=attention.device)
+    place = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
+    place = place.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
+    return attention.gather(2, place.expand_as(attention))
 
 
 class DecoderPass:
@@ -194,7 +207,7 @@ class DecoderPass:
         decoder, cells = self.decoder, time * self.sentences
 
         def draw(size: int, rate: float) -> Optional[Tensor]:
-            if not decoder.training or rate == 0:
+            if not decoder.training or rate == 0 or time == 0:
                 return None
             return F.dropout(self.encoder_out.keys.new_ones(cells, size), rate)
 

@@ -18,7 +18,9 @@ class EncoderOut(NamedTuple):
     values: Tensor
     """(B, S, H) the context part of the attentional layer, already projected: ``W_c[context; h] = values + W h``"""
     padding: Tensor
-    """(B, S) bool, True at padding"""
+    """(B, S) bool, True at padding, which is on the right in here"""
+    left_padding: Tensor
+    """(B,) int64, how much padding the batch had on the left"""
     hidden: Tensor
     """(L, B, D) last hidden states"""
     cell: Tensor
@@ -41,7 +43,6 @@ class LSTMEncoder(FairseqEncoder):
         dropout: between layers.
         embedding_dropout: on the embedded words.
         residual: add a layer's input to its output, from the second layer on.
-        left_pad: whether batches come padded on the left.
         max_source_positions: longest source.
     """
 
@@ -57,7 +58,6 @@ class LSTMEncoder(FairseqEncoder):
         dropout: float,
         embedding_dropout: float,
         residual: bool,
-        left_pad: bool,
         max_source_positions: int,
     ) -> None:
         super().__init__(dictionary)
@@ -72,16 +72,14 @@ class LSTMEncoder(FairseqEncoder):
         )
         self.attention_values = nn.Linear(self.output_size, decoder_hidden_size, bias=False)
         self.dropout, self.embedding_dropout, self.residual = dropout, embedding_dropout, residual
-        self.left_pad = left_pad
         self.padding_idx = dictionary.pad()
         self.max_source_positions = max_source_positions
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor, **unused) -> EncoderOut:
         """src_tokens (B, S) int64, src_lengths (B,) -> EncoderOut."""
-        if self.left_pad:
-            src_tokens = utils.convert_padding_direction(
-                src_tokens, torch.zeros_like(src_tokens).fill_(self.padding_idx), left_to_right=True
-            )
+        left = src_tokens.eq(self.padding_idx).long().cumprod(1).sum(1)  # (B,)
+        padding = torch.full_like(src_tokens, self.padding_idx)
+        src_tokens = utils.convert_padding_direction(src_tokens, padding, left_to_right=True)
         embedded = F.dropout(self.embedding(src_tokens), self.embedding_dropout, self.training)  # (B, S, E)
         packed = pack_padded_sequence(embedded, src_lengths.cpu(), batch_first=True, enforce_sorted=False)
         hiddens, cells = [], []
@@ -97,6 +95,7 @@ class LSTMEncoder(FairseqEncoder):
             keys=outputs if self.attention_keys is None else self.attention_keys(outputs),
             values=self.attention_values(outputs),
             padding=src_tokens.eq(self.padding_idx),
+            left_padding=left,
             hidden=torch.stack(hiddens),
             cell=torch.stack(cells),
             width=1,
@@ -121,6 +120,7 @@ class LSTMEncoder(FairseqEncoder):
             keys=encoder_out.keys.index_select(0, kept),
             values=encoder_out.values.index_select(0, kept),
             padding=encoder_out.padding.index_select(0, kept),
+            left_padding=encoder_out.left_padding.index_select(0, kept),
             hidden=encoder_out.hidden.index_select(1, kept),
             cell=encoder_out.cell.index_select(1, kept),
             width=width,

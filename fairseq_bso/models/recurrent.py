@@ -5,15 +5,17 @@ the attention memory. Here each step only notes its input and its output gradien
 gives the same sums. The anchor is an identity whose backward runs after all steps that used it.
 """
 
-from typing import List, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from ..core.scorer import HALF
 
-Note = Tuple[Tensor, Tensor]
+# What each call noted; a second backward through the same call notes the same place again.
+Notes = Dict[object, Tuple[Tensor, ...]]
 
 
 class _WeightAnchor(Function):
@@ -24,8 +26,10 @@ class _WeightAnchor(Function):
         return weight.view_as(weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
-        notes, ctx.notes[:] = list(ctx.notes), []
+        notes = list(ctx.notes.values())
+        ctx.notes.clear()
         if not notes:
             return gradient, None
         inputs = torch.cat([given for given, _ in notes])  # (sum of rows, I)
@@ -38,13 +42,14 @@ class _Product(Function):
     @staticmethod
     def forward(ctx, given, weight, added, notes):
         ctx.save_for_backward(given, weight)
-        ctx.notes = notes
+        ctx.notes, ctx.call = notes, object()
         return torch.addmm(added, given, weight.t())
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient):
         given, weight = ctx.saved_tensors
-        ctx.notes.append((given, gradient))
+        ctx.notes[ctx.call] = given, gradient
         return gradient.mm(weight), None, gradient, None
 
 
@@ -52,7 +57,7 @@ class RecurrentWeight:
     """A weight (O, I) that is applied at many time steps; its gradient is one product over all of them."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.notes: List[Note] = []
+        self.notes: Notes = {}
         self.deferred = torch.is_grad_enabled() and weight.requires_grad
         self.weight = _WeightAnchor.apply(weight, self.notes) if self.deferred else weight
 
@@ -71,12 +76,13 @@ class _LSTMCell(Function):
         return hidden, new_cell
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_hidden, d_cell):
         sigmoids, candidate, tanh_cell, cell = ctx.saved_tensors
         size = cell.size(1)
         into, keep, out = sigmoids.split(size, 1)
         d_cell = d_cell + d_hidden * out * (1 - tanh_cell * tanh_cell)
-        d_gates = torch.empty_like(sigmoids).resize_(cell.size(0), 4 * size)  # (R, 4H)
+        d_gates = sigmoids.new_empty(cell.size(0), 4 * size)  # (R, 4H)
         torch.mul(d_cell, candidate, out=d_gates[:, :size])
         torch.mul(d_cell, cell, out=d_gates[:, size : 2 * size])
         torch.mul(d_hidden, tanh_cell, out=d_gates[:, 2 * size : 3 * size])
@@ -119,8 +125,10 @@ class _MemoryAnchor(Function):
         return keys.view_as(keys), values.view_as(values)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_keys, d_values):
-        notes, ctx.notes[:] = list(ctx.notes), []
+        notes = list(ctx.notes.values())
+        ctx.notes.clear()
         if not notes:
             return d_keys, d_values, None
         queries, weights, d_scores, d_contexts = (torch.cat(parts, 1) for parts in zip(*notes))  # (B, sum of n, .)
@@ -132,17 +140,18 @@ class _Attend(Function):
     def forward(ctx, query, keys, values, mask, notes):
         context, weights = _attend(query, keys, values, mask)
         ctx.save_for_backward(query, keys, values, weights)
-        ctx.notes = notes
+        ctx.notes, ctx.call = notes, object()
         ctx.mark_non_differentiable(weights)
         return context, weights
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_context, _):
         query, keys, values, weights = ctx.saved_tensors
         d_weights = d_context.bmm(values.transpose(1, 2))  # (B, n, S)
         product = weights * d_weights
         d_scores = product - weights * product.sum(2, keepdim=True)
-        ctx.notes.append((query, weights, d_scores, d_context))
+        ctx.notes[ctx.call] = query, weights, d_scores, d_context
         return d_scores.bmm(keys), None, None, None, None
 
 
@@ -170,13 +179,13 @@ class AttentionMemory:
     """
 
     def __init__(self, keys: Tensor, values: Tensor, mask: Optional[Tensor]) -> None:
-        self.notes: list = []
+        self.notes: Notes = {}
         self.deferred = torch.is_grad_enabled() and keys.requires_grad and values.requires_grad
         self.keys, self.values = _MemoryAnchor.apply(keys, values, self.notes) if self.deferred else (keys, values)
         self.mask = mask
 
     def __call__(self, query: Tensor) -> Tuple[Tensor, Tensor]:
-        """query (B, n, H) -> context (B, n, D) and weights (B, n, S), which carry no gradient."""
+        """query (B, n, H) -> context (B, n, D) and weights (B, n, S), to look at: not to train on."""
         if self.deferred and torch.is_grad_enabled():
             return _Attend.apply(query, self.keys, self.values, self.mask, self.notes)
         return _attend(query, self.keys, self.values, self.mask)

@@ -144,7 +144,7 @@ def test_autocast_changes_nothing(train):
     [
         ([[4, 5, 2], [2, 1, 1]], "sentence 8 .* is empty"),
         ([[4, 5, 2], [1, 5, 2]], "sentence 8 .* is padded on the left"),
-        ([[4, 1, 2], [4, 5, 2]], "holds the padding symbol"),
+        ([[4, 5, 2], [4, 1, 2]], "sentence 8 .* holds the padding symbol"),
     ],
 )
 def test_targets_that_cannot_be_gold_are_named(target, message):
@@ -192,6 +192,48 @@ def test_incremental_steps_telescope_to_the_last_score(options):
         encoder_out = model.encoder.reorder_encoder_out(encoder_out, order)
 
 
+def test_sixteen_bit_scores_telescope_too():
+    model = fakes.model(init_range=0.3).bfloat16()
+    encoder_out = model.encoder(torch.tensor([[5, 6, 7, 2]]), torch.tensor([4]))
+    tokens, total, state = torch.full((1, 1), 2), 0.0, {}
+    for step in range(30):
+        decoder_out = model.decoder(tokens, encoder_out=encoder_out, incremental_state=state)
+        last = decoder_out[0][0, -1].float()
+        word = 4 + step % 6
+        total += model.get_normalized_probs(decoder_out, log_probs=True)[0, -1, word].item()
+        tokens = torch.cat([tokens, torch.full((1, 1), word)], 1)
+    assert total == pytest.approx(last[word].item(), abs=0.01)
+
+
+def test_attention_is_in_the_order_of_a_batch_padded_on_the_left():
+    """fairseq reads alignments against the batch as it came."""
+    model = fakes.model(scorer="softmax")
+    alone = model(**fakes.batch(model, [[8, 2]], [[4, 5, 2]])[0])[1]["attn"][0]
+    both = model(**fakes.batch(model, [[5, 6, 7, 2], [8, 2]], [[4, 5, 2]] * 2)[0])[1]["attn"][0]
+    torch.testing.assert_close(both[1], torch.nn.functional.pad(alone[0], (2, 0)))
+
+
+def test_sources_padded_on_either_side_are_the_same():
+    model = fakes.model(encoder_bidirectional=True)
+    net_input, _ = fakes.batch(model, [[5, 6, 7, 2], [8, 2]], [[4, 2]] * 2)
+    right = {**net_input, "src_tokens": torch.tensor([[5, 6, 7, 2], [8, 2, 1, 1]])}
+    torch.testing.assert_close(model(**net_input)[0], model(**right)[0])
+
+
+def test_decoding_with_dropout_on_draws_no_masks():
+    model = fakes.model(dropout=0.5).train()
+    encoder_out = model.encoder(torch.tensor([[5, 2]]), torch.tensor([2]))
+    assert model.decoder(torch.tensor([[2]]), encoder_out, incremental_state={})[0].shape == (1, 1, 10)
+
+
+def test_a_model_that_diverged_says_so():
+    model = fakes.model()
+    with torch.no_grad():
+        model.decoder.output_bias[7] = float("nan")
+    loss, _, _ = fast_loss(model, [[5, 6, 2]], [[7, 8, 2]], 3, "zero_one")
+    assert loss.isnan()
+
+
 def test_reordering_across_sentences_falls_back_to_one_memory_per_hypothesis():
     model = fakes.model()
     net_input, _ = fakes.batch(model, [[5, 6, 2], [8, 2]], [[4, 2]] * 2)
@@ -235,6 +277,7 @@ def test_softmax_scores_are_probabilities():
         ({"attention": "dot", "encoder_bidirectional": True}, "--attention dot compares encoder states of 10 with"),
         ({"share_all_embeddings": True, "encoder_embed_dim": 4}, "needs --encoder-embed-dim 4 equal to"),
         ({"share_decoder_input_output_embed": True, "decoder_hidden_size": 4}, "a shared scorer needs"),
+        ({"share_all_embeddings": True, "decoder_freeze_embed": True}, "would freeze the shared scorer too"),
         ({"dropout": 1.0, "encoder_layers": 2}, "--dropout is 1.0, but must be at least 0 and below 1"),
         ({"encoder_embed_path": "no/such/file"}, "embedding file no/such/file does not exist"),
     ],

@@ -59,6 +59,14 @@ def test_recurrent_weight_forgets_its_notes_after_each_backward():
     torch.testing.assert_close(torch.autograd.grad(loss, weight)[0], first)
 
 
+def test_a_backward_that_passes_by_the_weight_is_not_counted_twice():
+    weight, given = _double(2, 2), _double(3, 2)
+    loss = RecurrentWeight(weight)(given, given.new_zeros(2)).sum()
+    torch.autograd.grad(loss, given, retain_graph=True)
+    expected = torch.autograd.grad((given @ weight.t()).sum(), weight)[0]
+    torch.testing.assert_close(torch.autograd.grad(loss, weight)[0], expected)
+
+
 def _plain_attention(query, keys, values, mask):
     scores = (query @ keys.transpose(1, 2)).masked_fill(mask.unsqueeze(1), -torch.inf)
     weights = scores.softmax(2)
@@ -89,4 +97,4 @@ def test_without_gradient_the_plain_products_are_taken():
     product = RecurrentWeight(weight)
     with torch.no_grad():
         assert not product(given, given.new_zeros(2)).requires_grad
-    assert product.notes == []
+    assert not product.notes

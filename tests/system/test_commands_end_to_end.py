@@ -76,6 +76,20 @@ def test_an_ensemble_of_both_kinds_is_refused(data, bso_run, softmax_checkpoint)
     assert done.stderr.strip().splitlines()[-1].startswith("an ensemble of 1 unnormalized and 1 softmax models")
 
 
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        (["--temperature", 0.5], "--temperature is 0.5"),
+        (["--sampling", "--sampling-topp", 0.9], "needs probabilities"),
+        (["--match-source-len"], "--match-source-len sets"),
+    ],
+)
+def test_options_that_need_probabilities_are_refused(data, bso_run, option, message):
+    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", bso_run[0]]
+    done = run("generate", data, *common, *option, check=False)
+    assert message in last_line(done)
+
+
 def test_interactive_and_score_reference(data, bso_run):
     command = [sys.executable, "-m", "fairseq_cli.interactive", data, "--user-dir", PLUGIN, "--cpu", "--unnormalized"]
     command = [*map(str, command), "--path", str(bso_run[0]), "--beam", "3"]
@@ -83,8 +97,11 @@ def test_interactive_and_score_reference(data, bso_run):
     assert done.returncode == 0, done.stderr
     assert re.search(r"^H-0\t\S+\t.*(one|two|three)", done.stdout, re.M)
     common = ["--user-dir", PLUGIN, "--path", bso_run[0], "--cpu", "--score-reference", "--unnormalized"]
-    forced = run("generate", data, *common, "--required-batch-size-multiple", 1).stdout
-    assert len(re.findall(r"^H-", forced, re.M)) == 30
+    forced = run("generate", data, *common, "--task", "bso_translation", "--nbest", 1).stdout
+    scores = re.findall(r"^H-\d+\t(\S+)\t.*\nD-.*\nP-\d+\t(.*)$", forced, re.M)
+    assert len(scores) == 30
+    for score, positional in scores:
+        assert float(score) == pytest.approx(sum(map(float, positional.split())), abs=2e-3)
 
 
 @pytest.mark.parametrize("update", [5, 9])

@@ -122,3 +122,24 @@ def test_a_cut_off_archive_is_named(tmp_path):
 def test_an_existing_folder_is_not_overwritten(text, tmp_path):
     with pytest.raises(SystemExit, match="is there already"):
         run(text, tmp_path)
+
+
+def test_copies_shuffle_each_training_sentence_anew_and_count_its_words_once(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("a b c d e f g h\nb c d e f g h i\n")
+    for copies in (1, 3):
+        options = ["--train", text, "--valid", text, "--test", text, "--out", tmp_path / str(copies)]
+        prepare.main([*map(str, options), "--min-count", "2", "--train-copies", str(copies)])
+    read = {
+        (copies, name): (tmp_path / str(copies) / name).read_text().splitlines()
+        for copies in (1, 3)
+        for name in ("train.shuffled", "train.ordered", "valid.shuffled", "dict.txt")
+    }
+    assert read[3, "train.ordered"] == read[1, "train.ordered"] * 3
+    assert read[3, "train.shuffled"][:2] == read[1, "train.shuffled"]
+    assert len(set(read[3, "train.shuffled"])) == 6
+    assert [sorted(line.split()) for line in read[3, "train.shuffled"]] == [
+        sorted(line.split()) for line in read[3, "train.ordered"]
+    ]
+    assert read[3, "valid.shuffled"] == read[1, "valid.shuffled"]
+    assert read[3, "dict.txt"] == read[1, "dict.txt"]
