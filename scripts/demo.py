@@ -31,6 +31,7 @@ from training_log import training_progress
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "fairseq_bso"
 DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"
+TEXTS = {"ewt": DATA, "tatoeba": DATA / "tatoeba"}
 # Of the validation loss. That of BSO is comparable over time: validation searches with the final beam throughout.
 BEST = "checkpoint_best.pt"
 
@@ -39,7 +40,9 @@ BEST = "checkpoint_best.pt"
 class Budget:
     """Everything that decides how long the demo takes and how good it gets."""
 
+    text: str  # which of TEXTS
     max_train: int  # sentences
+    train_copies: int  # shuffles of each
     max_heldout: int  # valid, and test
     max_len: int  # words of a sentence
     min_count: int  # rarer words are unknown
@@ -57,25 +60,29 @@ class Budget:
 
 
 FULL = Budget(
-    max_train=12000,
+    text="tatoeba",
+    max_train=60000,
+    train_copies=1,
     max_heldout=1000,
-    max_len=25,
+    max_len=15,
     min_count=3,
     width=256,
     dropout=0.2,
     batch=64,
-    nll_updates=1200,  # 153 updates are one epoch
-    nll_lr=1e-3,
-    bso_updates=700,
-    bso_lr=5e-4,
-    train_beam=6,
-    updates_per_beam=120,
+    nll_updates=2000,  # 920 updates show each sentence once
+    nll_lr=2e-3,
+    bso_updates=1000,
+    bso_lr=1e-3,
+    train_beam=10,
+    updates_per_beam=50,
     test_beams=(1, 5, 10),
     log_interval=10,
 )
 
 QUICK = Budget(
+    text="ewt",
     max_train=1000,
+    train_copies=2,
     max_heldout=50,
     max_len=10,
     min_count=2,
@@ -98,7 +105,7 @@ def model_options(budget, scorer):
     options = ["--arch", "bso_lstm", "--scorer", scorer, "--dropout", str(budget.dropout)]
     for side in ("encoder", "decoder"):
         options += [f"--{side}-embed-dim", width, f"--{side}-hidden-size", width, f"--{side}-layers", "1"]
-    return [*options, "--share-all-embeddings"]
+    return [*options, "--encoder-bidirectional", "--share-all-embeddings"]
 
 
 def nll_options(budget):
@@ -122,8 +129,6 @@ class Demo:
         self.budget, self.out, self.seed = budget, out, seed
         self.common = ["--user-dir", str(PLUGIN), "--task", "translation", "--seed", str(seed)]
         self.common += ["--distributed-world-size", "1", "--num-workers", "0", *(["--cpu"] if cpu else [])]
-        # With its default of 8 fairseq drops the last sentences, the longest, of a set whose size 8 does not divide.
-        self.common += ["--required-batch-size-multiple", "1"]
         self.prepare = self.prepare_stage()
         self.preprocess = self.preprocess_stage()
         best = out / "nll" / BEST
@@ -142,11 +147,12 @@ class Demo:
 
     def prepare_stage(self):
         script = ROOT / "scripts" / "prepare_word_ordering.py"
-        files = {"train": DATA / "train.txt.xz", "valid": DATA / "dev.txt.xz", "test": DATA / "test.txt.xz"}
+        folder = TEXTS[self.budget.text]
+        files = {"train": folder / "train.txt.xz", "valid": folder / "dev.txt.xz", "test": folder / "test.txt.xz"}
         command = [sys.executable, str(script), "--out", str(self.out / "text"), "--lowercase", "--min-len", "2"]
         for name, path in files.items():
             command += [f"--{name}", str(path)]
-        for name in ("max_len", "min_count", "max_train", "max_heldout"):
+        for name in ("max_len", "min_count", "max_train", "max_heldout", "train_copies"):
             command += ["--" + name.replace("_", "-"), str(getattr(self.budget, name))]
         command += ["--seed", str(self.seed)]
         return Stage("prepare", "Shuffle the sentences", command, [script, *files.values()], [self.out / "text"])
@@ -163,7 +169,16 @@ class Demo:
         folder = self.out / name
         command = [program("fairseq-train"), str(self.out / "data-bin"), *self.common, *options]
         command += ["--optimizer", "adam", "--clip-norm", "5.0", "--batch-size", str(self.budget.batch)]
-        command += ["--max-update", str(updates), "--save-dir", str(folder), "--no-epoch-checkpoints"]
+        command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
+        command += [
+            "--validate-interval-updates",
+            str(max(1, updates // 10)),
+            "--max-update",
+            str(updates),
+            "--save-dir",
+            str(folder),
+            "--no-epoch-checkpoints",
+        ]
         command += ["--log-format", "json", "--log-interval", str(self.budget.log_interval)]
         log = self.out / "logs" / f"{name}.log"
         stage = Stage(name, title, command, [PLUGIN], [folder], "update", after=[before], resumes=True)
