@@ -71,10 +71,10 @@ FULL = Budget(
     batch=64,
     nll_updates=2000,  # 920 updates show each sentence once
     nll_lr=2e-3,
-    bso_updates=1000,
+    bso_updates=2000,
     bso_lr=1e-3,
-    train_beam=10,
-    updates_per_beam=50,
+    train_beam=8,
+    updates_per_beam=60,
     test_beams=(1, 5, 10),
     log_interval=10,
 )
