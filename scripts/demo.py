@@ -53,6 +53,8 @@ class Budget:
     nll_lr: float
     bso_updates: int
     bso_lr: float
+    nll_weight: float
+    initial_beam: int
     train_beam: int
     updates_per_beam: int
     test_beams: tuple
@@ -71,10 +73,12 @@ FULL = Budget(
     batch=64,
     nll_updates=2000,  # 920 updates show each sentence once
     nll_lr=2e-3,
-    bso_updates=2000,
+    bso_updates=1500,
     bso_lr=1e-3,
-    train_beam=8,
-    updates_per_beam=60,
+    nll_weight=0.25,
+    initial_beam=4,
+    train_beam=10,
+    updates_per_beam=50,
     test_beams=(1, 5, 10),
     log_interval=10,
 )
@@ -93,6 +97,8 @@ QUICK = Budget(
     nll_lr=3e-3,
     bso_updates=50,
     bso_lr=1e-3,
+    nll_weight=0.0,
+    initial_beam=2,
     train_beam=3,
     updates_per_beam=25,
     test_beams=(1, 5),
@@ -117,8 +123,8 @@ def bso_options(budget, start):
         *model_options(budget, "unnormalized"),
         *["--criterion", "beam_search_optimization", "--lr", str(budget.bso_lr)],
         *["--finetune-from-model", str(start), "--delta", "zero_one", "--margin", "1.0", "--search-dtype", "float32"],
-        *["--initial-beam", "2", "--train-beam", str(budget.train_beam)],
-        *["--updates-per-beam", str(budget.updates_per_beam)],
+        *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam)],
+        *["--updates-per-beam", str(budget.updates_per_beam), "--nll-weight", str(budget.nll_weight)],
     ]
 
 
