@@ -196,8 +196,9 @@ class Demo:
         generated = self.out / name / "generate-test.txt"
         command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common]
         command += ["--path", str(self.out / train.name / BEST), "--gen-subset", "test", "--beam", str(beam)]
-        # A hypothesis may have as many words as the source. fairseq counts its end mark too, hence the -1.
-        command += ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "64"]
+        # As many words as the source has. fairseq counts its end mark too, hence -1, and takes the longest source of a
+        # batch, hence batches of one.
+        command += ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "1"]
         command += ["--results-path", str(generated.parent), "--no-progress-bar"]
         if train is self.bso:
             command.append("--unnormalized")
