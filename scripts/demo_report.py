@@ -103,7 +103,7 @@ def draw_scores(axes, scores):
 def draw_training(axes, log, budget):
     axes.set_title("Training with beam search optimization")
     axes.set_xlabel("update")
-    curve = read_curve(log, "violations_per_token", "loss")
+    curve = read_curve(log, "violations_per_token", "margin_loss")
     if not curve:
         axes.text(0.5, 0.5, "the training log holds no curve", ha="center", transform=axes.transAxes)
         return
@@ -116,10 +116,11 @@ def draw_training(axes, log, budget):
     # From zero, with room for the legend above the curves.
     axes.set_ylim(0, 1.3 * max(violations) or 1)
     other.set_ylim(0, 1.3 * max(losses) or 1)
-    for beam in range(3, budget.train_beam + 1):
-        grows = (beam - 2) * budget.updates_per_beam
+    for beam in range(budget.initial_beam, budget.train_beam + 1):
+        grows = (beam - budget.initial_beam) * budget.updates_per_beam
         if grows < updates[-1]:
             axes.axvline(grows, color="#cccccc", linewidth=0.8, zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8, "color": "#888888"}
-            axes.annotate(f"beam {beam}", (grows, 0.02), **place)
+            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8, "color": "#666666"}
+            text = f"{beam}" if beam < budget.train_beam else f"{beam}  (training beam)"
+            axes.annotate(text, (grows, 0.02), **place)
     axes.legend(lines, [line.get_label() for line in lines], loc="upper right", frameon=False)
