@@ -80,7 +80,7 @@ def test_an_ensemble_of_both_kinds_is_refused(data, bso_run, softmax_checkpoint)
     "option, message",
     [
         (["--temperature", 0.5], "--temperature is 0.5"),
-        (["--sampling", "--sampling-topp", 0.9], "needs probabilities"),
+        (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "needs probabilities"),
         (["--match-source-len"], "--match-source-len sets"),
     ],
 )
@@ -147,7 +147,7 @@ def test_validate_command_reports_the_search(data, bso_run):
         "--batch-size",
         8,
     )
-    assert re.search(r"violations_per_token [\d.]+", done.stderr)
+    assert re.search(r"violations_per_token [\d.]+", done.stdout + done.stderr)
 
 
 def last_line(done):
