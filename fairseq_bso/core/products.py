@@ -1,8 +1,8 @@
 """The product with the whole vocabulary, which costs more than all the rest of a small model.
 
 torch multiplies float32 matrices on a CPU with MKL. On the AMD CPU where this was measured oneDNN takes about half the
-time; other CPUs were not measured. oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, where this
-torch has the operator.
+time; other CPUs were not measured. oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, where
+this torch has the operator.
 """
 
 from __future__ import annotations
