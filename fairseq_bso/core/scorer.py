@@ -69,6 +69,8 @@ class VocabularySearch:
         screen: how many candidates survive a low-precision product, as a multiple of K.
     """
 
+    gold_states: Tuple[Tensor, ...] = ()
+
     def __init__(
         self, scorer: Scorer, barred: Sequence[int] = (), dtype: Optional[torch.dtype] = None, screen: int = 2
     ) -> None:
@@ -111,11 +113,19 @@ class VocabularySearch:
         scores = self._scores(outputs)
         return best_in_blocks(scores, block_maxima(scores), k)
 
-    def best_per_sentence(self, outputs: Tensor, slots: Optional[Tensor], alive: Tensor, k: int) -> Candidates:
+    def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        """The ``k`` best successors of every gold prefix: (T, B, H) -> scores and words (T, B, k)."""
+        scores, words = self.best_per_row(outputs.flatten(0, 1), k)
+        return scores.view(*outputs.shape[:2], k), words.view(*outputs.shape[:2], k)
+
+    def best_per_sentence(
+        self, outputs: Tensor, states: Tuple[Tensor, ...], slots: Optional[Tensor], alive: Tensor, k: int
+    ) -> Candidates:
         """The ``k`` best successors over all hypotheses of each sentence.
 
         Args:
             outputs: (R, H) attentional vectors, one per hypothesis that may be extended.
+            states: empty, for any word may follow any prefix.
             slots: (R,) int64 place of each row in the flat beam of ``B * W`` places; None if every place has a row.
             alive: (B, W) bool, which places hold a hypothesis that may be extended; with ``slots``, exactly those.
             k: how many.
@@ -142,6 +152,10 @@ class VocabularySearch:
         rows = slot + first if row_of_slot is None else row_of_slot[slot + first]  # (B, kept)
         values, flat = self._rescore(outputs[rows], values, flat, k, words)
         return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
+
+    def follow(self, states: Tuple[Tensor, ...], words: Tensor, sentences: Tensor) -> Tuple[Tensor, ...]:
+        """Nothing is remembered of a hypothesis."""
+        return states
 
     def _rescore(
         self, outputs: Tensor, screened: Tensor, keys: Tensor, k: int, words: Optional[Tensor] = None

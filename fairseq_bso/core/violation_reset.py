@@ -7,13 +7,13 @@ first. Time is counted from 0 here: step ``t`` ranks the candidates for word ``t
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Protocol, Tuple
+from typing import List, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
 
 from .beam import best_of, recover_paths
-from .scorer import Candidates, VocabularySearch
+from .scorer import Candidates
 
 State = Tuple[Tensor, ...]
 
@@ -43,6 +43,24 @@ class Decoder(Protocol):
 
     def advance(self, inputs: Tensor, states: State, rows: Rows, times: Tensor) -> Tuple[Tensor, State]:
         """inputs (R, I), states each (R, ...), times (R,) -> outputs (R, H) and the states after these inputs."""
+
+
+class Search(Protocol):
+    """Finds the best successors: ``VocabularySearch`` over all words, ``CandidateSearch`` under a constraint."""
+
+    gold_states: State
+    """each (T, B, ...), what is remembered of every gold prefix to know its successors; none without a constraint"""
+
+    def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+        """outputs (T, B, H) -> scores and words (T, B, k) of each gold prefix."""
+
+    def best_per_sentence(
+        self, outputs: Tensor, states: State, slots: Optional[Tensor], alive: Tensor, k: int
+    ) -> Candidates:
+        """outputs (R, H), states each (R, ...), slots (R,), alive (B, W) -> the best (B, k) of each sentence."""
+
+    def follow(self, states: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after one more word: states each (R, ...), words and sentences (R,)."""
 
 
 class GoldRun(NamedTuple):
@@ -107,7 +125,7 @@ class _Ranked(NamedTuple):
 def violation_reset_search(
     gold: GoldRun,
     gold_scores: Tensor,
-    search: VocabularySearch,
+    search: Search,
     decoder: Decoder,
     beam: int,
     end: int,
@@ -146,7 +164,7 @@ def violation_reset_search(
 def _search_all_steps(
     gold: GoldRun,
     gold_scores: Tensor,
-    search: VocabularySearch,
+    search: Search,
     decoder: Decoder,
     beam: int,
     end: int,
@@ -154,9 +172,8 @@ def _search_all_steps(
     live_rows_only: bool,
 ) -> Tuple[List[_Ranked], Tensor, Tensor]:
     """The time loop. Returns the decisions and (T, B, K) back-pointers and words, slot 0 being gold."""
-    time, sentences, hidden = gold.outputs.shape
-    best, best_words = search.best_per_row(gold.outputs.reshape(time * sentences, hidden), beam)
-    best, best_words = best.view(time, sentences, beam), best_words.view(time, sentences, beam)  # (T, B, K)
+    time, sentences, _ = gold.outputs.shape
+    best, best_words = search.best_after_gold(gold.outputs, beam)  # (T, B, K)
     every_row = torch.arange(sentences * (beam - 1), device=best.device)
     rows, outputs = Rows(every_row[:0], beam - 1, False), gold.outputs[0, :0]
     states: State = ()
@@ -165,12 +182,15 @@ def _search_all_steps(
         candidates = Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])
         if rows.slots.numel() > 0:
             slots = None if rows.everywhere else rows.slots
-            others = search.best_per_sentence(outputs, slots, steps[-1].next_alive, beam)
+            remembered = states[len(gold.states) :]
+            others = search.best_per_sentence(outputs, remembered, slots, steps[-1].next_alive, beam)
             candidates = _merge(candidates, others, beam)
         steps.append(_rank(candidates, gold, gold_scores, t, end, margin))
         if t + 1 == time:
             break
-        rows, outputs, states = _extend(steps[-1], gold, t, rows, states, decoder, every_row, live_rows_only)
+        rows, outputs, states = _extend(
+            steps[-1], gold, t, rows, states, search, decoder, every_row, live_rows_only
+        )
     zero = gold.words.new_zeros(sentences, 1)
     parents = torch.stack([torch.cat([zero, ranked.next_slots], 1) for ranked in steps])  # (T, B, K)
     words = torch.stack([torch.cat([zero, ranked.next_words], 1) for ranked in steps])
@@ -223,11 +243,13 @@ def _extend(
     t: int,
     rows: Rows,
     states: State,
+    search: Search,
     decoder: Decoder,
     every_row: Tensor,
     live_rows_only: bool,
 ) -> Tuple[Rows, Tensor, State]:
-    """Feeds the kept words: the states and outputs of the other hypotheses, one step later."""
+    """Feeds the kept words: the states and outputs of the other hypotheses, one step later. ``states`` are those of
+    the model, then what the search remembers: both are selected, and reset to gold's, by the same index."""
     sentences, width = ranked.next_slots.shape
     alive = ranked.next_alive.view(-1)
     slots = alive.nonzero().squeeze(1) if live_rows_only else every_row  # (R,)
@@ -236,20 +258,22 @@ def _extend(
         return next_rows, gold.outputs[t, :0], ()
     sentence = next_rows.sentences
     parent = ranked.next_slots.view(-1)[slots]  # 0 is gold, k is slot k - 1 of the others
+    gold_states = (*gold.states, *search.gold_states)
     if states:
         row_of_slot = torch.zeros_like(every_row)
         row_of_slot[rows.slots] = every_row[: rows.slots.numel()]
         other = sentences + row_of_slot[sentence * width + (parent - 1).clamp(min=0)]
         source = torch.where(parent == 0, sentence, other)  # (R,) into gold's rows, then the others'
         merged = tuple(
-            torch.cat([mine[t], theirs]).index_select(0, source) for mine, theirs in zip(gold.states, states)
+            torch.cat([mine[t], theirs]).index_select(0, source) for mine, theirs in zip(gold_states, states)
         )
     else:
-        merged = tuple(mine[t].index_select(0, sentence) for mine in gold.states)
+        merged = tuple(mine[t].index_select(0, sentence) for mine in gold_states)
     words = ranked.next_words.view(-1)[slots]
     times = torch.full_like(slots, t + 1)
-    outputs, states = decoder.advance(decoder.embed(words, sentence, times), merged, next_rows, times)
-    return next_rows, outputs, states
+    split = len(gold.states)
+    outputs, states = decoder.advance(decoder.embed(words, sentence, times), merged[:split], next_rows, times)
+    return next_rows, outputs, (*states, *search.follow(merged[split:], words, sentence))
 
 
 def _collect(gold: GoldRun, steps: List[_Ranked], parents: Tensor, words: Tensor) -> Violations:

@@ -66,7 +66,8 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
     for given_rows in ((outputs[slots], slots), (outputs, None)):
         if given_rows[0].size(0) == 0:
             continue
-        found = search.best_per_sentence(*given_rows, alive, k)
+        given_outputs, given_slots = given_rows
+        found = search.best_per_sentence(given_outputs, (), given_slots, alive, k)
         for sentence in range(sentences):
             values = full.view(sentences, -1)[sentence].tolist()
             flat = found.slots[sentence] * scorer.bias.numel() + found.words[sentence]

@@ -1,0 +1,251 @@
+"""Successor functions: which words may follow a prefix (Wiseman & Rush 2016, section 4.2).
+
+The same object serves the search in training, validation and decoding. What it remembers of a hypothesis is a tuple of
+tensors with the hypothesis on the first axis, so a search selects, reorders and resets it with one index, together
+with the model's states.
+
+A new one is a class with ``candidates``, and those of ``start``, ``allowed`` and ``advance`` that it needs:
+
+    class NoRepeats(Successors):                          # no word of the source twice
+        def __init__(self, words, lengths, vocabulary):
+            super().__init__(sorted_candidates(words, lengths, vocabulary), vocabulary.padding)
+
+        def start(self):
+            return (torch.zeros_like(self.candidates, dtype=torch.bool),)  # (B, C)
+
+        def allowed(self, state, sentences):
+            return ~state[0] & self.exists(sentences)
+
+        def advance(self, state, words, sentences):
+            return (state[0] | (self.candidates[sentences] == words.unsqueeze(1)),)
+
+    register_successors("no_repeats", NoRepeats)
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+State = Tuple[Tensor, ...]
+LEFT, RIGHT = "@L_", "@R_"
+
+
+class Vocabulary(NamedTuple):
+    """What a successor function may ask of the target dictionary."""
+
+    symbols: Sequence[str]
+    """the word of every id"""
+    padding: int
+    end: int
+    unknown: int
+
+
+class Successors:
+    """A successor function for one batch of sentences. By itself: any of the candidates, at any time.
+
+    Args:
+        candidates: (B, C) int64 word ids, or (1, C) where all sentences have the same; each word once, in ascending
+            order, then padding.
+        padding: the id that fills rows up.
+        longest: (B,) int64, how many words an output has at most, ``</s>`` included; None if there is no bound.
+    """
+
+    def __init__(self, candidates: Tensor, padding: int, longest: Optional[Tensor] = None) -> None:
+        self.candidates, self.padding, self.longest = candidates, padding, longest
+
+    def exists(self, sentences: Tensor) -> Tensor:
+        """sentences (N,) -> (N, C) bool, which columns hold a candidate."""
+        return self.of(self.candidates != self.padding, sentences)
+
+    def of(self, table: Tensor, sentences: Tensor) -> Tensor:
+        """The rows of a table like ``candidates`` that belong to ``sentences`` (N,) -> (N, C)."""
+        return table.expand(sentences.numel(), -1) if table.size(0) == 1 else table.index_select(0, sentences)
+
+    def start(self) -> State:
+        """What is remembered before the first word: each (B, ...)."""
+        return ()
+
+    def allowed(self, state: State, sentences: Tensor) -> Tensor:
+        """Which candidates may come next.
+
+        Args:
+            state: each (N, ...).
+            sentences: (N,) int64.
+
+        Returns:
+            (N, C) bool.
+        """
+        return self.exists(sentences)
+
+    def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after ``words`` (N,); of a word that was not allowed the result means nothing."""
+        return state
+
+    def columns(self, words: Tensor, sentences: Tensor) -> Tuple[Tensor, Tensor]:
+        """words, sentences (N,) -> the column of each word (N,), and whether it is a candidate at all (N,)."""
+        same = (self.of(self.candidates, sentences) == words.unsqueeze(1)) & self.exists(sentences)  # (N, C)
+        return same.long().argmax(1), same.any(1)
+
+
+Factory = Callable[[Tensor, Tensor, Vocabulary], Successors]
+_REGISTRY: Dict[str, Factory] = {}
+
+
+def register_successors(name: str, factory: Factory) -> None:
+    """Makes a successor function known to ``--successors``.
+
+    Args:
+        name: what users write.
+        factory: called with the source words (B, S) int64 as ids of the target dictionary, left-aligned and without
+            ``</s>``, their lengths (B,), and the Vocabulary; returns Successors.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if name in _REGISTRY or name == "none":
+        raise ValueError(f"the successor function {name!r} is already registered: choose another name")
+    _REGISTRY[name] = factory
+
+
+def get_successors(name: str) -> Optional[Factory]:
+    """The factory of this name; None for ``none``.
+
+    Raises:
+        ValueError: if there is none of this name.
+    """
+    if name == "none":
+        return None
+    if name not in _REGISTRY:
+        raise ValueError(f"unknown successor function {name!r}: choose from {', '.join(['none', *sorted(_REGISTRY)])}")
+    return _REGISTRY[name]
+
+
+def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """The words of each sentence and ``</s>``, each once, ascending: (B, S), (B,) -> (B, S + 1), padding last."""
+    beyond = len(vocabulary.symbols)  # sorts behind every word
+    place = torch.arange(words.size(1), device=words.device)
+    words = words.masked_fill(place >= lengths.unsqueeze(1), beyond)
+    words = torch.cat([words, words.new_full((words.size(0), 1), vocabulary.end)], 1).sort(1).values  # (B, S + 1)
+    repeated = torch.zeros_like(words, dtype=torch.bool)
+    repeated[:, 1:] = words[:, 1:] == words[:, :-1]
+    words = words.masked_fill(repeated, beyond).sort(1).values
+    return words.masked_fill(words == beyond, vocabulary.padding)
+
+
+class WordOrder(Successors):
+    """``word_order``: every source word as often as the source has it, then ``</s>`` (section 5.2)."""
+
+    def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
+        candidates = sorted_candidates(words, lengths, vocabulary)  # (B, C)
+        super().__init__(candidates, vocabulary.padding, lengths + 1)
+        place = torch.arange(words.size(1), device=words.device)
+        words = words.masked_fill(place >= lengths.unsqueeze(1), -1)
+        self.counts = (candidates.unsqueeze(2) == words.unsqueeze(1)).sum(2).int()  # (B, C)
+        self.is_end = candidates == vocabulary.end
+
+    def start(self) -> State:
+        """How often each candidate is left: (B, C) int32."""
+        return (self.counts,)
+
+    def allowed(self, state: State, sentences: Tensor) -> Tensor:
+        """(N, C) bool."""
+        left = state[0] > 0
+        return left | (self.is_end.index_select(0, sentences) & ~left.any(1, keepdim=True))
+
+    def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
+        """One fewer of each word."""
+        used = self.candidates.index_select(0, sentences) == words.unsqueeze(1)  # (N, C)
+        return (state[0] - used.int(),)
+
+
+class ArcStandard(Successors):
+    """``arc_standard``: the derivation of a dependency tree (section 5.3; Nivre 2004).
+
+    An output is the source words in order, each a shift, mixed with reduce labels: ``@L_rel`` hangs the second item of
+    the stack below the top one, ``@R_rel`` the top one below the second, and the dependent leaves the stack. A reduce
+    needs two items; ``</s>`` needs an empty buffer and one item. So n words take n shifts and n - 1 reduces.
+    """
+
+    def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
+        labels = [
+            word for word, symbol in enumerate(vocabulary.symbols) if symbol.startswith((LEFT, RIGHT))
+        ]  # ascending
+        if not labels:
+            raise ValueError(
+                f"the target dictionary has no reduce label, a symbol that starts with {LEFT} or {RIGHT}: prepare the "
+                "data as user_dir_examples/dependency_parsing does"
+            )
+        sentences = words.size(0)
+        reduces = words.new_tensor(labels)  # (R,)
+        self.is_reduce = torch.zeros(len(vocabulary.symbols) + 1, dtype=torch.bool, device=words.device)
+        self.is_reduce[reduces] = True
+        # A source word that looks like a label cannot be told from it; it stands for nothing here.
+        own = sorted_candidates(words, lengths, vocabulary)
+        own = own.masked_fill(self.is_reduce[own] | (own == vocabulary.padding), len(vocabulary.symbols))
+        candidates = torch.cat([own, reduces.expand(sentences, -1)], 1).sort(1).values  # (B, S + 1 + R)
+        candidates = candidates.masked_fill(candidates == len(vocabulary.symbols), vocabulary.padding)
+        super().__init__(candidates, vocabulary.padding, (2 * lengths).clamp(min=1))
+        self.words, self.lengths = words, lengths
+        self.reduces, self.is_end = self.is_reduce[candidates], candidates == vocabulary.end  # (B, C)
+
+    def start(self) -> State:
+        """Words shifted and items on the stack: (B,) int64 each."""
+        return (torch.zeros_like(self.lengths), torch.zeros_like(self.lengths))
+
+    def allowed(self, state: State, sentences: Tensor) -> Tensor:
+        """(N, C) bool."""
+        shifted, stack = state
+        lengths = self.lengths.index_select(0, sentences)
+        buffered = shifted < lengths  # (N,)
+        place = shifted.clamp(max=max(self.words.size(1) - 1, 0)).unsqueeze(1)
+        words = self.words.index_select(0, sentences)
+        upcoming = words.gather(1, place) if self.words.size(1) > 0 else sentences.new_full((sentences.numel(), 1), -1)
+        reduces = self.reduces.index_select(0, sentences)
+        shift = (self.candidates.index_select(0, sentences) == upcoming) & buffered.unsqueeze(1) & ~reduces
+        reduce = reduces & (stack >= 2).unsqueeze(1)
+        ends = ~buffered & (stack == lengths.clamp(max=1))  # an empty sentence has an empty stack
+        return shift | reduce | (self.is_end.index_select(0, sentences) & ends.unsqueeze(1))
+
+    def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
+        """A reduce takes one item from the stack, any other word is shifted onto it."""
+        shifted, stack = state
+        reduce = self.is_reduce[words].long()
+        return (shifted + 1 - reduce, stack + 1 - 2 * reduce)
+
+
+register_successors("word_order", WordOrder)
+register_successors("arc_standard", ArcStandard)
+
+
+def states_along(successors: Successors, words: Tensor) -> State:
+    """What is remembered before each word of (B, T): each (T, B, ...)."""
+    sentences = torch.arange(words.size(0), device=words.device)
+    state = successors.start()
+    history: List[State] = []
+    for column in words.t():
+        history.append(state)
+        state = successors.advance(state, column, sentences)
+    return tuple(torch.stack(part) for part in zip(*history))
+
+
+def allowed_along(successors: Successors, states: State, words: Tensor) -> Tensor:
+    """Which candidates may follow each prefix of (B, T), given ``states_along`` it: (T, B, C) bool."""
+    count, time = words.shape
+    sentences = torch.arange(count, device=words.device).repeat(time)  # (T * B,)
+    flat = tuple(part.flatten(0, 1) for part in states)
+    return successors.allowed(flat, sentences).view(time, count, -1)
+
+
+def first_disallowed(successors: Successors, words: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 where all may."""
+    count, time = words.shape
+    sentences = torch.arange(count, device=words.device).repeat(time)
+    allowed = allowed_along(successors, states_along(successors, words), words)  # (T, B, C)
+    columns, known = successors.columns(words.t().reshape(-1), sentences)
+    good = allowed.flatten(0, 1).gather(1, columns.unsqueeze(1)).squeeze(1) & known
+    places = torch.arange(time, device=words.device).unsqueeze(1)
+    wrong = ~good.view(time, count) & (places < lengths)  # (T, B)
+    return torch.where(wrong.any(0), wrong.long().argmax(0), torch.full_like(lengths, -1))

@@ -1,0 +1,46 @@
+"""Successor functions in plain Python: the words that may follow a prefix, worked out from its start each time."""
+
+from collections import Counter
+from typing import Sequence, Set
+
+
+def word_order(source: Sequence[int], prefix: Sequence[int], end: int) -> Set[int]:
+    """The source words that the prefix has not used up; ``end`` only when none is left."""
+    if end in prefix:
+        return set()
+    left = Counter(source) - Counter(prefix)
+    return set(left) or {end}
+
+
+def arc_standard(source: Sequence[int], prefix: Sequence[int], end: int, labels: Set[int]) -> Set[int]:
+    """Simulates the stack and the buffer."""
+    stack, buffer = [], list(source)
+    for word in prefix:
+        if word == end:
+            return set()
+        if word in labels:
+            stack.pop()  # which of the two is left makes no difference to what may follow
+        else:
+            assert word == buffer[0]
+            stack.append(buffer.pop(0))
+    allowed = set()
+    if buffer:
+        allowed.add(buffer[0])
+    elif len(stack) <= 1:
+        allowed.add(end)
+    if len(stack) >= 2:
+        allowed |= labels
+    return allowed
+
+
+def outputs(allowed, longest: int, end: int):
+    """All complete outputs (tuples, ``end`` included) that a function prefix -> allowed words admits."""
+    found, open_prefixes = [], [()]
+    for _ in range(longest):
+        longer = []
+        for prefix in open_prefixes:
+            for word in sorted(allowed(prefix)):
+                (found if word == end else longer).append((*prefix, word))
+        open_prefixes = longer
+    assert not open_prefixes, "an output is longer than its bound"
+    return found

@@ -1,0 +1,245 @@
+"""Successor functions against their slow twins, and the search under them."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import search as slow_search
+from reference import successors as slow
+from reference.decoder import TableDecoder, table_score
+
+from fairseq_bso.core.candidate_search import CandidateSearch
+from fairseq_bso.core.successors import (
+    ArcStandard,
+    Successors,
+    Vocabulary,
+    WordOrder,
+    first_disallowed,
+    get_successors,
+    register_successors,
+    sorted_candidates,
+)
+from fairseq_bso.core.violation_reset import violation_reset_search
+
+PADDING, END, UNKNOWN = 1, 2, 3
+SYMBOLS = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "@L_det", "@R_obj"]
+VOCABULARY = Vocabulary(SYMBOLS, PADDING, END, UNKNOWN)
+WORDS, LABELS = [3, 4, 5, 6], {7, 8}
+KINDS = {"word_order": WordOrder, "arc_standard": ArcStandard}
+
+
+def padded(sentences, fill=PADDING):
+    """(B, S) and lengths (B,)."""
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    words = torch.full((len(sentences), max(int(lengths.max()), 1)), fill)
+    for row, sentence in enumerate(sentences):
+        words[row, : len(sentence)] = torch.tensor(sentence, dtype=torch.long)
+    return words, lengths
+
+
+def fast(kind, sources):
+    return KINDS[kind](*padded(sources), VOCABULARY)
+
+
+def slow_allowed(kind, source, prefix):
+    if kind == "word_order":
+        return slow.word_order(source, prefix, END)
+    return slow.arc_standard(source, prefix, END, LABELS)
+
+
+def allowed_sets(successors, state, sentences):
+    """The allowed words of each hypothesis, from the mask."""
+    mask = successors.allowed(state, sentences)
+    of = successors.of(successors.candidates, sentences)
+    return [set(words[kept].tolist()) for words, kept in zip(of, mask)]
+
+
+sources = st.lists(st.lists(st.sampled_from(WORDS), max_size=5), min_size=1, max_size=4)
+kinds = st.sampled_from(sorted(KINDS))
+
+
+@settings(max_examples=200, deadline=None)
+@given(kinds, sources, st.randoms(use_true_random=False))
+def test_the_allowed_set_equals_the_brute_force_set_along_random_derivations(kind, sentences, random):
+    successors = fast(kind, sentences)
+    hypotheses = [row for row in range(len(sentences)) for _ in range(2)]  # two of each, in one flat beam
+    prefixes = [[] for _ in hypotheses]
+    rows = torch.tensor(hypotheses)
+    state = tuple(part[rows] for part in successors.start())
+    for _ in range(int(successors.longest.max())):
+        expected = [slow_allowed(kind, sentences[row], prefix) for row, prefix in zip(hypotheses, prefixes)]
+        assert allowed_sets(successors, state, rows) == expected
+        going_on = [place for place, words in enumerate(expected) if words and END not in prefixes[place]]
+        if not going_on:
+            break
+        words = [random.choice(sorted(expected[place])) for place in going_on]
+        ended = [place for place, word in zip(going_on, words) if word == END]
+        for place, word in zip(going_on, words):
+            prefixes[place].append(word)
+        state = successors.advance(
+            tuple(part[going_on] for part in state), torch.tensor(words), rows[torch.tensor(going_on)]
+        )
+        kept = [index for index, place in enumerate(going_on) if place not in ended]
+        state, rows = tuple(part[kept] for part in state), rows[torch.tensor(going_on)][kept]
+        hypotheses = [hypotheses[going_on[index]] for index in kept]
+        prefixes = [prefixes[going_on[index]] for index in kept]
+        if not kept:
+            break
+    assert not prefixes, "an output is longer than `longest`"
+
+
+@pytest.mark.parametrize(
+    "kind, source, count",
+    [
+        ("word_order", [4], 1),
+        ("word_order", [4, 5, 4], 3),  # 3! / 2!
+        ("word_order", [4, 5, 6, 3], 24),
+        ("arc_standard", [4], 1),
+        ("arc_standard", [4, 5], 2),  # two labels
+        ("arc_standard", [4, 5, 4], 2 * 2**2),  # Catalan(2) orders of shifts and reduces, 2^2 labels
+        ("arc_standard", [4, 5, 6, 3], 5 * 2**3),
+    ],
+)
+def test_the_outputs_are_as_many_as_counted_by_hand(kind, source, count):
+    outputs = slow.outputs(lambda prefix: slow_allowed(kind, source, prefix), 2 * len(source), END)
+    assert len(outputs) == count
+    golds, lengths = padded([list(output) for output in outputs])
+    assert first_disallowed(fast(kind, [source] * count), golds, lengths).tolist() == [-1] * count
+
+
+def test_what_is_not_allowed_is_found_at_its_first_word():
+    golds, lengths = padded([[4, 5, END], [5, 5, END], [5, 4, 4, END], [5, END], [6, END]])
+    found = first_disallowed(fast("word_order", [[5, 4]] * 5), golds, lengths)
+    assert found.tolist() == [-1, 1, 2, 1, 0]
+    golds, lengths = padded([[5, 4, 7, END], [4, 5, 7, END], [5, 7, 4, END], [5, 4, END], [5, 4, 8, 8, END]])
+    found = first_disallowed(fast("arc_standard", [[5, 4]] * 5), golds, lengths)
+    assert found.tolist() == [-1, 0, 1, 2, 3]
+
+
+def test_candidates_hold_every_word_once_in_order():
+    words, lengths = padded([[5, 4, 5], [6], []], fill=8)
+    assert sorted_candidates(words, lengths, VOCABULARY).tolist() == [
+        [END, 4, 5, PADDING],
+        [END, 6, PADDING, PADDING],
+        [END, PADDING, PADDING, PADDING],
+    ]
+
+
+class FixedLength(Successors):
+    """Any words, ``</s>`` after exactly two."""
+
+    def __init__(self, words, lengths, vocabulary):
+        candidates = torch.tensor([[vocabulary.end, *WORDS]])
+        super().__init__(candidates, vocabulary.padding, torch.full_like(lengths, 3))
+        self.sentences = lengths.numel()
+
+    def start(self):
+        return (torch.zeros(self.sentences, dtype=torch.long),)
+
+    def allowed(self, state, sentences):
+        return (self.candidates == END) == (state[0] == 2).unsqueeze(1)
+
+    def advance(self, state, words, sentences):
+        return (state[0] + 1,)
+
+
+@st.composite
+def searches(draw):
+    """A kind, sources, allowed golds, a table with many ties, and a beam."""
+    kind = draw(st.sampled_from(["word_order", "arc_standard", "fixed_length"]))
+    sentences = draw(st.lists(st.lists(st.sampled_from(WORDS), max_size=4), min_size=1, max_size=3))
+    random = draw(st.randoms(use_true_random=False))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    spread = draw(st.sampled_from([1, 3, 12]))
+    table = torch.randint(-spread, spread + 1, (23, len(SYMBOLS)), generator=generator).double() / 2
+    golds = []
+    for row, source in enumerate(sentences):
+        gold = []
+        while END not in gold:
+            gold.append(random.choice(sorted(allowed_words(kind, source, gold))))
+        golds.append(gold)
+        if draw(st.booleans()):  # a model that likes gold
+            state = row
+            for word in gold:
+                table[state % 23, word] += 4
+                state = (state * 31 + word + 1) % 23
+    return kind, sentences, golds, table, draw(st.integers(2, 6))
+
+
+def allowed_words(kind, source, prefix):
+    if kind == "fixed_length":
+        return set() if END in prefix else {END} if len(prefix) == 2 else set(WORDS)
+    return slow_allowed(kind, source, prefix)
+
+
+@settings(max_examples=300, deadline=None)
+@given(searches(), st.booleans())
+def test_the_constrained_search_equals_the_slow_twin(case, live_rows_only):
+    kind, sentences, golds, table, beam = case
+    successors = FixedLength(*padded(sentences), VOCABULARY) if kind == "fixed_length" else fast(kind, sentences)
+    words, lengths = padded(golds)
+    decoder = TableDecoder(table)
+    gold = decoder.gold_run(words, lengths)
+    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    search = CandidateSearch(decoder.scorer, successors, words)
+    found = violation_reset_search(gold, scores, search, decoder, beam, END, live_rows_only=live_rows_only)
+    listed = [
+        (sentence, time, reset, tuple(path[: time + 1]), gap)
+        for sentence, time, reset, path, gap in zip(
+            found.sentences.tolist(),
+            found.times.tolist(),
+            found.resets.tolist(),
+            found.paths.tolist(),
+            found.gaps.tolist(),
+        )
+    ]
+    expected = []
+    for row, (source, target) in enumerate(zip(sentences, golds)):
+
+        def score(prefix, row=row, source=source):
+            allowed = allowed_words(kind, source, list(prefix))
+            values = table_score(table, row, prefix)
+            return [value if word in allowed else -math.inf for word, value in enumerate(values)]
+
+        violations, _ = slow_search.search(target, score, beam, END)
+        expected += [(row, v.time, v.reset, v.violator, v.gap) for v in violations]
+    assert sorted(listed) == sorted(expected)
+
+
+def test_a_reset_restores_what_gold_has_left():
+    """Word ordering of A B C, K = 2, gold = A B C </s>; after the violation at the first word B must be free again.
+
+    t = 0: B 9, C 8, A 5. Top 2 = B, C; violator C: violation, the beam is A alone, with B and C left.
+    t = 1, after A: C 7, B 6. Gold is second of two: the violator is C (path A C): violation with reset 1.
+    t = 2, after AB: only C is left: fewer than 2 candidates, no violation. t = 3: only </s>, gold itself.
+    """
+    a, b, c = 4, 5, 6
+    table = torch.zeros(9973, len(SYMBOLS), dtype=torch.float64)
+    table[0, [a, b, c]] = torch.tensor([5.0, 9.0, 8.0], dtype=torch.float64)
+    table[a + 1, [b, c]] = torch.tensor([6.0, 7.0], dtype=torch.float64)
+    decoder = TableDecoder(table)
+    words, lengths = padded([[a, b, c, END]])
+    gold = decoder.gold_run(words, lengths)
+    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    search = CandidateSearch(decoder.scorer, fast("word_order", [[c, a, b]]), words)
+    found = violation_reset_search(gold, scores, search, decoder, 2, END)
+    assert found.times.tolist() == [0, 1]
+    assert found.resets.tolist() == [0, 1]
+    assert [path[: time + 1] for path, time in zip(found.paths.tolist(), found.times.tolist())] == [[c], [a, c]]
+
+
+def test_names():
+    assert get_successors("none") is None
+    assert get_successors("word_order") is WordOrder
+    with pytest.raises(ValueError, match="unknown successor function 'tree': choose from none, arc_standard"):
+        get_successors("tree")
+    for taken in ("word_order", "none"):
+        with pytest.raises(ValueError, match=f"'{taken}' is already registered"):
+            register_successors(taken, WordOrder)
+
+
+def test_a_dictionary_without_labels_is_refused():
+    with pytest.raises(ValueError, match="has no reduce label, a symbol that starts with @L_ or @R_"):
+        ArcStandard(*padded([[4]]), VOCABULARY._replace(symbols=SYMBOLS[:7]))
