@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Optional, Tuple
 
 import torch
@@ -25,13 +26,17 @@ class CandidateScorer:
         exact = torch.promote_types(weight.dtype, torch.float32)
         self.weight, self.bias = weight.to(exact), bias.to(exact)
 
-    def __call__(self, outputs: Tensor, chosen: Optional[Tensor] = None) -> Tensor:
-        """outputs (B, W, H), of all sentences or of those ``chosen`` (B,) -> (B, W, C)."""
-        weight, bias = self.weight, self.bias
-        if chosen is not None and weight.size(0) > 1:
-            weight, bias = weight.index_select(0, chosen), bias.index_select(0, chosen)
-        weight = weight.expand(outputs.size(0), -1, -1).transpose(1, 2)  # (B, H, C)
-        return outputs.to(weight.dtype).matmul(weight) + bias.unsqueeze(1)
+    def select(self, sentences: Tensor) -> CandidateScorer:
+        """The same for some of the sentences (B',)."""
+        chosen = copy(self)
+        if self.weight.size(0) > 1:
+            chosen.weight, chosen.bias = self.weight.index_select(0, sentences), self.bias.index_select(0, sentences)
+        return chosen
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """outputs (B, W, H) -> (B, W, C)."""
+        weight = self.weight[0].t() if self.weight.size(0) == 1 else self.weight.transpose(1, 2)  # never one per row
+        return outputs.to(weight.dtype).matmul(weight) + self.bias.unsqueeze(1)
 
 
 class CandidateSearch:

@@ -188,9 +188,7 @@ def _search_all_steps(
         steps.append(_rank(candidates, gold, gold_scores, t, end, margin))
         if t + 1 == time:
             break
-        rows, outputs, states = _extend(
-            steps[-1], gold, t, rows, states, search, decoder, every_row, live_rows_only
-        )
+        rows, outputs, states = _extend(steps[-1], gold, t, rows, states, search, decoder, every_row, live_rows_only)
     zero = gold.words.new_zeros(sentences, 1)
     parents = torch.stack([torch.cat([zero, ranked.next_slots], 1) for ranked in steps])  # (T, B, K)
     words = torch.stack([torch.cat([zero, ranked.next_words], 1) for ranked in steps])

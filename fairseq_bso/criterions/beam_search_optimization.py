@@ -13,6 +13,7 @@ from ..compat import metrics
 from ..core.costs import get_delta
 from ..core.curriculum import BeamCurriculum
 from ..core.margin import margin_loss, words_since_reset
+from ..core.successors import Successors
 from ..errors import BadInput
 from ..models.bso_lstm import SearchOptions, SearchScores
 
@@ -37,7 +38,7 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
         default="model",
         metadata={
             "help": "type of the search's product with the vocabulary; in bfloat16 it only picks candidates, which are "
-            "ranked by exact scores"
+            "ranked by exact scores (with --successors there is no such product)"
         },
     )
     search_screen: int = field(
@@ -79,13 +80,20 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
                 raise BadInput(f"beam_search_optimization: {name} is {value}, but must be {allowed}")
         self.margin, self.nll_weight, self.sentence_avg = margin, nll_weight, sentence_avg
         self.search_dtype, self.search_screen = SEARCH_DTYPES[str(search_dtype)], search_screen
+        self.make_successors = getattr(task, "make_successors", None)
+
+    def successors(self, sample: Dict[str, Any]) -> Optional[Successors]:
+        """The task's constraint on this batch, if the task has one."""
+        return self.make_successors(sample["net_input"]["src_tokens"]) if self.make_successors else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""
         _check_model(model)
         target = _checked_target(sample, self.padding_idx)
         beam = self.curriculum.beam(model.num_updates) if model.training else self.curriculum.final
-        options = SearchOptions(beam, self.margin, self.search_dtype, self.search_screen, self.nll_weight > 0)
+        options = SearchOptions(
+            beam, self.margin, self.search_dtype, self.search_screen, self.nll_weight > 0, self.successors(sample)
+        )
         found: SearchScores = model(**sample["net_input"], target=target, search=options)
         violations = found.violations
         with torch.no_grad():

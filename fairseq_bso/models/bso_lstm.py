@@ -11,8 +11,10 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from omegaconf import II
 from torch import Tensor, nn
 
+from ..core.candidate_search import CandidateSearch
 from ..core.margin import violator_outputs
 from ..core.scorer import VocabularySearch
+from ..core.successors import Successors
 from ..core.violation_reset import GoldRun, Violations, violation_reset_search
 from ..errors import BadInput
 from .decoder import DecoderPass, LSTMDecoder
@@ -71,6 +73,8 @@ class SearchOptions(NamedTuple):
     """multiples of the beam that survive a low-precision product"""
     nll: bool
     """whether log-probabilities of the gold words are wanted too"""
+    successors: Optional[Successors] = None
+    """which words may follow a prefix; None is any"""
 
 
 class SearchScores(NamedTuple):
@@ -191,11 +195,14 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         scorer, dictionary = self.decoder.scorer, self.decoder.dictionary
         gold_scores = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         with torch.no_grad():
-            vocabulary = VocabularySearch(scorer, [dictionary.pad()], options.dtype, options.screen)
+            if options.successors is None:
+                successors = VocabularySearch(scorer, [dictionary.pad()], options.dtype, options.screen)
+            else:
+                successors = CandidateSearch(scorer, options.successors, gold.words)
             violations = violation_reset_search(
                 gold.detach(),
                 gold_scores.detach(),
-                vocabulary,
+                successors,
                 run,
                 options.beam,
                 dictionary.eos(),
