@@ -1,0 +1,177 @@
+"""fairseq's generator under a successor function, against an enumeration of all outputs and a slow beam search."""
+
+import math
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq import search
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import fakes
+from reference import successors as slow
+
+from fairseq_bso.constrained_generation import ConstrainedGenerator
+from fairseq_bso.constraint import Constraint
+from fairseq_bso.errors import BadInput
+
+PADDING, END = 1, 2
+LABELS = ["@L_a", "@R_a", "@R_b"]
+
+
+def task_with_labels():
+    task = fakes.FakeTask(words=4)
+    for label in LABELS:
+        task.target_dictionary.add_symbol(label)
+    return task
+
+
+def allowed(name, source, prefix, dictionary):
+    if name == "word_order":
+        return slow.word_order(source, prefix, END)
+    return slow.arc_standard(source, prefix, END, {dictionary.index(label) for label in LABELS})
+
+
+def step_scores(models, source, prefix):
+    """Scores of all next words, one prefix at a time, from scratch: mean f, or the log of the mean probability."""
+    words = torch.tensor([source + [END]])
+    inputs = torch.tensor([[END, *prefix]])
+    scores = []
+    for model in models:
+        f = model.decoder(inputs, model.encoder(words, torch.tensor([words.size(1)])))[0][0, -1]
+        scores.append(f if model.unnormalized else f.log_softmax(0))
+    stacked = torch.stack(scores)
+    return stacked.mean(0) if models[0].unnormalized else stacked.logsumexp(0) - math.log(len(models))
+
+
+def slow_beam(models, name, source, beam, dictionary):
+    """Beam search in plain loops: [(words, score)], best first. All outputs of a sentence have the same length."""
+    live, done = [((), 0.0)], []
+    while live:
+        candidates = []
+        for prefix, score in live:
+            scores = step_scores(models, source, list(prefix))
+            for word in allowed(name, source, prefix, dictionary):
+                value = scores[word].item()
+                candidates.append(((*prefix, word), value if models[0].unnormalized else score + value))
+        candidates.sort(key=lambda candidate: -candidate[1])
+        kept = candidates[:beam]
+        done += [candidate for candidate in kept if candidate[0][-1] == END]
+        live = [candidate for candidate in kept if candidate[0][-1] != END]
+    return done
+
+
+def generate(models, task, name, sources, beam, prefix=None, **options):
+    constraint = Constraint(name, task.source_dictionary, task.target_dictionary)
+    options = {"normalize_scores": False, "search_strategy": search.BeamSearch(task.target_dictionary), **options}
+    generator = ConstrainedGenerator(models, task.target_dictionary, constraint, beam_size=beam, **options)
+    net_input, _ = fakes.batch(models[0], [source + [END] for source in sources], [[END]] * len(sources))
+    found = generator.generate(models, {"net_input": net_input}, prefix_tokens=prefix)
+    return [[(tuple(h["tokens"].tolist()), h["score"].item(), h) for h in hypotheses] for hypotheses in found]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["word_order", "arc_standard"]),
+    st.sampled_from(["softmax", "unnormalized"]),
+    st.lists(st.lists(st.sampled_from([3, 4, 5, 6, 7]), max_size=4), min_size=1, max_size=4),
+    st.sampled_from([1, 2, 5]),
+    st.integers(0, 99),
+    st.integers(1, 2),
+)
+def test_equals_the_slow_beam_search(name, scorer, sources, beam, seed, members):
+    task = task_with_labels()
+    models = [fakes.model(seed + member, task, scorer=scorer) for member in range(members)]
+    found = generate(models, task, name, sources, beam)
+    for source, hypotheses in zip(sources, found):
+        expected = slow_beam(models, name, source, beam, task.target_dictionary)
+        assert [words for words, _, _ in hypotheses] == [words for words, _ in expected]
+        for (_, score, hypothesis), (_, value) in zip(hypotheses, expected):
+            assert score == pytest.approx(value, abs=1e-4)
+            assert hypothesis["positional_scores"].sum().item() == pytest.approx(value, abs=1e-4)
+
+
+def test_a_wide_beam_finds_every_output():
+    task = task_with_labels()
+    models = [fakes.model(3, task)]
+    source = [4, 5, 4, 4, 5]
+    (found,) = generate(models, task, "word_order", [source], beam=10)
+    every = slow.outputs(lambda prefix: slow.word_order(source, prefix, END), 6, END)
+    assert len(every) == 10  # 5! / (3! 2!)
+    assert sorted(words for words, _, _ in found) == sorted(every)
+
+
+@pytest.mark.parametrize("name", ["word_order", "arc_standard"])
+def test_sentences_of_very_different_lengths_in_one_batch(name):
+    """The short ones leave the beam while the long ones go on."""
+    task = task_with_labels()
+    models = [fakes.model(5, task)]
+    sources = [[4], [], [4, 5, 6, 7] * 5, [5, 5, 5], [3], [4, 5, 6, 7, 3] * 3]
+    together = generate(models, task, name, sources, beam=4)
+    for source, hypotheses in zip(sources, together):
+        (alone,) = generate(models, task, name, [source], beam=4)
+        assert [words for words, _, _ in hypotheses] == [words for words, _, _ in alone]
+        assert len(hypotheses[0][0]) == (len(source) if name == "word_order" else max(2 * len(source) - 1, 0)) + 1
+
+
+def test_source_words_are_found_in_another_target_dictionary():
+    source, target = fakes.dictionary(3), fakes.dictionary(0)
+    for word in ("word2", "word0"):
+        target.add_symbol(word)
+    successors = Constraint("word_order", source, target)(torch.tensor([[PADDING, 4, 5, 6, END]]))
+    # word0, word1, word2 are ids 4, 5, 6 there and 5, unknown, 4 here
+    assert successors.candidates.tolist() == [[END, target.unk(), 4, 5, PADDING, PADDING]]
+
+
+def test_a_prefix_is_forced_or_refused():
+    task = task_with_labels()
+    models = [fakes.model(1, task)]
+    (found,) = generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[6]]))
+    assert {words[0] for words, _, _ in found} == {6} and len(found) == 2
+    with pytest.raises(BadInput, match="--prefix-size asks for the word 'word3'"):
+        generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[7]]))
+
+
+def test_an_output_beyond_the_models_positions_is_refused():
+    task = task_with_labels()
+    models = [fakes.model(1, task, max_target_positions=6)]
+    assert len(generate(models, task, "word_order", [[4, 5, 6, 7, 4]], 2)[0]) == 2
+    with pytest.raises(BadInput, match="an output of 6 words, but the model ends at --max-target-positions 6"):
+        generate(models, task, "word_order", [[4, 5, 6, 7, 4, 4]], 2)
+
+
+def test_other_searches_stay_within_the_constraint():
+    task = task_with_labels()
+    models = [fakes.model(2, task, scorer="softmax")]
+    for strategy in (
+        search.DiverseBeamSearch(task.target_dictionary, 2, 0.5),
+        search.DiverseSiblingsSearch(task.target_dictionary, 0.5),
+        search.Sampling(task.target_dictionary),
+    ):
+        sources = [[4, 5, 6, 7], [5, 5, 6]]
+        for source, hypotheses in zip(sources, generate(models, task, "word_order", sources, 4, search_strategy=strategy)):
+            assert hypotheses
+            for words, score, _ in hypotheses:
+                assert sorted(words[:-1]) == sorted(source) and score > -math.inf
+
+
+def test_a_sentence_without_an_output_is_empty_and_named(caplog):
+    """A successor function under which one word can never be used, so that its sentence never ends."""
+    from fairseq_bso.core import successors as core
+
+    class Stuck(core.WordOrder):
+        def allowed(self, state, sentences):
+            return super().allowed(state, sentences) & (self.candidates[sentences] != 5)
+
+    core._REGISTRY["stuck_in_the_generation_test"] = Stuck
+    task = task_with_labels()
+    found = generate([fakes.model(1, task)], task, "stuck_in_the_generation_test", [[4, 5], [4, 6]], 3)
+    assert [words for words, _, _ in found[0]] == [(END,)] and found[0][0][1] == -math.inf
+    assert len(found[1]) == 2
+    assert "sentence 0: no hypothesis on the beam came to an end" in caplog.text
+
+
+def test_a_name_that_nobody_registered():
+    task = Namespace(**vars(fakes.FakeTask()))
+    with pytest.raises(BadInput, match="--successors: unknown successor function 'tree': choose from none"):
+        Constraint("tree", task.source_dictionary, task.target_dictionary)

@@ -1,0 +1,28 @@
+"""A user-dir with a constraint of its own: ``--user-dir user_dir_examples/custom_successors --successors same_length``."""
+
+import torch
+
+from fairseq_bso.core.successors import Successors, register_successors
+
+
+class SameLength(Successors):
+    """Any words, as many as the source has: tagging, or rewriting word by word."""
+
+    def __init__(self, words, lengths, vocabulary):
+        everything = torch.arange(len(vocabulary.symbols), device=words.device)
+        candidates = everything[everything != vocabulary.padding].unsqueeze(0)  # (1, V - 1): the same for all sentences
+        super().__init__(candidates, vocabulary.padding, longest=lengths + 1)
+        self.lengths, self.is_end = lengths, candidates == vocabulary.end
+
+    def start(self):
+        return (torch.zeros_like(self.lengths),)  # (B,) words so far
+
+    def allowed(self, state, sentences):
+        complete = state[0] == self.lengths[sentences]  # (N,)
+        return self.is_end == complete.unsqueeze(1)  # (N, V - 1): </s> when complete, any other word before
+
+    def advance(self, state, words, sentences):
+        return (state[0] + 1,)
+
+
+register_successors("same_length", SameLength)
