@@ -23,6 +23,8 @@ from fairseq.models.lstm import LSTMModel, lstm_luong_wmt_en_de
 from fairseq.sequence_generator import SequenceGenerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from fairseq_bso.constrained_generation import ConstrainedGenerator  # noqa: E402
+from fairseq_bso.constraint import Constraint  # noqa: E402
 from fairseq_bso.criterions import BeamSearchOptimizationCriterion  # noqa: E402
 from fairseq_bso.models import bso_lstm  # noqa: E402
 from fairseq_bso.models.decoder import DecoderPass  # noqa: E402
@@ -40,6 +42,14 @@ class Task:
             self.source_dictionary.add_symbol(f"w{index}")
         self.target_dictionary = self.source_dictionary
         self.cfg = Namespace(left_pad_source=False)
+
+
+class OrderingTask(Task):
+    """The same under ``--successors word_order``."""
+
+    def __init__(self, words):
+        super().__init__(words)
+        self.make_successors = Constraint("word_order", self.source_dictionary, self.target_dictionary)
 
 
 def ours(task, options, scorer):
@@ -94,6 +104,18 @@ def make_batches(task, options, count=4):
         sample = {"net_input": net_input, "target": target.to(options.device), "ntokens": target.numel()}
         batches.append({**sample, "id": torch.arange(shape[0]), "nsentences": shape[0]})
     return batches
+
+
+def to_ordering(batches, options):
+    """The same targets, with their own words in random order as sources."""
+    generator = torch.Generator().manual_seed(options.seed)
+    ordering = []
+    for sample in batches:
+        target = sample["target"]
+        source = target[:, torch.randperm(target.size(1) - 1, generator=generator).to(target.device)]
+        net_input = {**sample["net_input"], "src_tokens": torch.cat([source, target[:, -1:]], 1)}
+        ordering.append({**sample, "net_input": net_input})
+    return ordering
 
 
 def bso_criterion(task, beam, dtype="model"):
@@ -170,6 +192,40 @@ def updates(task, options, batches, state, learning_rate):
             tokens = logged[name]["ntokens"]
             share = round(logged[name]["violations"] / tokens, 3)
             results[name] = {**ratio(seconds[name], seconds["nll"]), "violations per token": share}
+    return results
+
+
+def constrained_updates(options, batches, state):
+    """BSO-Con / NLL at several beams, from one set of parameters, on sources that the targets order."""
+    task, batches = OrderingTask(options.vocabulary), to_ordering(batches, options)
+    contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 0.0)}
+    for beam in BEAMS:
+        model = ours(task, options, "unnormalized")
+        contenders[f"beam {beam}"] = Contender(model, bso_criterion(task, beam), 0.0)
+    for contender in contenders.values():
+        contender.model.load_state_dict(state)
+    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
+    return {name: ratio(seconds[name], seconds["nll"]) for name in contenders if name != "nll"}
+
+
+def constrained_generation(options, batches, beam=5):
+    """Sentences per second with the constraint / without, outputs of the same length."""
+    task, batches, length = OrderingTask(options.vocabulary), to_ordering(batches, options), options.length
+    results = {}
+    for scorer in ("softmax", "unnormalized"):
+        model = ours(task, options, scorer).eval()
+        common = {"beam_size": beam, "normalize_scores": scorer == "softmax"}
+        limits = {"max_len_a": 0, "max_len_b": length - 1, "min_len": length - 1}
+        generators = {
+            "free": SequenceGenerator([model], task.target_dictionary, **common, **limits),
+            "constrained": ConstrainedGenerator([model], task.target_dictionary, task.make_successors, **common),
+        }
+        acts = {
+            name: (lambda sample, made=made, model=model: made.generate([model], sample))
+            for name, made in generators.items()
+        }
+        seconds = race(acts, batches, options)
+        results[f"beam {beam} {scorer}"] = ratio(seconds["free"], seconds["constrained"])
     return results
 
 
@@ -331,8 +387,11 @@ def main():
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh, 0.0),
         "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained, 0.0),
+        "BSO-Con update / NLL update, fresh model": lambda: constrained_updates(options, batches, fresh),
+        "BSO-Con update / NLL update, trained model": lambda: constrained_updates(options, batches, trained),
         "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained),
         "generation speed": lambda: generation(task, options, batches),
+        "generation speed, word_order / no constraint": lambda: constrained_generation(options, batches),
         "peak memory": lambda: peak_memory(options),
     }
     for name, measure in measurements.items():

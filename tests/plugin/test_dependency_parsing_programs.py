@@ -169,10 +169,12 @@ def test_parse_prepares_words_as_training_did_and_needs_no_tree(tmp_path, monkey
     run_fairseq = parse.run_fairseq
     monkeypatch.setattr(parse, "run_fairseq", stand_in)
     out = tmp_path / "out.conllu"
-    parse.main(["--model", str(model), "--data", str(data), str(source), str(out), "--beam", "7", "--cpu"])
+    parse.main(
+        ["--model", str(model), "--data", str(data), str(source), str(out), "--beam", "7", "--cpu", "--", "--fp16"]
+    )
     assert seen["sources"] == [r"cat \x3c;/s> #\x20;#", "cat", ""]
-    assert "--successors arc_standard --source-lang words --target-lang actions --beam 7" in seen["options"]
-    assert seen["options"].endswith("--cpu")
+    assert "--successors arc_standard --cpu --source-lang words --target-lang actions --beam 7" in seen["options"]
+    assert seen["options"].endswith("--fp16")
     expected = [[("Cat", 0, "root"), ("</s>", 1, "x"), ("9 1", 1, "y:z")], [("Cat", 0, "root")]]
     assert out.read_text(encoding="utf-8") == conllu(*expected)
 

@@ -1,0 +1,201 @@
+"""CoNLL-U files: read and checked, and written back byte for byte except for the tree.
+
+Lines end at a line feed only, columns at a tab only: a word may hold any other white space. Every error is one message
+that names the file and the line.
+"""
+
+import gzip
+import lzma
+import os
+import re
+from pathlib import Path
+from typing import List, NamedTuple
+
+OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DEPREL", "DEPS"))
+
+# A word 3, a multiword token 3-4, an empty node 3.1 (0.1 stands before the first word).
+IDENTIFIER = re.compile(r"(0|[1-9][0-9]*)(?:([-.])([1-9][0-9]*))?")
+NUMBER = re.compile(r"0|[1-9][0-9]*")
+
+
+class Tree(NamedTuple):
+    """The dependency tree of a sentence; one entry for each word."""
+
+    heads: List[int]
+    """the number of the head, from 1; 0 for the root"""
+    relations: List[str]
+
+
+class Sentence:
+    """The words of one sentence: neither multiword tokens nor empty nodes.
+
+    Args:
+        path: the file, for messages.
+        number: which sentence of the file it is, from 1.
+        rows: of each word, the index of its line in the file and its ten columns.
+    """
+
+    def __init__(self, path, number, rows):
+        self.path, self.number, self.rows = path, number, rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def place(self):
+        """Where the sentence stands, for messages."""
+        line = f", line {self.rows[0][0] + 1}" if self.rows else ""
+        return f"{self.path}{line} (sentence {self.number})"
+
+    def column(self, which):
+        return [columns[which] for _, columns in self.rows]
+
+    @property
+    def forms(self):
+        return self.column(FORM)
+
+    def tree(self):
+        """The tree in HEAD and DEPREL; SystemExit if it is none."""
+        heads = [self._head(index, columns[HEAD]) for index, columns in self.rows]
+        roots = heads.count(0)
+        if self.rows and roots != 1:
+            raise SystemExit(
+                f"{self.place}: {roots} words have HEAD 0, a tree has exactly one root; correct the sentence"
+            )
+        cycle = find_cycle(heads)
+        if cycle:
+            words = ", ".join(map(str, cycle))
+            raise SystemExit(
+                f"{self.place}: no tree, the heads of the words {words} form a circle; correct one of them"
+            )
+        return Tree(heads, self.column(DEPREL))
+
+    def _head(self, index, text):
+        if NUMBER.fullmatch(text) is None or int(text) > len(self):
+            raise SystemExit(
+                f"{self.path}, line {index + 1}: HEAD is {text}, but the sentence has words 1 to {len(self)} "
+                "(and 0 is the root); correct it, or leave the sentence out"
+            )
+        return int(text)
+
+
+class Treebank:
+    """A whole file: its lines as they are, and its sentences."""
+
+    def __init__(self, path, lines, sentences):
+        self.path, self.lines, self.sentences = path, lines, sentences
+
+    @property
+    def nonempty(self):
+        """The sentences that have a word; only those are parsed."""
+        return [sentence for sentence in self.sentences if len(sentence)]
+
+    def text(self, trees=None):
+        """The file's text. `trees`, one for each nonempty sentence, replace HEAD and DEPREL; DEPS is then `_`."""
+        lines = list(self.lines)
+        if trees is not None:
+            for sentence, tree in zip(self.nonempty, trees):
+                for (index, columns), head, relation in zip(sentence.rows, tree.heads, tree.relations):
+                    columns = list(columns)
+                    columns[HEAD], columns[DEPREL], columns[DEPS] = str(head), relation, "_"
+                    lines[index] = "\t".join(columns)
+        return "\n".join(lines)
+
+
+def find_cycle(heads):
+    """The words (from 1) of one circle of heads, in the order of the arcs; an empty list if there is none."""
+    seen = [0] * (len(heads) + 1)  # the walk on which a word was first met
+    for start in range(1, len(heads) + 1):
+        word = start
+        while word and not seen[word]:
+            seen[word] = start
+            word = heads[word - 1]
+        if word and seen[word] == start:
+            cycle = [word]
+            while heads[cycle[-1] - 1] != word:
+                cycle.append(heads[cycle[-1] - 1])
+            return cycle
+    return []
+
+
+def read_treebank(path):
+    """The Treebank of a file, plain, `.gz` or `.xz`; SystemExit if it is not CoNLL-U. Trees are not looked at yet."""
+    path = Path(path)
+    try:
+        with OPENERS.get(path.suffix, open)(path, "rb") as file:
+            text = file.read().decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise SystemExit(
+            f"{path}: not UTF-8 text ({problem.reason} at byte {problem.start}); convert it first"
+        ) from None
+    except (OSError, EOFError, lzma.LZMAError) as problem:
+        raise SystemExit(f"{path}: cannot be read ({problem}); give a CoNLL-U file, plain, .gz or .xz") from None
+    lines, sentences, block = text.split("\n"), [], []
+    for index, line in enumerate([*lines, ""]):
+        if line:
+            block.append((index, line))
+        elif block:
+            sentences.append(read_sentence(path, len(sentences) + 1, block))
+            block = []
+    return Treebank(path, lines, sentences)
+
+
+def read_sentence(path, number, block):
+    """The Sentence in a block of (index, line); multiword tokens and empty nodes are checked and left out."""
+    rows, empty, span = [], 0, 0  # words, the empty nodes since the last word, the end of the last multiword token
+    for index, line in block:
+        if line.startswith("#"):
+            continue
+        place = f"{path}, line {index + 1}"
+        columns = split_columns(place, line)
+        found = IDENTIFIER.fullmatch(columns[0])
+        first, mark, second = (int(found[1]), found[2], int(found[3] or 0)) if found else (None, None, None)
+        words = len(rows)
+        if first == words + 1 and mark is None:
+            rows.append((index, columns))
+            empty = 0
+        elif first == words + 1 and mark == "-" and first > span and second >= first:
+            span = second
+        elif first == words and mark == "." and second == empty + 1:
+            empty += 1
+        else:
+            raise SystemExit(
+                f"{place}: the ID {columns[0]} is out of order; here may stand the word {words + 1}, the empty node "
+                f"{words}.{empty + 1} or a multiword token that begins with {words + 1} and overlaps no other"
+            )
+    if span > len(rows):
+        raise SystemExit(
+            f"{path}, line {block[0][0] + 1} (sentence {number}): a multiword token ends with word {span}, but the "
+            f"sentence has {len(rows)}; correct its ID"
+        )
+    return Sentence(path, number, rows)
+
+
+def split_columns(place, line):
+    if line.endswith("\r"):
+        raise SystemExit(
+            f"{place}: ends with carriage return and line feed, CoNLL-U with a line feed; convert the file"
+        )
+    columns = line.split("\t")
+    if len(columns) != len(COLUMNS):
+        raise SystemExit(
+            f"{place}: {len(columns)} columns between tabs, CoNLL-U has {len(COLUMNS)}; correct the line (a sentence "
+            "ends with an empty line)"
+        )
+    if "" in columns:
+        raise SystemExit(f"{place}: the column {COLUMNS[columns.index('')]} is empty; CoNLL-U writes _ for nothing")
+    return columns
+
+
+def write_text(path, text):
+    """Write a file whole or not at all, packed if its name ends in `.gz` or `.xz`."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with OPENERS.get(path.suffix, open)(partial, "wb") as file:
+            file.write(text.encode("utf-8"))
+        os.replace(partial, path)
+    except OSError as problem:
+        raise SystemExit(f"{path}: cannot be written ({problem}); name a file in a folder that exists") from None
