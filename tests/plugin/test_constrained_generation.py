@@ -149,7 +149,8 @@ def test_other_searches_stay_within_the_constraint():
         search.Sampling(task.target_dictionary),
     ):
         sources = [[4, 5, 6, 7], [5, 5, 6]]
-        for source, hypotheses in zip(sources, generate(models, task, "word_order", sources, 4, search_strategy=strategy)):
+        found = generate(models, task, "word_order", sources, 4, search_strategy=strategy)
+        for source, hypotheses in zip(sources, found):
             assert hypotheses
             for words, score, _ in hypotheses:
                 assert sorted(words[:-1]) == sorted(source) and score > -math.inf

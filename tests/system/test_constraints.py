@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from system_commands import BSO, PLUGIN, ROOT, WORDS, preprocess, run, train
+from system_commands import BSO, PLUGIN, ROOT, WORDS, run, train
 
 CONSTRAINED = ["--task", "bso_translation", "--successors", "word_order"]
 
