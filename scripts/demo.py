@@ -9,7 +9,9 @@ A shuffled sentence goes in and the sentence should come out. The stages, each a
     preprocess    fairseq-preprocess
     nll           fairseq-train with cross entropy
     bso           fairseq-train with beam search optimization, from the best checkpoint of `nll`
-    decode-...    fairseq-generate, for both models and for several beams
+    bso-con       the same with --successors word_order: the search knows that an output has the words of its source
+    decode-...    fairseq-generate for several beams, with `nll` and `bso` as they are, with `nll` and `bso-con` under
+                  that constraint
 
 Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only what is
 not done yet; `--fresh` begins again.
@@ -73,7 +75,7 @@ FULL = Budget(
     batch=64,
     nll_updates=2000,  # 920 updates show each sentence once
     nll_lr=2e-3,
-    bso_updates=1500,
+    bso_updates=1000,
     bso_lr=1e-3,
     nll_weight=0.25,
     initial_beam=4,
@@ -128,13 +130,23 @@ def bso_options(budget, start):
     ]
 
 
+# What the table compares: the stage that trains it, and whether it is decoded under the constraint.
+SYSTEMS = {"nll": ("nll", False), "bso": ("bso", False), "nll-con": ("nll", True), "bso-con": ("bso-con", True)}
+
+
+def task_options(constrained):
+    if constrained:
+        return ["--task", "bso_translation", "--successors", "word_order"]
+    return ["--task", "translation"]
+
+
 class Demo:
     """The stages of the demo, in order, for one budget and one folder."""
 
     def __init__(self, budget, out, seed, cpu):
         self.budget, self.out, self.seed = budget, out, seed
-        self.common = ["--user-dir", str(PLUGIN), "--task", "translation", "--seed", str(seed)]
-        self.common += ["--distributed-world-size", "1", "--num-workers", "0", *(["--cpu"] if cpu else [])]
+        self.common = ["--user-dir", str(PLUGIN), "--seed", str(seed), "--distributed-world-size", "1"]
+        self.common += ["--num-workers", "0", *(["--cpu"] if cpu else [])]
         self.prepare = self.prepare_stage()
         self.preprocess = self.preprocess_stage()
         best = out / "nll" / BEST
@@ -144,12 +156,14 @@ class Demo:
         self.bso = self.train_stage(
             "bso", "Train with beam search optimization", bso_options(budget, best), budget.bso_updates, self.nll
         )
+        title = "Train with constrained beam search optimization"
+        options = [*bso_options(budget, best), *task_options(constrained=True)]
+        self.bso_con = self.train_stage("bso-con", title, options, budget.bso_updates, self.nll)
+        self.trained = {stage.name: stage for stage in (self.nll, self.bso, self.bso_con)}
         self.decodings = {
-            (train.name, beam): self.decode_stage(train, beam)
-            for train in (self.nll, self.bso)
-            for beam in budget.test_beams
+            (system, beam): self.decode_stage(system, beam) for system in SYSTEMS for beam in budget.test_beams
         }
-        self.stages = [self.prepare, self.preprocess, self.nll, self.bso, *self.decodings.values()]
+        self.stages = [self.prepare, self.preprocess, *self.trained.values(), *self.decodings.values()]
 
     def prepare_stage(self):
         script = ROOT / "scripts" / "prepare_word_ordering.py"
@@ -191,27 +205,30 @@ class Demo:
         stage.measure = lambda: training_progress(log, updates)
         return stage
 
-    def decode_stage(self, train, beam):
-        name = f"decode-{train.name}-beam{beam}"
+    def decode_stage(self, system, beam):
+        name, (trained, constrained) = f"decode-{system}-beam{beam}", SYSTEMS[system]
         generated = self.out / name / "generate-test.txt"
-        command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common]
-        command += ["--path", str(self.out / train.name / BEST), "--gen-subset", "test", "--beam", str(beam)]
-        # As many words as the source has. fairseq counts its end mark too, hence -1, and takes the longest source of a
-        # batch, hence batches of one.
-        command += ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "1"]
-        command += ["--results-path", str(generated.parent), "--no-progress-bar"]
-        if train is self.bso:
+        command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common, *task_options(constrained)]
+        command += ["--path", str(self.out / trained / BEST), "--gen-subset", "test", "--beam", str(beam)]
+        # No more words than the source has. The constraint sees to that; without it, fairseq counts the source's end
+        # mark too, hence -1, and takes the longest source of a batch, hence batches of one.
+        limit = (
+            ["--batch-size", "64"] if constrained else ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "1"]
+        )
+        command += [*limit, "--results-path", str(generated.parent), "--no-progress-bar"]
+        if trained != "nll":
             command.append("--unnormalized")
-        title = f"Decode with {train.name.upper()}, beam {beam}"
-        stage = Stage(name, title, command, [PLUGIN], [generated.parent], "sentence", after=[train])
+        title = f"Decode with {system.upper()}, beam {beam}"
+        after = [self.trained[trained]]
+        stage = Stage(name, title, command, [PLUGIN], [generated.parent], "sentence", after=after)
         stage.measure = lambda: (count_hypotheses(generated), self.count_test(), "")
         return stage
 
     def count_test(self):
         return (self.out / "text" / f"test.{TARGET}").read_bytes().count(b"\n")
 
-    def score(self, model, beam):
-        stage, text = self.decodings[model, beam], self.out / "text"
+    def score(self, system, beam):
+        stage, text = self.decodings[system, beam], self.out / "text"
         generated = stage.outputs[0] / "generate-test.txt"
         references, sources = text / f"test.{TARGET}", text / f"test.{SOURCE}"
         result = score_file(generated, references, sources, text / "dict.txt", tokenize="none")
@@ -260,7 +277,8 @@ def main(argv=None):
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
     scores = {pair: demo.score(*pair) for pair in demo.decodings}
-    write_report(demo.out, budget, arguments.seed, scores, seconds)
+    training = {system: seconds[trained] for system, (trained, _) in SYSTEMS.items()}
+    write_report(demo.out, budget, arguments.seed, scores, training)
 
 
 if __name__ == "__main__":

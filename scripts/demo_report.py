@@ -7,8 +7,13 @@ from dataclasses import asdict
 from progress import clock
 from training_log import read_curve
 
-TITLES = {"nll": "cross entropy", "bso": "beam search optimization"}
-COLOURS = {"nll": "#7f7f7f", "bso": "#1f77b4"}
+TITLES = {
+    "nll": "cross entropy",
+    "bso": "beam search optimization",
+    "nll-con": "cross entropy, constrained",
+    "bso-con": "constrained BSO",
+}
+COLOURS = {"nll": "#7f7f7f", "bso": "#1f77b4", "nll-con": "#c7c7c7", "bso-con": "#17becf"}
 
 
 def write_report(out, budget, seed, scores, seconds):
@@ -18,16 +23,16 @@ def write_report(out, budget, seed, scores, seconds):
         out: the folder of the demo.
         budget: its dataclass of settings.
         seed: the seed of the run.
-        scores: (model, beam) -> what `score.score_file` returns.
-        seconds: stage name -> seconds that it took.
+        scores: (system, beam) -> what `score.score_file` returns.
+        seconds: system -> seconds that its training took.
     """
     table = make_table(scores, seconds)
     write_beside(out / "results.txt", table + "\n")
     results = {
         "seed": seed,
         "budget": asdict(budget),
-        "train_seconds": {model: round(seconds[model], 1) for model in TITLES},
-        "scores": [{"model": model, "beam": beam, **score} for (model, beam), score in scores.items()],
+        "train_seconds": {system: round(seconds[system], 1) for system in TITLES},
+        "scores": [{"system": system, "beam": beam, **score} for (system, beam), score in scores.items()],
     }
     write_beside(out / "results.json", json.dumps(results, indent=1) + "\n")
     print("\n" + table + "\n")
@@ -46,16 +51,19 @@ def write_beside(path, text):
 
 
 def make_table(scores, seconds):
-    """BLEU and search seconds, a row per model and a column per beam."""
+    """BLEU and search seconds, a row per system and a column per beam."""
     beams = sorted({beam for _, beam in scores})
     signature = next(iter(scores.values()))
     lines = [f"Word ordering, {signature['sentences']} test sentences: BLEU (seconds of search)", ""]
     lines.append(f"{'trained with':28}{'training':>10}" + "".join(f"{f'beam {beam}':>16}" for beam in beams))
-    for model, title in TITLES.items():
-        cells = [f"{scores[model, beam]['bleu']:.1f} ({format_seconds(scores[model, beam])})" for beam in beams]
-        lines.append(f"{title:28}{clock(seconds[model]):>10}" + "".join(f"{cell:>16}" for cell in cells))
+    for system, title in TITLES.items():
+        cells = [f"{scores[system, beam]['bleu']:.1f} ({format_seconds(scores[system, beam])})" for beam in beams]
+        lines.append(f"{title:28}{clock(seconds[system]):>10}" + "".join(f"{cell:>16}" for cell in cells))
     lines += ["", f"sacrebleu {signature['signature']}"]
-    lines.append("The training of beam search optimization comes on top of that with cross entropy.")
+    lines.append("The training of either kind of BSO comes on top of that with cross entropy.")
+    lines.append(
+        "Constrained: every output has the words of its source; searched in batches of 64, the others one by one."
+    )
     return "\n".join(lines)
 
 
@@ -84,16 +92,15 @@ def draw(path, log, scores, budget):
 
 def draw_scores(axes, scores):
     beams = sorted({beam for _, beam in scores})
-    width = 0.38
-    for shift, (model, title) in zip((-width / 2, width / 2), TITLES.items()):
-        values = [scores[model, beam]["bleu"] for beam in beams]
-        bars = axes.bar(
-            [place + shift for place in range(len(beams))], values, width, color=COLOURS[model], label=title
-        )
-        axes.bar_label(bars, fmt="%.1f")
+    width = 0.8 / len(TITLES)
+    for index, (system, title) in enumerate(TITLES.items()):
+        values = [scores[system, beam]["bleu"] for beam in beams]
+        places = [place + (index - (len(TITLES) - 1) / 2) * width for place in range(len(beams))]
+        bars = axes.bar(places, values, width, color=COLOURS[system], label=title)
+        axes.bar_label(bars, fmt="%.1f", fontsize=8)
     axes.set_xticks(range(len(beams)))
     axes.set_xticklabels([str(beam) for beam in beams])
-    axes.margins(y=0.25)
+    axes.margins(y=0.4)
     axes.set_xlabel("beam of the test search")
     axes.set_ylabel("BLEU")
     axes.set_title("Word ordering, test sentences")

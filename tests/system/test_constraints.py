@@ -71,10 +71,14 @@ def test_pairs_that_the_constraint_does_not_allow_are_counted_and_left_out(tmp_p
     run("preprocess", *languages, "--joined-dictionary", "--trainpref", text / "train", "--validpref", text / "train")
     done = train(tmp_path / "data-bin", tmp_path / "run", *BSO, *CONSTRAINED, "--max-epoch", 2)
     warnings = re.findall(r"\d+ of \d+ pairs are left out.*", done.stderr + done.stdout)
-    assert warnings == [  # once for the training pairs, once for validation's
-        "8 of 16 pairs are left out, because --successors word_order does not allow their targets; the first is "
-        "sentence 1 with 'three' as word 1 (both counted from 0)"
-    ] * 2
+    assert (
+        warnings
+        == [  # once for the training pairs, once for validation's
+            "8 of 16 pairs are left out, because --successors word_order does not allow their targets; the first is "
+            "sentence 1 with 'three' as word 1 (both counted from 0)"
+        ]
+        * 2
+    )
     assert re.search(r"bsz 8 ", done.stderr + done.stdout)
 
 

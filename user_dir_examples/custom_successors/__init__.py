@@ -1,4 +1,4 @@
-"""A user-dir with a constraint of its own: ``--user-dir user_dir_examples/custom_successors --successors same_length``."""
+"""A user-dir with a constraint of its own, for ``--successors same_length``."""
 
 import torch
 
