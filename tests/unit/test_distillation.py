@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import distillation as slow
 
@@ -38,6 +38,7 @@ options = {
 }
 
 
+@settings(max_examples=40)
 @given(**options)
 def test_the_word_loss_equals_its_slow_twin(seed, words, vocabulary, members, weight, temperature, top_k, smoothing):
     student = draw_log_probs(seed, words, vocabulary)
@@ -61,6 +62,7 @@ def test_the_word_loss_equals_its_slow_twin(seed, words, vocabulary, members, we
         assert value.item() == pytest.approx(right, abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(**options)
 def test_the_gradient_is_that_of_finite_differences(
     seed, words, vocabulary, members, weight, temperature, top_k, smoothing
