@@ -33,9 +33,7 @@ class Teacher:
         """The models on a device."""
         if device != self.device:
             for model in self.models:
-                model.to(device)
-                if device.type == "cuda":
-                    model.half()
+                model.to(device, torch.float16 if device.type == "cuda" else torch.float32)
             self.device = device
         return self.models
 
