@@ -15,7 +15,9 @@ import pytest
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, ROOT, preprocess, run, train
 
-import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
+from fairseq_bso import commands, tasks
+from fairseq_bso.errors import BadInput
+from fairseq_bso.teacher import load_teacher
 
 WORD = ["--task", "word_distillation", "--criterion", "word_distillation"]
 SEQUENCE = ["--task", "sequence_distillation", "--criterion", "cross_entropy"]
@@ -148,29 +150,48 @@ def test_training_makes_the_cache_with_two_workers_and_reads_it_again(data, soft
     assert "training on the distilled pairs" in log
 
 
+def refusal(data, teacher, cache, *arguments):
+    """The message with which `fairseq-bso distill` ends, in this process."""
+    line = ["distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu", *arguments]
+    with pytest.raises(BadInput) as stopped:
+        commands.main([*map(str, line)])
+    return str(stopped.value)
+
+
 @pytest.mark.parametrize(
     "option, was",
     [
         (["--distill-beam", 4], "--distill-beam was 5, is now 4"),
         (["--distill-mode", "seq_inter"], "--distill-mode was seq_kd, is now seq_inter"),
+        (["--distill-beam", -1], "--distill-beam is -1"),
+        (["--distill-nbest", 6], "--distill-nbest is 6, but must be from 1 to the beam, 5"),
+        (["--distill-max-ratio", 0.5], "--distill-max-ratio is 0.5"),
+        (["--distill-max-tokens", 0], "--distill-max-tokens is 0"),
+        (["--distill-mode", "seq_inter", "--distill-remove-bpe", "syllables"], "was seq_kd, is now seq_inter"),
     ],
 )
-def test_a_cache_made_otherwise_is_refused(data, softmax_checkpoint, cache, option, was):
+def test_other_or_senseless_options_are_refused(data, softmax_checkpoint, cache, option, was):
     before = contents(cache)
-    assert was in last_line(distill(data, softmax_checkpoint, cache, *option, check=False))
+    assert was in refusal(data, softmax_checkpoint, cache, *option)
     assert contents(cache) == before
 
 
-def test_another_teacher_or_a_damaged_cache_is_refused(data, softmax_checkpoint, cache, tmp_path):
-    other = softmax_checkpoint.parent / "checkpoint1.pt"
-    assert "the teacher's checkpoint was" in last_line(distill(data, other, cache, check=False))
+def test_another_teacher_other_data_or_a_damaged_cache_is_refused(data, softmax_checkpoint, cache, tmp_path):
+    assert "the teacher's checkpoint was" in refusal(data, softmax_checkpoint.parent / "checkpoint1.pt", cache)
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copyfile(data / "valid.src-tgt.tgt.bin", tmp_path / "data" / "train.src-tgt.tgt.bin")
+    assert "the training data was" in refusal(tmp_path / "data", softmax_checkpoint, cache)
     copy = tmp_path / "copy"
     shutil.copytree(cache, copy)
     (target,) = copy.glob("*.tgt.bin")
     target.write_bytes(target.read_bytes()[:-3])
+    assert f"the distilled data is damaged: {target}" in refusal(data, softmax_checkpoint, copy)
     options = [*SEQUENCE, "--teacher-path", softmax_checkpoint, "--distill-cache", copy, "--max-update", 2]
     done = train(data, tmp_path / "run", *options, check=False)
     assert f"the distilled data is damaged: {target}" in last_line(done)
+    (copy / "manifest.json").write_text('{"version": 1')
+    assert "manifest.json is damaged" in refusal(data, softmax_checkpoint, copy)
+    assert "holds a data set that was not distilled" in refusal(data, softmax_checkpoint, data)
 
 
 def test_a_full_disk_is_one_line_and_what_is_done_is_kept(data, softmax_checkpoint, cache, tmp_path):
@@ -187,40 +208,51 @@ def test_a_full_disk_is_one_line_and_what_is_done_is_kept(data, softmax_checkpoi
     assert {name: text for name, text in contents(folder).items() if "partial" not in name} == contents(cache)
 
 
+def student(data, **options):
+    """The task of a student."""
+    return tasks.WordDistillationTask.setup_task(tasks.WordDistillationConfig(data=str(data), **options))
+
+
 def test_a_teacher_of_other_dictionaries_or_languages_is_refused(data, softmax_checkpoint, tmp_path):
     other = preprocess(tmp_path, "--nwordssrc", "13", "--nwordstgt", "13", train=200, valid=30)
-    options = [*WORD, "--teacher-path", softmax_checkpoint, "--max-update", 2]
-    done = train(other, tmp_path / "run", *options, check=False)
-    assert re.search(r"the source dictionaries .* differ, first at symbol \d+: the teacher has '", last_line(done))
-    done = train(data, tmp_path / "run", *options, "-s", "tgt", "-t", "src", check=False)
-    assert "translates src to tgt, the student tgt to src" in last_line(done)
+    with pytest.raises(BadInput, match=r"the source dictionaries .* differ, first at symbol \d+: the teacher has '"):
+        load_teacher(str(softmax_checkpoint), None, student(other))
+    with pytest.raises(BadInput, match="translates src to tgt, the student tgt to src"):
+        load_teacher(str(softmax_checkpoint), None, student(data, source_lang="tgt", target_lang="src"))
+    with pytest.raises(BadInput, match="dictionaries in .*nowhere.* cannot be loaded .*: correct --teacher-data"):
+        load_teacher(str(softmax_checkpoint), str(tmp_path / "nowhere"), student(data))
 
 
 def test_an_empty_training_set_is_named(data, softmax_checkpoint, tmp_path):
-    (tmp_path / "text").mkdir()
-    for name, line in (("train", ""), ("valid", "one two\n")):
-        for language in ("src", "tgt"):
-            (tmp_path / "text" / f"{name}.{language}").write_text(line)
-    languages = ["--source-lang", "src", "--target-lang", "tgt", "--destdir", tmp_path / "empty"]
-    prefixes = ["--trainpref", tmp_path / "text" / "train", "--validpref", tmp_path / "text" / "valid"]
-    dictionaries = ["--srcdict", data / "dict.src.txt", "--tgtdict", data / "dict.tgt.txt"]
-    run("preprocess", *languages, *prefixes, *dictionaries)
-    done = train(tmp_path / "empty", tmp_path, *WORD, "--teacher-path", softmax_checkpoint, check=False)
-    assert "the training set is empty" in last_line(done)
-    done = distill(tmp_path / "empty", softmax_checkpoint, tmp_path / "cache", check=False)
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "train.src-tgt.src.bin").write_bytes(b"")
+    assert "the training set is empty" in refusal(tmp_path / "data", softmax_checkpoint, tmp_path / "cache")
+    done = train(tmp_path / "data", tmp_path, *WORD, "--teacher-path", softmax_checkpoint, check=False)
     assert "the training set is empty" in last_line(done)
 
 
 def test_what_a_teacher_cannot_be(data, bso_run, tmp_path):
-    """One line each, before anything is saved. An unnormalized model has no probabilities, but its output can teach."""
+    """An unnormalized model has no probabilities, but its output can teach."""
     broken = tmp_path / "broken.pt"
     broken.write_bytes(Path(bso_run[0]).read_bytes()[:1000])
-    for teacher, message in (
-        (bso_run[0], "has --scorer unnormalized and no probabilities"),
-        (broken, f"{broken} cannot be read"),
-        (tmp_path / "none.pt", "none.pt does not exist"),
-    ):
-        done = train(data, tmp_path / "run", *WORD, "--teacher-path", teacher, "--max-update", 2, check=False)
-        assert message in last_line(done)
+    for path, message in ((broken, "broken.pt cannot be read"), (tmp_path / "none.pt", "none.pt does not exist")):
+        with pytest.raises(BadInput, match=message):
+            load_teacher(str(path), None, student(data))
+    done = train(data, tmp_path / "run", *WORD, "--teacher-path", bso_run[0], "--max-update", 2, check=False)
+    assert "has --scorer unnormalized and no probabilities" in last_line(done)
     assert not list(tmp_path.glob("run/*.pt"))
-    distill(data, bso_run[0], tmp_path / "cache", "--distill-mode", "seq_inter", "--distill-beam", 3)
+    line = ["distill", data, "--teacher-path", bso_run[0], "--distill-cache", tmp_path / "cache", "--cpu"]
+    assert commands.main([*map(str, line), "--distill-mode", "seq_inter", "--distill-beam", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--task", "translation", "--criterion", "word_distillation"], "needs a task with a teacher"),
+        ([*WORD], "give --teacher-path CHECKPOINT"),
+        ([*WORD, "--distill-weight", 1.5], "--distill-weight is 1.5, but must be from 0 to 1"),
+    ],
+)
+def test_bad_options_end_with_one_line(data, tmp_path, arguments, message):
+    done = train(data, tmp_path / "run", *arguments, "--max-update", 2, check=False)
+    assert message in last_line(done)
