@@ -14,7 +14,8 @@ top k; `B` sentences, `K` hypotheses of each.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Optional, Sequence
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class TeacherWords(NamedTuple):
     """(N,) in nats"""
     best: Tensor
     """(N,) int64, the likeliest word"""
+    spare: bool
+    """whether the loss may write its gradient over the probabilities"""
 
 
 class WordLoss(NamedTuple):
@@ -67,16 +70,18 @@ def mixture(log_probs: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def soften(log_probs: Tensor, temperature: float = 1.0, top_k: int = 0) -> TeacherWords:
+def soften(log_probs: Tensor, temperature: float = 1.0, top_k: int = 0, in_place: bool = False) -> TeacherWords:
     """The teacher's distribution at a temperature, of its `top_k` likeliest words only if that is above 0.
 
     What is left of the `top_k` is renormalised: its probabilities add up to one. Equal probabilities at the border go
     as `torch.topk` has them.
 
     Args:
-        log_probs: (N, V) of the teacher, at temperature 1; its own memory is not changed.
+        log_probs: (N, V) of the teacher, at temperature 1.
         temperature: tau, above 0: probabilities are raised to the power 1 / tau.
         top_k: how many words count; 0, or V and above: all.
+        in_place: write over `log_probs`, and let `word_loss` write over what is made: getting memory of this size costs
+            a CPU more than what is computed in it.
 
     Raises:
         ValueError: for a temperature or top_k that make no sense.
@@ -85,13 +90,19 @@ def soften(log_probs: Tensor, temperature: float = 1.0, top_k: int = 0) -> Teach
     words = None
     if 0 < top_k < log_probs.size(-1):
         log_probs, words = log_probs.topk(top_k, dim=-1)  # (N, C), likeliest first
-    if words is not None or temperature != 1.0:
-        log_probs = torch.log_softmax(log_probs / temperature, dim=-1)  # (N, C)
-    probabilities = log_probs.exp()  # (N, C)
-    # A word of probability 0 has log-probability -inf and adds nothing.
-    entropy = -_dot(probabilities, log_probs.clamp(min=torch.finfo(log_probs.dtype).min))  # (N,)
-    best = log_probs.argmax(-1) if words is None else words[:, 0]  # (N,)
-    return TeacherWords(probabilities, words, entropy, best)
+    parts = []
+    probabilities = log_probs if in_place else torch.empty_like(log_probs)  # (N, C)
+    for rows in _blocks(log_probs):
+        block = log_probs[rows]  # (n, C)
+        if words is not None or temperature != 1.0:
+            block = torch.log_softmax(block / temperature, dim=-1)
+        made = torch.softmax(block, dim=-1)  # on a CPU in half the time of exp
+        # A word of probability 0 has log-probability -inf and adds nothing.
+        entropy = -(made * block.clamp(min=torch.finfo(block.dtype).min)).sum(1)  # (n,)
+        probabilities[rows] = made
+        parts.append((entropy, made.max(1).indices if words is None else words[rows, 0]))
+    entropies, best = zip(*parts)
+    return TeacherWords(probabilities, words, torch.cat(entropies), torch.cat(best), in_place)
 
 
 def word_loss(
@@ -125,18 +136,128 @@ def word_loss(
         raise ValueError(
             f"the weight must be from 0 to 1, label smoothing from 0 to below 1; got {weight} and {label_smoothing}"
         )
-    real = target.ne(padding)  # (N,)
-    gold, nll = _gold_loss(log_probs, target, padding, label_smoothing)
     if teacher is None:
+        gold, nll = _gold_loss(log_probs, target, padding, label_smoothing)
         nothing = nll.new_zeros(())
-        return WordLoss(gold, nll, nothing, nothing, real.new_zeros((), dtype=torch.int64))
-    tempered = log_probs if temperature == 1.0 else torch.log_softmax(log_probs / temperature, dim=-1)  # (N, V)
-    crossed = _cross_entropy(teacher, tempered)  # (N,)
-    distillation = temperature**2 * crossed.masked_fill(~real, 0.0).sum()
-    agreement = (log_probs.detach().argmax(-1).eq(teacher.best) & real).sum()
-    loss = gold if weight == 0 else (1 - weight) * gold + weight * distillation
-    entropy = teacher.entropy.masked_fill(~real, 0.0).sum()
-    return WordLoss(loss, nll, distillation.detach(), entropy, agreement)
+        return WordLoss(gold, nll, nothing, nothing, target.new_zeros(()))
+    options = _Options(weight, temperature, label_smoothing)
+    real = target.ne(padding)  # (N,)
+    loss, nll, distillation, agreement = _MixedLoss.apply(log_probs, target, real, teacher, options)
+    if weight == 0:
+        loss, nll = _gold_loss(log_probs, target, padding, label_smoothing)
+    return WordLoss(loss, nll, distillation, teacher.entropy.masked_fill(~real, 0.0).sum(), agreement)
+
+
+class _Options(NamedTuple):
+    weight: float
+    temperature: float
+    smoothing: float
+
+
+class _MixedLoss(torch.autograd.Function):
+    """The loss and, in the same visit to each block of words, its gradient.
+
+    Autograd's own way makes five tensors of (N, V) where this makes one, and on a CPU these tensors are what
+    distillation costs.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, log_probs: Tensor, target: Tensor, real: Tensor, teacher: TeacherWords, options: _Options
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        gradient = _place_for_gradient(log_probs, teacher) if ctx.needs_input_grad[0] else None  # (N, V)
+        sums = log_probs.new_zeros(3)
+        agreement = target.new_zeros(())
+        for rows in _blocks(log_probs):
+            block, words, counts = log_probs[rows], target[rows].unsqueeze(1), real[rows].to(log_probs.dtype)
+            gold, nll, slope = _gold_part(block, words, options.smoothing)  # (n,), (n,), (): also the gradient's
+            chosen = None if teacher.words is None else teacher.words[rows]
+            likely = teacher.probabilities[rows].to(block.dtype)  # (n, C)
+            crossed, soft = _teacher_part(block, likely, chosen, options.temperature)  # (n,), (n, V) or None
+            sums += torch.stack([gold, nll, crossed]).mv(counts)
+            at_best = block.gather(1, teacher.best[rows].unsqueeze(1)).squeeze(1)  # (n,)
+            agreement += (at_best.eq(block.amax(1)) & real[rows]).sum()
+            if gradient is not None:
+                out = gradient[rows]
+                _fill_gradient(out, likely, chosen, soft, words, slope, options)
+                out.mul_(counts.unsqueeze(1))
+        ctx.gradient = gradient
+        loss = (1 - options.weight) * sums[0] + options.weight * sums[2]
+        nll, distillation = sums[1].clone(), sums[2].clone()
+        ctx.mark_non_differentiable(nll, distillation, agreement)
+        return loss, nll, distillation, agreement
+
+    @staticmethod
+    def backward(ctx: Any, loss: Tensor, *_: Tensor) -> Any:
+        if ctx.gradient is None:
+            raise RuntimeError("the word-level loss goes backward once: its gradient has been given away")
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(loss), None, None, None, None
+
+
+def _place_for_gradient(log_probs: Tensor, teacher: TeacherWords) -> Tensor:
+    """(N, V), to be written over."""
+    spare = teacher.probabilities if teacher.spare and teacher.words is None else None
+    return torch.empty_like(log_probs) if spare is None or spare.dtype != log_probs.dtype else spare
+
+
+def _gold_part(block: Tensor, words: Tensor, epsilon: float) -> tuple[Tensor, Tensor, float]:
+    """The smoothed loss and the negative log-likelihood of gold at each word, and what each wrong word weighs."""
+    nll = -block.gather(1, words).squeeze(1)  # (n,)
+    if epsilon == 0:
+        return nll, nll, 0.0
+    share = epsilon / (block.size(1) - 1)
+    return (1.0 - epsilon - share) * nll - share * block.sum(1), nll, share
+
+
+def _teacher_part(
+    block: Tensor, likely: Tensor, chosen: Optional[Tensor], temperature: float
+) -> tuple[Tensor, Optional[Tensor]]:
+    """`tau**2 * CE` at each word, (n,); and the student's own probabilities where the temperature is not 1, (n, V)."""
+    tempered = block if temperature == 1.0 else torch.log_softmax(block / temperature, dim=-1)  # (n, V)
+    theirs = tempered if chosen is None else tempered.gather(1, chosen)  # (n, C)
+    crossed = -(temperature**2) * (likely * theirs).sum(1)  # (n,)
+    return crossed, None if temperature == 1.0 else tempered.exp_()
+
+
+def _fill_gradient(
+    out: Tensor,
+    likely: Tensor,
+    chosen: Optional[Tensor],
+    soft: Optional[Tensor],
+    words: Tensor,
+    share: float,
+    options: _Options,
+) -> None:
+    """The gradient of each word's loss with respect to the student's log-probabilities, into `out` (n, V).
+
+    That of `tau**2 * CE` is `tau * (student - teacher)`, both at the temperature; at temperature 1, where the student's
+    log-probabilities are taken as they come, it is `- teacher`. `out` may be the memory of `likely`.
+    """
+    weight, temperature, epsilon = options
+    scale = weight * temperature
+    if chosen is None:
+        torch.mul(likely, -scale, out=out)
+    else:
+        out.zero_().scatter_add_(1, chosen, likely * -scale)
+    if soft is not None:
+        out.add_(soft, alpha=scale)
+    if share > 0:
+        out.sub_((1 - weight) * share)
+    # The gold word has `share` already, as every word.
+    certain = torch.full(words.shape, -(1 - weight) * (1.0 - epsilon - share), dtype=out.dtype, device=out.device)
+    out.scatter_add_(1, words, certain)
+
+
+# Floats in a block: a few blocks of this size stay in a core's cache.
+_BLOCK = 2**17
+
+
+def _blocks(tensor: Tensor) -> Iterator[slice]:
+    """Rows to visit together: a cacheful on a CPU, all at once elsewhere."""
+    count, width = tensor.shape
+    step = max(1, _BLOCK // max(1, width)) if tensor.device.type == "cpu" else max(1, count)
+    return (slice(start, start + step) for start in range(0, max(1, count), step))
 
 
 def _check(temperature: float, top_k: int) -> None:
@@ -144,11 +265,6 @@ def _check(temperature: float, top_k: int) -> None:
         raise ValueError(f"the temperature must be above 0 and finite, but is {temperature}")
     if top_k < 0:
         raise ValueError(f"the teacher's top k must be at least 0 (0: all words), but is {top_k}")
-
-
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """Row by row, without a tensor of products: (N, C), (N, C) -> (N,)."""
-    return torch.bmm(one.unsqueeze(1), other.unsqueeze(2)).view(-1)
 
 
 def _gold_loss(log_probs: Tensor, target: Tensor, padding: int, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -162,13 +278,6 @@ def _gold_loss(log_probs: Tensor, target: Tensor, padding: int, epsilon: float) 
     # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
     share = epsilon / (log_probs.size(1) - 1)
     return (1.0 - epsilon - share) * nll + share * uniform, nll.detach()
-
-
-def _cross_entropy(teacher: TeacherWords, log_probs: Tensor) -> Tensor:
-    """-sum over words of the teacher's probability times the student's log-probability: (N, V) -> (N,)."""
-    if teacher.words is not None:
-        log_probs = log_probs.gather(1, teacher.words)  # (N, C)
-    return -_dot(teacher.probabilities.to(log_probs.dtype), log_probs)
 
 
 def rank_by_closeness(hypotheses: Tensor, lengths: Tensor, gold: Tensor, gold_lengths: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class WordDistillationCriterion(FairseqCriterion):
         soft = None
         if self.weight > 0:
             along_target = self.teacher.log_probs(sample["net_input"])  # (B, T, V)
-            soft = soften(along_target.flatten(0, 1), self.temperature, self.top_k)
+            soft = soften(along_target.flatten(0, 1), self.temperature, self.top_k, in_place=True)
         found = word_loss(
             log_probs.view(-1, log_probs.size(-1)),
             target,
