@@ -123,7 +123,7 @@ def _teachers_task(path: str, config, given: bool):
 
 
 def _compare(path: str, teachers, student) -> None:
-    """Raises BadInput unless languages and dictionaries of the two tasks are the same."""
+    """Raises BadInput unless languages, padding and dictionaries of the two tasks are the same."""
     pairs = [
         tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
     ]
@@ -133,6 +133,12 @@ def _compare(path: str, teachers, student) -> None:
             f"{pairs[1][1]}: take a teacher of the same pair, or correct --source-lang and --target-lang"
         )
     for side in ("source", "target"):
+        pads = [bool(getattr(task.cfg, f"left_pad_{side}", side == "source")) for task in (teachers, student)]
+        if pads[0] != pads[1]:
+            raise BadInput(
+                f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
+                "both the same"
+            )
         theirs, ours = getattr(teachers, f"{side}_dictionary"), getattr(student, f"{side}_dictionary")
         for index in range(max(len(theirs), len(ours))):
             words = [repr(each[index]) if index < len(each) else "no symbol" for each in (theirs, ours)]

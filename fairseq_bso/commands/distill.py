@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(f"--workers is {arguments.workers}, but must be at least 1")
     if arguments.data is None:
         raise BadInput("fairseq-bso distill needs the data folder that fairseq-preprocess wrote, as its first argument")
-    _take_a_gpu(arguments)
+    _take_a_share(arguments)
     utils.import_user_module(arguments)
     task = SequenceDistillationTask.setup_task(_config(arguments))
     gold = task.load_gold()
@@ -45,14 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
         # A worker whose parent is gone is not wanted any more.
         task.distill(gold, arguments.rank, arguments.workers, lambda: os.getppid() == arguments.parent)
         return 0
-    ranks = [] if task.cache().complete() else range(1, arguments.workers)
+    ranks = [] if task.cache.complete() else range(1, arguments.workers)
     helpers = [_start(arguments.words, rank) for rank in ranks]
-    try:
-        task.distill(gold, 0, arguments.workers)
-    finally:
+
+    def dismiss() -> None:
         for helper in helpers:
-            helper.terminate()  # all is done, or this process has failed
+            helper.terminate()
             helper.wait()
+
+    try:
+        task.distill(gold, 0, arguments.workers, before_finish=dismiss)
+    finally:  # also if this process has failed
+        dismiss()
     return 0
 
 
@@ -65,11 +69,14 @@ def _config(arguments: argparse.Namespace) -> SequenceDistillationConfig:
     return config
 
 
-def _take_a_gpu(arguments: argparse.Namespace) -> None:
+def _take_a_share(arguments: argparse.Namespace) -> None:
+    """Of the machine: a GPU in turn, or as many threads as the others leave."""
     import torch
 
     if torch.cuda.is_available() and not arguments.cpu:
         torch.cuda.set_device((arguments.rank or 0) % torch.cuda.device_count())
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // arguments.workers))
 
 
 def _start(words: List[str], rank: int) -> subprocess.Popen:

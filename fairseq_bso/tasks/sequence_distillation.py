@@ -74,6 +74,7 @@ class SequenceDistillationTask(WordDistillationTask):
     """Has the teacher decode the training set once, into a cache, and trains on that with any criterion."""
 
     cfg: SequenceDistillationConfig
+    _cache: Optional[Cache] = None
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Loads a split; that for training out of the cache, which is made if it is not there.
@@ -88,7 +89,7 @@ class SequenceDistillationTask(WordDistillationTask):
         gold = self.load_gold(combine)
         self.distill(gold)
         distilled = self._load(self.cfg.distill_cache, split, combine=False)
-        facts = ", ".join(f"{count:,} {name}" for name, count in self.cache().facts().items())
+        facts = ", ".join(f"{count:,} {name}" for name, count in self.cache.facts().items())
         logger.info(f"training on the distilled pairs in {self.cfg.distill_cache}: {facts}")
         self.datasets[split] = self._together(distilled, gold) if self.cfg.distill_keep_original else distilled
 
@@ -107,6 +108,7 @@ class SequenceDistillationTask(WordDistillationTask):
         rank: Optional[int] = None,
         workers: int = 1,
         wanted: Callable[[], bool] = lambda: True,
+        before_finish: Callable[[], None] = lambda: None,
     ) -> None:
         """Makes the cache unless it is there.
 
@@ -116,8 +118,9 @@ class SequenceDistillationTask(WordDistillationTask):
                 torch.distributed share the work, and the first of them finishes it.
             workers: how many there are, if rank is given.
             wanted: asked before every batch; if it says no, the work is left as it is.
+            before_finish: called when all parts are there, before they are joined and removed.
         """
-        cache = self.cache()
+        cache = self.cache
         if cache.complete():
             return
         together = rank is None and torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -132,13 +135,20 @@ class SequenceDistillationTask(WordDistillationTask):
             self.teacher.place(torch.device("cpu"))
         if together:
             torch.distributed.barrier()
-        if me == 0 and wanted():
+        if me == 0:
+            before_finish()
             self._finish(cache, len(parts), gold, len(gold) - len(places))
         if together:
             torch.distributed.barrier()
 
+    @property
     def cache(self) -> Cache:
         """The folder and what it must have been made from."""
+        if self._cache is None:
+            self._cache = self._describe_cache()
+        return self._cache
+
+    def _describe_cache(self) -> Cache:
         cfg = self.cfg
         made_from: Dict[str, Any] = {
             "the teacher's checkpoint": [checksum([Path(path)]) for path in utils.split_paths(cfg.teacher_path)],
