@@ -1,6 +1,6 @@
 """The table and the picture of a distillation: what each trained system scores, and how fast it decodes.
 
-    python user_dir_examples/distillation/report.py m30k/data-bin --reference m30k/text/test.en --lowercase \\
+    python scripts/distillation_report.py m30k/data-bin --reference m30k/text/test.en --lowercase \\
         --remove-bpe sentencepiece --out m30k/report \\
         --system "teacher 2x512=m30k/teacher/checkpoint_best.pt" \\
         --system "student on gold=m30k/gold/checkpoint_best.pt" ...
@@ -24,10 +24,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-from score import read_lines, score_file  # noqa: E402
+from score import read_lines, score_file
 
+ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "fairseq_bso"
 
 
@@ -129,6 +128,7 @@ def table(rows):
 
 def draw(path, rows):
     """BLEU against words per second: a line for each system, from beam 5 to beam 1. False without matplotlib."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq has turned everything on
     try:
         import matplotlib
     except ImportError:
@@ -136,7 +136,6 @@ def draw(path, rows):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq has turned everything on
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for number, row in enumerate(rows):
         speeds, scores = [row["words/s 5"], row["words/s 1"]], [row["bleu 5"], row["bleu 1"]]
