@@ -142,6 +142,9 @@ def parse_arguments(argv=None):
     for path in (arguments.start, arguments.folder / "dict.txt", arguments.folder / "data-bin"):
         if not path.exists():
             parser.error(f"{path} is not there")
+    arguments.train_beams, arguments.test_beams = (
+        sorted(set(beams)) for beams in (arguments.train_beams, arguments.test_beams)
+    )
     arguments.out = arguments.out.resolve()
     return arguments
 
