@@ -4,4 +4,5 @@ beam             one beam step: rank, keep, recover a path
 violation_reset  the search that training runs, with its violations and resets
 margin           the loss of those violations
 costs            what a mistake costs, and how to add one's own
+pruning          which weights go, and when
 """
