@@ -138,7 +138,7 @@ def equal_shares(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _ranked(weights: Tensor, gone: Tensor, scale: float = 1.0) -> Tensor:
-    """(n,) magnitudes to rank by, in units of `scale`, at least in float32; -1 for what went before, which comes first."""
+    """(n,) magnitudes to rank by, in units of `scale`, at least in float32; -1, the first of all, for what is gone."""
     sizes = weights.detach().abs()
     sizes = sizes if sizes.dtype == torch.float64 else sizes.float()
     if scale != 1.0:
