@@ -9,9 +9,9 @@ import sys
 from typing import Optional, Sequence
 
 from .. import __version__
-from . import user_dir
+from . import prune, user_dir
 
-SUBCOMMANDS = (user_dir,)
+SUBCOMMANDS = (prune, user_dir)
 
 
 def build_parser() -> argparse.ArgumentParser:
