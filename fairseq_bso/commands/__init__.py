@@ -9,9 +9,9 @@ import sys
 from typing import Optional, Sequence
 
 from .. import __version__
-from . import prune, user_dir
+from . import export, prune, translate, user_dir
 
-SUBCOMMANDS = (prune, user_dir)
+SUBCOMMANDS = (export, prune, translate, user_dir)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         get_scheme(arguments.scheme)
     except ValueError as fault:
         raise BadInput(f"fairseq-bso prune: {fault}") from None
-    state = _load(arguments.checkpoint)
+    state = load_state(arguments.checkpoint)
     classes = WeightClasses(_parameters(state), _namer(state), arguments.exclude)
     count = schedule.count(0, classes.total)
     already = sum(int(mask.sum()) for mask in classes.zeros())
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: str) -> Dict[str, Any]:
+def load_state(path: str) -> Dict[str, Any]:
+    """What a checkpoint's file holds. Raises BadInput if it is missing or none of fairseq's."""
     import torch
 
     if not Path(path).is_file():
