@@ -173,7 +173,7 @@ class Pruner:
     def _set(self, gone: List[Tensor], thresholds, optimizer: Any, updates: int, done: str) -> None:
         assert self.classes is not None
         self.gone = _as_on_first_worker(gone)
-        self.keep = [~mask for mask in self.gone]
+        self.keep = [_factor(mask, weight) for mask, weight in zip(self.gone, self.classes.weights)]
         self.count = sum(int(mask.sum()) for mask in self.gone)
         self._find_masters(optimizer)
         for place, moments in _moments(optimizer, self.classes.weights, self.masters):
@@ -199,6 +199,11 @@ class Pruner:
         assert self.classes is not None
         self.optimizer = optimizer
         self.masters = list(_masters(optimizer, self.classes.weights))
+
+
+def _factor(mask: Tensor, weight: Tensor) -> Tensor:
+    """Zero where the mask is True, else one. A CPU multiplies fastest by numbers of the same kind."""
+    return (~mask).to(weight.dtype) if weight.device.type == "cpu" else ~mask
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
