@@ -1,4 +1,4 @@
-"""`fairseq-bso export`: a trained `bso_lstm` as one compact file that runs without fairseq and torch."""
+"""`fairseq-bso export`: a trained `bso_lstm` as one compact file that runs without fairseq and torch, or as ONNX."""
 
 import argparse
 from pathlib import Path
@@ -8,13 +8,19 @@ from ..errors import BadInput
 from .prune import load_state
 
 NAME = "export"
-HELP = "Write a trained bso_lstm as one compact file for `fairseq-bso translate`."
+HELP = "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The checkpoint, the file to write, and in which numbers."""
     parser.add_argument("checkpoint", help="of fairseq-train")
     parser.add_argument("output", help="the file to write")
+    parser.add_argument(
+        "--format",
+        choices=("compact", "onnx"),
+        default="compact",
+        help="onnx: OUTPUT.encoder.onnx and OUTPUT.step.onnx, one step of the decoder (default: %(default)s)",
+    )
     parser.add_argument(
         "--numbers",
         choices=("float32", "float16", "int8"),
@@ -47,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{len(tensors[name])}: give the folder of its own data with --data"
             )
     arrays = {name: one.float().numpy() for name, one in tensors.items()}
+    if arguments.format == "onnx":
+        return _write_onnx(arguments, facts, arrays, texts)
     try:
         size = container.write(Path(arguments.output), facts, arrays, texts, arguments.numbers)
     except OSError as fault:
@@ -57,6 +65,30 @@ def run(arguments: argparse.Namespace) -> int:
     weights = plain // 4
     print(f"{arguments.output}: {size:,} bytes, {arguments.numbers}; {nonzero:,} of {weights:,} weights are not zero")
     print(f"the weights in float32 take {plain:,} bytes, {plain / size:.1f} times as many")
+    return 0
+
+
+def _write_onnx(arguments: argparse.Namespace, facts: Dict[str, Any], arrays: Dict[str, Any], texts: Dict) -> int:
+    """Two files, each written beside its name first."""
+    if arguments.numbers != "float32":
+        raise BadInput(f"--numbers {arguments.numbers} is for --format compact: an ONNX model is written in float32")
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise BadInput("--format onnx needs the package onnx: pip install onnx") from None
+    from ..onnx_graphs import encoder_graph, step_graph
+
+    for name, make in (("encoder", encoder_graph), ("step", step_graph)):
+        path = Path(f"{arguments.output}.{name}.onnx")
+        content = make(facts, arrays, texts).SerializeToString()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as fault:
+            raise BadInput(f"{path} cannot be written: {fault.strerror}") from None
+        print(f"{path}: {len(content):,} bytes")
     return 0
 
 

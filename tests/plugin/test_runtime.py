@@ -1,5 +1,7 @@
 """The numpy model and search against the torch model and fairseq's generator."""
 
+import base64
+import json
 from argparse import Namespace
 
 import numpy as np
@@ -15,6 +17,7 @@ from bso_runtime import text
 from bso_runtime.container import BadFile
 from bso_runtime.network import Network
 from bso_runtime.search import Options, beam_search
+from fairseq_bso import onnx_graphs
 from fairseq_bso.commands import export
 
 VARIANTS = [
@@ -67,6 +70,34 @@ def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen)
     (expected,) = generator.generate([model], {"net_input": net_input})
     assert [found[1] for found in found] == [one["tokens"].tolist()[:-1] for one in expected]
     np.testing.assert_allclose([score for score, _ in found], [one["score"].item() for one in expected], atol=1e-4)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_onnx_graphs_equal_the_numpy_model_step_by_step(options):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    model = fakes.model(**options)
+    network = network_of(model, options)
+    texts = {"source": "a\nä".encode(), "target": b"b", "sentencepiece": b"\x00\xff"}
+    encoder, step = (
+        runtime.InferenceSession(make(network.facts, network.tensors, texts).SerializeToString())
+        for make in (onnx_graphs.encoder_graph, onnx_graphs.step_graph)
+    )
+    for session in (encoder, step):
+        facts = session.get_modelmeta().custom_metadata_map
+        assert json.loads(facts["facts"]) == network.facts and facts["source"] == "a\nä"
+        assert base64.b64decode(facts["sentencepiece"]) == b"\x00\xff"
+    source = [5, 6, 7, 4, 2]
+    memory, state = network.encode(source)
+    keys, values, hidden, cell = encoder.run(None, {"words": np.array(source)})
+    rows = np.zeros(2, int)  # two hypotheses
+    state, hidden, cell = state.select(rows), hidden[:, rows], cell[:, rows]
+    fed = np.zeros_like(hidden[0])
+    for words in ([2, 2], [6, 8], [9, 4]):
+        expected, state = network.step(np.array(words), state, memory)
+        given = {"words": np.array(words), "hidden": hidden, "cell": cell, "fed": fed, "keys": keys, "values": values}
+        scores, hidden, cell, fed = step.run(None, given)
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_text_goes_through_dictionaries_as_in_fairseq():

@@ -84,3 +84,14 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, bare, tmp_p
             ["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")]
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    model = str(tmp_path / "out" / "model")
+    assert commands.main(["export", str(softmax_checkpoint), model, "--format", "onnx"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.encoder.onnx", "model.step.onnx"]
+    facts = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
+    assert '"scorer": "softmax"' in facts["facts"] and facts["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
+    with pytest.raises(BadInput, match="--numbers int8 is for --format compact"):
+        commands.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--numbers", "int8"])
