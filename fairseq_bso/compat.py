@@ -13,8 +13,16 @@ import torch
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
+from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
-__all__ = ["allow_in_checkpoints", "broadcast_object_slow", "keep_last_batch", "metrics", "torch_version"]
+__all__ = [
+    "allow_in_checkpoints",
+    "broadcast_object_slow",
+    "keep_last_batch",
+    "metrics",
+    "torch_version",
+    "without_fast_path",
+]
 
 
 def torch_version() -> Tuple[int, int]:
@@ -69,6 +77,21 @@ def keep_last_batch(batch_by_size: Callable[..., List[numpy.ndarray]]) -> Callab
     return batch_all_by_size
 
 
+def without_fast_path(build: Callable[..., None]) -> Callable[..., None]:
+    """The `__init__` of fairseq's transformer encoder layer, for layers that never take torch's fast path.
+
+    fairseq 0.12.2 calls torch 1.13's without an argument that it asks for ("Mask Type should be defined"), so no
+    transformer could decode padded sentences, or teach. fairseq-fixed has no such path.
+    """
+
+    @functools.wraps(build)
+    def build_layer(self, *args, **kwargs):
+        build(self, *args, **kwargs)
+        self.can_use_fastpath = False
+
+    return build_layer
+
+
 def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     """`obj` of worker `src_rank` on every worker of the group.
 
@@ -83,6 +106,9 @@ def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torc
 # fairseq keeps the command line of a run in its checkpoint as an `argparse.Namespace`, and with --eval-bleu the n-gram
 # counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read, so this is early enough.
 allow_in_checkpoints(argparse.Namespace, *numpy_array_parts())
+
+if (1, 13) <= torch_version() < (2, 0):
+    TransformerEncoderLayerBase.__init__ = without_fast_path(TransformerEncoderLayerBase.__init__)
 
 if torch_version() >= (2, 6):
     distributed_utils._broadcast_object_slow = broadcast_object_slow

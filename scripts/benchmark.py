@@ -5,12 +5,16 @@ Prints medians with the quartiles of the rounds. `make bench` runs it on the CPU
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
+import random
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from contextlib import contextmanager
@@ -29,9 +33,10 @@ from fairseq_bso.callbacks import Pruner  # noqa: E402
 from fairseq_bso.constrained_generation import ConstrainedGenerator  # noqa: E402
 from fairseq_bso.constraint import Constraint  # noqa: E402
 from fairseq_bso.core.pruning import Schedule  # noqa: E402
-from fairseq_bso.criterions import BeamSearchOptimizationCriterion  # noqa: E402
+from fairseq_bso.criterions import BeamSearchOptimizationCriterion, WordDistillationCriterion  # noqa: E402
 from fairseq_bso.models import bso_lstm  # noqa: E402
 from fairseq_bso.models.decoder import DecoderPass  # noqa: E402
+from fairseq_bso.teacher import Teacher  # noqa: E402
 
 BEAMS = (2, 6, 11)
 LEARNING_RATE = 2e-3
@@ -39,6 +44,8 @@ LEARNING_RATE = 2e-3
 
 class Task:
     """What models and criterions ask of a fairseq task."""
+
+    teacher = None
 
     def __init__(self, words):
         self.source_dictionary = Dictionary()
@@ -369,6 +376,69 @@ def breakdown(task, options, batches, state, beam=6):
     return {**shares, "rest": round(1 - sum(shares.values()), 3)}
 
 
+def word_distillation(task, options, batches):
+    """(f) word-level distillation / (NLL update + forward pass of the teacher, which has twice the units)."""
+    larger = Namespace(**{**vars(options), "hidden": 2 * options.hidden})
+    teacher = Teacher([ours(task, larger, "softmax")], ["a fresh model"])
+    task.teacher = teacher
+    contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)).update}
+    for name, temperature, top_k in (("plain", 1.0, 0), ("temperature 2", 2.0, 0), ("top 8", 1.0, 8)):
+        criterion = WordDistillationCriterion(task, 0.5, temperature, top_k, 0.0, False)
+        contenders[name] = Contender(ours(task, options, "softmax"), criterion).update
+
+    @torch.no_grad()
+    def forward(sample):
+        for model in teacher.place(torch.device(options.device)):
+            model(**sample["net_input"])
+
+    seconds = race({"teacher": forward, **contenders}, batches, options)
+    both = [nll + teacher for nll, teacher in zip(seconds["nll"], seconds["teacher"])]
+    return {name: ratio(seconds[name], both) for name in ("plain", "temperature 2", "top 8")}
+
+
+def cache_speed(options, sentences=2000, repetitions=3):
+    """(g) sentences per second, `fairseq-bso distill` (all of its loop) / `fairseq-generate` (its search alone)."""
+    plugin = Path(__file__).resolve().parent.parent / "fairseq_bso"
+    device = ["--cpu"] if options.device == "cpu" else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(plugin.parent)}
+
+    def run(module, *words):
+        command = [sys.executable, "-W", "ignore", "-c", module, *map(str, words)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return done.stdout + done.stderr
+
+    def fairseq(name, *words):
+        return run(f"from fairseq_cli.{name} import cli_main; cli_main()", *words)
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, teacher = f"{folder}/data", f"{folder}/teacher"
+        write_text(Path(folder), sentences, options.seed)
+        fairseq("preprocess", *f"-s a -t b --trainpref {folder}/train --destdir {data}".split())
+        training = f"--arch bso_lstm_iwslt --criterion cross_entropy --optimizer adam --lr 1e-3 --save-dir {teacher}"
+        training += " --max-update 100 --max-tokens 1000 --disable-validation --no-epoch-checkpoints --num-workers 0"
+        fairseq("train", data, "--user-dir", plugin, *training.split(), *device)
+        path = f"{teacher}/checkpoint_last.pt"
+        search = ["--gen-subset", "train", "--path", path, "--beam", 5, "--max-len-a", 1.5, "--max-len-b", 10]
+        ratios = []
+        for number in range(repetitions):
+            printed = fairseq("generate", data, "--user-dir", plugin, *search, *device)
+            theirs = float(re.search(r"\(([\d.]+) sentences/s,", printed).group(1))
+            words = [data, "--teacher-path", path, "--distill-cache", f"{folder}/cache{number}", *device]
+            printed = run("import sys; from fairseq_bso.commands import main; sys.exit(main())", "distill", *words)
+            ratios.append(float(re.search(r"\(([\d.]+) sentences/s\)", printed).group(1)) / theirs)
+    return {"distill / fairseq-generate": {"median": round(statistics.median(ratios), 3), "all": sorted(ratios)}}
+
+
+def write_text(folder, sentences, seed):
+    """Sentences of 3 to 30 of 2,000 words, and the same in another spelling."""
+    generator = random.Random(seed)
+    with open(folder / "train.a", "w") as source, open(folder / "train.b", "w") as target:
+        for _ in range(sentences):
+            words = [int(2000 * generator.random() ** 3) for _ in range(generator.randint(3, 30))]
+            source.write(" ".join(f"a{word}" for word in words) + "\n")
+            target.write(" ".join(f"b{word}" for word in words) + "\n")
+
+
 def peak_memory(options):
     """(e) peak memory in MiB of a process that does NLL, or BSO, updates alone."""
     command = [sys.executable, __file__, *options.words]
@@ -422,6 +492,7 @@ def parse(words):
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--training", type=int, default=160, help="updates that make the trained model")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
     parser.add_argument("--out", help="also write the results to this JSON file")
     parser.add_argument("--peak", choices=["none", "nll", "bso"], help=argparse.SUPPRESS)
     options = parser.parse_args(words)
@@ -442,22 +513,27 @@ def main():
     size = {name: getattr(options, name) for name in "device dtype threads sentences length vocabulary hidden".split()}
     results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
     print(json.dumps(results))
-    fresh, trained = ours(task, options, "unnormalized").state_dict(), trained_state(task, options, batches)
+    fresh = ours(task, options, "unnormalized").state_dict()
+    trained = functools.lru_cache(None)(lambda: trained_state(task, options, batches))
     measurements = {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh, 0.0),
-        "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained, 0.0),
+        "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained(), 0.0),
         "BSO-Con update / NLL update, fresh model": lambda: constrained_updates(options, batches, fresh),
-        "BSO-Con update / NLL update, trained model": lambda: constrained_updates(options, batches, trained),
-        "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained),
+        "BSO-Con update / NLL update, trained model": lambda: constrained_updates(options, batches, trained()),
+        "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained()),
         "generation speed": lambda: generation(task, options, batches),
         "generation speed, word_order / no constraint": lambda: constrained_generation(options, batches),
+        "word-level distillation / (NLL update + teacher's forward)": lambda: word_distillation(task, options, batches),
+        "distilled sentences a second": lambda: cache_speed(options),
         "NLL update, pruned / unpruned": lambda: pruning(task, options, batches),
         "translation speed on a CPU, fairseq-bso translate / fairseq's generator": lambda: translation(
-            task, options, batches, trained
+            task, options, batches, trained()
         ),
         "peak memory": lambda: peak_memory(options),
     }
+    if options.only:
+        measurements = {name: measure for name, measure in measurements.items() if options.only in name}
     for name, measure in measurements.items():
         results[name] = measure()
         print(f"\n{name}", flush=True)

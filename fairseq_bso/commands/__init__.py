@@ -9,9 +9,9 @@ import sys
 from typing import Optional, Sequence
 
 from .. import __version__
-from . import export, prune, translate, user_dir
+from . import distill, export, prune, translate, user_dir
 
-SUBCOMMANDS = (export, prune, translate, user_dir)
+SUBCOMMANDS = (distill, export, prune, translate, user_dir)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,7 +36,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Raises SystemExit for --help, --version and for words that the parser does not know, as argparse does.
     """
     parser = build_parser()
-    parsed = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = parser.parse_args(words)
+    parsed.words = words  # for a subcommand that starts more of its kind
     if parsed.subcommand is None:
         parser.print_help(sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from typing import Callable, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Delta", "delta_names", "get_delta", "register_delta", "sentence_bleu", "zero_one"]
+__all__ = ["Delta", "closeness", "delta_names", "get_delta", "register_delta", "sentence_bleu", "zero_one"]
 
 Delta = Callable[[Tensor, Tensor, Tensor], Tensor]
 _DeltaT = TypeVar("_DeltaT", bound=Delta)
@@ -107,8 +107,31 @@ def sentence_bleu(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
             f"got {tuple(hypothesis.shape)}, {tuple(gold.shape)} and {tuple(lengths.shape)}"
         )
     rows = _rows_at_once(hypothesis.size(1))
-    chunks = zip(hypothesis.split(rows), gold.split(rows), lengths.split(rows))
+    chunks = zip(hypothesis.split(rows), gold.split(rows), lengths.split(rows), lengths.split(rows))
     return 1.0 - torch.cat([_smoothed_bleu(*chunk) for chunk in chunks])  # (M,)
+
+
+def closeness(hypothesis: Tensor, gold: Tensor, hypothesis_lengths: Tensor, gold_lengths: Tensor) -> Tensor:
+    """Smoothed sentence BLEU of whole sentences, whose lengths may differ (Lin & Och 2004).
+
+    The precisions of `sentence_bleu`, times the brevity penalty `exp(1 - gold length / hypothesis length)` where the
+    hypothesis is shorter. An empty hypothesis, or an empty gold, has no common word: 0.
+
+    Args:
+        hypothesis: (M, L) int64; what stands beyond a row's length must not matter.
+        gold: (M, G) int64.
+        hypothesis_lengths: (M,) int64, 0 to L.
+        gold_lengths: (M,) int64, 0 to G.
+
+    Returns:
+        (M,) float32, from 0 to 1.
+    """
+    rows = _rows_at_once(max(hypothesis.size(1), gold.size(1)))
+    parts = (hypothesis, gold, hypothesis_lengths, gold_lengths)
+    chunks = zip(*(part.split(rows) for part in parts))
+    precision = torch.cat([_smoothed_bleu(*chunk) for chunk in chunks])  # (M,)
+    excess = gold_lengths.float() / hypothesis_lengths.clamp(min=1).float()  # (M,)
+    return precision * torch.exp((1.0 - excess).clamp(max=0.0))
 
 
 def _rows_at_once(length: int) -> int:
@@ -116,10 +139,10 @@ def _rows_at_once(length: int) -> int:
     return max(1, _BYTES_AT_ONCE // max(1, _BYTES_PER_ELEMENT * length * length))
 
 
-def _smoothed_bleu(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-    """Smoothed sentence BLEU of each row, without a brevity penalty: (M, L), (M, L), (M,) -> (M,) float32."""
+def _smoothed_bleu(hypothesis: Tensor, gold: Tensor, lengths: Tensor, gold_lengths: Tensor) -> Tensor:
+    """Smoothed sentence BLEU of each row, without a brevity penalty: (M, L), (M, G), (M,), (M,) -> (M,) float32."""
     product = torch.ones(lengths.shape, dtype=torch.float32, device=lengths.device)  # (M,)
-    for order, matches in enumerate(_clipped_matches(hypothesis, gold, lengths), start=1):
+    for order, matches in enumerate(_clipped_matches(hypothesis, gold, lengths, gold_lengths), start=1):
         added = 0 if order == 1 else 1
         # With the added one an order without n-grams has 1 possible match, however much shorter the row is.
         possible = (lengths - (order - 1) + added).clamp(min=1)  # (M,)
@@ -127,16 +150,16 @@ def _smoothed_bleu(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
     return product.pow(1.0 / _MAX_ORDER)
 
 
-def _clipped_matches(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Clipped n-gram matches of order 1 to 4: (M, L), (M, L), (M,) -> four (M,) int64.
+def _clipped_matches(hypothesis: Tensor, gold: Tensor, lengths: Tensor, gold_lengths: Tensor) -> list[Tensor]:
+    """Clipped n-gram matches of order 1 to 4: (M, L), (M, G), (M,), (M,) -> four (M,) int64.
 
     A gold n-gram pays for as many hypothesis n-grams as it has copies. So the hypothesis n-gram at position i matches
     if it is the k-th of its kind, counted from the left, and gold has at least k of that kind.
     """
-    positions = torch.arange(hypothesis.size(1), device=hypothesis.device)  # (L,)
-    inside = positions < lengths.unsqueeze(1)  # (M, L)
-    same_in_gold = hypothesis.unsqueeze(2) == gold.unsqueeze(1)  # (M, L, L), hypothesis i, gold j
-    same_in_gold = same_in_gold & inside.unsqueeze(2) & inside.unsqueeze(1)
+    inside = torch.arange(hypothesis.size(1), device=hypothesis.device) < lengths.unsqueeze(1)  # (M, L)
+    inside_gold = torch.arange(gold.size(1), device=gold.device) < gold_lengths.unsqueeze(1)  # (M, G)
+    same_in_gold = hypothesis.unsqueeze(2) == gold.unsqueeze(1)  # (M, L, G), hypothesis i, gold j
+    same_in_gold = same_in_gold & inside.unsqueeze(2) & inside_gold.unsqueeze(1)
     # j <= i only. A shift by the n-gram's length moves i and j together, so the triangle holds for every order.
     # It needs no look at `inside`: what ends outside finds nothing in gold, and nothing inside looks further right.
     same_so_far = (hypothesis.unsqueeze(2) == hypothesis.unsqueeze(1)).tril()  # (M, L, L), hypothesis i, hypothesis j
@@ -146,7 +169,8 @@ def _clipped_matches(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> list[
     for order in range(1, _MAX_ORDER + 1):
         if order > 1:
             # n-grams at i and j are equal if their first n - 1 words are and their last words, n - 1 further on, are.
-            # With P = max(0, L - order + 1) start positions: (M, P, P). An n-gram is inside if its last word is.
+            # With P = max(0, L - order + 1) start positions, and Q of gold: (M, P, Q), (M, P, P). An n-gram is inside
+            # if its last word is.
             last = order - 1
             ngram_in_gold = ngram_in_gold[:, :-1, :-1] & same_in_gold[:, last:, last:]
             ngram_so_far = ngram_so_far[:, :-1, :-1] & same_so_far[:, last:, last:]

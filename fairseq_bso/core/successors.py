@@ -24,7 +24,8 @@ A new one is a class with ``candidates``, and those of ``start``, ``allowed`` an
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ State = Tuple[Tensor, ...]
 LEFT, RIGHT = "@L_", "@R_"
 
 
-class Vocabulary(NamedTuple):
+@dataclass(frozen=True)
+class Vocabulary:
     """What a successor function may ask of the target dictionary."""
 
     symbols: Sequence[str]
@@ -41,6 +43,13 @@ class Vocabulary(NamedTuple):
     padding: int
     end: int
     unknown: int
+    _found: Dict[Tuple[str, ...], List[int]] = field(default_factory=dict, compare=False)
+
+    def starting_with(self, *prefixes: str) -> List[int]:
+        """The ids, ascending, of symbols that start with one of these; looked up once for all batches."""
+        if prefixes not in self._found:
+            self._found[prefixes] = [word for word, symbol in enumerate(self.symbols) if symbol.startswith(prefixes)]
+        return self._found[prefixes]
 
 
 class Successors:
@@ -170,9 +179,7 @@ class ArcStandard(Successors):
     """
 
     def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
-        labels = [
-            word for word, symbol in enumerate(vocabulary.symbols) if symbol.startswith((LEFT, RIGHT))
-        ]  # ascending
+        labels = vocabulary.starting_with(LEFT, RIGHT)
         if not labels:
             raise ValueError(
                 f"the target dictionary has no reduce label, a symbol that starts with {LEFT} or {RIGHT}: prepare the "

@@ -1,5 +1,14 @@
 """Tasks for ``--task``. Importing this registers them."""
 
 from .bso_translation import BsoTranslationConfig, BsoTranslationTask
+from .sequence_distillation import SequenceDistillationConfig, SequenceDistillationTask
+from .word_distillation import WordDistillationConfig, WordDistillationTask
 
-__all__ = ["BsoTranslationConfig", "BsoTranslationTask"]
+__all__ = [
+    "BsoTranslationConfig",
+    "BsoTranslationTask",
+    "SequenceDistillationConfig",
+    "SequenceDistillationTask",
+    "WordDistillationConfig",
+    "WordDistillationTask",
+]

@@ -10,6 +10,7 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
+from fairseq.tasks.translation import TranslationConfig
 from reference import fakes
 
 from fairseq_bso import criterions, models, tasks
@@ -30,7 +31,10 @@ def test_the_registries_hold_our_classes():
     """fairseq keeps the first of two models or tasks of one name without a word."""
     assert MODEL_REGISTRY["bso_lstm"] is models.BsoLSTMModel
     assert CRITERION_REGISTRY["beam_search_optimization"] is criterions.BeamSearchOptimizationCriterion
+    assert CRITERION_REGISTRY["word_distillation"] is criterions.WordDistillationCriterion
     assert TASK_REGISTRY["bso_translation"] is tasks.BsoTranslationTask
+    assert TASK_REGISTRY["word_distillation"] is tasks.WordDistillationTask
+    assert TASK_REGISTRY["sequence_distillation"] is tasks.SequenceDistillationTask
     assert {name for name, model in ARCH_MODEL_REGISTRY.items() if model is models.BsoLSTMModel} == set(SIZES)
 
 
@@ -44,7 +48,13 @@ def test_named_sizes_set_both_sides_and_yield_to_the_command_line(name):
     assert args.decoder_hidden_size == 7
 
 
-def test_options_are_unique_among_all_that_one_command_line_holds():
+CRITERIONS = (criterions.BeamSearchOptimizationConfig, criterions.WordDistillationCriterionConfig)
+TASKS = (tasks.BsoTranslationConfig, tasks.WordDistillationConfig, tasks.SequenceDistillationConfig)
+
+
+@pytest.mark.parametrize("criterion", CRITERIONS, ids=lambda config: config.__name__)
+@pytest.mark.parametrize("task", TASKS, ids=lambda config: config.__name__)
+def test_options_are_unique_among_all_that_one_command_line_holds(criterion, task):
     """A name in two dataclasses is one flag with one of the two defaults. Links (II) to another's field are meant."""
     groups = {
         name: field.default_factory() if field.default is dataclasses.MISSING else field.default
@@ -56,23 +66,24 @@ def test_options_are_unique_among_all_that_one_command_line_holds():
             for field in dataclasses.fields(group):
                 taken.setdefault(field.name, name)
     assert len(taken) > 100
-    ours = {"model": models.BsoLSTMConfig, "criterion": criterions.BeamSearchOptimizationConfig}
-    ours["task"] = tasks.BsoTranslationConfig
-    for name, config in ours.items():
+    fairseqs_own = {field.name for field in dataclasses.fields(TranslationConfig)}
+    for name, config in {"model": models.BsoLSTMConfig, "criterion": criterion, "task": task}.items():
         for field in dataclasses.fields(config):
             if field.name == "_name" or str(field.default).startswith("${"):
                 continue
-            if name == "task" and field.name in {f.name for f in dataclasses.fields(config.__mro__[1])}:
-                continue  # fairseq's own
+            if name == "task" and field.name in fairseqs_own:
+                continue
             assert taken.setdefault(field.name, name) == name, f"{field.name} of {name} is also in {taken[field.name]}"
 
 
 def test_options_have_help_and_no_flag_that_turns_off():
-    for config in (models.BsoLSTMConfig, criterions.BeamSearchOptimizationConfig):
+    for config in (models.BsoLSTMConfig, *CRITERIONS, *TASKS):
         for field in dataclasses.fields(config):
             linked = str(field.default).startswith("${")
             assert linked or field.name == "_name" or field.metadata.get("help"), field.name
-            assert field.default is not True, f"{field.name}: fairseq makes a flag of it that turns it off"
+            assert field.default is not True or field.name == "left_pad_source", (
+                f"{field.name}: fairseq makes a flag of it that turns it off"
+            )
 
 
 def test_an_installed_package_is_found_by_its_plain_name_from_any_folder(tmp_path):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from reference import search as slow_search
 from reference import successors as slow
 from reference.decoder import TableDecoder, table_score
+from reference.host_reads import ForbidHostReads
 
+from fairseq_bso.core import violation_reset
 from fairseq_bso.core.candidate_search import CandidateSearch
 from fairseq_bso.core.successors import (
     ArcStandard,
@@ -230,6 +232,25 @@ def test_a_reset_restores_what_gold_has_left():
     assert [path[: time + 1] for path, time in zip(found.paths.tolist(), found.times.tolist())] == [[c], [a, c]]
 
 
+@pytest.mark.parametrize("kind, source", [("word_order", [4, 5, 6]), ("arc_standard", [4, 5])])
+def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source):
+    loop = violation_reset._search_all_steps
+
+    def guarded(*args):
+        with ForbidHostReads():
+            return loop(*args)
+
+    monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    decoder = TableDecoder(torch.randn(50, len(SYMBOLS), dtype=torch.float64))
+    words, lengths = padded([[6, 5, 4, END] if kind == "word_order" else [4, 5, 7, END]])
+    gold = decoder.gold_run(words, lengths)
+    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    sources = padded([source])
+    with ForbidHostReads():
+        search = CandidateSearch(decoder.scorer, KINDS[kind](*sources, VOCABULARY), words)
+    violation_reset_search(gold, scores, search, decoder, 3, END, live_rows_only=False)
+
+
 def test_names():
     assert get_successors("none") is None
     assert get_successors("word_order") is WordOrder
@@ -242,4 +263,4 @@ def test_names():
 
 def test_a_dictionary_without_labels_is_refused():
     with pytest.raises(ValueError, match="has no reduce label, a symbol that starts with @L_ or @R_"):
-        ArcStandard(*padded([[4]]), VOCABULARY._replace(symbols=SYMBOLS[:7]))
+        ArcStandard(*padded([[4]]), Vocabulary(SYMBOLS[:7], PADDING, END, UNKNOWN))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow
 from reference.decoder import TableDecoder, table_score
-from torch.utils._python_dispatch import TorchDispatchMode
+from reference.host_reads import ForbidHostReads
 
 from fairseq_bso.core.scorer import VocabularySearch
 from fairseq_bso.core.violation_reset import violation_reset_search
@@ -195,25 +195,13 @@ def test_refuses_a_search_without_rivals_or_margin(options, message):
         run_fast(torch.zeros(3, 3, dtype=torch.float64), [[1, END]], **options)
 
 
-class _ForbidHostReads(TorchDispatchMode):
-    """Fails on operators that make the host wait for a value of the device."""
-
-    FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "equal.default")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = str(func)
-        if any(forbidden in name for forbidden in self.FORBIDDEN):
-            raise AssertionError(f"{name} asks the device for a value inside the search")
-        return func(*args, **(kwargs or {}))
-
-
 def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch):
     from fairseq_bso.core import violation_reset
 
     loop = violation_reset._search_all_steps
 
     def guarded(*args):
-        with _ForbidHostReads():
+        with ForbidHostReads():
             return loop(*args)
 
     monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)

@@ -1,0 +1,120 @@
+"""``--criterion word_distillation`` (Kim & Rush 2016, section 3.1)."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List
+
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from omegaconf import II
+
+from ..compat import metrics
+from ..core.distillation import soften, word_loss
+from ..errors import BadInput
+
+
+@dataclass
+class WordDistillationCriterionConfig(FairseqDataclass):
+    distill_weight: float = field(
+        default=0.5, metadata={"help": "weight of the teacher, from 0 (gold words alone) to 1 (teacher alone)"}
+    )
+    distill_temperature: float = field(
+        default=1.0, metadata={"help": "temperature of teacher and student in the distillation loss"}
+    )
+    teacher_top_k: int = field(
+        default=0, metadata={"help": "of the teacher only the K likeliest words, renormalised; 0: all words"}
+    )
+    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold words"})
+    sentence_avg: bool = II("optimization.sentence_avg")
+
+
+@register_criterion("word_distillation", dataclass=WordDistillationCriterionConfig)
+class WordDistillationCriterion(FairseqCriterion):
+    """Sums ``(1 - a) * NLL + a * tau**2 * CE(teacher, student)`` over the target words of a batch."""
+
+    def __init__(
+        self,
+        task,
+        distill_weight: float,
+        distill_temperature: float,
+        teacher_top_k: int,
+        label_smoothing: float,
+        sentence_avg: bool,
+    ) -> None:
+        super().__init__(task)
+        for name, value, right, allowed in (
+            ("--distill-weight", distill_weight, 0 <= distill_weight <= 1, "from 0 to 1"),
+            ("--distill-temperature", distill_temperature, 0 < distill_temperature < math.inf, "above 0"),
+            ("--teacher-top-k", teacher_top_k, teacher_top_k >= 0, "at least 0"),
+            ("--label-smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1"),
+        ):
+            if not right:
+                raise BadInput(f"word_distillation: {name} is {value}, but must be {allowed}")
+        if not hasattr(type(task), "teacher"):
+            raise BadInput(
+                "--criterion word_distillation needs a task with a teacher: --task word_distillation, or --task "
+                "sequence_distillation for distilled targets too"
+            )
+        self.weight, self.temperature, self.top_k = distill_weight, distill_temperature, teacher_top_k
+        self.label_smoothing, self.sentence_avg = label_smoothing, sentence_avg
+        # No module, so that its parameters are in no checkpoint and no optimizer.
+        self.teacher = task.teacher
+        self.teacher.check_probabilities()
+
+    def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
+        """The summed loss, its sample size, and what to log."""
+        net_output = model(**sample["net_input"])
+        log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (B, T, V)
+        target = model.get_targets(sample, net_output).view(-1)  # (N,)
+        soft = None
+        if self.weight > 0:
+            along_target = self.teacher.log_probs(sample["net_input"])  # (B, T, V)
+            soft = soften(along_target.flatten(0, 1), self.temperature, self.top_k, in_place=True)
+        found = word_loss(
+            log_probs.view(-1, log_probs.size(-1)),
+            target,
+            self.padding_idx,
+            soft,
+            self.weight,
+            self.temperature,
+            self.label_smoothing,
+        )
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logged = {
+            "loss": found.loss.detach(),
+            "nll_loss": found.nll,
+            "distill_loss": found.distillation,
+            "teacher_entropy": found.entropy,
+            "agreement": found.agreement,
+            "distilled_tokens": sample["ntokens"] if soft is not None else 0,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        return found.loss, sample_size, logged
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
+        """Adds up the workers' sums and logs ratios of them; losses and entropy in bits, as fairseq does."""
+        total = {key: sum(float(output.get(key, 0)) for output in logging_outputs) for key in _SUMS}
+        sample_size, tokens, distilled = total["sample_size"], total["ntokens"], total["distilled_tokens"]
+        metrics.log_scalar("loss", _bits(total["loss"], sample_size), sample_size, round=3)
+        metrics.log_scalar("nll_loss", _bits(total["nll_loss"], tokens), tokens, round=3)
+        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
+        if distilled > 0:
+            metrics.log_scalar("distill_loss", _bits(total["distill_loss"], distilled), distilled, round=3)
+            metrics.log_scalar("teacher_entropy", _bits(total["teacher_entropy"], distilled), distilled, round=3)
+            metrics.log_scalar("agreement", total["agreement"] / distilled, distilled, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """All logged values are sums."""
+        return True
+
+
+_SUMS = "loss nll_loss distill_loss teacher_entropy agreement distilled_tokens ntokens nsentences sample_size".split()
+
+
+def _bits(total: float, count: float) -> float:
+    return total / count / math.log(2) if count > 0 else 0.0

@@ -1,0 +1,12 @@
+"""Sequence-level distillation (Kim & Rush 2016, sections 3.2 and 3.3): a training set of the teacher's own output.
+
+cache    the folder that holds it: a manifest, parts while it is made, then an indexed dataset as fairseq-train reads
+choice   which hypotheses of a sentence go into it
+decode   the search over the whole training set, shared out among workers and taken up again where it stopped
+"""
+
+from .cache import Cache, checksum
+from .choice import Chooser
+from .decode import Decoder, decode_missing, length_batches
+
+__all__ = ["Cache", "Chooser", "Decoder", "checksum", "decode_missing", "length_batches"]

@@ -1,0 +1,154 @@
+"""A trained model, or an ensemble, frozen: what a student learns from."""
+
+import logging
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq import checkpoint_utils, tasks, utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from torch import Tensor, nn
+
+from .core.distillation import mixture
+from .errors import BadInput
+
+logger = logging.getLogger(__name__)
+
+# What the teacher's own training needed and a frozen model does not: files that may be gone, a generator for BLEU.
+NOT_NEEDED = {"encoder_embed_path": None, "decoder_embed_path": None, "eval_bleu": False}
+
+
+class Teacher:
+    """Frozen models that never train. No module: whoever holds it has no more parameters, in a checkpoint or elsewhere.
+
+    Models move to the device of what they are given, and are in half precision on a GPU.
+    """
+
+    def __init__(self, models: List[nn.Module], paths: List[str]) -> None:
+        self.paths = paths
+        self.models = [model.eval().requires_grad_(False) for model in models]
+        self.device = torch.device("cpu")
+
+    def place(self, device: torch.device) -> List[nn.Module]:
+        """The models on a device."""
+        if device != self.device:
+            for model in self.models:
+                model.to(device, torch.float16 if device.type == "cuda" else torch.float32)
+            self.device = device
+        return self.models
+
+    def check_probabilities(self) -> None:
+        """Raises BadInput for a member without probabilities."""
+        for path, model in zip(self.paths, self.models):
+            if getattr(model, "unnormalized", False):
+                raise BadInput(
+                    f"the teacher {path} has --scorer unnormalized and no probabilities to learn from at each word: "
+                    "take a softmax model, or learn from its output with --task sequence_distillation and --criterion "
+                    "cross_entropy"
+                )
+
+    @torch.no_grad()
+    def log_probs(self, net_input: Dict[str, Any]) -> Tensor:
+        """(B, T, V) float32: log-probabilities along the given prefixes; of an ensemble those of the mean."""
+        device = net_input["src_tokens"].device
+        models = self.place(device)
+        with torch.autocast(device.type, enabled=False):
+            members = [model.get_normalized_probs(model(**net_input), log_probs=True) for model in models]
+        return mixture(members)
+
+    def max_positions(self) -> Tuple[int, int]:
+        """The longest source and target that every member takes."""
+        return utils.resolve_max_positions(*[model.max_positions() for model in self.models])
+
+
+def load_teacher(paths: Optional[str], data: Optional[str], student) -> Teacher:
+    """The teacher that `--teacher-path` names, on the CPU.
+
+    Args:
+        paths: checkpoints, separated by colons.
+        data: the folder with the teacher's dictionaries; None: where it was trained.
+        student: the student's task, with which dictionaries and languages must agree.
+
+    Raises:
+        BadInput: no path, a checkpoint that is missing, damaged or of another kind of model, dictionaries that differ
+            or cannot be found.
+    """
+    if not paths:
+        raise BadInput("distillation needs a teacher: give --teacher-path CHECKPOINT (several, separated by colons)")
+    found = utils.split_paths(paths)
+    for path in found:
+        if not os.path.isfile(path):
+            raise BadInput(f"the teacher's checkpoint {path} does not exist: correct --teacher-path")
+    models = [_load_member(path, data, student) for path in found]
+    for path, model in zip(found, models):
+        size = sum(parameter.numel() for parameter in model.parameters())
+        logger.info(f"teacher {path}: {type(model).__name__}, {size:,} parameters")
+    return Teacher(models, found)
+
+
+def _load_member(path: str, data: Optional[str], student) -> nn.Module:
+    """One model, its dictionaries compared."""
+    overrides = dict(NOT_NEEDED, **({"data": data} if data else {}))
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+        old = state.get("args")
+        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
+    except Exception as fault:  # torch, pickle and zip each have their own
+        raise BadInput(f"the teacher's checkpoint {path} cannot be read ({_first_line(fault)})") from None
+    task = _teachers_task(path, config, given=bool(data))
+    _compare(path, task, student)
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
+    except Exception as fault:
+        raise BadInput(f"the teacher's model in {path} cannot be built ({_first_line(fault)})") from None
+    if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
+        raise BadInput(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
+    return model
+
+
+def _teachers_task(path: str, config, given: bool):
+    """The task that the teacher was trained on, with its dictionaries."""
+    folder = getattr(config.task, "data", None)
+    try:
+        task = tasks.setup_task(config.task)
+        if task.source_dictionary is None or task.target_dictionary is None:
+            raise ValueError("it has no pair of dictionaries")
+        return task
+    except Exception as fault:
+        way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
+        raise BadInput(
+            f"the teacher {path}: its dictionaries in {folder}, which must be those of the student, cannot be loaded "
+            f"({_first_line(fault)}): {way}"
+        ) from None
+
+
+def _compare(path: str, teachers, student) -> None:
+    """Raises BadInput unless languages, padding and dictionaries of the two tasks are the same."""
+    pairs = [
+        tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
+    ]
+    if None not in pairs[0] and pairs[0] != pairs[1]:
+        raise BadInput(
+            f"the teacher {path} translates {pairs[0][0]} to {pairs[0][1]}, the student {pairs[1][0]} to "
+            f"{pairs[1][1]}: take a teacher of the same pair, or correct --source-lang and --target-lang"
+        )
+    for side in ("source", "target"):
+        pads = [bool(getattr(task.cfg, f"left_pad_{side}", side == "source")) for task in (teachers, student)]
+        if pads[0] != pads[1]:
+            raise BadInput(
+                f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
+                "both the same"
+            )
+        theirs, ours = getattr(teachers, f"{side}_dictionary"), getattr(student, f"{side}_dictionary")
+        for index in range(max(len(theirs), len(ours))):
+            words = [repr(each[index]) if index < len(each) else "no symbol" for each in (theirs, ours)]
+            if words[0] != words[1]:
+                raise BadInput(
+                    f"the {side} dictionaries of teacher {path} and student differ, first at symbol {index}: the "
+                    f"teacher has {words[0]}, the student {words[1]}: prepare the student's data with the teacher's "
+                    "dictionaries (fairseq-preprocess --srcdict and --tgtdict)"
+                )
+
+
+def _first_line(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else 'no reason given'}"

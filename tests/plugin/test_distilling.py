@@ -1,0 +1,203 @@
+"""The choice of hypotheses, the cut of the work, the cache's parts, the criterion with a teacher; no commands."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import distillation as slow
+from reference import fakes
+
+from fairseq_bso import criterions
+from fairseq_bso.distilling import Cache, Chooser, length_batches
+from fairseq_bso.distilling.decode import decode_missing, in_parts, order_of_parts
+from fairseq_bso.errors import BadInput
+from fairseq_bso.teacher import Teacher
+
+END = 2
+
+
+def dictionary(*symbols):
+    """A dictionary of these symbols after fairseq's four."""
+    made = fakes.dictionary(0)
+    for symbol in symbols:
+        made.add_symbol(symbol)
+    return made
+
+
+def test_seq_kd_keeps_the_best_of_the_search_that_fit():
+    chooser = Chooser("seq_kd", 2, 2.0, dictionary("a", "b"), None)
+    hypotheses = [[[4, 4, 4, 4, 4, END], [4, END], [4, 5, END], [5, 5, END]]]
+    assert chooser.choose(hypotheses, [3], [[4, END]]) == [[[4, END], [4, 5, END]]]  # the first is 5 words for 2
+    assert chooser.choose([[[4, 4, 4, 4, 4, END]]], [3], [[4, END]]) == [[]]
+
+
+def test_seq_inter_compares_words_not_pieces():
+    """Pieces: "un" "der" is not "under" to a comparison of pieces; joined, it is the word of the reference."""
+    pieces = dictionary("\u2581under", "\u2581un", "der", "\u2581it", "\u2581at")
+    under, un, der, it, at = range(4, 9)
+    hypotheses = [[[at, it, END], [un, der, it, END]], [[], []], [[at, END], [it, END]]]
+    golds = [[under, it, END], [it, END], [3, END]]
+    joined = Chooser("seq_inter", 1, 0, pieces, "sentencepiece").choose(hypotheses, [3, 3, 3], golds)
+    assert joined == [[[un, der, it, END]], [[]], [[at, END]]]
+    separate = Chooser("seq_inter", 1, 0, pieces, None).choose(hypotheses[:1], [3], golds[:1])
+    assert separate == [[[at, it, END]]]  # half of its pieces are right
+
+
+def test_an_unknown_word_is_never_right():
+    chooser = Chooser("seq_inter", 1, 0, dictionary("a", "b"), None)
+    assert chooser.choose([[[3, 4, END], [4, 4, END]]], [3], [[3, 4, END]]) == [[[3, 4, END]]]
+    assert chooser.choose([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both 0: the first
+    with pytest.raises(BadInput, match="--distill-remove-bpe syllables is not known"):
+        Chooser("seq_inter", 1, 0, dictionary(), "syllables")
+
+
+words = st.lists(st.integers(4, 6), min_size=1, max_size=5).map(lambda ids: [*ids, END])
+
+
+@given(lists=st.lists(st.lists(words, min_size=0, max_size=4), min_size=1, max_size=3), data=st.data())
+def test_seq_inter_takes_the_closest_of_each_list(lists, data):
+    golds = [data.draw(words) for _ in lists]
+    found = Chooser("seq_inter", 1, 0, dictionary("a", "b", "c"), None).choose(lists, [3] * len(lists), golds)
+    for several, gold, kept in zip(lists, golds, found):
+        assert len(kept) == min(1, len(several))
+        for hypothesis in several:
+            assert slow.closeness(hypothesis[:-1], gold[:-1]) <= slow.closeness(kept[0][:-1], gold[:-1]) + 1e-6
+
+
+@given(sizes=st.lists(st.integers(1, 9), max_size=20), max_tokens=st.integers(1, 20))
+def test_batches_hold_every_sentence_once_the_longest_first_within_the_limit(sizes, max_tokens):
+    batches = length_batches(sizes, range(len(sizes)), max_tokens)
+    order = [place for batch in batches for place in batch]
+    assert sorted(order) == list(range(len(sizes)))
+    assert [sizes[place] for place in order] == sorted(sizes, reverse=True)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * sizes[batch[0]] <= max_tokens
+
+
+@given(count=st.integers(0, 9), workers=st.integers(1, 4))
+def test_every_worker_takes_its_own_parts_first_and_could_make_all(count, workers):
+    orders = [order_of_parts(count, rank, workers) for rank in range(workers)]
+    for rank, order in enumerate(orders):
+        assert sorted(order) == list(range(count))
+        assert order[: len(range(rank, count, workers))] == list(range(rank, count, workers))
+
+
+def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_path):
+    cache = Cache(str(tmp_path / "cache"), {"a": 1}, {"b": 2})
+    assert not cache.complete() and not cache.has_part(0)
+    targets = [(3, [[4, 5, END], [END]]), (1, []), (0, [[4, END]])]
+    cache.write_part(0, targets)
+    assert cache.read_part(0) == targets
+    path = tmp_path / "cache" / "parts" / "00000.npz"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(BadInput, match=f"the part {path} .* is damaged"):
+        cache.read_part(0)
+    with pytest.raises(BadInput, match="a was 1, is now 2; b was 2, is now 3"):
+        Cache(str(tmp_path / "cache"), {"a": 2}, {"b": 3}).complete()
+
+
+def test_only_missing_parts_are_decoded_and_a_worker_that_is_not_wanted_stops(tmp_path):
+    cache = Cache(str(tmp_path), {}, {})
+    parts = in_parts([[place] for place in range(10)], [1] * 10)
+    assert [part.batches for part in parts] == [[[0], [1], [2], [3]], [[4], [5], [6], [7]], [[8], [9]]]
+    asked = []
+
+    def decode(batch):
+        asked.extend(batch)
+        return [(place, [[END]]) for place in batch]
+
+    cache.write_part(1, [])
+    decode_missing(cache, parts, decode, 1, 2, lambda: len(asked) < 3)
+    assert asked == [8, 9, 0] and cache.has_part(2) and not cache.has_part(0)
+    decode_missing(cache, parts, decode, 0, 1)
+    assert asked == [8, 9, 0, 0, 1, 2, 3]
+
+
+def teaching_task(*teachers):
+    """A task whose teacher these models are."""
+
+    class Task(fakes.FakeTask):
+        teacher = Teacher(list(teachers), ["one.pt", "two.pt"][: len(teachers)])
+
+    return Task()
+
+
+def criterion(task, **options):
+    values = {"distill_weight": 0.5, "distill_temperature": 1.0, "teacher_top_k": 0}
+    values.update(label_smoothing=0.0, sentence_avg=False)
+    return criterions.WordDistillationCriterion(task, **{**values, **options})
+
+
+def made_sample(model):
+    net_input, target = fakes.batch(model, [[5, 6, 2], [7, 2]], [[7, 8, 2], [5, 2]])
+    return {"net_input": net_input, "target": target, "ntokens": 5}
+
+
+@pytest.mark.parametrize("temperature, top_k, smoothing", [(1.0, 0, 0.0), (2.0, 3, 0.1)])
+def test_the_criterion_averages_an_ensemble_and_equals_the_slow_twin(temperature, top_k, smoothing):
+    student, *teachers = (fakes.model(seed, scorer="softmax") for seed in range(3))
+    options = {"distill_temperature": temperature, "teacher_top_k": top_k, "label_smoothing": smoothing}
+    found = criterion(teaching_task(*teachers), distill_weight=0.3, **options)
+    assert not list(found.parameters()) and not found.state_dict()
+    sample = made_sample(student)
+    loss, size, logged = found(student, sample)
+    probabilities = [
+        model.get_normalized_probs(model(**sample["net_input"]), log_probs=False) for model in (student, *teachers)
+    ]
+    expected = [0.0] * 5
+    for row, column in sample["target"].ne(1).nonzero().tolist():
+        mine, *theirs = (each[row, column].tolist() for each in probabilities)
+        gold = int(sample["target"][row, column])
+        one = slow.word_loss(mine, theirs, gold, 0.3, temperature, top_k, smoothing)
+        expected = [total + part for total, part in zip(expected, one)]
+    names = ("loss", "nll_loss", "distill_loss", "teacher_entropy", "agreement")
+    assert [float(logged[name]) for name in names] == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert all(
+        parameter.grad is None and not parameter.requires_grad for model in teachers for parameter in model.parameters()
+    )
+    assert all(parameter.grad is not None for parameter in student.parameters())
+
+
+def test_the_teacher_is_frozen_also_while_the_student_trains():
+    student, teacher = fakes.model(0, scorer="softmax"), fakes.model(1, scorer="softmax", dropout=0.5)
+    found = criterion(teaching_task(teacher.train()))
+    found.train()
+    sample = made_sample(student)
+    first, second = (found(student, sample)[0].item() for _ in range(2))
+    assert first == second and not teacher.training
+
+
+def test_what_the_criterion_refuses():
+    student = fakes.model(0, scorer="softmax")
+    with pytest.raises(BadInput, match="one.pt has --scorer unnormalized and no probabilities"):
+        criterion(teaching_task(fakes.model(1)))
+    with pytest.raises(BadInput, match="needs a task with a teacher"):
+        criterion(fakes.FakeTask())
+    for name, value in (
+        ("distill_weight", -0.1),
+        ("distill_temperature", 0.0),
+        ("teacher_top_k", -1),
+        ("label_smoothing", 1.0),
+    ):
+        with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} is {value}, but must be"):
+            criterion(teaching_task(student), **{name: value})
+
+
+@pytest.mark.gpu
+def test_the_teacher_is_in_half_precision_on_a_gpu():
+    student, teacher = (fakes.model(seed, scorer="softmax").float() for seed in range(2))
+    sample = made_sample(student)
+    on_cpu = criterion(teaching_task(fakes.model(1, scorer="softmax").float()))(student, sample)[0].item()
+    found = criterion(teaching_task(teacher))
+    sample = {
+        name: {key: part.cuda() for key, part in each.items()} if name == "net_input" else each
+        for name, each in sample.items()
+    }
+    sample["target"] = sample["target"].cuda()
+    sample["net_input"]["src_lengths"] = sample["net_input"]["src_lengths"].cpu()
+    loss = found(student.cuda(), sample)[0].item()
+    assert next(teacher.parameters()).dtype == torch.float16
+    assert loss == pytest.approx(on_cpu, rel=1e-2)
+    found.teacher.place(torch.device("cpu"))
+    assert next(teacher.parameters()).dtype == torch.float32
