@@ -133,10 +133,11 @@ class Pruner:
         count = self.schedule.count(update, self.classes.total)
         zeros = self.classes.zeros()
         already = sum(int(mask.sum()) for mask in zeros)
-        if count == 0:
-            return
-        if already == count:
+        # With --amp a run may have been stopped after a step that was skipped for its overflow, pruned for the next.
+        if already and already in (count, self.schedule.count(update + 1, self.classes.total)):
             self._set(zeros, None, optimizer, update, "found in the checkpoint")
+        elif count == 0:
+            return
         else:
             if already > count:
                 logger.warning(
