@@ -32,7 +32,7 @@ test-legacy: .venv-legacy/stamp  ## run the tests with fairseq 0.12.2 and torch 
 
 clean:  ## remove the environments, caches and outputs
 	rm -rf .venv .venv-legacy build dist *.egg-info demo-out bench-out .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find fairseq_bso scripts tests user_dir_examples -name __pycache__ -prune -exec rm -rf {} +
+	find fairseq_bso bso_runtime scripts tests user_dir_examples -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written last, so an environment that was left half built is built again.
 .venv/stamp: scripts/build_venv.sh pyproject.toml

@@ -27,8 +27,12 @@ from fairseq.models.lstm import LSTMModel, lstm_luong_wmt_en_de
 from fairseq.sequence_generator import SequenceGenerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bso_runtime.network import Network  # noqa: E402
+from bso_runtime.search import Options, beam_search  # noqa: E402
+from fairseq_bso.callbacks import Pruner  # noqa: E402
 from fairseq_bso.constrained_generation import ConstrainedGenerator  # noqa: E402
 from fairseq_bso.constraint import Constraint  # noqa: E402
+from fairseq_bso.core.pruning import Schedule  # noqa: E402
 from fairseq_bso.criterions import BeamSearchOptimizationCriterion, WordDistillationCriterion  # noqa: E402
 from fairseq_bso.models import bso_lstm  # noqa: E402
 from fairseq_bso.models.decoder import DecoderPass  # noqa: E402
@@ -270,6 +274,62 @@ def generation(task, options, batches):
     return results
 
 
+class PrunedContender(Contender):
+    """The same with the pruning callback, 80% of the weights gone."""
+
+    def __init__(self, model, criterion):
+        super().__init__(model, criterion)
+        self.pruner = Pruner(Schedule("one_shot", 0.8), "class_blind", "")
+
+    def update(self, sample):
+        """What a task with the callback does."""
+        self.pruner.before_step(self.model, self.optimizer, 0)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, sample_size, logged = self.criterion(self.model, sample)
+        (loss / sample_size).backward()
+        self.pruner.mask_gradients()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.pruner.after_step(self.optimizer, 1)
+        return logged
+
+
+def pruning(task, options, batches):
+    """(f) NLL update with the pruning callback / without."""
+    contenders = {
+        kind.__name__: kind(ours(task, options, "softmax"), CrossEntropyCriterion(task, False))
+        for kind in (PrunedContender, Contender)
+    }
+    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
+    return {"pruned / unpruned": ratio(seconds["PrunedContender"], seconds["Contender"])}
+
+
+def translation(task, options, batches, state):
+    """(g) sentences per second one at a time, `fairseq-bso translate` / the generator; outputs as long as they come."""
+    model = ours(task, options, "unnormalized").eval().float().cpu()
+    model.load_state_dict(state)
+    facts = {"layers": 1, "bidirectional": False, "input_feeding": True, "attention": "general", "residual": False}
+    facts.update(scorer="unnormalized", max_target_positions=1024)
+    network = Network(facts, {name: one.cpu().numpy() for name, one in model.state_dict().items()})
+    singles = [
+        {"net_input": {name: one[:1].cpu() for name, one in sample["net_input"].items()}, "id": torch.arange(1)}
+        for sample in batches
+    ]
+    results = {}
+    for beam in (1, 5):
+        limits = {"max_len_a": 0, "max_len_b": options.length, "normalize_scores": False}
+        made = SequenceGenerator([model], task.target_dictionary, beam_size=beam, **limits)
+        contenders = {
+            "generator": lambda sample, made=made: made.generate([model], sample),
+            "translate": lambda sample, beam=beam: beam_search(
+                network, sample["net_input"]["src_tokens"][0].tolist(), Options(beam, 0, options.length)
+            ),
+        }
+        seconds = race(contenders, singles, options)
+        results[f"beam {beam}"] = ratio(seconds["generator"], seconds["translate"])
+    return results
+
+
 @contextmanager
 def clock(totals, name, device):
     """Adds the time of a block to totals[name]."""
@@ -466,6 +526,10 @@ def main():
         "generation speed, word_order / no constraint": lambda: constrained_generation(options, batches),
         "word-level distillation / (NLL update + teacher's forward)": lambda: word_distillation(task, options, batches),
         "distilled sentences a second": lambda: cache_speed(options),
+        "NLL update, pruned / unpruned": lambda: pruning(task, options, batches),
+        "translation speed on a CPU, fairseq-bso translate / fairseq's generator": lambda: translation(
+            task, options, batches, trained()
+        ),
         "peak memory": lambda: peak_memory(options),
     }
     if options.only:

@@ -1,6 +1,7 @@
 """``--arch bso_lstm``: the attentional LSTM of Wiseman & Rush 2016, and its named sizes."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
@@ -17,6 +18,7 @@ from ..core.scorer import VocabularySearch
 from ..core.successors import Successors
 from ..core.violation_reset import GoldRun, Violations, violation_reset_search
 from ..errors import BadInput
+from ..weight_classes import class_by_module
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 
@@ -89,6 +91,19 @@ class SearchScores(NamedTuple):
     """(B, T) log-probability of each gold word, zero at padding"""
 
 
+# The first pattern that a parameter's name starts with says its class.
+WEIGHT_CLASSES = (
+    (r"encoder\.embedding", lambda _: "source_embedding"),
+    (r"decoder\.embedding", lambda _: "target_embedding"),
+    (r"encoder\.layers\.(\d+)", lambda found: f"encoder_layer_{int(found[1]) + 1}"),
+    (r"decoder\.(input_projection|first_layer)", lambda _: "decoder_layer_1"),
+    (r"decoder\.upper_layers\.(\d+)", lambda found: f"decoder_layer_{int(found[1]) + 2}"),
+    (r"decoder\.initial_", lambda _: "initial_state"),
+    (r"(encoder|decoder)\.attention", lambda _: "attention"),
+    (r"decoder\.output", lambda _: "scorer"),
+)
+
+
 @register_model("bso_lstm", dataclass=BsoLSTMConfig)
 class BsoLSTMModel(FairseqEncoderDecoderModel):
     """Stacked LSTM encoder and decoder with Luong attention and input feeding (Luong et al. 2015)."""
@@ -139,6 +154,15 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         if not shared:
             _load_pretrained(target_embedding, target, cfg.decoder_embed_path, cfg.decoder_freeze_embed)
         return cls(encoder, decoder)
+
+    @staticmethod
+    def weight_class(name: str) -> str:
+        """The class of a parameter for pruning (See et al. 2016, section 3.1)."""
+        for pattern, kind in WEIGHT_CLASSES:
+            found = re.match(pattern, name)
+            if found:
+                return kind(found)
+        return class_by_module(name)
 
     @property
     def unnormalized(self) -> bool:

@@ -9,6 +9,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
+from ..callbacks import PruningConfig, PruningMixin
 from ..constrained_generation import ConstrainedGenerator
 from ..constraint import make_constraint
 from ..errors import BadInput
@@ -19,8 +20,8 @@ CHECKED_AT_ONCE = 256  # sentences
 
 
 @dataclass
-class BsoTranslationConfig(TranslationConfig):
-    """The options of ``translation``, and the constraint on outputs."""
+class BsoTranslationConfig(TranslationConfig, PruningConfig):
+    """The options of ``translation``, the constraint on outputs, and pruning."""
 
     successors: str = field(
         default="none",
@@ -32,8 +33,8 @@ class BsoTranslationConfig(TranslationConfig):
 
 
 @register_task("bso_translation", dataclass=BsoTranslationConfig)
-class BsoTranslationTask(TranslationTask):
-    """Translation under an optional successor function.
+class BsoTranslationTask(PruningMixin, TranslationTask):
+    """Translation under an optional successor function, with optional pruning.
 
     Finished hypotheses of unnormalized models are ranked by their last ``f``: never divided by length, and averaged
     (not log-sum-exp'ed) over an ensemble.

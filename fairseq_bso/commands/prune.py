@@ -1,0 +1,150 @@
+"""`fairseq-bso prune`: takes the smallest weights out of a checkpoint, once."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from ..errors import BadInput
+
+NAME = "prune"
+HELP = "Set the smallest weights of a checkpoint to zero, and say what is left of each class."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The checkpoint, where the pruned one goes, and which weights go."""
+    parser.add_argument("checkpoint", help="of fairseq-train")
+    parser.add_argument("output", help="the pruned checkpoint to write")
+    parser.add_argument("--amount", type=float, required=True, help="share of the weights that go, from 0 to below 1")
+    parser.add_argument(
+        "--scheme",
+        default="class_blind",
+        help="class_blind, class_uniform or class_distribution (default: %(default)s)",
+    )
+    parser.add_argument("--exclude", default="", help="classes or parameters that stay whole, separated by commas")
+    parser.add_argument("--picture", help="draw what is kept of each class into this file (needs matplotlib)")
+    parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the checkpoint and prints the table. Returns the exit status.
+
+    Raises:
+        BadInput: for a file that is no checkpoint or cannot be written, and for options that do not fit.
+    """
+    from fairseq import utils
+
+    from ..core.pruning import Schedule, get_scheme
+    from ..weight_classes import WeightClasses
+
+    utils.import_user_module(arguments)
+    try:
+        schedule = Schedule("one_shot", arguments.amount)
+        get_scheme(arguments.scheme)
+    except ValueError as fault:
+        raise BadInput(f"fairseq-bso prune: {fault}") from None
+    state = load_state(arguments.checkpoint)
+    classes = WeightClasses(_parameters(state), _namer(state), arguments.exclude)
+    count = schedule.count(0, classes.total)
+    already = sum(int(mask.sum()) for mask in classes.zeros())
+    before = classes.zeros() if already <= count else classes.nothing()
+    gone, thresholds = classes.choose(arguments.scheme, before, count)
+    classes.mark(gone)
+    state["last_optimizer_state"] = None  # it belongs to the weights before
+    _write(state, Path(arguments.output))
+    print(classes.table(gone, thresholds))
+    print(
+        f"{arguments.output}: train on from it with --finetune-from-model, the same --prune-amount and --prune-scheme"
+    )
+    if arguments.picture:
+        _draw(classes.kept(gone), Path(arguments.picture))
+    return 0
+
+
+def load_state(path: str) -> Dict[str, Any]:
+    """What a checkpoint's file holds. Raises BadInput if it is missing or none of fairseq's."""
+    import torch
+
+    if not Path(path).is_file():
+        raise BadInput(f"the checkpoint {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu")
+        state["model"].items()
+    except Exception as fault:
+        raise BadInput(f"{path} is no checkpoint of fairseq-train: {fault}") from None
+    return state
+
+
+def _parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], Any]]:
+    """The tensors of a checkpoint with all their names. Tied parameters are written out one by one where they come from
+    a GPU, but hold the same numbers, which parameters that are not tied never do."""
+    found: List[Tuple[List[str], Any]] = []
+    for name, tensor in state["model"].items():
+        for names, other in found if tensor.dim() > 1 else []:
+            if other.shape == tensor.shape and bool((other == tensor).all()):
+                names.append(name)
+                state["model"][name] = other
+                break
+        else:
+            found.append(([name], tensor))
+    return [(tuple(names), tensor) for names, tensor in found]
+
+
+def _namer(state: Dict[str, Any]) -> Any:
+    """How the checkpoint's architecture names classes; by module where it is not known here."""
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+
+    from ..weight_classes import class_namer
+
+    config = (state.get("cfg") or {}).get("model") or state.get("args")
+    get = config.get if hasattr(config, "get") else lambda name: getattr(config, name, None)
+    names = [get("_name"), get("arch")]
+    models = [
+        registry[name] for name in names for registry in (MODEL_REGISTRY, ARCH_MODEL_REGISTRY) if name in registry
+    ]
+    return class_namer(models[0] if models else None)
+
+
+def _write(state: Dict[str, Any], path: Path) -> None:
+    """Beside the file first, so that what is there under its name is whole at any time."""
+    import torch
+
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, part)
+        part.replace(path)
+    except OSError as fault:
+        raise BadInput(f"{path} cannot be written: {fault}") from None
+
+
+def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
+    """Bars: the weights of each class, and what is kept of them.
+
+    Raises:
+        BadInput: without matplotlib, or if the file cannot be written.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise BadInput("--picture needs matplotlib: pip install matplotlib, or leave it out") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.4 * len(kept)))
+    names = list(kept)
+    axes.barh(names, [size for _, size in kept.values()], color="#d9d9d9", label="pruned")
+    axes.barh(names, [left for left, _ in kept.values()], color="#1f77b4", label="kept")
+    for place, (left, size) in enumerate(kept.values()):
+        axes.text(size, place, f" {left / size:.0%}", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel("weights")
+    axes.legend(frameon=False, loc="best", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as fault:
+        raise BadInput(f"--picture {path} cannot be written: {fault}") from None
+    finally:
+        pyplot.close(figure)

@@ -1,0 +1,236 @@
+"""The pruning callback on small models: what is a class, what stays gone, and what is refused."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq import optim
+from fairseq.models.lstm import LSTMModel, base_architecture
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+from fairseq.tasks import TASK_REGISTRY
+from omegaconf import OmegaConf
+from reference import fakes
+from torch import nn
+
+from fairseq_bso import callbacks
+from fairseq_bso.core.pruning import Schedule
+from fairseq_bso.errors import BadInput
+from fairseq_bso.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
+
+
+def classes_of(model, exclude=""):
+    return WeightClasses(named_parameters(model), class_namer(model), exclude)
+
+
+def test_classes_of_bso_lstm():
+    model = fakes.model(encoder_layers=2, decoder_layers=2, attention="mlp", encoder_bidirectional=True)
+    found = classes_of(model)
+    assert list(found.members) == [
+        "source_embedding",
+        "encoder_layer_1",
+        "encoder_layer_2",
+        "attention",
+        "decoder_layer_1",
+        "scorer",
+        "target_embedding",
+        "decoder_layer_2",
+        "initial_state",
+    ]
+    sizes = {name: len(places) for name, places in found.members.items()}
+    assert sizes["encoder_layer_1"] == 4 and sizes["attention"] == 4 and sizes["initial_state"] == 2
+    assert found.total + found.untouched == sum(one.numel() for one in model.parameters())
+
+
+def test_tied_embeddings_count_once_and_answer_to_each_of_their_names():
+    model = fakes.model(share_all_embeddings=True)
+    found = classes_of(model)
+    assert "source_embedding+scorer+target_embedding" in found.members
+    assert found.total + found.untouched == sum(one.numel() for one in model.parameters())
+    without = classes_of(model, "scorer")
+    assert not any("embedding" in name for name in without.members)
+
+
+def test_frozen_embeddings_are_not_pruned():
+    assert "source_embedding" in classes_of(fakes.model()).members
+    assert "source_embedding" not in classes_of(fakes.model(encoder_freeze_embed=True)).members
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("encoder.embed_tokens.weight", "encoder.embed_tokens"),
+        ("encoder.lstm.weight_ih_l1_reverse", "encoder.lstm.1"),
+        ("decoder.layers.3.self_attn.k_proj.weight", "decoder.layers.3"),
+        ("decoder.layers.11.fc1.weight", "decoder.layers.11"),
+        ("decoder.fc_out.weight", "decoder.fc_out"),
+        ("scale", "scale"),
+    ],
+)
+def test_classes_of_other_models_are_modules(name, expected):
+    assert class_by_module(name) == expected
+
+
+def test_exclude_takes_patterns_and_names_what_it_does_not_know():
+    model = fakes.model(encoder_layers=2, decoder_layers=2)
+    found = classes_of(model, "*embedding, encoder.layers.0.weight_hh*")
+    assert not any("embedding" in name for name in found.members)
+    assert len(found.members["encoder_layer_1"]) == 1 and len(found.members["encoder_layer_2"]) == 2
+    with pytest.raises(BadInput, match="embeddings matches no weights of this model; its classes are: source_emb"):
+        classes_of(model, "scorer,embeddings")
+    with pytest.raises(BadInput, match="nothing to prune"):
+        classes_of(model, "*")
+
+
+def test_marks_tell_what_is_gone_from_weights_that_are_zero():
+    model = fakes.model()
+    found = classes_of(model)
+    gone, _ = found.choose("class_blind", found.nothing(), 40)
+    with torch.no_grad():
+        for weight, mask in zip(found.weights, gone):
+            weight.mul_(~mask)  # leaves negative zeros
+    next(weight for weight, mask in zip(found.weights, gone) if not mask.flatten()[0]).data.flatten()[0] = 0.0
+    found.mark(gone)
+    assert all(torch.equal(*pair) for pair in zip(found.zeros(), gone))
+
+
+def pruner(amount=0.5, **schedule):
+    return callbacks.Pruner(Schedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
+
+
+def one_update(model, optimizer, callback, update):
+    callback.before_step(model, optimizer, update)
+    optimizer.zero_grad()
+    net_input, target = fakes.batch(model, [[5, 6, 2]], [[7, 8, 2]])
+    scores, _ = model(**net_input)
+    optimizer.backward(nn.functional.cross_entropy(scores.flatten(0, 1).float(), target.flatten(), reduction="sum"))
+    callback.mask_gradients()
+    optimizer.clip_grad_norm(1.0)
+    optimizer.step()
+    callback.after_step(optimizer, update + 1)
+
+
+def settings(name, **common):
+    """What fairseq's optimizers ask of a whole config."""
+    own = {"adam": {"adam_betas": "(0.9, 0.99)"}, "nag": {"momentum": 0.9}, "sgd": {"momentum": 0.9}, "adagrad": {}}
+    options = {"_name": name, "weight_decay": 0.01, "lr": [0.05], **own[name]}
+    flags = {"bf16": False, "fp16": False, "fp16_no_flatten_grads": True, "fp16_scale_window": 4}
+    flags.update({"fp16_init_scale": 4, "fp16_scale_tolerance": 0.0, "threshold_loss_scale": None})
+    flags.update({"min_loss_scale": 1e-4, "tpu": False, **common})
+    return OmegaConf.create({"optimizer": options, "common": flags, "optimization": {"update_freq": [1]}})
+
+
+def build(name, model, **common):
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    cfg = settings(name, **common)
+    if common:
+        return FP16Optimizer.build_optimizer(cfg, parameters)
+    return optim.build_optimizer(cfg.optimizer, parameters)
+
+
+@pytest.mark.parametrize("name", ["adam", "nag", "sgd", "adagrad"])
+def test_what_is_gone_stays_gone_whatever_the_momentum(name):
+    model = fakes.model().float()
+    optimizer, callback = build(name, model), pruner(0.6, kind="gradual", start=2, end=6, every=2)
+    total = classes_of(model).total
+    for update in range(8):
+        one_update(model, optimizer, callback, update)
+        count = callback.schedule.count(update + 1, total)
+        zeros = sum(int((one == 0).sum()) for one in callback.classes.weights)
+        # The padding rows of two embeddings are zero from the start, and go first.
+        assert zeros == max(count, 10) and callback.count == count
+    assert count == round(0.6 * total)
+    for place, moments in callbacks._moments(optimizer, callback.classes.weights, []):
+        assert (moments[callback.gone[place]] == 0).all()
+
+
+def test_bfloat16_and_its_master_weights():
+    model = fakes.model().bfloat16()
+    optimizer, callback = build("adam", model, bf16=True), pruner(0.7)
+    for update in range(4):
+        one_update(model, optimizer, callback, update)
+    gone = dict(zip(map(id, callback.classes.weights), callback.gone))
+    assert len(callback.masters) == len(gone)
+    checked = 0
+    for one, master in zip(optimizer.fp16_params, optimizer.fp32_params):
+        if id(one) in gone:
+            assert (one[gone[id(one)]] == 0).all() and (master[gone[id(one)]] == 0).all()
+            assert (master[~gone[id(one)]] != 0).all()
+            checked += int(gone[id(one)].sum())
+    assert checked == round(0.7 * callback.classes.total)
+
+
+def test_master_weights_and_moments_in_one_flat_parameter():
+    """What --fp16 makes on a GPU: all float32 weights in one parameter, by device."""
+    model = fakes.model().half()
+    parameters = list(model.parameters())
+    flat = nn.Parameter(torch.cat([one.detach().flatten() for one in parameters]).float())
+    inner = torch.optim.Adam([flat])
+    flat.grad = torch.ones_like(flat)
+    inner.step()
+    optimizer = Namespace(fp16_params=parameters, fp32_params={0: flat}, optimizer=inner)
+    callback = pruner(0.5)
+    callback.before_step(model, optimizer, 0)
+    start = 0
+    gone = dict(zip(map(id, callback.classes.weights), callback.gone))
+    for one in parameters:
+        mask = gone.get(id(one), torch.zeros_like(one, dtype=torch.bool)).flatten()
+        for values in (flat.detach(), inner.state[flat]["exp_avg"], inner.state[flat]["exp_avg_sq"]):
+            part = values[start : start + one.numel()]
+            assert (part[mask] == 0).all() and (part[~mask] != 0).any()
+        start += one.numel()
+
+
+def test_gradients_of_what_is_gone_do_not_count_in_clipping():
+    model = fakes.model().float()
+    optimizer, callback = build("sgd", model), pruner(0.9)
+    one_update(model, optimizer, callback, 0)
+    for weight, mask in zip(callback.classes.weights, callback.gone):
+        assert weight.grad is None or (weight.grad[mask] == 0).all()
+
+
+def options(**given):
+    usual = {name: one.default for name, one in callbacks.PruningConfig.__dataclass_fields__.items()}
+    return Namespace(**{**usual, **given})
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"prune_amount": 1.5}, "amount to prune is 1.5"),
+        ({"prune_scheme": "random"}, "unknown pruning scheme 'random'; choose from: class_blind"),
+        ({"prune_schedule": "gradual"}, "must end after its start"),
+        ({"ddp_backend": "fully_sharded"}, "--prune-amount cannot be used with --ddp-backend fully_sharded"),
+        ({"zero_sharding": "os"}, "--zero-sharding os"),
+        ({"use_bmuf": True}, "--use-bmuf"),
+        ({"store_ema": True}, "--store-ema"),
+    ],
+)
+def test_what_cannot_be_supported_is_refused(given, message):
+    with pytest.raises(BadInput, match=message):
+        callbacks.make_pruner(options(**{"prune_amount": 0.5, **given}))
+
+
+def test_without_an_amount_nothing_is_made():
+    assert callbacks.make_pruner(options(ddp_backend="fully_sharded")) is None
+    assert callbacks.make_pruner(Namespace()) is None
+
+
+def test_any_task_can_be_given_pruning_and_names_are_taken_once():
+    made = callbacks.register_pruned_task("masked_lm", "pruned_for_the_test")
+    assert TASK_REGISTRY["pruned_for_the_test"] is made and issubclass(made, TASK_REGISTRY["masked_lm"])
+    with pytest.raises(ValueError, match="already registered"):
+        callbacks.register_pruned_task("masked_lm", "pruned_for_the_test")
+    with pytest.raises(ValueError, match="there is no task 'nothing'"):
+        callbacks.register_pruned_task("nothing")
+
+
+def test_classes_of_fairseqs_own_lstm():
+    defaults = {"encoder_embed_dim": 4, "decoder_embed_dim": 4, "decoder_out_embed_dim": 4, "encoder_layers": 2}
+    args = Namespace(**defaults, decoder_layers=2, decoder_hidden_size=4, encoder_hidden_size=4)
+    task = fakes.FakeTask()
+    args.max_source_positions = args.max_target_positions = 9
+    args.criterion = "cross_entropy"
+    base_architecture(args)
+    model = LSTMModel.build_model(args, task)
+    names = list(classes_of(model).members)
+    assert {"encoder.embed_tokens", "encoder.lstm.0", "encoder.lstm.1", "decoder.layers.1"} <= set(names)

@@ -1,0 +1,73 @@
+"""Pruning one weight at a time, on plain lists of numbers."""
+
+
+def class_blind(weights, gone, count):
+    """weights and gone: one list per class -> the same with True where a weight goes."""
+    return _take(gone, count, lambda place, index: abs(weights[place][index]))
+
+
+def class_distribution(weights, gone, count):
+    """Ranks by magnitude over the standard deviation of the class."""
+
+    def ratio(place, index):
+        value, numbers = abs(weights[place][index]), weights[place]
+        mean = sum(numbers) / len(numbers)
+        deviation = max(0.0, sum(number * number for number in numbers) / len(numbers) - mean * mean) ** 0.5
+        if value == 0:
+            return 0.0
+        return value / deviation if deviation > 0 else float("inf")
+
+    return _take(gone, count, ratio)
+
+
+def class_uniform(weights, gone, count):
+    """Each class for itself, with its part of the count."""
+    counts = equal_shares([len(numbers) for numbers in weights], count)
+    return [class_blind([numbers], [before], part)[0] for numbers, before, part in zip(weights, gone, counts)]
+
+
+def equal_shares(sizes, count):
+    """Gives out one at a time, to the class that has least for its size."""
+    given = [0 for _ in sizes]
+    for _ in range(count):
+        open_classes = [place for place in range(len(sizes)) if given[place] < sizes[place]]
+        # a / b < c / d as a * d < c * b, in whole numbers
+        best = open_classes[0]
+        for place in open_classes[1:]:
+            if (2 * given[place] + 1) * sizes[best] < (2 * given[best] + 1) * sizes[place]:
+                best = place
+        given[best] += 1
+    return given
+
+
+def _take(gone, count, size):
+    """Takes the smallest that is left, `count` times; what went before comes first."""
+    taken = [[False for _ in numbers] for numbers in gone]
+    for _ in range(count):
+        best = None
+        for place, numbers in enumerate(gone):
+            for index, before in enumerate(numbers):
+                key = -1.0 if before else size(place, index)
+                if not taken[place][index] and (best is None or key < best[0]):
+                    best = key, place, index
+        taken[best[1]][best[2]] = True
+    return taken
+
+
+def cubic(amount, start, end, every, update):
+    """The share that is gone after `update` updates, by walking through all of them."""
+    share = 0.0
+    for now in range(update + 1):
+        if start <= now <= end and ((now - start) % every == 0 or now == end):
+            share = amount - amount * ((end - now) / (end - start)) ** 3
+    return share
+
+
+def iterative(amount, start, end, every, update):
+    """The same for rounds that each take the same share of what is left."""
+    rounds = [now for now in range(start, end + 1) if (now - start) % every == 0 or now == end]
+    left = 1.0
+    for now in rounds:
+        if now <= update:
+            left *= (1 - amount) ** (1 / len(rounds))
+    return 1 - left

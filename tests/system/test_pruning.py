@@ -1,0 +1,179 @@
+"""Pruning through fairseq's own commands: zeros in every checkpoint, resuming, two workers, a task of fairseq's own."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from system_commands import PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
+
+import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
+from fairseq_bso import commands
+from fairseq_bso.core.pruning import Schedule
+from fairseq_bso.errors import BadInput
+
+TASK = ["--task", "bso_translation", "--criterion", "cross_entropy", "--disable-validation"]
+GRADUAL = ["--prune-amount", 0.8, "--prune-schedule", "gradual", "--prune-start", 2, "--prune-end", 17]
+
+
+def matrices(checkpoint):
+    """name -> what pruning may take."""
+    found = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
+    return {name: one for name, one in found.items() if one.dim() > 1}
+
+
+def gone(checkpoint):
+    """name -> True at positive zeros."""
+    return {name: (one == 0) & ~torch.signbit(one) for name, one in matrices(checkpoint).items()}
+
+
+def last_line(done):
+    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout, done.stdout + done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def pruned_run(data, tmp_path_factory):
+    """(folder, log) of a run that saves after each of 26 updates, and prunes at 2, 7, 12 and 17."""
+    folder = tmp_path_factory.mktemp("pruned")
+    saving = ["--save-interval-updates", 1, "--max-epoch", 2, "--dropout", 0.2]
+    done = train(data, folder, *TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution", *saving)
+    return folder, done.stdout + done.stderr
+
+
+def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
+    folder, log = pruned_run
+    checkpoints = {int(path.stem.split("_")[2]): path for path in folder.glob("checkpoint_*_*.pt")}
+    checkpoints[26] = folder / "checkpoint_last.pt"
+    assert len(checkpoints) >= 24
+    schedule, before = Schedule("gradual", 0.8, 2, 17, 5), {}
+    for updates, path in sorted(checkpoints.items()):
+        masks = gone(path)
+        total = sum(mask.numel() for mask in masks.values())
+        assert sum(int(mask.sum()) for mask in masks.values()) == schedule.count(updates, total), updates
+        assert all(bool((masks[name] | ~mask).all()) for name, mask in before.items())
+        before = masks
+    tables = re.findall(r"pruned at update (\d+): ([\d.]+)% of the weights", log)
+    assert [int(update) for update, _ in tables] == [7, 12, 17] and tables[-1][1] == "80.00"
+    for name in ("source_embedding", "encoder_layer_1", "decoder_layer_1", "attention", "scorer", "not pruned"):
+        assert re.search(rf"^{name} +\S*.* [\d,]+ .*%", log, re.M), name
+    assert "epoch 2: " in log and re.search(r"\| sparsity 0\.8 ", log)
+
+
+def test_a_resumed_run_has_the_masks_and_weights_of_one_that_never_stopped(data, pruned_run, tmp_path):
+    """Stopped after update 9, between two changes of the masks; two more follow."""
+    folder, _ = pruned_run
+    options = [*TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution"]
+    middle = ["--restore-file", folder / "checkpoint_1_9.pt"]
+    done = train(data, tmp_path, *options, "--max-epoch", 2, "--dropout", 0.2, *middle)
+    assert "found in the checkpoint at update 9" in done.stderr + done.stdout
+    whole, resumed = matrices(folder / "checkpoint_last.pt"), matrices(tmp_path / "checkpoint_last.pt")
+    assert all(torch.equal(one, resumed[name]) for name, one in whole.items())
+
+
+def test_without_an_amount_training_is_the_same_bit_by_bit_as_without_the_callback(data, tmp_path):
+    options = ["--criterion", "cross_entropy", "--disable-validation", "--max-update", 6]
+    train(data, tmp_path / "ours", *options, "--task", "bso_translation")
+    train(data, tmp_path / "stock", *options, "--task", "translation")
+    ours, stock = (
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / one / "checkpoint_last.pt")) for one in ("ours", "stock")
+    )
+    assert all(torch.equal(one, stock["model"][name]) for name, one in ours["model"].items())
+
+
+def test_two_workers_prune_as_one_with_twice_the_batches(data, tmp_path):
+    options = [*TASK, "--prune-amount", 0.6, "--prune-schedule", "iterative", "--prune-end", 4, "--prune-every", 2]
+    options += ["--max-update", 6, "--clip-norm", 1.0, "--batch-size", 8]
+    train(data, tmp_path / "one", *options, "--update-freq", 2)
+    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
+    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
+    with ThreadPoolExecutor(2) as workers:
+        list(
+            workers.map(
+                lambda rank: train(data, tmp_path / "two", *options, *group, "--distributed-rank", rank), range(2)
+            )
+        )
+    one, two = (matrices(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
+    masks = gone(tmp_path / "two" / "checkpoint_last.pt")
+    total = sum(mask.numel() for mask in masks.values())
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(0.6 * total)
+
+
+@pytest.mark.gpu
+def test_half_precision_on_a_gpu(data, tmp_path):
+    options = [*TASK, "--fp16", "--prune-amount", 0.7, "--prune-start", 2, "--max-update", 6, "--update-freq", 2]
+    quiet = [word for word in QUIET if word != "--cpu"]
+    run("train", data, "--user-dir", PLUGIN, *TINY, *quiet, *options, "--save-dir", tmp_path)
+    masks = gone(tmp_path / "checkpoint_last.pt")
+    total = sum(mask.numel() for mask in masks.values())
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(0.7 * total)
+
+
+def test_a_task_of_fairseqs_own_with_one_line_and_its_checkpoint_without_the_plugin(tmp_path, monkeypatch):
+    """user_dir_examples/pruning: --task pruned_language_modeling."""
+    for seed, name in enumerate(("train", "valid")):
+        write_corpus(tmp_path, name, 60, seed)
+    data = tmp_path / "data-bin"
+    text = ["--trainpref", tmp_path / "train.tgt", "--validpref", tmp_path / "valid.tgt", "--destdir", data]
+    run("preprocess", "--only-source", *text)
+    sizes = ["--decoder-embed-dim", 16, "--decoder-ffn-embed-dim", 16, "--decoder-layers", 2]
+    model = ["--arch", "transformer_lm", *sizes, "--decoder-attention-heads", 2, "--share-decoder-input-output-embed"]
+    options = ["--user-dir", ROOT / "user_dir_examples" / "pruning", "--task", "pruned_language_modeling", *QUIET]
+    pruning = ["--prune-amount", 0.5, "--prune-scheme", "class_uniform", "--prune-start", 3]
+    learning = ["--optimizer", "nag", "--lr", 0.1, "--tokens-per-sample", 16, "--batch-size", 8, "--max-update", 6]
+    done = run("train", data, *options, *model, *pruning, *learning, "--save-dir", tmp_path / "run")
+    log = done.stdout + done.stderr
+    assert re.search(r"^decoder\.layers\.1 .* 50\.00%", log, re.M) and "pruned at update 3: 50.00%" in log
+    # torch's safe loader refuses fairseq's checkpoints without the plugin.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    plain = ["--path", tmp_path / "run" / "checkpoint_last.pt", "--gen-subset", "valid", "--cpu", "--batch-size", 8]
+    done = run("eval_lm", data, *plain)
+    assert "Perplexity" in done.stdout + done.stderr
+
+
+def test_what_pruning_cannot_follow_ends_with_one_line(data, tmp_path):
+    options = [*TASK, "--prune-amount", 0.5, "--ddp-backend", "fully_sharded", "--max-update", 2]
+    done = train(data, tmp_path, *options, check=False)
+    assert "--prune-amount cannot be used with --ddp-backend fully_sharded" in last_line(done)
+
+
+def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpoint, tmp_path, capsys):
+    pruned, picture = tmp_path / "pruned.pt", tmp_path / "kept.png"
+    options = ["--amount", "0.9", "--scheme", "class_uniform", "--picture", str(picture)]
+    assert commands.main(["prune", str(softmax_checkpoint), str(pruned), *options]) == 0
+    assert re.search(r"^scorer .* (9|10)\.\d\d%", capsys.readouterr().out, re.M)
+    assert picture.read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob("*.part"))
+    before, after, masks = matrices(softmax_checkpoint), matrices(pruned), gone(pruned)
+    count = round(0.9 * sum(mask.numel() for mask in masks.values()))
+    assert sum(int(mask.sum()) for mask in masks.values()) == count
+    assert all(torch.equal(one.masked_fill(masks[name], 0), after[name]) for name, one in before.items())
+    common = ["--user-dir", PLUGIN, "--path", pruned, "--cpu", "--beam", 2]
+    assert "BLEU" in run("generate", data, *common).stdout
+    options = [*TASK, "--prune-amount", 0.9, "--prune-scheme", "class_uniform", "--finetune-from-model", pruned]
+    done = train(data, tmp_path / "on", *options, "--max-update", 3)
+    assert "found in the checkpoint at update 0" in done.stderr + done.stdout
+    on = gone(tmp_path / "on" / "checkpoint_last.pt")
+    assert all(torch.equal(mask, on[name]) for name, mask in masks.items())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--amount", "1"], "amount to prune is 1.0"),
+        (["--amount", "0.5", "--scheme", "blind"], "choose from: class_blind"),
+        (["--amount", "0.5", "--exclude", "head"], "--prune-exclude head matches no weights"),
+    ],
+)
+def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):
+    with pytest.raises(BadInput, match=message):
+        commands.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
+    assert not list(tmp_path.iterdir())
+
+
+def test_prune_command_names_what_is_no_checkpoint(tmp_path):
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    for name, message in (("none.pt", "does not exist"), ("text.pt", "is no checkpoint of fairseq-train")):
+        with pytest.raises(BadInput, match=message):
+            commands.main(["prune", str(tmp_path / name), str(tmp_path / "out.pt"), "--amount", "0.5"])

@@ -1,0 +1,140 @@
+"""Pruning against its slow twin, with many equal magnitudes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import pruning as twin
+
+from fairseq_bso.core import pruning
+
+SCHEMES = ["class_blind", "class_uniform", "class_distribution"]
+# Quarters: their sums and squares are exact, so both sides find the same deviation and the same ties.
+numbers = st.integers(-4, 4).map(lambda value: value / 4)
+classes = st.lists(st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=9), min_size=1, max_size=4)
+
+
+def tensors(lists, dtype=torch.float32):
+    return [torch.tensor(values, dtype=dtype) for values in lists]
+
+
+def lists(masks):
+    return [mask.tolist() for mask in masks]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(drawn=classes, share=st.floats(0, 1))
+def test_masks_equal_the_twin_ties_included(scheme, dtype, drawn, share):
+    weights = [[0.0 if before else value for value, before in one] for one in drawn]
+    gone = [[before for _, before in one] for one in drawn]
+    count = round(share * sum(map(len, weights)))
+    choice = pruning.get_scheme(scheme)(tensors(weights, dtype), tensors(gone, torch.bool), count)
+    assert lists(choice.gone) == getattr(twin, scheme)(weights, gone, count)
+    assert sum(map(sum, lists(choice.gone))) == count
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(drawn=classes, counts=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_what_is_gone_stays_gone_as_more_goes(scheme, drawn, counts):
+    weights = tensors([[value for value, _ in one] for one in drawn])
+    size = sum(map(len, weights))
+    few, many = sorted(round(share * size) for share in counts)
+    nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
+    first = pruning.get_scheme(scheme)(weights, nothing, few)
+    second = pruning.get_scheme(scheme)(weights, first.gone, many)
+    assert all((~before | after).all() for before, after in zip(first.gone, second.gone))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(drawn=classes, share=st.floats(0, 1))
+def test_no_weight_that_stays_is_below_the_threshold_of_its_class(scheme, drawn, share):
+    weights = tensors([[value for value, _ in one] for one in drawn], torch.float64)
+    nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
+    choice = pruning.get_scheme(scheme)(weights, nothing, round(share * sum(map(len, weights))))
+    for one, gone, threshold in zip(weights, choice.gone, choice.thresholds):
+        assert (one[~gone].abs() >= threshold * (1 - 1e-9)).all()
+        if scheme != "class_distribution":
+            assert (one[gone].abs() <= threshold).all()
+
+
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=7), share=st.floats(0, 1))
+def test_equal_shares_equal_the_twin(sizes, share):
+    count = round(share * sum(sizes))
+    given = pruning.equal_shares(sizes, count)
+    assert given == twin.equal_shares(sizes, count)
+    assert sum(given) == count and all(0 <= have <= size for have, size in zip(given, sizes))
+
+
+def test_a_traced_example_of_the_three_schemes():
+    """Two classes of four, half of all to go, and 0.2 in both of them.
+
+    class_blind takes the four smallest of all: 0.1, 0.2, 0.2 and 0.3, all but 0.8 of the first class and 0.2 of the
+    second. class_uniform takes two of each. class_distribution: the deviations are sqrt(0.195 - 0.01) = 0.430 and
+    sqrt(7.51 - 0.09) = 2.724, so that 0.3 / 0.430 is more than 1 / 2.724 and stays.
+    """
+    weights = tensors([[0.1, -0.2, -0.3, 0.8], [0.2, 1.0, -2.0, 5.0]], torch.float64)
+    nothing = [torch.zeros(4, dtype=torch.bool)] * 2
+    blind = pruning.class_blind(weights, nothing, 4)
+    assert lists(blind.gone) == [[True, True, True, False], [True, False, False, False]]
+    assert blind.thresholds == [0.3, 0.3]
+    uniform = pruning.class_uniform(weights, nothing, 4)
+    assert lists(uniform.gone) == [[True, True, False, False], [True, True, False, False]]
+    assert uniform.thresholds == [0.2, 1.0]
+    spread = pruning.class_distribution(weights, nothing, 4)
+    assert lists(spread.gone) == [[True, True, False, False], [True, True, False, False]]
+    assert spread.thresholds[0] < 0.3 and spread.thresholds[1] > 1 - 1e-9
+
+
+def test_classes_without_deviation_go_last_unless_they_are_zero():
+    weights = tensors([[0.5, 0.5], [0.0, 0.0], [1.0, 9.0]])
+    nothing = [torch.zeros(2, dtype=torch.bool)] * 3
+    choice = pruning.class_distribution(weights, nothing, 4)
+    assert lists(choice.gone) == [[False, False], [True, True], [True, True]]
+    assert choice.thresholds[:2] == [0.0, 0.0]
+
+
+@given(
+    amount=st.sampled_from([0.1, 0.5, 0.9]),
+    start=st.integers(0, 9),
+    length=st.integers(1, 30),
+    every=st.integers(1, 12),
+    update=st.integers(0, 60),
+)
+def test_schedules_equal_the_twin_and_never_fall(amount, start, length, every, update):
+    for kind, slow in (("gradual", twin.cubic), ("iterative", twin.iterative)):
+        schedule = pruning.Schedule(kind, amount, start, start + length, every)
+        assert schedule.share(update) == pytest.approx(slow(amount, start, start + length, every, update), abs=1e-12)
+        assert schedule.share(update) <= schedule.share(update + 1) <= amount
+        assert schedule.share(start + length) == amount and schedule.share(start - 1) == 0
+
+
+def test_one_shot_and_counts():
+    schedule = pruning.Schedule("one_shot", 0.8, 5)
+    assert [schedule.share(update) for update in (0, 4, 5, 6)] == [0, 0, 0.8, 0.8]
+    assert [schedule.count(5, weights) for weights in (0, 1, 2, 7)] == [0, 1, 2, 6]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("sudden", 0.5), "unknown pruning schedule 'sudden'"),
+        (("one_shot", 1.0), "amount to prune is 1.0"),
+        (("one_shot", -0.1), "amount to prune is -0.1"),
+        (("one_shot", 0.5, -1), "at update -1"),
+        (("one_shot", 0.5, 3, 9), "an end at 9"),
+        (("gradual", 0.5, 3, 3), "must end after its start"),
+        (("iterative", 0.5, 3, 9, 0), "every 0 updates"),
+    ],
+)
+def test_impossible_schedules_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pruning.Schedule(*arguments)
+
+
+def test_schemes_are_registered_once_and_named_when_unknown():
+    assert set(pruning.scheme_names()) >= set(SCHEMES)
+    with pytest.raises(ValueError, match="choose from: .*class_blind"):
+        pruning.get_scheme("classblind")
+    with pytest.raises(ValueError, match="already registered"):
+        pruning.register_scheme("class_blind")
