@@ -90,7 +90,7 @@ def scheme_names() -> list[str]:
 @register_scheme("class_blind")
 def class_blind(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
     """The smallest weights of all, whichever class they are of: one threshold for all."""
-    chosen, threshold = _smallest(torch.cat([_ranked(*pair) for pair in zip(weights, gone)]), count)
+    chosen, threshold = _smallest(torch.cat([_ranked(one, before) for one, before in zip(weights, gone)]), count)
     return Choice(_split(chosen, weights), [threshold] * len(weights))
 
 
@@ -98,7 +98,7 @@ def class_blind(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -
 def class_uniform(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
     """The smallest weights of each class, the same share of each."""
     counts = equal_shares([one.numel() for one in weights], count)
-    choices = [_smallest(_ranked(*pair), quota) for *pair, quota in zip(weights, gone, counts)]
+    choices = [_smallest(_ranked(one, before), quota) for one, before, quota in zip(weights, gone, counts)]
     return Choice([chosen for chosen, _ in choices], [threshold for _, threshold in choices])
 
 
