@@ -54,6 +54,7 @@ class Budget:
     nll_updates: int
     nll_lr: float
     bso_updates: int
+    bso_con_updates: int
     bso_lr: float
     nll_weight: float
     initial_beam: int
@@ -75,7 +76,8 @@ FULL = Budget(
     batch=64,
     nll_updates=2000,  # 920 updates show each sentence once
     nll_lr=2e-3,
-    bso_updates=1000,
+    bso_updates=1500,
+    bso_con_updates=500,
     bso_lr=1e-3,
     nll_weight=0.25,
     initial_beam=4,
@@ -98,6 +100,7 @@ QUICK = Budget(
     nll_updates=300,
     nll_lr=3e-3,
     bso_updates=50,
+    bso_con_updates=50,
     bso_lr=1e-3,
     nll_weight=0.0,
     initial_beam=2,
@@ -158,7 +161,7 @@ class Demo:
         )
         title = "Train with constrained beam search optimization"
         options = [*bso_options(budget, best), *task_options(constrained=True)]
-        self.bso_con = self.train_stage("bso-con", title, options, budget.bso_updates, self.nll)
+        self.bso_con = self.train_stage("bso-con", title, options, budget.bso_con_updates, self.nll)
         self.trained = {stage.name: stage for stage in (self.nll, self.bso, self.bso_con)}
         self.decodings = {
             (system, beam): self.decode_stage(system, beam) for system in SYSTEMS for beam in budget.test_beams
