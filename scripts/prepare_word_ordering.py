@@ -84,14 +84,14 @@ def write_lines(path, lines):
     path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
 
 
-def prepare_set(name, path, most, copies, arguments):
+def prepare_set(name, path, most, longest, copies, arguments):
     """Read, select and shuffle one set, the whole of it `copies` times; returns its ordered and shuffled sentences."""
     sentences = read_sentences(path, arguments.lowercase)
-    kept = select(sentences, arguments.min_len, arguments.max_len, most, f"{arguments.seed} {name}")
+    kept = select(sentences, arguments.min_len, longest, most, f"{arguments.seed} {name}")
     if not kept:
         raise SystemExit(
-            f"{path}: none of its sentences has {arguments.min_len} to {arguments.max_len} words; "
-            "change --min-len or --max-len"
+            f"{path}: none of its sentences has {arguments.min_len} to {longest} words; "
+            "change --min-len, --max-len or --max-train-len"
         )
     ordered = [sentences[number] for number in kept]
     seeds = [f"{arguments.seed} {name} {number}" for number in kept]
@@ -116,6 +116,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--lowercase", action="store_true", help="lowercase all words")
     parser.add_argument("--min-len", type=int, default=1, metavar="N", help="fewest words of a sentence (1)")
     parser.add_argument("--max-len", type=int, default=100, metavar="N", help="most words of a sentence (100)")
+    parser.add_argument(
+        "--max-train-len", type=int, metavar="N", help="most words of a training or valid sentence (as --max-len)"
+    )
     parser.add_argument("--min-count", type=int, default=1, metavar="N", help="rarer training words are unknown (1)")
     parser.add_argument("--max-train", type=int, metavar="N", help="most training sentences (all)")
     parser.add_argument("--max-heldout", type=int, metavar="N", help="most valid and most test sentences (all)")
@@ -124,12 +127,18 @@ def parse_arguments(argv=None):
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of shuffle and selection (1)")
     arguments = parser.parse_args(argv)
-    for name in ("min_len", "max_len", "min_count", "max_train", "max_heldout", "train_copies"):
+    for name in ("min_len", "max_len", "max_train_len", "min_count", "max_train", "max_heldout", "train_copies"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} {value}: must be 1 or more")
-    if arguments.min_len > arguments.max_len:
-        parser.error(f"--min-len {arguments.min_len} is above --max-len {arguments.max_len}: no sentence would be left")
+    if arguments.max_train_len is None:
+        arguments.max_train_len = arguments.max_len
+    for name in ("max_len", "max_train_len"):
+        if arguments.min_len > getattr(arguments, name):
+            option = "--" + name.replace("_", "-")
+            parser.error(
+                f"--min-len {arguments.min_len} is above {option} {getattr(arguments, name)}: no sentence would be left"
+            )
     return arguments
 
 
@@ -141,7 +150,8 @@ def main(argv=None):
     for name in ("train", "valid", "test"):
         most = arguments.max_train if name == "train" else arguments.max_heldout
         copies = arguments.train_copies if name == "train" else 1
-        sets[name] = prepare_set(name, getattr(arguments, name), most, copies, arguments)
+        longest = arguments.max_len if name == "test" else arguments.max_train_len
+        sets[name] = prepare_set(name, getattr(arguments, name), most, longest, copies, arguments)
     ordered = sets["train"][0]
     dictionary = count_words(ordered[: len(ordered) // arguments.train_copies], arguments.min_count)
     if not dictionary:

@@ -91,6 +91,7 @@ def test_settings_that_leave_nothing_are_named(text, tmp_path, options, message)
     "options, message",
     [
         (["--min-len", "5", "--max-len", "4"], "--min-len 5 is above --max-len 4"),
+        (["--min-len", "5", "--max-train-len", "4"], "--min-len 5 is above --max-train-len 4"),
         (["--max-train", "0"], "--max-train 0"),
     ],
 )
@@ -122,6 +123,14 @@ def test_a_cut_off_archive_is_named(tmp_path):
 def test_an_existing_folder_is_not_overwritten(text, tmp_path):
     with pytest.raises(SystemExit, match="is there already"):
         run(text, tmp_path)
+
+
+def test_training_and_validation_may_be_shorter_than_the_test_set(text, tmp_path):
+    files = run(text, tmp_path / "out", "--max-train-len", "4")
+    whole = run(text, tmp_path / "whole")
+    for name in ("train", "valid"):
+        assert files[f"{name}.ordered"] == [line for line in whole[f"{name}.ordered"] if len(line.split()) <= 4]
+    assert files["test.ordered"] == whole["test.ordered"] != files["valid.ordered"]
 
 
 def test_copies_shuffle_each_training_sentence_anew_and_count_its_words_once(tmp_path):
