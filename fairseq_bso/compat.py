@@ -1,11 +1,12 @@
 """Every difference between releases of fairseq and torch that the package meets, and nowhere else.
 
 Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader,
-on every worker, and keeps fairseq-fixed from leaving out sentences.
+on every worker, keeps fairseq-fixed from leaving out sentences, and lets fairseq cut text into sentences under numpy 2.
 """
 
 import argparse
 import functools
+import types
 from typing import Any, Callable, List, Tuple
 
 import numpy
@@ -112,6 +113,10 @@ if (1, 13) <= torch_version() < (2, 0):
 
 if torch_version() >= (2, 6):
     distributed_utils._broadcast_object_slow = broadcast_object_slow
+
+if not hasattr(numpy, "compat"):
+    # numpy 2 took it away; fairseq asks it for `long` where samples are sentences (--sample-break-mode eos).
+    numpy.compat = types.SimpleNamespace(long=int)
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)

@@ -9,7 +9,7 @@ import zipfile
 import numpy
 import pytest
 import torch
-from fairseq.data import FairseqDataset, data_utils
+from fairseq.data import FairseqDataset, TokenBlockDataset, data_utils
 
 from fairseq_bso import compat
 
@@ -142,3 +142,10 @@ def test_fixed_shapes_are_left_to_fairseq(by_keyword):
     batches = data_utils.batch_by_size(*call, **keywords)
     expected = data_utils.batch_by_size.__wrapped__(*call, **keywords)
     assert [list(batch) for batch in batches] == [list(batch) for batch in expected]
+
+
+def test_samples_of_a_language_model_may_be_sentences():
+    """--sample-break-mode eos, for which fairseq asks numpy for what numpy 2 has not."""
+    sentences = [torch.tensor([4, 5, 2]), torch.tensor([6, 2])]
+    cut = TokenBlockDataset(sentences, [3, 2], 8, pad=1, eos=2, break_mode="eos", include_targets=True)
+    assert [source.tolist() for source, *_ in cut] == [[2, 4, 5], [2, 6]]
