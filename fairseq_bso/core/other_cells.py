@@ -1,0 +1,111 @@
+"""How many cells are on throughout many ranges of steps, without reading a step more often than needed.
+
+A range is cut into aligned blocks of 1, 2, 4, ... steps, at most two of each size. Blocks of one size do not overlap:
+ranges that do share what is read, and no size reads a step twice.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+__all__ = ["OtherCells", "count_others"]
+
+# Levels that are held at once.
+_BLOCK = 1 << 23
+
+
+class OtherCells(NamedTuple):
+    """Cells that a search counts and does not select."""
+
+    levels: Tensor
+    """(T, C) int8, possibly memory-mapped: only rows of candidate ranges are read"""
+    columns: Optional[Tensor] = None
+    """(m,) int64, which columns are the others; None for all"""
+
+
+def count_others(
+    others: OtherCells,
+    on: Callable[[Tensor], Tensor],
+    starts: Tensor,
+    lengths: Tensor,
+    left: int,
+    right: int,
+    steps: int,
+) -> Tensor:
+    """How many of the other cells match each range: on throughout, off at `left` steps before and `right` after.
+
+    Args:
+        others: the cells.
+        on: levels int8 -> bool of the same shape.
+        starts: (M,) int64.
+        lengths: (M,) int64 >= 1.
+        left: steps before a range, 0 or more.
+        right: steps after it.
+        steps: T, steps from there on count as off.
+
+    Returns:
+        (M,) int64.
+    """
+    levels, columns = others.levels, others.columns
+    if columns is not None:
+        if not columns.numel():
+            return torch.zeros_like(starts)
+        first = int(columns.min())
+        # Rows are read in one piece; what is between the columns is dropped at the end.
+        levels, columns = levels[:, first : int(columns.max()) + 1], columns - first
+    matching = torch.ones(starts.numel(), levels.size(1), dtype=torch.bool)  # (M, C)
+    stops = starts + lengths
+    _keep_throughout(matching, levels, on, starts, stops)
+    if left:
+        _keep_throughout(matching, levels, lambda rows: ~on(rows), (starts - left).clamp(min=0), starts)
+    if right:
+        _keep_throughout(matching, levels, lambda rows: ~on(rows), stops, (stops + right).clamp(max=steps))
+    return (matching if columns is None else matching[:, columns]).sum(1)
+
+
+def _keep_throughout(
+    matching: Tensor, levels: Tensor, test: Callable[[Tensor], Tensor], starts: Tensor, stops: Tensor
+) -> None:
+    """Clears matching (M, C) where the test fails at a step from `starts` to before `stops` (M,)."""
+    low, high, size = starts.clone(), stops.clone(), 1
+    while bool((low < high).any()):
+        # The borders of a range, in blocks of this size, that no block of twice the size takes in.
+        first = ((low < high) & (low % 2 == 1)).nonzero().squeeze(1)
+        _keep_blocks(matching, levels, test, first, low[first], size)
+        low[first] += 1
+        last = ((low < high) & (high % 2 == 1)).nonzero().squeeze(1)
+        high[last] -= 1
+        _keep_blocks(matching, levels, test, last, high[last], size)
+        low, high, size = low.div(2, rounding_mode="floor"), high.div(2, rounding_mode="floor"), 2 * size
+
+
+def _keep_blocks(
+    matching: Tensor, levels: Tensor, test: Callable[[Tensor], Tensor], ranges: Tensor, blocks: Tensor, size: int
+) -> None:
+    """Clears matching (M, C) at `ranges` (r,) where the test fails in the block of `size` steps that each has (r,)."""
+    if not ranges.numel():
+        return
+    distinct, inverse = blocks.unique(return_inverse=True)  # (u,), (r,)
+    kept = torch.empty(distinct.numel(), levels.size(1), dtype=torch.bool)  # (u, C)
+    several = max(1, _BLOCK // (size * levels.size(1)))
+    if size < 64:
+        steps = torch.arange(size)
+        for begin in range(0, distinct.numel(), several):
+            some = distinct[begin : begin + several]  # (b,)
+            rows = levels[(some.unsqueeze(1) * size + steps).view(-1)]  # (b * size, C)
+            kept[begin : begin + several] = _fold(test(rows).view(some.numel(), size, -1))
+    else:
+        for place, block in enumerate(distinct.tolist()):
+            kept[place] = test(levels[block * size : (block + 1) * size]).all(0)
+    matching[ranges] &= kept[inverse]
+
+
+def _fold(passed: Tensor) -> Tensor:
+    """passed (b, size, C) bool, the size a power of two -> (b, C), True where all of them are."""
+    while passed.size(1) > 1:
+        half = passed.size(1) // 2
+        passed = passed[:, :half] & passed[:, half:]
+    return passed[:, 0]
