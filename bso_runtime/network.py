@@ -1,34 +1,49 @@
-"""The attentional LSTM (Luong et al. 2015) in numpy, one sentence at a time, all hypotheses of its beam at once."""
+"""The attentional LSTM (Luong et al. 2015) in numpy: B sentences at once, all hypotheses of all beams in one product.
+
+What takes the time is reading the weights, the output layer's most of all, so every step reads them once for all rows.
+Sentences of a batch lie in a padded block; the encoder goes through it longest first, and computes at each place only
+the sentences that reach it.
+"""
 
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
+from .products import Product
+
 Array = np.ndarray
 
 
 class Memory(NamedTuple):
-    """What the decoder looks at: a sentence of S words."""
+    """What the decoder looks at: B sentences of at most S words."""
 
     keys: Array
-    """(S, A)"""
+    """(B, S, A)"""
     values: Array
-    """(S, H), projected"""
+    """(B, S, H), projected"""
+    mask: Array
+    """(B, 1, S) 0 where the sentence has a word, -inf beyond"""
+
+    def select(self, sentences: Array) -> "Memory":
+        """The sentences at `sentences` (b,), without the places that none of them reaches."""
+        mask = self.mask[sentences]  # (b, 1, S)
+        longest = int(np.isfinite(mask).sum(2).max())
+        return Memory(self.keys[sentences, :longest], self.values[sentences, :longest], mask[:, :, :longest])
 
 
 class State(NamedTuple):
     """Of R hypotheses, between two words."""
 
-    hiddens: List[Array]
-    """L of (R, H)"""
-    cells: List[Array]
-    """L of (R, H)"""
+    hidden: Array
+    """(L, R, H)"""
+    cell: Array
+    """(L, R, H)"""
     fed: Array
     """(R, H) the last attentional vector"""
 
     def select(self, rows: Array) -> "State":
         """The hypotheses at `rows`."""
-        return State([one[rows] for one in self.hiddens], [one[rows] for one in self.cells], self.fed[rows])
+        return State(self.hidden[:, rows], self.cell[:, rows], self.fed[rows])
 
 
 class Network:
@@ -43,90 +58,159 @@ class Network:
     """
 
     def __init__(self, facts: Dict[str, Any], tensors: Dict[str, Array]) -> None:
-        self.facts, self.tensors = facts, tensors
-        self.layers = int(facts["layers"])
-        self.upper = [
-            (tensors[f"decoder.upper_layers.{index}.weight"].T.copy(), tensors[f"decoder.upper_layers.{index}.bias"])
-            for index in range(self.layers - 1)
+        self.facts, self.layers = facts, int(facts["layers"])
+        sides = ["", "_reverse"] if facts["bidirectional"] else [""]
+        self.source_embedding = tensors["encoder.embedding.weight"]
+        self.encoder_layers = [_encoder_weights(tensors, index, sides) for index in range(self.layers)]
+        self.keys = None if facts["attention"] == "dot" else Product(tensors["encoder.attention_keys.weight"])
+        self.values = Product(tensors["encoder.attention_values.weight"])
+        self.bridges = [
+            (Product(tensors[name + ".weight"]), tensors[name + ".bias"]) if name + ".weight" in tensors else None
+            for name in ("decoder.initial_hidden", "decoder.initial_cell")
         ]
         self.embedding = tensors["decoder.embedding.weight"]
-        # The words' part of the first layer's gates does not depend on the sentence, but has 4 H numbers for each word.
-        self.input = tensors["decoder.input_projection.weight"].T.copy()
-        self.input_bias = tensors["decoder.input_projection.bias"]
-        self.first = tensors["decoder.first_layer"].T.copy()
-        self.attentional = tensors["decoder.attentional.weight"].T.copy()
-        self.output = tensors["decoder.output_weight"].T.copy()  # (H, V)
+        first = [tensors["decoder.input_projection.weight"], tensors["decoder.first_layer"]]
+        names = [f"decoder.upper_layers.{index}" for index in range(self.layers - 1)]
+        self.decoder_layers = [
+            (Product(_halved(np.concatenate(first, 1))), _halved(tensors["decoder.input_projection.bias"])),
+            *((Product(_halved(tensors[name + ".weight"])), _halved(tensors[name + ".bias"])) for name in names),
+        ]
+        if facts["attention"] == "mlp":
+            self.query = Product(tensors["decoder.attention_query.weight"])
+            self.energy = tensors["decoder.attention_energy"]
+        self.attentional = Product(tensors["decoder.attentional.weight"])
+        self.output = Product(tensors["decoder.output_weight"])
         self.output_bias = tensors["decoder.output_bias"]
+        self.vocabulary = len(self.output_bias)
 
-    def encode(self, words: List[int]) -> Tuple[Memory, State]:
-        """Word numbers of a sentence -> its memory and the state of one hypothesis without words."""
-        inputs = self.tensors["encoder.embedding.weight"][words]  # (S, E)
-        hiddens, cells = [], []
-        for index in range(self.layers):
-            sides = [self._along(index, inputs, "")]
-            if self.facts["bidirectional"]:
-                sides.append(self._along(index, inputs[::-1], "_reverse"))
-                sides[1] = (sides[1][0][::-1], *sides[1][1:])
-            outputs = np.concatenate([side[0] for side in sides], 1)
-            hiddens.append(np.concatenate([side[1] for side in sides])[None])
-            cells.append(np.concatenate([side[2] for side in sides])[None])
+    def encode(self, sentences: List[List[int]]) -> Tuple[Memory, State]:
+        """Word numbers of B sentences -> their memory and the state of one hypothesis without words for each."""
+        lengths = np.array([len(one) for one in sentences])
+        order = np.argsort(-lengths, kind="stable")  # (B,) longest first
+        place = np.arange(lengths.max())[:, None]  # (S, 1)
+        words = np.zeros((len(place), len(sentences)), int)  # (S, B)
+        for column, sentence in enumerate(order):
+            words[: lengths[sentence], column] = sentences[sentence]
+        inside = place < lengths[order]  # (S, B)
+        backwards = np.where(inside, lengths[order] - 1 - place, place)  # (S, B) each sentence turned round in itself
+        inputs, states = self.source_embedding[words], []  # (S, B, E)
+        for index, weights in enumerate(self.encoder_layers):
+            outputs, *last = _along(weights, inputs, backwards, inside.sum(1))
             inputs = outputs + inputs if self.facts["residual"] and index > 0 else outputs
-        keys = inputs if self.facts["attention"] == "dot" else inputs @ self.tensors["encoder.attention_keys.weight"].T
-        if "decoder.initial_hidden.weight" in self.tensors:
-            hiddens = [self._linear("decoder.initial_hidden", one) for one in hiddens]
-            cells = [self._linear("decoder.initial_cell", one) for one in cells]
-        memory = Memory(keys, inputs @ self.tensors["encoder.attention_values.weight"].T)
-        return memory, State(hiddens, cells, np.zeros_like(hiddens[0]))
-
-    def _linear(self, name: str, given: Array) -> Array:
-        return given @ self.tensors[name + ".weight"].T + self.tensors[name + ".bias"]
-
-    def _along(self, index: int, inputs: Array, side: str) -> Tuple[Array, Array, Array]:
-        """One direction of an encoder layer: inputs (S, I) -> outputs (S, H), last hidden and cell (H,)."""
-        prefix = f"encoder.layers.{index}."
-        given, again = (self.tensors[prefix + name + "_l0" + side] for name in ("weight_ih", "weight_hh"))
-        bias = self.tensors[prefix + "bias_ih_l0" + side] + self.tensors[prefix + "bias_hh_l0" + side]
-        size, recurrent = again.shape[1], again.T.copy()
-        hidden = cell = np.zeros(size, np.float32)
-        outputs = np.empty((len(inputs), size), np.float32)
-        for place, gates in enumerate(inputs @ given.T + bias):
-            gates = gates + hidden @ recurrent
-            into, keep, candidate, out = np.split(gates, 4)  # torch's order
-            cell = _sigmoid(keep) * cell + _sigmoid(into) * np.tanh(candidate)
-            hidden = outputs[place] = _sigmoid(out) * np.tanh(cell)
-        return outputs, hidden, cell
+            states.append(last)
+        back = np.argsort(order)
+        top = np.ascontiguousarray(inputs.transpose(1, 0, 2)[back])  # (B, S, D)
+        mask = np.where(inside.T[back], 0, -np.inf).astype(np.float32)[:, None]  # (B, 1, S)
+        keys, values = (top if one is None else _in_rows(one, top) for one in (self.keys, self.values))
+        hidden, cell = (np.stack(kind)[:, back] for kind in zip(*states))  # (L, B, D)
+        hidden, cell = (
+            one if bridge is None else _in_rows(bridge[0], one) + bridge[1]
+            for one, bridge in zip((hidden, cell), self.bridges)
+        )
+        return Memory(keys, values, mask), State(hidden, cell, np.zeros_like(hidden[0]))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
-        """The last words (R,) of R hypotheses -> scores f (R, V) of all next words, and the next state."""
-        hiddens, cells = list(state.hiddens), list(state.cells)
-        inputs = self.embedding[words] @ self.input + self.input_bias
-        before = np.concatenate([state.fed, hiddens[0]], 1) if self.facts["input_feeding"] else hiddens[0]
-        hiddens[0], cells[0] = _cell(inputs + before @ self.first, cells[0])
-        top = hiddens[0]
-        for index, (weight, bias) in enumerate(self.upper, start=1):
-            gates = np.concatenate([top, hiddens[index]], 1) @ weight + bias
-            hiddens[index], cells[index] = _cell(gates, cells[index])
-            top = hiddens[index] + top if self.facts["residual"] else hiddens[index]
-        fed = np.tanh(self._context(top, memory) + top @ self.attentional)
-        return fed @ self.output + self.output_bias, State(hiddens, cells, fed)
+        """The last words (R,) of R hypotheses, as many of each sentence -> scores f (R, V) and the next state."""
+        hidden, cell = np.empty_like(state.hidden), np.empty_like(state.cell)
+        top = self.embedding[words]  # (R, E)
+        for index, (weight, bias) in enumerate(self.decoder_layers):
+            fed = [state.fed] if index == 0 and self.facts["input_feeding"] else []
+            gates = weight(np.concatenate([top, *fed, state.hidden[index]], 1))
+            gates += bias
+            hidden[index], cell[index] = _cell(gates, state.cell[index])
+            top = hidden[index] + top if self.facts["residual"] and index > 0 else hidden[index]
+        output = self.attentional(top)
+        output += self._context(top, memory)
+        output = np.tanh(output, out=output)
+        scores = self.output(output)
+        scores += self.output_bias
+        return scores, State(hidden, cell, output)
 
     def _context(self, query: Array, memory: Memory) -> Array:
         """(R, H) -> (R, H)."""
+        sentences, _, size = memory.values.shape
         if self.facts["attention"] == "mlp":
-            query = query @ self.tensors["decoder.attention_query.weight"].T
-            scores = np.tanh(query[:, None] + memory.keys[None]) @ self.tensors["decoder.attention_energy"]  # (R, S)
+            query = self.query(query).reshape(sentences, -1, 1, size)
+            scores = np.tanh(query + memory.keys[:, None]) @ self.energy  # (B, W, S)
         else:
-            scores = query @ memory.keys.T
-        weights = np.exp(scores - scores.max(1, keepdims=True))
-        return (weights / weights.sum(1, keepdims=True)) @ memory.values
+            scores = query.reshape(sentences, -1, size) @ memory.keys.transpose(0, 2, 1)  # (B, W, S)
+        scores += memory.mask
+        scores -= scores.max(2, keepdims=True)
+        weights = np.exp(scores, out=scores)
+        weights /= weights.sum(2, keepdims=True)
+        return (weights @ memory.values).reshape(-1, size)
+
+
+def _in_rows(product: Product, values: Array) -> Array:
+    """(..., I) -> (..., O)."""
+    return product(values.reshape(-1, values.shape[-1])).reshape(*values.shape[:-1], -1)
+
+
+def _halved(tensor: Array) -> Array:
+    """Of input, forget, output gates and candidate (4H, ...), for `_cell`: half of what the gates have, which is exact,
+    so that one tanh does for gates and candidate."""
+    size = len(tensor) // 4
+    return np.concatenate([tensor[: 3 * size] * np.float32(0.5), tensor[3 * size :]])
 
 
 def _cell(gates: Array, cell: Array) -> Tuple[Array, Array]:
-    """(R, 4H) input, forget, output gates and candidate, as in the checkpoint; cell (R, H)."""
-    into, keep, out, candidate = np.split(gates, 4, 1)
-    cell = _sigmoid(keep) * cell + _sigmoid(into) * np.tanh(candidate)
-    return _sigmoid(out) * np.tanh(cell), cell
+    """(..., 4H) input, forget, output gates (halved) and candidate; cell (..., H) -> hidden and cell (..., H)."""
+    size = cell.shape[-1]
+    gates = np.tanh(gates, out=gates)
+    open_ = gates[..., : 3 * size]  # sigmoid(x) = (tanh(x / 2) + 1) / 2
+    open_ += 1
+    open_ *= 0.5
+    into, keep, out, candidate = (gates[..., place * size : (place + 1) * size] for place in range(4))
+    cell = keep * cell
+    cell += into * candidate
+    return out * np.tanh(cell), cell
 
 
-def _sigmoid(values: Array) -> Array:
-    return 0.5 * (np.tanh(0.5 * values) + 1)
+def _encoder_weights(tensors: Dict[str, Array], index: int, sides: List[str]) -> Tuple[Product, Product, Array]:
+    """Of a layer's D directions, for `_cell`: what the inputs and what the hidden state is multiplied by, bias
+    (D, 1, 4H)."""
+    into, again, *biases = (
+        np.stack([_halved(_reordered(tensors[f"encoder.layers.{index}.{name}_l0{side}"])) for side in sides])
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    return Product(into), Product(again), sum(biases)[:, None]
+
+
+def _reordered(tensor: Array) -> Array:
+    """torch's input, forget, candidate, output (4H, ...) -> input, forget, output, candidate, as in the decoder."""
+    into, keep, candidate, out = np.split(tensor, 4)
+    return np.concatenate([into, keep, out, candidate])
+
+
+def _along(
+    weights: Tuple[Product, Product, Array], inputs: Array, backwards: Array, reaching: Array
+) -> Tuple[Array, Array, Array]:
+    """A layer of the encoder, its D directions at once.
+
+    Args:
+        weights: of `_encoder_weights`.
+        inputs: (S, B, I), longest sentence first.
+        backwards: (S, B) the place that the other direction reads.
+        reaching: (S,) how many sentences have that many places.
+
+    Returns:
+        outputs (S, B, D * H), last hidden and cell (B, D * H).
+    """
+    into, recurrent, bias = weights
+    directions, size = len(bias), bias.shape[2] // 4
+    time, sentences, _ = inputs.shape
+    columns = np.arange(sentences)
+    turned = [inputs, inputs[backwards, columns]][:directions]
+    gates = into(np.stack([one.reshape(time * sentences, -1) for one in turned]))
+    gates += bias
+    gates = gates.reshape(directions, time, sentences, -1)
+    hidden = np.zeros((directions, sentences, size), np.float32)
+    cell = np.zeros_like(hidden)
+    outputs = np.zeros((directions, time, sentences, size), np.float32)
+    for place, count in enumerate(reaching):
+        now = recurrent(hidden[:, :count])
+        now += gates[:, place, :count]
+        hidden[:, :count], cell[:, :count] = _cell(now, cell[:, :count])
+        outputs[:, place, :count] = hidden[:, :count]
+    joined = [outputs[0], *(outputs[1:, backwards, columns])]
+    return np.concatenate(joined, 2), *(np.concatenate(list(one), 1) for one in (hidden, cell))

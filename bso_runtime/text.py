@@ -4,7 +4,7 @@ from typing import Dict, List
 
 from .container import BadFile
 
-END, UNKNOWN = 2, 3  # of every fairseq dictionary
+PAD, END, UNKNOWN = 1, 2, 3  # of every fairseq dictionary
 SPECIAL = 3  # <s>, <pad> and </s> are never written
 SPACE = "\u2581"  # of sentencepiece
 
@@ -23,8 +23,8 @@ class Text:
         for side in ("source", "target"):
             if side not in texts:
                 raise BadFile(f"the file holds no {side} dictionary")
-        source = texts["source"].decode("utf-8").split("\n")
-        self.numbers = {symbol: number for number, symbol in enumerate(source)}
+        self.source_symbols = texts["source"].decode("utf-8").split("\n")
+        self.numbers = {symbol: number for number, symbol in enumerate(self.source_symbols)}
         self.symbols = texts["target"].decode("utf-8").split("\n")
         self.pieces = None
         if "sentencepiece" in texts:

@@ -1,20 +1,24 @@
-"""`bso_lstm` as two ONNX graphs: the encoder of one sentence, and one step of the decoder for all hypotheses of a beam.
+"""`bso_lstm` as two ONNX graphs: the encoder of B sentences, and one step of the decoder for all their hypotheses.
 
-    encoder  words (S,) int64 -> keys (S, A), values (S, H), hidden (L, 1, H), cell (L, 1, H)
-    step     words (R,) int64, hidden (L, R, H), cell (L, R, H), fed (R, H), keys, values
+    encoder  words (B, S) int64, lengths (B,) int32; what stands beyond a sentence's length does not matter
+             -> keys (B, S, A), values (B, S, H), mask (B, 1, S), hidden (L, B, H), cell (L, B, H)
+    step     words (R,) int64, hidden (L, R, H), cell (L, R, H), fed (R, H), keys, values, mask
              -> scores (R, V) f of all next words, and the next hidden, cell and fed
 
-`fed` starts as zeros (R, H), `words` as `</s>`; hidden and cell of the encoder are repeated for R hypotheses. The
-metadata of both hold what a compact file holds: `facts` (JSON), `source` and `target` (dictionaries, a symbol a line),
-and the subword model in base64.
+R is a multiple of B: every sentence has as many hypotheses, which stand together. `fed` starts as zeros (R, H), `words`
+as `</s>`; hidden and cell of the encoder are repeated for the hypotheses of each sentence. The metadata of both hold
+what a compact file holds: `facts` (JSON), `source` and `target` (dictionaries, a symbol a line), and the subword model
+in base64; and `weights`, by which the two files of one model are known. bso_runtime/onnx_network.py runs them.
 """
 
 import base64
+import hashlib
 import json
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy
 
+FORMAT = "2"
 OPSET, IR_VERSION = 17, 8  # of 2022: any runtime since knows them
 
 
@@ -61,7 +65,7 @@ class _Graph:
         import onnx
         from onnx import TensorProto, helper
 
-        kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+        kinds = {"int32": TensorProto.INT32, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
         for name, (inner, _) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [inner], [name]))
         graph = helper.make_graph(
@@ -78,9 +82,12 @@ class _Graph:
         return model
 
 
-def metadata(facts: Dict[str, Any], texts: Dict[str, bytes]) -> Dict[str, str]:
+def metadata(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> Dict[str, str]:
     """What goes with both graphs, as text."""
-    found = {"format": "1", "facts": json.dumps(facts, sort_keys=True)}
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].tobytes())
+    found = {"format": FORMAT, "facts": json.dumps(facts, sort_keys=True), "weights": digest.hexdigest()}
     for name, text in texts.items():
         readable = name != "sentencepiece"
         found[name] = text.decode("utf-8") if readable else base64.b64encode(text).decode("ascii")
@@ -90,39 +97,51 @@ def metadata(facts: Dict[str, Any], texts: Dict[str, bytes]) -> Dict[str, str]:
 def encoder_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> Any:
     """The encoder as an ONNX model."""
     graph, sides = _Graph(), 2 if facts["bidirectional"] else 1
-    embedding = tensors["encoder.embedding.weight"]
-    found = graph("Gather", graph.weight("encoder.embedding.weight", embedding), "words")  # (S, E)
-    inputs = graph("Unsqueeze", found, graph.integers(1))  # (S, 1, E)
+    embedding = graph.weight("encoder.embedding.weight", tensors["encoder.embedding.weight"])
+    inputs = graph("Gather", embedding, graph("Transpose", "words", perm=[1, 0]))  # (S, B, E)
     last: List[List[str]] = [[], []]
     for index in range(facts["layers"]):
         again = tensors[f"encoder.layers.{index}.weight_hh_l0"]
         outputs, *states = graph.many(
             "LSTM",
-            [inputs, *_lstm_weights(graph, tensors, index, sides)],
+            [inputs, *_lstm_weights(graph, tensors, index, sides), "lengths"],
             3,
             hidden_size=again.shape[1],
             direction="bidirectional" if sides == 2 else "forward",
         )
-        wide = graph.integers(0, 1, sides * again.shape[1])
-        outputs = graph("Reshape", graph("Transpose", outputs, perm=[0, 2, 1, 3]), wide)  # (S, 1, D)
+        wide = graph.integers(0, 0, sides * again.shape[1])
+        outputs = graph("Reshape", graph("Transpose", outputs, perm=[0, 2, 1, 3]), wide)  # (S, B, D)
         inputs = graph("Add", outputs, inputs) if facts["residual"] and index > 0 else outputs
         for kind, state, title in zip(last, states, ("hidden", "cell")):
-            state = graph("Reshape", graph("Transpose", state, perm=[1, 0, 2]), graph.integers(1, -1))  # (1, D)
+            state = graph("Reshape", graph("Transpose", state, perm=[1, 0, 2]), graph.integers(0, -1))  # (B, D)
             fitted = f"decoder.initial_{title}"
             if fitted + ".weight" in tensors:
                 state = graph.linear(state, fitted, tensors[fitted + ".weight"], tensors[fitted + ".bias"])
             kind.append(graph("Unsqueeze", state, graph.integers(0)))
-    top = graph("Squeeze", inputs, graph.integers(1))  # (S, D)
+    top = graph("Transpose", inputs, perm=[1, 0, 2])  # (B, S, D)
     keys = top
     if facts["attention"] != "dot":
         keys = graph.linear(top, "encoder.attention_keys", tensors["encoder.attention_keys.weight"])
     values = graph.linear(top, "encoder.attention_values", tensors["encoder.attention_values.weight"])
     hidden, cell = (graph("Concat", *kind, axis=0) for kind in last)
     size = tensors["decoder.attentional.weight"].shape[0]
-    shape = (facts["layers"], 1, size)
-    results = {"keys": (keys, ("S", size)), "values": (values, ("S", size))}
-    results.update({"hidden": (hidden, shape), "cell": (cell, shape)})
-    return graph.finish("encoder", {"words": ("int64", ("S",))}, results, metadata(facts, texts))
+    shape = (facts["layers"], "B", size)
+    results = {"keys": (keys, ("B", "S", size)), "values": (values, ("B", "S", size))}
+    results.update({"mask": (_mask(graph), ("B", 1, "S")), "hidden": (hidden, shape), "cell": (cell, shape)})
+    given = {"words": ("int64", ("B", "S")), "lengths": ("int32", ("B",))}
+    return graph.finish("encoder", given, results, metadata(facts, tensors, texts))
+
+
+def _mask(graph: _Graph) -> str:
+    """(B, 1, S) 0 where the sentence has a word, -inf beyond."""
+    from onnx import TensorProto
+
+    first, step, axis = (graph.weight(f"number_{one}", numpy.array(one)) for one in (0, 1, 1))
+    time = graph("Gather", graph("Shape", "words"), axis)  # S
+    places = graph("Range", first, time, step)  # (S,)
+    lengths = graph("Unsqueeze", graph("Cast", "lengths", to=TensorProto.INT64), graph.integers(1, 2))  # (B, 1, 1)
+    numbers = (graph.weight(name, numpy.array(one, numpy.float32)) for name, one in (("open", 0), ("shut", -numpy.inf)))
+    return graph("Where", graph("Less", places, lengths), *numbers)
 
 
 def _lstm_weights(graph: _Graph, tensors: Dict[str, numpy.ndarray], index: int, sides: int) -> List[str]:
@@ -170,10 +189,11 @@ def step_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: 
         for kind in (hiddens, cells)
     ]
     given = {"words": ("int64", ("R",)), **{name: ("float32", shape) for name, shape in states.items()}}
-    given.update({"keys": ("float32", ("S", size)), "values": ("float32", ("S", size))})
+    seen = ("float32", ("B", "S", size))
+    given.update({"keys": seen, "values": seen, "mask": ("float32", ("B", 1, "S"))})
     results = {"scores": (scores, ("R", words))}
     results.update({f"new_{name}": (one, states[name]) for name, one in zip(states, [*new, fed])})
-    return graph.finish("step", given, results, metadata(facts, texts))
+    return graph.finish("step", given, results, metadata(facts, tensors, texts))
 
 
 def _cell(graph: _Graph, gates: str, cell: str) -> Tuple[str, str]:
@@ -186,13 +206,16 @@ def _cell(graph: _Graph, gates: str, cell: str) -> Tuple[str, str]:
 
 def _context(graph: _Graph, facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], query: str) -> str:
     """(R, H) -> (R, H)."""
+    size = tensors["decoder.attentional.weight"].shape[0]
     if facts["attention"] == "mlp":
         query = graph.linear(query, "decoder.attention_query", tensors["decoder.attention_query.weight"])
-        mixed = graph(
-            "Add", graph("Unsqueeze", query, graph.integers(1)), graph("Unsqueeze", "keys", graph.integers(0))
-        )
+    sentences = graph("Gather", graph("Shape", "keys"), graph.integers(0))  # (1,)
+    query = graph("Reshape", query, graph("Concat", sentences, graph.integers(-1, size), axis=0))  # (B, W, H)
+    if facts["attention"] == "mlp":
+        rows, columns = graph("Unsqueeze", query, graph.integers(2)), graph("Unsqueeze", "keys", graph.integers(1))
         energy = graph.weight("decoder.attention_energy", tensors["decoder.attention_energy"])
-        scores = graph("MatMul", graph("Tanh", mixed), energy)  # (R, S)
+        scores = graph("MatMul", graph("Tanh", graph("Add", rows, columns)), energy)  # (B, W, S)
     else:
-        scores = graph("MatMul", query, graph("Transpose", "keys", perm=[1, 0]))
-    return graph("MatMul", graph("Softmax", scores, axis=1), "values")
+        scores = graph("MatMul", query, graph("Transpose", "keys", perm=[0, 2, 1]))  # (B, W, S)
+    weights = graph("Softmax", graph("Add", scores, "mask"), axis=2)
+    return graph("Reshape", graph("MatMul", weights, "values"), graph.integers(-1, size))

@@ -99,7 +99,7 @@ def _option(config: Any, name: str, default: Any = None) -> Any:
 
 def _facts(state: Dict[str, Any], tensors: Dict[str, Any]) -> Dict[str, Any]:
     """What the parameters do not say by themselves, and what can be read from their shapes."""
-    config = (state.get("cfg") or {}).get("model") or state.get("args")
+    config, task = ((state.get("cfg") or {}).get(name) or state.get("args") for name in ("model", "task"))
     hidden = tensors["decoder.attentional.weight"].size(0)
     return {
         "architecture": "bso_lstm",
@@ -109,6 +109,7 @@ def _facts(state: Dict[str, Any], tensors: Dict[str, Any]) -> Dict[str, Any]:
         "attention": str(_option(config, "attention", "general")),
         "residual": bool(_option(config, "residual", False)),
         "scorer": str(_option(config, "scorer", "softmax")),
+        "successors": str(_option(task, "successors", "none")),
         "max_target_positions": int(_option(config, "max_target_positions") or 1024),
     }
 

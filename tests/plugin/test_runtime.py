@@ -1,7 +1,5 @@
-"""The numpy model and search against the torch model and fairseq's generator."""
+"""The numpy model and search against the torch model and fairseq's generators."""
 
-import base64
-import json
 from argparse import Namespace
 
 import numpy as np
@@ -12,42 +10,31 @@ from fairseq.sequence_generator import SequenceGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes
+from runtime_models import VARIANTS, network_of
 
 from bso_runtime import text
 from bso_runtime.container import BadFile
-from bso_runtime.network import Network
-from bso_runtime.search import Options, beam_search
-from fairseq_bso import onnx_graphs
+from bso_runtime.search import Options, beam_search, search
+from bso_runtime.successors import Constraint
 from fairseq_bso.commands import export
+from fairseq_bso.constrained_generation import ConstrainedGenerator
+from fairseq_bso.constraint import Constraint as TorchConstraint
 
-VARIANTS = [
-    {},
-    {"encoder_layers": 3, "decoder_layers": 3, "residual": True, "share_all_embeddings": True},
-    {"encoder_bidirectional": True, "no_input_feeding": True, "share_decoder_input_output_embed": True},
-    {"encoder_layers": 2, "decoder_layers": 2, "attention": "dot"},
-    {"attention": "mlp", "encoder_bidirectional": True, "encoder_layers": 2, "decoder_layers": 2, "residual": True},
-    {"encoder_hidden_size": 3, "decoder_embed_dim": 2},
-]
-
-
-def network_of(model, options):
-    tensors = model.float().state_dict()
-    config = {"scorer": "unnormalized", "max_target_positions": 1024, **options}
-    facts = export._facts({"cfg": {"model": config}}, tensors)
-    return Network(facts, {name: one.numpy() for name, one in tensors.items()})
+LABELS = ["@L_a", "@R_a", "@R_b"]
 
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_scores_equal_those_of_the_torch_model(options):
     model = fakes.model(**options)
     network = network_of(model, options)
-    source, gold = [5, 6, 7, 4, 2], [6, 6, 9, 8, 2]
-    net_input, _ = fakes.batch(model, [source], [gold])
-    expected, _ = model(**net_input)
-    memory, state = network.encode(source)
-    for time, word in enumerate([2, *gold[:-1]]):
-        scores, state = network.step(np.array([word]), state, memory)
-        np.testing.assert_allclose(scores[0], expected[0, time].detach().numpy(), rtol=1e-4, atol=1e-5)
+    sources, golds = [[5, 6, 2], [5, 6, 7, 4, 2], [8, 2]], [[6, 6, 9, 8, 2], [7, 4, 5, 9, 2], [4, 9, 9, 4, 2]]
+    net_input, _ = fakes.batch(model, sources, golds)
+    expected = model(**net_input)[0].detach().numpy()  # (B, T, V)
+    for first, last in ((0, 3), (1, 2)):  # a batch, and one alone
+        memory, state = network.encode(sources[first:last])
+        for time, words in enumerate(net_input["prev_output_tokens"][first:last].t().numpy()):
+            scores, state = network.step(words, state, memory)
+            np.testing.assert_allclose(scores, expected[first:last, time], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scorer", ["softmax", "unnormalized"])
@@ -72,32 +59,48 @@ def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen)
     np.testing.assert_allclose([score for score, _ in found], [one["score"].item() for one in expected], atol=1e-4)
 
 
-@pytest.mark.parametrize("options", VARIANTS)
-def test_onnx_graphs_equal_the_numpy_model_step_by_step(options):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    model = fakes.model(**options)
-    network = network_of(model, options)
-    texts = {"source": "a\nä".encode(), "target": b"b", "sentencepiece": b"\x00\xff"}
-    encoder, step = (
-        runtime.InferenceSession(make(network.facts, network.tensors, texts).SerializeToString())
-        for make in (onnx_graphs.encoder_graph, onnx_graphs.step_graph)
-    )
-    for session in (encoder, step):
-        facts = session.get_modelmeta().custom_metadata_map
-        assert json.loads(facts["facts"]) == network.facts and facts["source"] == "a\nä"
-        assert base64.b64decode(facts["sentencepiece"]) == b"\x00\xff"
-    source = [5, 6, 7, 4, 2]
-    memory, state = network.encode(source)
-    keys, values, hidden, cell = encoder.run(None, {"words": np.array(source)})
-    rows = np.zeros(2, int)  # two hypotheses
-    state, hidden, cell = state.select(rows), hidden[:, rows], cell[:, rows]
-    fed = np.zeros_like(hidden[0])
-    for words in ([2, 2], [6, 8], [9, 4]):
-        expected, state = network.step(np.array(words), state, memory)
-        given = {"words": np.array(words), "hidden": hidden, "cell": cell, "fed": fed, "keys": keys, "values": values}
-        scores, hidden, cell, fed = step.run(None, given)
-        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("scorer", ["softmax", "unnormalized"])
+@settings(max_examples=25)
+@given(
+    options=st.sampled_from(VARIANTS),
+    beam=st.sampled_from([1, 2, 5, 12]),
+    sources=st.lists(st.lists(st.integers(4, 9), max_size=6), min_size=1, max_size=5),
+    limits=st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 6)),
+)
+def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
+    network = network_of(fakes.model(3, scorer=scorer, **options), {**options, "scorer": scorer})
+    sources, how = [[*source, 2] for source in sources], Options(beam, *limits)
+    together, alone = search(network, sources, how), [beam_search(network, source, how) for source in sources]
+    for one, other in zip(together, alone):
+        assert [words for _, words in one] == [words for _, words in other]
+        np.testing.assert_allclose([score for score, _ in one], [score for score, _ in other], atol=1e-4)
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(["word_order", "arc_standard"]),
+    scorer=st.sampled_from(["softmax", "unnormalized"]),
+    sources=st.lists(st.lists(st.sampled_from([3, 4, 5, 6, 7, 7, 9]), max_size=4), min_size=1, max_size=4),
+    beam=st.sampled_from([1, 2, 5]),
+    seed=st.integers(0, 99),
+)
+def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scorer, sources, beam, seed):
+    task = fakes.FakeTask(words=4)
+    for label in LABELS:
+        task.target_dictionary.add_symbol(label)
+    model = fakes.model(seed, task, scorer=scorer).float()
+    side = "\n".join(task.target_dictionary.symbols).encode()
+    constraint = Constraint(name, text.Text({"source": side, "target": side}))
+    network = network_of(model, {"scorer": scorer})
+    found = search(network, [[*source, 2] for source in sources], Options(beam), constraint)
+    slow = TorchConstraint(name, task.source_dictionary, task.target_dictionary)
+    usual = {"normalize_scores": scorer == "softmax", "beam_size": beam}
+    generator = ConstrainedGenerator([model], task.target_dictionary, slow, **usual)
+    net_input, _ = fakes.batch(model, [[*source, 2] for source in sources], [[2]] * len(sources))
+    for ours, theirs in zip(found, generator.generate([model], {"net_input": net_input})):
+        theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq gives an empty one where there is none
+        assert [words for _, words in ours] == [one["tokens"].tolist()[:-1] for one in theirs]
+        np.testing.assert_allclose([score for score, _ in ours], [one["score"].item() for one in theirs], atol=1e-4)
 
 
 def test_text_goes_through_dictionaries_as_in_fairseq():

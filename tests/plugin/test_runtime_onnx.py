@@ -1,0 +1,66 @@
+"""The exported ONNX graphs, run by ONNX Runtime, against the numpy network."""
+
+import numpy as np
+import pytest
+from reference import fakes
+from runtime_models import VARIANTS, facts_and_tensors
+
+from bso_runtime.container import BadFile
+from bso_runtime.network import Network
+from bso_runtime.onnx_network import OnnxNetwork, prefix_of
+from bso_runtime.search import Options, search
+from fairseq_bso import onnx_graphs
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+SYMBOLS = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdä "]).encode()
+TEXTS = {"source": SYMBOLS, "target": SYMBOLS, "sentencepiece": b"\x00\xff"}
+
+
+def write_pair(prefix, facts, tensors, texts=TEXTS):
+    for name, make in (("encoder", onnx_graphs.encoder_graph), ("step", onnx_graphs.step_graph)):
+        prefix.with_name(f"{prefix.name}.{name}.onnx").write_bytes(make(facts, tensors, texts).SerializeToString())
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_graphs_equal_the_numpy_network(options, tmp_path):
+    facts, tensors = facts_and_tensors(fakes.model(**options), options)
+    network = Network(facts, tensors)
+    write_pair(tmp_path / "model", facts, tensors)
+    graphs = OnnxNetwork(str(tmp_path / "model"))
+    assert graphs.facts == facts and graphs.texts == TEXTS and graphs.vocabulary == network.vocabulary == 10
+    sources = [[5, 6, 2], [5, 6, 7, 4, 2], [2]]
+    (memory, state), (other, same) = network.encode(sources), graphs.encode(sources)
+    assert (memory.mask == other.mask).all()
+    rows = np.repeat(np.arange(3), 2)  # two hypotheses each
+    state, same = state.select(rows), same.select(rows)
+    for words in ([2] * 6, [6, 8, 4, 4, 9, 5], [9, 4, 4, 7, 8, 8]):
+        expected, state = network.step(np.array(words), state, memory)
+        scores, same = graphs.step(np.array(words), same, other)
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+    for beam in (1, 4):
+        expected, found = (search(one, sources, Options(beam, 1, 3)) for one in (network, graphs))
+        assert [[words for _, words in one] for one in found] == [[words for _, words in one] for one in expected]
+
+
+def test_what_is_no_pair_is_refused(tmp_path):
+    facts, tensors = facts_and_tensors(fakes.model(), {})
+    write_pair(tmp_path / "model", facts, tensors)
+    write_pair(tmp_path / "other", facts, {name: one + 1 for name, one in tensors.items()})
+    model, encoder = tmp_path / "model", tmp_path / "model.encoder.onnx"
+    step = tmp_path / "model.step.onnx"
+    assert {prefix_of(str(one)) for one in (model, encoder, step)} == {str(model)}
+    assert prefix_of(str(tmp_path / "none")) is None
+    whole = encoder.read_bytes()
+    for content, message in (
+        ((tmp_path / "other.encoder.onnx").read_bytes(), "are not of one model"),
+        (whole[: len(whole) // 2], "is no ONNX file that ONNX Runtime can load"),
+        (b"something else", "is no ONNX file that ONNX Runtime can load"),
+        (whole.replace(b"facts", b"fects").replace(b"format", b"farmot"), "export again"),
+    ):
+        encoder.write_bytes(content)
+        with pytest.raises(BadFile, match=message):
+            OnnxNetwork(str(model))
+    encoder.unlink()
+    with pytest.raises(BadFile, match="model.encoder.onnx cannot be read"):
+        OnnxNetwork(str(model))
