@@ -96,12 +96,12 @@ def cell_values(cells: Tensor, track: Tensor, criterion: str, label: Optional[in
         numbers = track.double()  # (T,)
         numbers = numbers - numbers[~numbers.isnan()].mean()
         return correlation(*level_sums(cells, numbers), numbers)
-    codes, some = track, []
+    codes, some = track.long(), []  # (T,)
     if criterion == "correlation_ratio":
-        distinct = track[track >= 0].unique()  # (G,)
-        codes = torch.where(track >= 0, torch.searchsorted(distinct, track), torch.full_like(track, -1).long())
+        renamed = torch.searchsorted(codes[codes >= 0].unique(), codes)  # without gaps
     else:
-        codes = torch.where(track >= 0, (track == label).long(), torch.full_like(track, -1).long())
+        renamed = torch.where(codes == label, 1, 0)
+    codes = torch.where(codes >= 0, renamed, codes)
     for part in cells.split(64):  # so that not all histograms are held at once
         histogram = joint_histogram(part, codes)  # (c, L, G)
         if criterion == "correlation_ratio":
@@ -229,11 +229,10 @@ def _scores(values: Tensor, criterion: str) -> Tensor:
 
 def _check_criterion(track: Tensor, criterion: str, label: Optional[int]) -> None:
     """Raises ValueError if the criterion and the label do not go with the track, or the track has too few values."""
-    kind, allowed = ("labels", LABEL_CRITERIA)
-    if track.is_floating_point():
-        kind, allowed = ("numbers", NUMBER_CRITERIA)
-        if track.isinf().any():
-            raise ValueError("the track has an infinite number, but numbers must be finite, or NaN where there is none")
+    is_number = track.is_floating_point()
+    if is_number and track.isinf().any():
+        raise ValueError("the track has an infinite number, but numbers must be finite, or NaN where there is none")
+    kind, allowed = ("numbers", list(NUMBER_CRITERIA)) if is_number else ("labels", list(LABEL_CRITERIA))
     if criterion not in allowed:
         raise ValueError(f"unknown criterion {criterion!r} for a track of {kind}; choose from: {', '.join(allowed)}")
     distinct = track[_labelled(track)].unique()  # (G,)
