@@ -9,9 +9,9 @@ import sys
 from typing import Optional, Sequence
 
 from .. import __version__
-from . import distill, export, prune, translate, user_dir, view
+from . import distill, export, prune, states, translate, user_dir, view
 
-SUBCOMMANDS = (distill, export, prune, translate, user_dir, view)
+SUBCOMMANDS = (distill, export, prune, states, translate, user_dir, view)
 
 
 def build_parser() -> argparse.ArgumentParser:
