@@ -134,8 +134,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=HELP)
         add_arguments(parser)
         return run(parser.parse_args(words[1:]))
-    from fairseq_bso.commands import main as rest
-
+    try:
+        from fairseq_bso.commands import main as rest
+    except ModuleNotFoundError as fault:
+        print(
+            f"only `translate` runs without the package {fault.name}: install fairseq_bso for the rest", file=sys.stderr
+        )
+        return 1
     return rest(words)
 
 

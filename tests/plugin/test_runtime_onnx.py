@@ -1,10 +1,13 @@
 """The exported ONNX graphs, run by ONNX Runtime, against the numpy network."""
 
+import sys
+
 import numpy as np
 import pytest
 from reference import fakes
 from runtime_models import VARIANTS, facts_and_tensors
 
+from bso_runtime import command
 from bso_runtime.container import BadFile
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
@@ -64,3 +67,10 @@ def test_what_is_no_pair_is_refused(tmp_path):
     encoder.unlink()
     with pytest.raises(BadFile, match="model.encoder.onnx cannot be read"):
         OnnxNetwork(str(model))
+
+
+def test_a_missing_runtime_is_one_message(tmp_path, monkeypatch, capsys):
+    write_pair(tmp_path / "model", *facts_and_tensors(fakes.model(), {}))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert command.main(["translate", str(tmp_path / "model")]) == 1
+    assert capsys.readouterr().err == "a model in ONNX files needs ONNX Runtime: pip install onnxruntime\n"
