@@ -1,6 +1,7 @@
 """`fairseq-bso view`: the web page of captured states."""
 
 import argparse
+import logging
 import sys
 import time
 from pathlib import Path
@@ -37,7 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         from ..interpret.queries import Queries
         from ..interpret.server import serve
     except ImportError as fault:
-        raise BadInput(f"fairseq-bso view needs the package {fault.name}: pip install 'fairseq-bso[interpret]'") from None
+        raise BadInput(
+            f"fairseq-bso view needs the package {fault.name}: pip install 'fairseq-bso[interpret]'"
+        ) from None
+    # fairseq's import has set the level of debugging for all, h5py and the web server included.
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
     capture = open_capture(Path(arguments.folder))
     indexes = {name: open_index(side, _progress(f"index of {name}")) for name, side in capture.sides.items()}
     try:

@@ -72,4 +72,6 @@ def open_hdf5(path: Path) -> "h5py.File":
     try:
         return h5py.File(path, "r")
     except OSError as fault:
-        raise BadInput(f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({fault})") from None
+        raise BadInput(
+            f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({fault})"
+        ) from None

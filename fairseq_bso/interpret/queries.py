@@ -1,13 +1,11 @@
 """What the page asks: each method of Queries takes the fields of one request and gives what becomes JSON."""
 
-import re
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 import numpy
 import torch
 
 from ..core.patterns import (
-    DIRECTIONS,
     FAST_CANDIDATES,
     FAST_STEPS,
     PRECISE_CANDIDATES,
@@ -18,15 +16,16 @@ from ..core.patterns import (
 from .capture_folder import Capture, Side, States
 from .fields import Fields, Refused
 from .index import Index
+from .rankings import Question, Rankings
+from .selections import LONGEST_RANGE, MOST_OFF, Query, View
 
 __all__ = ["Queries"]
 
 LONGEST_WINDOW = 400  # words in one answer
 MOST_VALUES = 500_000  # states in one answer
-LONGEST_RANGE = 200  # words of a selection
-MOST_OFF = 20  # steps around it
 MOST_MATCHES = 200
 WIDEST_CONTEXT = 30  # words on either side of a match
+LONGEST_MATCH = 120  # words of a match that are given, with its context
 MOST_LEVELS = 128_000_000  # of the selected cells in one match
 LONGEST_SENTENCE = 1_000_000  # weights of one attention
 
@@ -40,6 +39,7 @@ class Queries:
 
     def __init__(self, capture: Capture, indexes: Dict[str, Index]):
         self.capture, self.indexes = capture, indexes
+        self.rankings = Rankings()
 
     def info(self, fields: Fields) -> Dict[str, Any]:
         """What there is: sides, their states and tracks, and the largest values of the other fields."""
@@ -48,10 +48,14 @@ class Queries:
         return {**self.capture.describe(), "limits": limits}
 
     def context(self, fields: Fields) -> Dict[str, Any]:
-        """Words from `start` on: states of every cell, tracks, sentences and predictions."""
+        """Words from `start` (or the beginning of `sentence`) on: states, tracks, sentences and predictions."""
         side = self._side(fields)
         states = self._states(side, fields)
-        start = fields.integer("start", 0, side.steps - 1)
+        sentence = fields.integer("sentence", 0, side.sentences - 1, None)
+        if sentence is None:
+            start = fields.integer("start", 0, side.steps - 1)
+        else:
+            start = min(int(side.offsets[sentence]), side.steps - 1)  # the last sentence may be empty
         length = fields.integer("length", 1, LONGEST_WINDOW, 60)
         fields.end()
         stop = min(start + length, side.steps)
@@ -84,7 +88,11 @@ class Queries:
             found = found[fits[side.word_ids[found + offset]]]
         ahead = found[found >= start][:limit]
         places = [
-            {"start": int(one), "from": max(0, int(one) - 6), "words": side.text(max(0, one - 6), one + len(wanted) + 6)}
+            {
+                "start": int(one),
+                "from": max(0, int(one) - 6),
+                "words": side.text(max(0, one - 6), one + len(wanted) + 6),
+            }
             for one in ahead
         ]
         return {"text": " ".join(wanted), "length": len(wanted), "total": len(found), "places": places}
@@ -118,14 +126,14 @@ class Queries:
     def select(self, fields: Fields) -> Dict[str, Any]:
         """The cells that are on throughout the words `from` to `to`, and off around them."""
         view = self._view(fields)
-        query = _Query(view.side, fields)
+        query = Query(view.side, fields)
         fields.end()
         return {"cells": view.names(self._selected(view, query)), "of": len(view.columns)}
 
     def match(self, fields: Fields) -> Dict[str, Any]:
         """Where else in the corpus the selected cells do what they do at `from` to `to`; or those named by `cells`."""
         view = self._view(fields)
-        query = _Query(view.side, fields)
+        query = Query(view.side, fields)
         given = fields.text("cells", 100_000, None)
         precise = fields.choice("mode", ("fast", "precise"), "fast") == "precise"
         shortest = fields.integer("minimum", 1, LONGEST_RANGE, 2)
@@ -154,7 +162,7 @@ class Queries:
             candidates=PRECISE_CANDIDATES if precise else FAST_CANDIDATES,
             direction=query.direction,
             others=OtherCells(torch.from_numpy(index.rows), torch.from_numpy(view.others(chosen))),
-            exclude=(query.first, query.last - query.first + 1),
+            exclude=None if query.first is None else (query.first, query.last - query.first + 1),
         )
         matches = zip(*(part.tolist() for part in (found.starts, found.lengths, found.overlap, found.others)))
         return {
@@ -166,11 +174,27 @@ class Queries:
         }
 
     def statistics(self, fields: Fields) -> Dict[str, Any]:
-        raise Refused("not yet", 404)
+        """The cells that tell a track best: one label of it from the rest, or all of it."""
+        view = self._view(fields)
+        tracks = view.side.tracks
+        name = fields.text("track", 200)
+        if name not in tracks:
+            raise Refused(f"track is {name!r}, but must be one of {', '.join(tracks) or 'none: there is no track'}")
+        label = fields.text("label", 200, None)
+        limit = fields.integer("limit", 1, 100, 30)
+        fields.end()
+        if label is not None and label not in (tracks[name].labels or []):
+            known = tracks[name].labels
+            raise Refused(
+                f"label is {label!r}, but {name} has " + (f"the labels {', '.join(known)}" if known else "numbers")
+            )
+        question = Question(view.side.name, tuple(one.name for one in view.states), name, label, limit)
+        return self.rankings.answer(question, view, tracks[name], self.indexes[view.side.name])
 
     def _match(self, side, query, cells, before, after, start, length, overlap, others) -> Dict[str, Any]:
         """One match in its context: words, active cells and tracks from `from` on."""
-        begin, end = max(0, start - before), min(side.steps, start + length + after)
+        begin = max(0, start - before)
+        end = min(side.steps, start + length + after, begin + LONGEST_MATCH)
         return {
             "start": start,
             "length": length,
@@ -183,7 +207,7 @@ class Queries:
             "tracks": {name: track.window(begin, end) for name, track in side.tracks.items()},
         }
 
-    def _selected(self, view: "_View", query: "_Query") -> numpy.ndarray:
+    def _selected(self, view: View, query: Query) -> numpy.ndarray:
         """The numbers of the selected columns."""
         begin, end = max(0, query.first - query.left), min(view.side.steps, query.last + 1 + query.right)
         rows = self.indexes[view.side.name].rows[begin:end][:, view.columns]
@@ -191,9 +215,9 @@ class Queries:
         on = selected_cells(torch.from_numpy(rows), query.level, before, after, query.direction)
         return view.columns[on.numpy()]
 
-    def _view(self, fields: Fields) -> "_View":
+    def _view(self, fields: Fields) -> View:
         side = self._side(fields)
-        return _View(side, self._states(side, fields))
+        return View(side, self._states(side, fields))
 
     def _side(self, fields: Fields) -> Side:
         names = list(self.capture.sides)
@@ -204,58 +228,6 @@ class Queries:
         """Those that are asked for, else all."""
         names = fields.choices("states", [one.name for one in side.states], None)
         return [one for one in side.states if names is None or one.name in names]
-
-
-class _View:
-    """The columns of the states that are looked at."""
-
-    def __init__(self, side: Side, states: Sequence[States]):
-        self.side, self.states = side, states
-        self.columns = numpy.concatenate([numpy.arange(one.first, one.first + one.units) for one in states])
-
-    def names(self, columns: Sequence[int]) -> List[str]:
-        """ "hidden1:17" for each column."""
-        found = []
-        for column in columns:
-            one = next(one for one in self.states if one.first <= column < one.first + one.units)
-            found.append(f"{one.name}:{column - one.first}")
-        return found
-
-    def numbers(self, text: str) -> numpy.ndarray:
-        """The columns of names that are separated by commas."""
-        by_name = {one.name: one for one in self.states}
-        columns = set()
-        for name in text.split(","):
-            states, _, unit = name.rpartition(":")
-            one = by_name.get(states)
-            if one is None or not re.fullmatch("[0-9]{1,6}", unit) or int(unit) >= one.units:
-                raise Refused(f"cells names {name[:40]!r}, but the states in view are {', '.join(by_name)}")
-            columns.add(one.first + int(unit))
-        return numpy.array(sorted(columns))
-
-    def others(self, chosen: numpy.ndarray) -> numpy.ndarray:
-        """The columns in view that are not chosen."""
-        return numpy.setdiff1d(self.columns, chosen, assume_unique=True)
-
-
-class _Query:
-    """A range of words and what a cell has to do there."""
-
-    def __init__(self, side: Side, fields: Fields):
-        self.first = fields.integer("from", 0, side.steps - 1)
-        self.last = fields.integer("to", 0, side.steps - 1)
-        self.level = fields.hundredths("threshold", 30)
-        self.direction = fields.choice("direction", DIRECTIONS, "above")
-        self.left = fields.integer("left", 0, MOST_OFF, 1)
-        self.right = fields.integer("right", 0, MOST_OFF, 0)
-        if not self.first <= self.last < self.first + LONGEST_RANGE:
-            raise Refused(
-                f"from is {self.first} and to is {self.last}, but a range has 1 to {LONGEST_RANGE} words, first to last"
-            )
-
-    def on(self, levels: numpy.ndarray) -> numpy.ndarray:
-        """levels int8 -> bool of the same shape."""
-        return levels >= self.level if self.direction == "above" else levels <= -self.level
 
 
 def _cut(values: numpy.ndarray) -> numpy.ndarray:

@@ -18,7 +18,13 @@ __all__ = ["make_app", "serve"]
 
 PAGE = Path(__file__).resolve().parent / "page"
 # Of the page's folder nothing else is given out.
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".txt": "text/plain",
+    ".svg": "image/svg+xml",
+}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 THREADS = 8
 HEADERS = {
@@ -89,7 +95,9 @@ def _json(content: Any, status: int = 200) -> flask.Response:
     return flask.Response(text, status, content_type="application/json; charset=utf-8")
 
 
-def serve(capture: Capture, queries: Queries, host: str, port: int, ready: Optional[Callable[[str], None]] = None) -> None:
+def serve(
+    capture: Capture, queries: Queries, host: str, port: int, ready: Optional[Callable[[str], None]] = None
+) -> None:
     """Serves until it is interrupted.
 
     Arguments:
@@ -103,7 +111,9 @@ def serve(capture: Capture, queries: Queries, host: str, port: int, ready: Optio
     try:
         server = waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None)
     except (OSError, ValueError) as fault:
-        raise BadInput(f"nothing can be served at {host} port {port}: {fault}; choose others by --host and --port") from None
+        raise BadInput(
+            f"nothing can be served at {host} port {port}: {fault}; choose others by --host and --port"
+        ) from None
     name = f"[{host}]" if ":" in host else host
     if ready is not None:
         ready(f"http://{name}:{getattr(server, 'effective_port', port)}/")

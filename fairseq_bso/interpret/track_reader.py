@@ -16,7 +16,8 @@ MOST_NUMBERS_AS_LABELS = 64
 
 
 class Track:
-    """One value for each step, (T,): int32 codes of `labels`, or float32 where `labels` is None (NaN: not known).
+    """One value for each step, (T,): int32 codes of `labels`, below zero where there is none; or float32 numbers where
+    `labels` is None, NaN where there is none.
 
     Arguments:
         name: what the page calls it.
@@ -29,17 +30,18 @@ class Track:
         self.name, self.labels = name, labels
         self.values = values.astype(numpy.float32 if labels is None else numpy.int32)
         if labels is not None:
-            if len(values) and not 0 <= self.values.min() <= self.values.max() < len(labels):
-                raise BadInput(f"the track {name} has codes outside of its {len(labels)} labels")
+            if len(values) and self.values.max() >= len(labels):
+                raise BadInput(f"the track {name} has a code above those of its {len(labels)} labels")
             return
         finite = self.values[numpy.isfinite(self.values)]
+        self.values[~numpy.isfinite(self.values)] = numpy.nan
         self.low = float(finite.min()) if len(finite) else 0.0
         self.high = high if high is not None else float(finite.max()) if len(finite) else 1.0
 
     def window(self, start: int, stop: int) -> List[Optional[float]]:
         """The values of some steps, None where one is not known."""
         if self.labels is not None:
-            return self.values[start:stop].tolist()
+            return [code if code >= 0 else None for code in self.values[start:stop].tolist()]
         values = numpy.round(self.values[start:stop].astype(numpy.float64), 4)
         return [value if numpy.isfinite(value) else None for value in values.tolist()]
 
@@ -78,7 +80,7 @@ def _track(name: str, data: Any, labels: Optional[List[str]], steps: int, high: 
     if not isinstance(data, h5py.Dataset) or data.shape != (steps,) or data.dtype.kind not in "iufb":
         raise BadInput(f"the track {name} does not hold one number for each of {steps:,} steps")
     values = data[:]
-    if labels is None and values.dtype.kind in "iub" and 0 <= values.min() <= values.max() < MOST_NUMBERS_AS_LABELS:
+    if labels is None and values.dtype.kind in "iub" and -1 <= values.min() <= values.max() < MOST_NUMBERS_AS_LABELS:
         labels = [str(number) for number in range(int(values.max()) + 1)]
     return Track(name, values, labels, high)
 
@@ -94,7 +96,7 @@ def _labels(data: Any) -> Optional[List[str]]:
 
 
 def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> Optional[Track]:
-    """A track as LSTMVis describes it; None for kinds that are not shown (word lists) and for files that are not there."""
+    """A track as LSTMVis describes it; None for kinds that are not shown, word lists for instance."""
     if one.get("type") == "wordvec" or str(one.get("path", "")).startswith("meta/"):
         return None
     file = project.hdf5(one.get("file"))

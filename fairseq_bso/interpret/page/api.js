@@ -1,0 +1,62 @@
+// Questions to the server. It answers with JSON, and what it refuses with one sentence.
+
+export async function ask(name, fields = {}, signal = undefined) {
+  const query = new URLSearchParams();
+  for (const [field, value] of Object.entries(fields)) {
+    if (value !== null && value !== undefined && value !== "") query.set(field, value);
+  }
+  let answer;
+  let content;
+  try {
+    answer = await fetch(`api/${name}?${query}`, { signal });
+    content = await answer.json();
+  } catch (fault) {
+    if (fault.name === "AbortError") throw fault;
+    throw new Error("The server does not answer. Is fairseq-bso view still running?");
+  }
+  if (!answer.ok) throw new Error(content.error);
+  return content;
+}
+
+// Questions of one kind, of which only the last counts: a newer one calls the one before off, and what was answered
+// once is not asked again until something else is.
+export class Latest {
+  constructor(name, delay = 0) {
+    this.name = name;
+    this.delay = delay;
+    this.key = null;
+    this.answer = null;
+    this.controller = null;
+  }
+
+  // Calls `use(answer)` or `fail(error)`; at once if the same was asked before.
+  ask(fields, use, fail) {
+    const key = JSON.stringify(fields);
+    if (key === this.key && this.answer) return use(this.answer);
+    if (key === this.key && this.controller) return undefined; // it is on its way
+    this.stop();
+    this.key = key;
+    const controller = (this.controller = new AbortController());
+    const start = async () => {
+      try {
+        const answer = await ask(this.name, fields, controller.signal);
+        if (controller.signal.aborted) return;
+        this.answer = answer;
+        this.controller = null;
+        use(answer);
+      } catch (fault) {
+        if (controller.signal.aborted) return;
+        this.stop();
+        fail(fault);
+      }
+    };
+    this.timer = setTimeout(start, this.delay);
+    return undefined;
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.controller?.abort();
+    this.controller = this.answer = this.key = null;
+  }
+}

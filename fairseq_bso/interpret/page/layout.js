@@ -1,0 +1,46 @@
+// Where things stand in the line plot: one column for each word, as wide as the word.
+
+import { measure, shorten } from "./dom.js";
+
+export const MARGIN = { left: 112, right: 60, top: 22 };
+export const WORD = 26; // height of the row of words
+export const TRACK = 19; // height of the row of one track
+const NARROWEST = 24;
+const WIDEST = 120;
+
+// The words that fit into `width`: [{ x, width, middle, text, full }].
+export function columnsOf(words, width) {
+  const columns = [];
+  let x = MARGIN.left;
+  for (const full of words) {
+    const own = Math.min(WIDEST, Math.max(NARROWEST, Math.ceil(measure(full, 13)) + 12));
+    if (x + own > width - MARGIN.right && columns.length) break;
+    columns.push({ x, width: own, middle: x + own / 2, full, text: shorten(full, own - 6, 13) });
+    x += own;
+  }
+  return columns;
+}
+
+export function panelHeight(panels) {
+  return panels === 1 ? 260 : panels === 2 ? 180 : 140;
+}
+
+// The values that a panel spans: those of a tanh or a sigmoid unless there are larger ones.
+export function domainOf(values) {
+  let low = 0;
+  let high = 0;
+  for (const cell of values) {
+    for (const value of cell) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  const top = Math.max(1, Math.ceil(high * 2) / 2);
+  return [low < 0 ? -Math.max(1, Math.ceil(-low * 2) / 2) : 0, top];
+}
+
+// The column at a place, or the nearest one.
+export function columnAt(columns, x) {
+  const found = columns.findIndex((one) => x < one.x + one.width);
+  return found < 0 ? columns.length - 1 : found;
+}

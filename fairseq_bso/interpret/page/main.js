@@ -1,0 +1,92 @@
+// Starts the page: what the capture holds, the views, and the buttons that are there in all of them.
+
+import { ask } from "./api.js";
+import { Attention } from "./attention.js";
+import { button, fillSegments, h, press, problem, announce, number } from "./dom.js";
+import { Explore } from "./explore.js";
+import { copy, download } from "./export.js";
+import { Statistics } from "./statistics.js";
+import { Store } from "./state.js";
+
+const store = new Store();
+
+function describe(info) {
+  const name = info.checkpoint || info.description || "capture";
+  document.title = `${name}: hidden states`;
+  document.getElementById("title").textContent = name;
+  const mode = { reference: "forced on the reference", output: "along the model’s own output", language_model: "language model" }[info.mode];
+  const words = info.sides.map((side) => `${side.name === "states" ? "" : `${side.name}: `}${number(side.steps)} words`).join(", ");
+  document.getElementById("subtitle").textContent = [info.architecture, mode, words].filter(Boolean).join(" · ");
+}
+
+function addActions(explore, info) {
+  const say = (node, text) => {
+    const before = node.dataset.text ?? node.textContent;
+    node.dataset.text = before;
+    node.textContent = text;
+    announce(text);
+    setTimeout(() => (node.textContent = before), 1600);
+  };
+  const finding = () => {
+    const { architecture, checkpoint, mode, description } = info;
+    const content = { made_with: "fairseq-bso view", capture: { architecture, checkpoint, mode, description }, ...explore.finding(), address: location.hash };
+    return `${JSON.stringify(content, null, 1)}\n`;
+  };
+  const link = button("Copy link", async () => say(link, (await copy(location.href, "link.txt")) === "copied" ? "Copied" : "Saved"), { class: "quiet", title: "The address holds all that is shown" });
+  const taken = button("Copy finding", async () => say(taken, (await copy(finding(), "finding.json")) === "copied" ? "Copied" : "Saved"), { class: "quiet", id: "copy-finding", title: "Query, selected cells and matches as JSON" });
+  const saved = button("Save finding", () => download(finding(), "finding.json", "application/json"), { class: "quiet", id: "save-finding", title: "The same as a file" });
+  document.getElementById("actions").replaceChildren(link, taken, saved);
+}
+
+function start(info) {
+  describe(info);
+  const explore = new Explore(store, info);
+  const look = (side, position) => store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, cells: "", off: "" });
+  const lookAtCell = (row) => {
+    const { threshold = store.state.threshold, direction = store.state.direction } = row;
+    store.set({ view: "explore", cells: row.cell, states: [...new Set([...explore.statesOf(store.state), row.cell.split(":")[0]])].join(","), off: "", threshold, direction });
+  };
+  const views = { explore, statistics: new Statistics(store, lookAtCell) };
+  if (info.attention) views.attention = new Attention(store, info, look);
+  const main = document.getElementById("main");
+  const tabs = document.getElementById("views");
+  const titles = [["explore", "Select and match"], ["attention", "Attention"], ["statistics", "Statistics"]].filter(([name]) => views[name]);
+  tabs.replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
+  const sides = document.getElementById("sides");
+  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", cells: "" }));
+  addActions(explore, info);
+
+  const render = (state) => {
+    const side = info.sides.find((one) => one.name === state.side) ?? info.sides[info.sides.length - 1];
+    const name = views[state.view] ? state.view : "explore";
+    if (state.to !== null && state.to >= side.steps) return store.set({ from: null, to: null }, "start");
+    explore.side = side;
+    for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === name ? "page" : "false");
+    press(sides, (value) => value === side.name);
+    sides.hidden = info.sides.length < 2 || name === "attention";
+    if (main.firstElementChild !== views[name].node) main.replaceChildren(views[name].node);
+    views[name].show(state, side);
+    return undefined;
+  };
+  store.subscribe((state, before) => {
+    if (state.view !== before.view) scrollTo(0, 0);
+    render(state);
+  });
+  let waiting;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => views[store.state.view]?.resize(), 120);
+  });
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+  });
+  render(store.state);
+}
+
+try {
+  start(await ask("info"));
+} catch (fault) {
+  document.getElementById("main").replaceChildren(h("p", { class: "empty wrong" }, "The capture could not be opened."));
+  problem(fault.message);
+}

@@ -1,0 +1,93 @@
+// All that a view shows is described by these fields, and they stand in the address: a copied link shows the same.
+
+const whole = (low, high) => (text) => {
+  const value = Number(text);
+  return /^\d+$/.test(text) && value >= low && value <= high ? value : undefined;
+};
+const oneOf = (...words) => (text) => (words.includes(text) ? text : undefined);
+const text = (longest) => (value) => (value.length <= longest ? value : undefined);
+const hundredths = (value) => {
+  const level = Math.round(Number(value) * 100);
+  return level >= 1 && level <= 100 ? level / 100 : undefined;
+};
+
+const FIELDS = {
+  view: ["explore", oneOf("explore", "attention", "statistics")],
+  side: ["", text(20)],
+  states: ["", text(2000)], // names, separated by commas; empty: the first
+  pos: [0, whole(0, 1e12)], // the first word in the window
+  from: [null, whole(0, 1e12)], // the selected words
+  to: [null, whole(0, 1e12)],
+  threshold: [0.3, hundredths],
+  direction: ["above", oneOf("above", "below")],
+  left: [1, whole(0, 20)],
+  right: [0, whole(0, 20)],
+  off: ["", text(20000)], // selected cells that are switched off
+  cells: ["", text(20000)], // cells that are looked at in place of the selected ones
+  shortest: [2, whole(1, 50)], // the least words of a match
+  mode: ["fast", oneOf("fast", "precise")],
+  maps: ["", text(2000)], // heat maps that are shown; empty: the first few
+  colour: ["activity", text(200)], // what colours the words of the matches
+  track: ["", text(200)],
+  label: ["", text(200)],
+  sentence: [0, whole(0, 1e12)],
+};
+
+const SOON = 900; // milliseconds within which changes of one kind are one step of the browser's history
+
+export function parse(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const state = {};
+  for (const [name, [initial, read]] of Object.entries(FIELDS)) {
+    const value = given.has(name) ? read(given.get(name)) : undefined;
+    state[name] = value === undefined ? initial : value;
+  }
+  if (state.from === null || state.to === null || state.to < state.from) state.from = state.to = null;
+  return state;
+}
+
+export function format(state) {
+  const fields = new URLSearchParams();
+  for (const [name, [initial]] of Object.entries(FIELDS)) {
+    if (state[name] !== initial && state[name] !== null) fields.set(name, state[name]);
+  }
+  return `#${fields}`;
+}
+
+export class Store {
+  constructor() {
+    this.state = parse(location.hash);
+    this.listeners = [];
+    this.last = { kind: null, time: 0 };
+    const restore = () => {
+      const before = this.state;
+      this.state = parse(location.hash);
+      this.tell(before);
+    };
+    addEventListener("popstate", restore);
+    addEventListener("hashchange", () => format(this.state) !== location.hash && restore());
+  }
+
+  // Changes of one `kind` that follow each other closely make one entry of the history.
+  set(patch, kind = null) {
+    const before = this.state;
+    this.state = { ...before, ...patch };
+    const hash = format(this.state);
+    if (hash !== format(before)) {
+      const now = performance.now();
+      const continues = kind !== null && kind === this.last.kind && now - this.last.time < SOON;
+      if (continues || kind === "start") history.replaceState(null, "", hash);
+      else history.pushState(null, "", hash);
+      this.last = { kind, time: now };
+    }
+    this.tell(before);
+  }
+
+  subscribe(listener) {
+    this.listeners.push(listener);
+  }
+
+  tell(before) {
+    for (const listener of this.listeners) listener(this.state, before);
+  }
+}
