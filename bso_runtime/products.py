@@ -5,7 +5,7 @@ few rows go through it. Some multiply small matrices as they are. So the weights
 as fast at 2 to 10 rows with OpenBLAS and AVX-512, as fast as whole elsewhere.
 """
 
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -23,24 +23,45 @@ class Product:
 
     def __init__(self, weight: Array) -> None:
         self.weight = weight
-        *several, outputs, inputs = weight.shape
-        self.even = outputs - outputs % BLOCK
-        blocks = weight[..., : self.even, :].reshape(*several, -1, BLOCK, inputs)
-        self.blocks = np.ascontiguousarray(blocks.swapaxes(-1, -2))  # (..., O / BLOCK, I, BLOCK)
-        self.rest = np.ascontiguousarray(weight[..., self.even :, :].swapaxes(-1, -2))  # (..., I, O % BLOCK)
-        self.whole: Optional[Array] = None  # (..., I, O), where it is needed
+        self.blocks: Optional[Blocks] = None  # where it is needed, as the next
+        self.whole: Optional[Array] = None  # (..., I, O)
 
     def __call__(self, rows: Array) -> Array:
         """(R, I) -> (R, O), or (D, R, I) -> (D, R, O)."""
-        if rows.shape[-2] > FEW:
-            if self.whole is None:
-                self.whole = np.ascontiguousarray(self.weight.swapaxes(-1, -2))
-            return rows @ self.whole
-        product = np.empty((*rows.shape[:-1], self.weight.shape[-2]), np.float32)
-        even = (
-            product[..., : self.even].reshape(*rows.shape[:-1], -1, BLOCK).swapaxes(-2, -3)
-        )  # (..., O / BLOCK, R, BLOCK)
-        np.matmul(rows[..., None, :, :], self.blocks, out=even)
+        if rows.shape[-2] == 1:
+            return rows @ self.weight.swapaxes(-1, -2)  # of one row, a BLAS copies nothing
+        if rows.shape[-2] <= FEW:
+            if self.blocks is None:
+                self.blocks = Blocks.of(self.weight)
+            return self.blocks.product(rows)
+        if self.whole is None:
+            self.whole = np.ascontiguousarray(self.weight.swapaxes(-1, -2))
+        return rows @ self.whole
+
+
+class Blocks(NamedTuple):
+    """The columns of a transposed weight, in blocks."""
+
+    even: Array
+    """(..., O / BLOCK, I, BLOCK)"""
+    rest: Array
+    """(..., I, O % BLOCK)"""
+
+    @staticmethod
+    def of(weight: Array) -> "Blocks":
+        """Of a weight (..., O, I)."""
+        *several, outputs, inputs = weight.shape
+        even = outputs - outputs % BLOCK
+        blocks = weight[..., :even, :].reshape(*several, -1, BLOCK, inputs)
+        both = (one.swapaxes(-1, -2) for one in (blocks, weight[..., even:, :]))
+        return Blocks(*map(np.ascontiguousarray, both))
+
+    def product(self, rows: Array) -> Array:
+        """(..., R, I) -> (..., R, O)."""
+        shape, even = rows.shape[:-1], self.even.shape[-3] * BLOCK
+        product = np.empty((*shape, even + self.rest.shape[-1]), np.float32)
+        places = product[..., :even].reshape(*shape, -1, BLOCK).swapaxes(-2, -3)  # (..., O / BLOCK, R, BLOCK)
+        np.matmul(rows[..., None, :, :], self.even, out=places)
         if self.rest.shape[-1]:
-            np.matmul(rows, self.rest, out=product[..., self.even :])
+            np.matmul(rows, self.rest, out=product[..., even:])
         return product

@@ -42,7 +42,8 @@ class Ranked(NamedTuple):
 
     def take(self, places: Array) -> "Ranked":
         """Those at `places` (b, K)."""
-        return Ranked(*(np.take_along_axis(one, places, 1) for one in self))
+        owners = np.arange(len(places))[:, None]
+        return Ranked(*(one[owners, places] for one in self))
 
 
 def beam_search(network: Any, source: List[int], options: Options, constraint: Optional[Constraint] = None) -> Found:
@@ -121,7 +122,8 @@ def _forbid(values: Array, step: int, limits: Array, followed: Optional[Followed
         followed.restrict(values)
     elif step == 0:
         values[~last, :, END] = -np.inf  # an output has a word, unless it may have none
-    values[last, :, :END] = values[last, :, END + 1 :] = -np.inf
+    if last.any():
+        values[last, :, :END] = values[last, :, END + 1 :] = -np.inf
 
 
 def _best(values: Array, offsets: Array, count: int) -> Ranked:
@@ -149,7 +151,10 @@ def _best(values: Array, offsets: Array, count: int) -> Ranked:
     scores = values.ravel()[places] + offsets.ravel()[rows]  # (N,)
     order = np.lexsort((places, -scores, owners))  # owners[order] is owners
     ranks = np.arange(len(order)) - np.searchsorted(owners, owners)
-    among, kept = ranks < count, order[ranks < count]
+    among = ranks < count
+    kept = order[among]
+    if len(kept) == sentences * count:
+        return Ranked(*(one[kept].reshape(sentences, count) for one in (scores, rows, words)))
     none = np.full((sentences, count), -np.inf, np.float32)
     ranked = Ranked(
         none, np.arange(sentences)[:, None] * width + np.zeros(count, int), np.full((sentences, count), PAD)
@@ -162,7 +167,7 @@ def _best(values: Array, offsets: Array, count: int) -> Ranked:
 def _finish(best: Ranked, beam: int, divisor: float, history: List[Tuple[Array, Array]], results: List[Found]) -> None:
     """Adds hypotheses that end among the best `beam` of each sentence to its results, as long as there are fewer."""
     ending = (best.words[:, :beam] == END) & (best.scores[:, :beam] > -np.inf)
-    for sentence, place in np.argwhere(ending):
+    for sentence, place in np.argwhere(ending) if ending.any() else ():
         if len(results[sentence]) == beam:
             continue
         row, prefix = best.rows[sentence, place], []
