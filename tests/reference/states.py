@@ -1,0 +1,173 @@
+"""States of one sentence at a time, step by step from a model's parameters: the slow twin of `interpret.capture`.
+
+Every function gives a dict of lists of vectors, one for each step, under the names that the files use, and what else is
+known of each step under `attention` (weights over the source) and `scores` (of all next words).
+"""
+
+from typing import Dict, List, Sequence
+
+import torch
+from torch import Tensor
+
+Steps = Dict[str, List[Tensor]]
+
+TORCH_ORDER = ("input", "forget", "candidate", "output")
+OUR_ORDER = ("input", "forget", "output", "candidate")
+
+
+def cell_step(before: Tensor, cell: Tensor, order: Sequence[str]) -> Dict[str, Tensor]:
+    """before (4H,) in blocks of this order, cell (H,) -> the new states and gates."""
+    size = cell.numel()
+    block = {name: before[place * size : (place + 1) * size] for place, name in enumerate(order)}
+    made = {name: torch.sigmoid(block[name]) for name in ("input", "forget", "output")}
+    made["candidate"] = torch.tanh(block["candidate"])
+    made["cell"] = made["forget"] * cell + made["input"] * made["candidate"]
+    made["hidden"] = made["output"] * torch.tanh(made["cell"])
+    return made
+
+
+def one_direction(lstm, suffix: str, inputs: List[Tensor]) -> List[Dict[str, Tensor]]:
+    """An nn.LSTM's direction along the inputs of one sentence, in the order in which it reads them."""
+    weight_ih, weight_hh = getattr(lstm, "weight_ih" + suffix), getattr(lstm, "weight_hh" + suffix)
+    bias = getattr(lstm, "bias_ih" + suffix) + getattr(lstm, "bias_hh" + suffix)
+    hidden = cell = torch.zeros(lstm.hidden_size)
+    steps = []
+    for given in inputs:
+        steps.append(cell_step(weight_ih @ given + weight_hh @ hidden + bias, cell, TORCH_ORDER))
+        hidden, cell = steps[-1]["hidden"], steps[-1]["cell"]
+    return steps
+
+
+def lstm_layer(lstm, layer: int, inputs: List[Tensor]) -> List[Dict[str, Tensor]]:
+    """One layer, both directions side by side if there are two."""
+    steps = one_direction(lstm, f"_l{layer}", inputs)
+    if lstm.bidirectional:
+        backward = one_direction(lstm, f"_l{layer}_reverse", inputs[::-1])[::-1]
+        steps = [{name: torch.cat([one[name], other[name]]) for name in one} for one, other in zip(steps, backward)]
+    return steps
+
+
+def note(found: Steps, layer: int, made: Dict[str, Tensor]) -> None:
+    """Adds a step of a layer, counted from 1."""
+    for name, values in made.items():
+        found.setdefault(f"{name}{layer}", []).append(values)
+
+
+def last_states(encoder_steps: List[List[Dict[str, Tensor]]], bidirectional: bool, name: str) -> List[Tensor]:
+    """What each layer ends with: the backward direction ends at the first word."""
+    ends = []
+    for steps in encoder_steps:
+        end = steps[-1][name]
+        if bidirectional:
+            half = end.numel() // 2
+            end = torch.cat([end[:half], steps[0][name][half:]])
+        ends.append(end)
+    return ends
+
+
+def bso_lstm(model, source: Sequence[int], fed: Sequence[int]):
+    """-> encoder steps and decoder steps of a sentence."""
+    encoder, decoder = model.encoder, model.decoder
+    found: Steps = {}
+    layers = []
+    inputs = [encoder.embedding.weight[word] for word in source]
+    for index, lstm in enumerate(encoder.layers):
+        steps = lstm_layer(lstm, 0, inputs)
+        layers.append(steps)
+        for made in steps:
+            note(found, index + 1, made)
+        added = encoder.residual and index > 0
+        inputs = [made["hidden"] + given if added else made["hidden"] for made, given in zip(steps, inputs)]
+    bidirectional = encoder.layers[0].bidirectional
+    hiddens, cells = (last_states(layers, bidirectional, name) for name in ("hidden", "cell"))
+    if decoder.initial_hidden is not None:
+        hiddens = [decoder.initial_hidden(part) for part in hiddens]
+        cells = [decoder.initial_cell(part) for part in cells]
+    return found, _bso_decoder(model, inputs, hiddens, cells, fed)
+
+
+def _bso_decoder(model, memory: List[Tensor], hiddens: List[Tensor], cells: List[Tensor], fed: Sequence[int]) -> Steps:
+    decoder = model.decoder
+    found: Steps = {"attentional": [], "attention": [], "scores": []}
+    feedback = torch.zeros(decoder.hidden_size)
+    for word in fed:
+        recurrent = torch.cat([feedback, hiddens[0]]) if decoder.input_feeding else hiddens[0]
+        before = decoder.input_projection(decoder.embedding.weight[word]) + decoder.first_layer @ recurrent
+        top = None
+        for index in range(decoder.layers):
+            if index > 0:
+                before = decoder.upper_layers[index - 1](torch.cat([top, hiddens[index]]))
+            made = cell_step(before, cells[index], OUR_ORDER)
+            note(found, index + 1, made)
+            hiddens[index], cells[index] = made["hidden"], made["cell"]
+            top = made["hidden"] + top if decoder.residual and index > 0 else made["hidden"]
+        weights = torch.softmax(torch.stack([_bso_energy(model, state, top) for state in memory]), 0)
+        context = sum(weight * state for weight, state in zip(weights, memory))
+        feedback = torch.tanh(model.encoder.attention_values.weight @ context + decoder.attentional.weight @ top)
+        found["attentional"].append(feedback)
+        found["attention"].append(weights)
+        found["scores"].append(decoder.output_weight @ feedback + decoder.output_bias)
+    if not model.unnormalized:
+        found["scores"] = [torch.log_softmax(scores, 0) for scores in found["scores"]]
+    return found
+
+
+def _bso_energy(model, state: Tensor, query: Tensor) -> Tensor:
+    encoder, decoder = model.encoder, model.decoder
+    key = state if encoder.attention_keys is None else encoder.attention_keys.weight @ state
+    if decoder.attention_query is None:
+        return key @ query
+    return torch.tanh(decoder.attention_query.weight @ query + key) @ decoder.attention_energy
+
+
+def fairseq_lstm(model, source: Sequence[int], fed: Sequence[int]):
+    """-> encoder steps and decoder steps of fairseq's `lstm` (fairseq/models/lstm.py)."""
+    encoder, decoder = model.encoder, model.decoder
+    found: Steps = {}
+    layers = []
+    inputs = [encoder.embed_tokens.weight[word] for word in source]
+    for index in range(encoder.num_layers):
+        steps = lstm_layer(encoder.lstm, index, inputs)
+        layers.append(steps)
+        for made in steps:
+            note(found, index + 1, made)
+        inputs = [made["hidden"] for made in steps]
+    hiddens, cells = (last_states(layers, encoder.bidirectional, name) for name in ("hidden", "cell"))
+    if decoder.encoder_hidden_proj is not None:
+        hiddens = [decoder.encoder_hidden_proj(part) for part in hiddens]
+        cells = [decoder.encoder_cell_proj(part) for part in cells]
+    return found, _fairseq_decoder(decoder, inputs, hiddens, cells, fed)
+
+
+def fairseq_language_model(model, fed: Sequence[int]):
+    """-> nothing, and the steps of fairseq's `lstm_lm`."""
+    size, layers = model.decoder.hidden_size, len(model.decoder.layers)
+    nothing = [torch.zeros(size) for _ in range(layers)]
+    return {}, _fairseq_decoder(model.decoder, None, list(nothing), list(nothing), fed)
+
+
+def _fairseq_decoder(decoder, memory, hiddens: List[Tensor], cells: List[Tensor], fed: Sequence[int]) -> Steps:
+    found: Steps = {"scores": []}
+    feedback = torch.zeros(decoder.hidden_size)
+    for word in fed:
+        given = decoder.embed_tokens.weight[word]
+        given = given if memory is None else torch.cat([given, feedback])
+        for index, cell in enumerate(decoder.layers):
+            before = cell.weight_ih @ given + cell.bias_ih + cell.weight_hh @ hiddens[index] + cell.bias_hh
+            made = cell_step(before, cells[index], TORCH_ORDER)
+            note(found, index + 1, made)
+            # fairseq adds the layer's own state of the step before.
+            given = made["hidden"] + hiddens[index] if decoder.residuals else made["hidden"]
+            hiddens[index], cells[index] = made["hidden"], made["cell"]
+        feedback = made["hidden"]
+        if decoder.attention is not None:
+            query = decoder.attention.input_proj(feedback)
+            weights = torch.softmax(torch.stack([state @ query for state in memory]), 0)
+            context = sum(weight * state for weight, state in zip(weights, memory))
+            feedback = torch.tanh(decoder.attention.output_proj(torch.cat([context, feedback])))
+            found.setdefault("attention", []).append(weights)
+        output = decoder.additional_fc(feedback) if hasattr(decoder, "additional_fc") else feedback
+        weight = decoder.embed_tokens.weight if decoder.share_input_output_embed else decoder.fc_out.weight
+        bias = 0 if decoder.share_input_output_embed else decoder.fc_out.bias
+        found["scores"].append(torch.log_softmax(weight @ output + bias, 0))
+    return found
