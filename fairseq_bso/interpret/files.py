@@ -1,6 +1,7 @@
 """The files of a capture: HDF5 that grows sentence by sentence, in a folder that is there whole or not at all."""
 
 import json
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from .records import Key, Record
 
 CHUNK_ROWS = 256
 VECTOR_CHUNK = 1 << 14  # rows of a dataset with a few numbers each
+ABANDONED: List[Any] = []  # files that could not be written: HDF5 may crash where it is made to close them
 
 
 def import_h5py():
@@ -62,11 +64,13 @@ class CaptureFolder:
         """Renames the folder, or removes it."""
         if kind is not None:
             shutil.rmtree(self.part, ignore_errors=True)
-            return
-        if self.path.exists():
-            self.path.replace(self.old)
-        self.part.replace(self.path)
-        shutil.rmtree(self.old, ignore_errors=True)
+        if isinstance(fault, OSError):
+            raise BadInput(f"--out {self.path} cannot be written: {fault}") from None
+        if kind is None:
+            if self.path.exists():
+                self.path.replace(self.old)
+            self.part.replace(self.path)
+            shutil.rmtree(self.old, ignore_errors=True)
 
 
 def _is_ours(path: Path) -> bool:
@@ -79,19 +83,28 @@ class CaptureFiles:
 
     Args:
         folder: of the capture.
-        sample: the record of some sentence, which shows what is to be written.
-        rows: for each file and dataset of the sample, how many rows there will be.
     """
 
-    def __init__(self, folder: Path, sample: Record, rows: Dict[Key, int]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.h5py = folder, import_h5py()
         self.files: Dict[str, Any] = {}
+        self.datasets: Dict[Key, Any] = {}  # kept open: one that is let go of swallows what goes wrong with its writing
+        self.written: Dict[Key, int] = {}
+
+    def create(self, sample: Record, rows: Dict[Key, int]) -> None:
+        """Makes room for all sentences.
+
+        Args:
+            sample: the record of some sentence, which shows what is to be written.
+            rows: for each file and dataset of the sample, how many rows there will be.
+        """
         self.written = dict.fromkeys(sample, 0)
         for (name, path), values in sample.items():
             chunk = CHUNK_ROWS if values.ndim == 2 and values.shape[1] > 16 else VECTOR_CHUNK
             shape = (rows[name, path], *values.shape[1:])
             chunks = (min(chunk, shape[0]), *shape[1:])
-            self.file(name).create_dataset(path, shape=shape, dtype=values.dtype, chunks=chunks)
+            dataset = self.file(name).create_dataset(path, shape=shape, dtype=values.dtype, chunks=chunks)
+            self.datasets[name, path] = dataset
 
     def file(self, name: str):
         """The open file of this name below the folder."""
@@ -105,16 +118,20 @@ class CaptureFiles:
         """Adds sentences, in the order in which they are to stand."""
         for key, start in self.written.items():
             values = numpy.concatenate([record[key] for record in records])
-            self.file(key[0])[key[1]][start : start + len(values)] = values
+            self.datasets[key][start : start + len(values)] = values
             self.written[key] += len(values)
+        for file in self.files.values():
+            file.flush()
 
     def write(self, name: str, path: str, values: numpy.ndarray, attributes: Optional[Dict[str, Any]] = None) -> None:
         """A whole dataset, or attributes of one that is there."""
-        dataset = self.file(name).create_dataset(path, data=values)
-        dataset.attrs.update(attributes or {})
+        self.datasets[name, path] = self.file(name).create_dataset(path, data=values)
+        self.datasets[name, path].attrs.update(attributes or {})
 
     def close(self) -> None:
         """Writes out what is still in memory."""
+        for file in self.files.values():
+            file.flush()
         for file in self.files.values():
             file.close()
 
@@ -129,16 +146,14 @@ class CaptureFiles:
             yield
             self.close()
         except (OSError, RuntimeError) as fault:
-            if isinstance(fault, RuntimeError) and "HDF5" not in str(fault) and "decrement" not in str(fault):
+            if isinstance(fault, RuntimeError) and "file write failed" not in str(fault):
                 raise
-            for file in self.files.values():
-                try:
-                    file.close()
-                except Exception:  # it says once more what is said below
-                    pass
+            found = re.search("error message = '([^']*)'", str(fault))  # of HDF5
+            reason = found[1] if found else str(fault)
+            ABANDONED.append(self)
             raise BadInput(
-                f"the states cannot be written to {self.folder.parent} ({fault}): make room there, give another --out, "
-                "or write less with --float16 and without --gates"
+                f"the states cannot be written to {self.folder.parent} ({reason}): make room there, give another "
+                "--out, or write less with --float16 and without --gates"
             ) from None
 
 

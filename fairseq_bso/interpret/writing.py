@@ -67,8 +67,9 @@ def write_sides(part: Path, corpus: Corpus, way: Way, name: str, description: st
     (sample,) = _read(corpus, [smallest], way)
     rows = {key: _rows(key, corpus, sizes) for key in sample}
     check_room(part, bytes_needed(sample, rows) + (_index_bytes(sample, sizes) if way.with_index else 0))
-    files = CaptureFiles(part, sample, rows)
+    files = CaptureFiles(part)
     with files.writing():
+        files.create(sample, rows)
         with tqdm(total=sum(sizes.values()), unit=" words", desc="capturing", disable=None) as progress:
             for window in _windows(corpus, sample, lengths):
                 records = _read_window(corpus, window, lengths, way, progress)
