@@ -63,7 +63,8 @@ def test_losses_of_a_language_model_are_those_of_fairseq_eval_lm(language_model,
     data, checkpoint = language_model
     states(checkpoint, data, "--out", tmp_path / "out", "--gates", "--max-tokens", 50)
     found = read(tmp_path / "out")["decoder"]
-    printed = run("eval_lm", data, "--path", checkpoint, "--user-dir", PLUGIN, "--cpu", "--gen-subset", "test")
+    task = ["--task", "language_modeling", "--sample-break-mode", "eos"]
+    printed = run("eval_lm", data, "--path", checkpoint, "--user-dir", PLUGIN, "--cpu", "--gen-subset", "test", *task)
     tokens, base2 = re.search(
         r"Evaluated (\d[\d,]*) tokens.*Loss \(base 2\): ([\d.]+)", printed.stdout + printed.stderr, re.S
     ).groups()
