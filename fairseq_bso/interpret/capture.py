@@ -140,6 +140,8 @@ def _sides(loaded: Loaded, options: Options) -> Tuple[str, ...]:
     wrong = [side for side in options.sides or () if side not in there]
     if wrong:
         raise BadInput(f"--sides {' '.join(wrong)}: a {loaded.architecture} has {' and '.join(there)}")
+    if there != ("decoder",) and options.break_mode:
+        raise BadInput(f"--sample-break-mode {options.break_mode} is for language models: leave it out")
     if there == ("decoder",) and options.along == "output":
         raise BadInput("--along output is for models that translate: a language model reads its text, leave it out")
     return tuple(side for side in SIDES if side in (options.sides or there))
@@ -151,7 +153,7 @@ def _with_targets(loaded: Loaded, sentences: Sentences, options: Options) -> Sen
     if options.top_k > largest:
         raise BadInput(f"--top-k is {options.top_k}, but the dictionary has {largest} words to predict")
     if options.along == "output":
-        return own_output(loaded, sentences, options.beam, options.max_tokens)
+        return own_output(loaded, sentences, options.beam, options.max_tokens, options.batch_size)
     if sentences.target_lengths is None:
         raise BadInput(
             "there are no references to lead the decoder along: give --target-text, or --along output, or --sides "

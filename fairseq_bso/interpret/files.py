@@ -22,7 +22,9 @@ def import_h5py():
     try:
         import h5py
     except ImportError:
-        raise BadInput("fairseq-bso states writes HDF5 files, which needs h5py: pip install h5py") from None
+        raise BadInput(
+            "fairseq-bso states writes HDF5 files and needs h5py: pip install fairseq-bso[interpret]"
+        ) from None
     return h5py
 
 

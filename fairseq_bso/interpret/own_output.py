@@ -9,12 +9,11 @@ from fairseq.data import data_utils
 from torch import Tensor
 from tqdm import tqdm
 
-from ..distilling import length_batches
 from .loading import Loaded
-from .sentences import Pairs
+from .sentences import Pairs, batches
 
 
-def own_output(loaded: Loaded, sources: Pairs, beam: int, max_tokens: int) -> Pairs:
+def own_output(loaded: Loaded, sources: Pairs, beam: int, max_tokens: int, batch_size: Optional[int]) -> Pairs:
     """The same sources with the best hypothesis of each as its target. Lengths are limited by fairseq's defaults.
 
     Args:
@@ -22,15 +21,16 @@ def own_output(loaded: Loaded, sources: Pairs, beam: int, max_tokens: int) -> Pa
         sources: what it translates.
         beam: hypotheses.
         max_tokens: source words times beam in a batch.
+        batch_size: sentences in a batch at most; None: any number.
     """
     task, model = loaded.task, loaded.reader.model
     # What the plain translation task does not know: scores of an unnormalized model are not divided by length.
     options = Namespace(beam=beam, unnormalized=loaded.reader.unnormalized)
     generator = task.build_generator([model], options)
     found: List[Optional[numpy.ndarray]] = [None] * len(sources)
-    batches = length_batches(sources.source_lengths, range(len(sources)), max(1, max_tokens // beam))
+    tokens = max(1, max_tokens // beam)
     with tqdm(total=len(sources), unit=" sentences", desc="decoding", disable=None) as progress, torch.no_grad():
-        for batch in batches:
+        for batch in batches(sources.source_lengths, range(len(sources)), tokens, batch_size):
             sample = {"net_input": _net_input([sources.source(place) for place in batch], sources, task, loaded.device)}
             for place, hypotheses in zip(batch, generator.generate([model], sample)):
                 found[place] = hypotheses[0]["tokens"].cpu().numpy().astype(numpy.int32)

@@ -5,7 +5,7 @@ A row is one step of one side. Encoder rows of a sentence are its source words a
 """
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -13,6 +13,7 @@ from fairseq import utils
 from fairseq.data import MonolingualDataset, TokenBlockDataset, data_utils
 from torch import Tensor
 
+from ..distilling import length_batches
 from ..errors import BadInput
 from ..tasks import SequenceDistillationTask
 
@@ -22,6 +23,22 @@ BREAK_MODES = ("none", "complete", "complete_doc", "eos")
 def offsets(lengths: numpy.ndarray) -> numpy.ndarray:
     """(N,) lengths -> (N + 1,) int64: the row at which each sentence starts, and at last the number of rows."""
     return numpy.concatenate([[0], numpy.cumsum(lengths, dtype=numpy.int64)])
+
+
+def batches(
+    lengths: numpy.ndarray, places: Iterable[int], max_tokens: int, batch_size: Optional[int]
+) -> List[List[int]]:
+    """Sentences of like lengths together.
+
+    Args:
+        lengths: (N,) of every sentence.
+        places: those to put into batches.
+        max_tokens: words in a batch, padding included; a sentence that is longer makes a batch of its own.
+        batch_size: sentences in a batch at most; None: any number.
+    """
+    found = length_batches(lengths, list(places), max_tokens)
+    size = batch_size or len(lengths)
+    return [batch[start : start + size] for batch in found for start in range(0, len(batch), size)]
 
 
 class Sentences:

@@ -12,12 +12,11 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from ..distilling import length_batches
 from . import lstmvis
 from .files import CaptureFiles, bytes_needed, check_room
 from .loading import Loaded
 from .records import Key, Record, Wanted, read_batch
-from .sentences import Sentences, offsets
+from .sentences import Sentences, batches, offsets
 from .user_tracks import Track
 
 WINDOW_BYTES = 1 << 26
@@ -123,12 +122,9 @@ def _read_window(corpus: Corpus, window: range, lengths: Dict[str, numpy.ndarray
     if corpus.sentences.source_lengths is not None:
         longest = numpy.maximum(longest, corpus.sentences.source_lengths)
     found: Dict[int, Record] = {}
-    for batch in length_batches(longest, window, way.max_tokens):
-        size = way.batch_size or len(batch)
-        for start in range(0, len(batch), size):
-            places = batch[start : start + size]
-            found.update(zip(places, _read(corpus, places, way)))
-            progress.update(sum(int(rows[places].sum()) for rows in lengths.values()))
+    for places in batches(longest, window, way.max_tokens, way.batch_size):
+        found.update(zip(places, _read(corpus, places, way)))
+        progress.update(sum(int(rows[places].sum()) for rows in lengths.values()))
     return [found[place] for place in window]
 
 

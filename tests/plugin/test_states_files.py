@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import h5py
 import numpy
@@ -12,7 +13,6 @@ from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, read, run
 from fairseq_bso.errors import BadInput
 from fairseq_bso.interpret import capture_folder, files, records
 from fairseq_bso.interpret.capture import Options, capture
-from fairseq_bso.interpret.sentences import offsets
 
 LANGUAGE_MODEL = {"arch": "lstm_lm", "task": "language_modeling"}
 
@@ -248,6 +248,7 @@ def test_one_word_one_sentence_and_a_very_long_one(tmp_path):
         ("lm", {"sides": ("encoder",)}, "a lstm_lm has decoder"),
         ("lm", {"along": "output"}, "a language model reads its text"),
         ("lm", {"subset": "train"}, "no subset 'train'"),
+        ("bso", {"break_mode": "eos"}, "--sample-break-mode eos is for language models"),
     ],
 )
 def test_bad_input_ends_with_one_message(made, tmp_path, model, options, message):
@@ -297,5 +298,7 @@ def test_scores_of_all_words_are_never_held_for_all_rows(made, tmp_path, monkeyp
         numpy.testing.assert_allclose(cut, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_offsets_begin_with_zero_and_end_with_the_number_of_rows():
-    assert offsets(numpy.array([2, 1, 4])).tolist() == [0, 2, 3, 7]
+def test_without_h5py_there_is_one_message(made, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(BadInput, match="needs h5py: pip install"):
+        states(made, tmp_path / "out")
