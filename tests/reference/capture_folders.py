@@ -131,7 +131,7 @@ def parentheses_capture(folder, sentences=60, units=24, seed=1):
             vocabulary = len(set(words))
             ids = numpy.stack([generator.permutation(vocabulary)[:3] for _ in words])
             more["predictions"] = (ids, numpy.log(numpy.tile([0.6, 0.25, 0.1], (len(words), 1))))
-            tracks["position"] = [place / len(line) for line in lines for place in range(len(line))]
+            tracks["place"] = [place / len(line) for line in lines for place in range(len(line))]
         write_side(folder / name, states, words, [len(line) for line in lines], tracks, **more)
     write_attention(folder, [_diagonal(len(words)) for words in targets])
     return write_capture(folder, ["encoder", "decoder"], sentences=sentences)

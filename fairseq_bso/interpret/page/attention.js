@@ -81,8 +81,8 @@ export class Attention {
   draw() {
     const { source, target, weights } = this.answer;
     this.note.textContent = `Each row is a word that the decoder gives, each column a word that the encoder has read; a dark field means that the decoder looked there. Click a word to see its states. Sentence ${number(this.answer.id)} of the data set.`;
-    const left = 14 + Math.min(LONGEST, d3.max(target.words, (word) => measure(word, 13)));
-    const top = 14 + Math.min(LONGEST, d3.max(source.words, (word) => measure(word, 13)));
+    const left = 14 + Math.min(LONGEST, Math.max(46, d3.max(target.words, (word) => measure(word, 13))));
+    const top = 30 + Math.min(LONGEST, d3.max(source.words, (word) => measure(word, 13)));
     const room = (this.place.clientWidth || 1100) - left - 150;
     const cell = Math.max(16, Math.min(34, Math.floor(room / source.words.length)));
     const row = Math.max(18, Math.min(28, cell));
@@ -91,6 +91,8 @@ export class Attention {
     this.svg.attr("width", width).attr("height", height).attr("viewBox", `0 0 ${width} ${height}`).selectAll("*").remove();
     this.svg.attr("aria-label", `Attention of sentence ${this.answer.number}: ${source.words.length} source words, ${target.words.length} target words`);
     this.size = { left, top, cell, row };
+    this.svg.append("text").attr("class", "legend").attr("x", left).attr("y", 12).text("source, as read →");
+    this.svg.append("text").attr("class", "legend end").attr("x", left - 8).attr("y", top - 8).text("target ↓");
     this.drawWords(source, target);
     this.drawCells(source, target, weights);
     this.drawKey(left + source.words.length * cell + 30, top);

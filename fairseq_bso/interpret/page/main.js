@@ -1,4 +1,5 @@
 // Starts the page: what the capture holds, the views, and the buttons that are there in all of them.
+/* global d3 */
 
 import { ask } from "./api.js";
 import { Attention } from "./attention.js";
@@ -15,7 +16,7 @@ function describe(info) {
   document.title = `${name}: hidden states`;
   document.getElementById("title").textContent = name;
   const mode = { reference: "forced on the reference", output: "along the model’s own output", language_model: "language model" }[info.mode];
-  const words = info.sides.map((side) => `${side.name === "states" ? "" : `${side.name}: `}${number(side.steps)} words`).join(", ");
+  const words = `${number(d3.sum(info.sides, (side) => side.steps))} words`;
   document.getElementById("subtitle").textContent = [info.architecture, mode, words].filter(Boolean).join(" · ");
 }
 

@@ -11,6 +11,7 @@ const MOST = 22; // its columns
 const FIXED = [["#", 30], ["position", 104], ["cells", 156], ["others", 208]]; // right edges of the first columns
 const TEXT = 224;
 const GAP = 22;
+const SHORTEST_TEXT = 360;
 
 export class MatchChart {
   // `go(match)` is called with a match that was clicked, or chosen with Enter.
@@ -29,9 +30,10 @@ export class MatchChart {
     const longest = d3.max(answer.matches, (one) => one.length);
     const columns = Math.min(MOST, BEFORE + longest + 8);
     const space = Math.max(500, width - TEXT - 12);
-    const cell = Math.max(7, Math.min(12, Math.floor((space * 0.58) / Math.max(2, maps.length) / columns)));
+    const each = (space - SHORTEST_TEXT) / Math.max(1, maps.length) - GAP;
+    const cell = Math.max(5, Math.min(10, Math.floor(each / columns)));
     const mapWidth = columns * cell;
-    const textWidth = Math.max(340, Math.min(720, space - maps.length * (mapWidth + GAP)));
+    const textWidth = Math.max(SHORTEST_TEXT, Math.min(720, space - maps.length * (mapWidth + GAP)));
     this.layout = { columns, cell, mapWidth, textWidth, start: TEXT + Math.round(textWidth * 0.34) };
     const legends = maps.filter((map) => map.legend.length);
     const height = HEAD + answer.matches.length * ROW + 10 + legends.length * 20;
@@ -90,7 +92,7 @@ export class MatchChart {
           .attr("fill", this.model.colour.colour(values[place]));
       }
       const dark = values && d3.lab(this.model.colour.colour(values[place])).l < 55;
-      const kind = `${inside ? "inside" : "around"}${dark ? " light" : ""}`;
+      const kind = `${inside ? "inside" : values?.[place] ? "around coloured" : "around"}${dark ? " light" : ""}`;
       group.append("text").attr("class", kind).attr("x", x + 3).attr("y", y + 16).text(word);
       if (inside) group.append("line").attr("class", "under").attr("x1", x).attr("x2", x + width - 1).attr("y1", y + ROW - 2).attr("y2", y + ROW - 2);
       return width;

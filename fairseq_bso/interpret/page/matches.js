@@ -113,8 +113,10 @@ export class Matches {
     if (!answer.matches.length) {
       return this.empty("These cells are on together at no other place, by these rules. Ask for fewer words off, a lower threshold, or a shorter match.");
     }
+    const many = answer.cells.length > 1;
+    const order = `${many ? `most of the ${answer.cells.length} cells first, then ` : ""}fewest other cells${many ? "" : " first"}, then the longest`;
     const steps = answer.steps < this.current.side.steps ? `the first ${number(answer.steps)} words` : `all ${number(answer.steps)} words`;
-    this.note.textContent = `${count(answer.candidates, "candidate")} in ${steps}; the best ${answer.matches.length}: most of the ${count(answer.cells.length, "cell")} first, then fewest other cells, then the longest.`;
+    this.note.textContent = `${count(answer.candidates, "candidate")} in ${steps}; the best ${answer.matches.length}, ${order}.`;
     announce(`${count(answer.matches.length, "match").replace("matchs", "matches")} shown`);
     this.redraw();
     return undefined;

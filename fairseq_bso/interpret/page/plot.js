@@ -95,7 +95,7 @@ export class Plot {
     for (const value of low < 0 ? [low, 0, high] : [0, high / 2, high]) {
       group.append("line").attr("class", value ? "grid" : "grid zero").attr("x1", MARGIN.left).attr("x2", right)
         .attr("y1", panel.y(value)).attr("y2", panel.y(value));
-      group.append("text").attr("class", "tick").attr("x", MARGIN.left - 8).attr("y", panel.y(value) + 4).text(value);
+      group.append("text").attr("class", "tick").attr("x", MARGIN.left - 8).attr("y", panel.y(value) + 4).text(String(value).replace("-", "−"));
     }
     group.append("text").attr("class", "name").attr("x", 4).attr("y", panel.top + 14).text(shorten(panel.name, 76, 13));
     const unit = `${panel.values.length} cells`;
@@ -213,6 +213,10 @@ export class Plot {
       if (begin > end) return;
       const x = this.columns[begin].x;
       const width = this.columns[end].x + this.columns[end].width - x;
+      if (kind === "on-zone") {
+        group.append("rect").attr("class", "on-ground").attr("x", x).attr("y", top).attr("width", width)
+          .attr("height", this.wordsTop - 2 - top);
+      }
       group.append("rect").attr("class", kind).attr("x", x).attr("y", top).attr("width", width)
         .attr("height", this.wordsTop + WORD + 2 - top).attr("rx", 3);
       if (width > measure(text, 11) + 2) {

@@ -93,7 +93,7 @@ export class WordDetails {
     const next = context.words[place + 1];
     const bars = rows.map(([word, score]) => {
       const share = probabilities ? Math.exp(score ?? -Infinity) : 0;
-      const text = score === null ? "" : probabilities ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : score.toFixed(2);
+      const text = score === null ? "" : probabilities ? `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` : score.toFixed(2);
       const bar = h("span", { class: "bar" }, h("i", { style: `width:${Math.min(100, 100 * share)}%` }));
       return h("li", { class: word === next ? "hit" : "" }, h("span", {}, word), probabilities ? bar : "", h("span", { class: "share" }, text));
     });

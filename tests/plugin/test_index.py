@@ -1,0 +1,200 @@
+"""The index of captured states: exactly the thresholds of the page, both orders, and built again when it is stale."""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference.capture_folders import parentheses_capture, write_capture, write_side
+
+from fairseq_bso.errors import BadInput
+from fairseq_bso.interpret.capture_folder import open_capture
+from fairseq_bso.interpret.index import build_index, levels, open_index
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return parentheses_capture(tmp_path / "capture", sentences=8)
+
+
+def open_side(folder, name="decoder"):
+    return open_capture(folder).sides[name]
+
+
+@given(st.floats(-1, 1, width=32), st.integers(1, 100))
+def test_levels_answer_every_threshold_of_whole_hundredths_exactly(value, hundredths):
+    level = int(levels(numpy.array([value], dtype=numpy.float32))[0])
+    assert (level >= hundredths) == (float(value) >= hundredths / 100)
+    assert (level <= -hundredths) == (float(value) <= -hundredths / 100)
+
+
+def test_levels_at_and_beside_every_threshold():
+    for hundredths in range(1, 101):
+        at = numpy.float32(hundredths / 100)
+        for value in (numpy.nextafter(at, numpy.float32(0)), at, numpy.nextafter(at, numpy.float32(2))):
+            level = int(levels(numpy.array([value, -value], dtype=numpy.float32))[0])
+            assert (level >= hundredths) == (float(value) >= hundredths / 100)
+
+
+def test_levels_are_kept_within_a_byte():
+    assert levels(numpy.array([5.0, -5.0, 1.28, 0.009, -0.009], dtype=numpy.float32)).tolist() == [127, -127, 127, 0, 0]
+
+
+def test_rows_and_cells_hold_all_states_side_by_side(folder):
+    side = open_side(folder)
+    index = open_index(side)
+    with h5py.File(folder / "decoder" / "states.hdf5", "r") as file:
+        wanted = [file["hidden1"][:], numpy.tanh(file["cell1"][:]), file["hidden2"][:]]
+    columns = numpy.concatenate([levels(one) for one in wanted], axis=1)
+    assert index.rows.dtype == numpy.int8 and (index.rows == columns).all()
+    assert (index.cells == columns.T).all()
+    described = json.loads((folder / "decoder" / "index.json").read_text())
+    assert described["columns"][1] == {"states": "cell1", "first": 24, "units": 24, "transform": "tanh"}
+    assert described["steps"] == side.steps
+
+
+def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
+    whole = numpy.array(open_index(open_side(folder)).rows)
+    monkeypatch.setattr("fairseq_bso.interpret.index.BLOCK", 72 * 7)  # seven steps at a time
+    told = []
+    build_index(folder / "decoder", lambda done, total: told.append((done, total)))
+    assert (open_index(open_side(folder)).rows == whole).all()
+    assert (open_index(open_side(folder)).cells == whole.T).all()
+    steps = len(whole)
+    assert told[0] == (7, steps) and told[-1] == (steps, steps)
+
+
+def test_the_index_is_the_same_before_and_after_the_capture_is_whole(folder):
+    """`states` builds it before it writes capture.json."""
+    (folder / "capture.json").unlink()
+    build_index(folder / "decoder")
+    written = os.stat(folder / "decoder" / "index.rows.i8").st_mtime_ns
+    write_capture(folder, ["encoder", "decoder"])
+    open_index(open_side(folder))
+    assert os.stat(folder / "decoder" / "index.rows.i8").st_mtime_ns == written
+
+
+@pytest.mark.parametrize("damage", ["other states", "cut off", "no description", "nonsense"])
+def test_a_stale_or_damaged_index_is_built_again(folder, damage):
+    side = folder / "decoder"
+    open_index(open_side(folder))
+    if damage == "other states":
+        with h5py.File(side / "states.hdf5", "r+") as file:
+            file["hidden1"][:] = 0.5
+    elif damage == "cut off":
+        os.truncate(side / "index.cells.i8", 100)
+    elif damage == "no description":
+        (side / "index.json").unlink()
+        (side / "index.rows.i8").write_bytes(b"")
+    else:
+        (side / "index.json").write_text("[1")
+    index = open_index(open_side(folder))
+    assert (index.rows == index.cells.T).all()
+    if damage == "other states":
+        assert (index.rows[:, :24] == 50).all()
+
+
+def test_nothing_half_written_stays(folder):
+    with h5py.File(folder / "encoder" / "states.hdf5", "r+") as file:
+        file["hidden2"][5, 3] = numpy.nan
+    with pytest.raises(BadInput, match="hidden2 holds a value that is no number, at step 5"):
+        build_index(folder / "encoder")
+    assert not list((folder / "encoder").glob("index*"))
+
+
+def test_float16_states(tmp_path):
+    values = numpy.linspace(-1, 1, 40).reshape(20, 2)
+    write_side(tmp_path / "decoder", {"hidden1": values}, ["a"] * 20, [20], dtype="float16")
+    write_capture(tmp_path, ["decoder"])
+    index = open_index(open_side(tmp_path))
+    assert (index.rows == levels(values.astype(numpy.float16))).all()
+
+
+def spoil_states(folder):
+    path = folder / "decoder" / "states.hdf5"
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def spoil_offsets(folder):
+    with h5py.File(folder / "decoder" / "train.hdf5", "r+") as file:
+        file["sentence_offsets"][-1] = 3
+
+
+def spoil_words(folder):
+    with h5py.File(folder / "decoder" / "train.hdf5", "r+") as file:
+        file["word_ids"][0] = 99
+
+
+def spoil_attention(folder):
+    with h5py.File(folder / "decoder" / "attention.hdf5", "r+") as file:
+        file["offsets"][1] = 3
+
+
+def spoil_project(folder):
+    path = folder / "decoder" / "lstm.yml"
+    path.write_text(path.read_text().replace("states.hdf5", "../../elsewhere.hdf5"))
+
+
+def spoil_track(folder):
+    with h5py.File(folder / "decoder" / "train.hdf5", "r+") as file:
+        del file["meta/depth"]
+        file["meta/depth"] = numpy.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: (folder / "capture.json").unlink(), "no whole capture"),
+        (lambda folder: (folder / "capture.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "capture.json").write_text('{"version": 2, "sides": ["decoder"]}'), "version 2"),
+        (lambda folder: (folder / "capture.json").write_text('{"version": 1, "sides": ["../x"]}'), "only encoder"),
+        (lambda folder: (folder / "decoder" / "words.dict").unlink(), "is missing"),
+        (lambda folder: (folder / "decoder" / "words.dict").write_text("what\n"), "cannot be read"),
+        (lambda folder: (folder / "decoder" / "train.hdf5").write_text("no"), "cut off or no HDF5 file"),
+        (spoil_states, "cut off or no HDF5 file"),
+        (spoil_offsets, "sentence_offsets"),
+        (spoil_words, "not in the dictionary"),
+        (spoil_attention, "does not fit the sentences"),
+        (spoil_project, "outside of its folder"),
+        (spoil_track, "the track depth"),
+    ],
+)
+def test_a_damaged_capture_is_refused_with_one_message(folder, spoil, message):
+    spoil(folder)
+    with pytest.raises(BadInput, match=message) as refused:
+        open_capture(folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_folder():
+    with pytest.raises(BadInput, match="does not exist"):
+        open_capture(Path("/nowhere/at/all"))
+
+
+def test_a_folder_made_for_lstmvis_opens(tmp_path):
+    """As its own tools write it: other names, no sentences, values that are tanh-ed unless the file says otherwise."""
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["states1"] = numpy.full((4, 3), 2.0, dtype=numpy.float32)
+        file["states2"] = numpy.full((4, 2), 0.5, dtype=numpy.float32)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["words"] = numpy.array([1, 2, 1, 3], dtype=numpy.int64)
+        file["pos"] = numpy.array([0, 1, 0, 1], dtype=numpy.int64)
+    (tmp_path / "w.dict").write_text("a 1\nb 2\n  3\n")
+    (tmp_path / "pos.dict").write_text("NOUN 0\nVERB 1\n")
+    (tmp_path / "lstm.yml").write_text(
+        "name: old\ndescription: old\nfiles: {states: s.h5, train: w.h5, words: w.dict, tags: pos.dict}\n"
+        "word_sequence: {file: train, path: words, dict_file: words}\n"
+        "states:\n  file: states\n  types:\n    - {type: state, layer: 1, path: states1}\n"
+        "    - {type: state, layer: 2, path: states2, transform: none}\n"
+        "meta:\n  tag: {file: train, path: pos, dict: tags, vis: {type: discrete, range: dict}}\n"
+    )
+    capture = open_capture(tmp_path)
+    side = capture.sides["states"]
+    assert side.text(0, 4) == ["a", "b", "a", " "]
+    assert side.tracks["tag"].labels == ["NOUN", "VERB"] and side.sentences == 1
+    index = open_index(side)
+    assert index.rows[0].tolist() == [96, 96, 96, 50, 50]
