@@ -17,7 +17,7 @@ from .queries import Queries
 __all__ = ["make_app", "serve"]
 
 PAGE = Path(__file__).resolve().parent / "page"
-# Of the page's folder nothing else is given out.
+# What is given out of the page's folder.
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -46,6 +46,9 @@ def make_app(capture: Capture, queries: Queries, only_loopback: bool = True) -> 
         for name in ("info", "context", "select", "match", "search", "sentence", "statistics")
     }
 
+    # By name, so that no text of a request ever becomes a path.
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+
     @app.before_request
     def check_host() -> None:
         host = flask.request.host
@@ -63,10 +66,9 @@ def make_app(capture: Capture, queries: Queries, only_loopback: bool = True) -> 
     @app.get("/")
     @app.get("/page/<name>")
     def page(name: str = "index.html") -> flask.Response:
-        path = PAGE / name
-        if path.name != name or path.suffix not in TYPES or not path.is_file():
+        if name not in files:
             raise Refused("there is no such page", 404)
-        return flask.Response(path.read_bytes(), content_type=f"{TYPES[path.suffix]}; charset=utf-8")
+        return flask.Response(files[name].read_bytes(), content_type=f"{TYPES[files[name].suffix]}; charset=utf-8")
 
     @app.errorhandler(Refused)
     def refused(fault: Refused) -> flask.Response:
