@@ -104,7 +104,7 @@ def statistics_pass(rows, cells, options):
         "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
         "ranking by area under the curve": lambda: cell_ranking.rank_cells(cells, codes, "area_under_curve", 1),
         "ranking by correlation": lambda: cell_ranking.rank_cells(cells, numbers, "correlation"),
-        "control of 5 repeats": lambda: cell_ranking.shuffled_control(cells, codes, "area_under_curve", 1, 5),
+        "control of 10 repeats": lambda: cell_ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
         "prediction from one cell": lambda: cell_ranking.predict_number(cells[0], numbers),
     }
     return {name: median_seconds(act, max(1, options.rounds // 2)) for name, act in acts.items()}

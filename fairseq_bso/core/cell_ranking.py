@@ -18,7 +18,6 @@ from .separation import (
     correlation,
     correlation_ratio,
     joint_histogram,
-    level_sums,
 )
 
 __all__ = [
@@ -91,26 +90,7 @@ def cell_values(cells: Tensor, track: Tensor, criterion: str, label: Optional[in
             the track.
     """
     check_track(cells, track)
-    _check_criterion(track, criterion, label)
-    if track.is_floating_point():
-        numbers = track.double()  # (T,)
-        numbers = numbers - numbers[~numbers.isnan()].mean()
-        return correlation(*level_sums(cells, numbers), numbers)
-    codes, some = track.long(), []  # (T,)
-    if criterion == "correlation_ratio":
-        renamed = torch.searchsorted(codes[codes >= 0].unique(), codes)  # without gaps
-    else:
-        renamed = torch.where(codes == label, 1, 0)
-    codes = torch.where(codes >= 0, renamed, codes)
-    for part in cells.split(64):  # so that not all histograms are held at once
-        histogram = joint_histogram(part, codes)  # (c, L, G)
-        if criterion == "correlation_ratio":
-            some.append(correlation_ratio(histogram))
-        elif criterion == "area_under_curve":
-            some.append(area_under_curve(histogram, 1))
-        else:
-            some.append(getattr(best_thresholds(histogram, 1, criterion), criterion))
-    return torch.cat(some)
+    return _values(cells, _prepared(track, criterion, label).unsqueeze(0), criterion)[0]
 
 
 def rank_cells(cells: Tensor, track: Tensor, criterion: str, label: Optional[int] = None, limit: int = 20) -> Ranking:
@@ -163,18 +143,18 @@ def shuffled_control(
     if repeats < 1:
         raise ValueError(f"the control has {repeats} repeats, but must have 1 or more")
     check_track(cells, track)
-    _check_criterion(track, criterion, label)
+    prepared = _prepared(track, criterion, label)  # (T,)
     kept = _labelled(track)  # (T,)
-    values = track[kept]  # (n,)
+    values = prepared[kept]  # (n,)
     least = max(1, values.numel() // 10)
     generator = torch.Generator().manual_seed(seed)
     shifts = torch.randint(least, values.numel() - least + 1, (repeats,), generator=generator)  # (repeats,)
     best = []
-    for shift in shifts.tolist():
-        moved = track.clone()
-        moved[kept] = values.roll(shift)
-        best.append(_scores(cell_values(cells, moved, criterion, label), criterion).max())
-    return Control(torch.stack(best), shifts)
+    for some in shifts.split(_tracks_at_once(prepared)):
+        moved = prepared.repeat(some.numel(), 1)  # (K, T)
+        moved[:, kept] = torch.stack([values.roll(shift) for shift in some.tolist()])
+        best.append(_scores(_values(cells, moved, criterion), criterion).max(1).values)  # (K,)
+    return Control(torch.cat(best), shifts)
 
 
 def predict_number(cell: Tensor, numbers: Tensor, width: int = 5) -> Prediction:
@@ -213,6 +193,59 @@ def predict_number(cell: Tensor, numbers: Tensor, width: int = 5) -> Prediction:
         exact=float((guess.round() == tested).double().mean()),
         exact_of_mean=float((mean.round() == tested).double().mean()),
     )
+
+
+def _prepared(track: Tensor, criterion: str, label: Optional[int]) -> Tensor:
+    """The track, checked, as the statistic takes it (T,): numbers less their mean; the label as 1 and the rest as 0; or
+    all labels without gaps."""
+    _check_criterion(track, criterion, label)
+    if track.is_floating_point():
+        numbers = track.double()
+        return numbers - numbers[~numbers.isnan()].mean()
+    codes = track.long()
+    if label is None:
+        renamed = torch.searchsorted(codes[codes >= 0].unique(), codes)
+    else:
+        renamed = codes.eq(label).long()
+    return torch.where(codes >= 0, renamed, codes)
+
+
+def _tracks_at_once(track: Tensor) -> int:
+    """How many tracks like this one a pass can take: counting takes equally long for all numbers of labels, as long as
+    the counts of a cell stay in the processor's cache."""
+    if track.is_floating_point():
+        return 8
+    labels, tracks = int(track.max()) + 1, 1
+    while labels ** (tracks + 1) <= 64:
+        tracks += 1
+    return tracks
+
+
+def _values(cells: Tensor, tracks: Tensor, criterion: str) -> Tensor:
+    """tracks (K, T), prepared, with values at the same steps -> (K, C) float64, the statistic of each cell for each."""
+    if tracks.is_floating_point():
+        return correlation(cells, tracks)
+    number, labels = tracks.size(0), int(tracks.max()) + 1
+    joint = tracks[0]  # (T,) the labels of all tracks at a step are the digits of one code
+    for track in tracks[1:]:
+        joint = torch.where(joint >= 0, joint * labels + track, joint)
+    columns = []
+    for part in cells.split(64):  # so that not all counts are held at once
+        counts = joint_histogram(part, joint, labels**number)  # (c, L, G ** K)
+        histograms = [
+            counts.reshape(part.size(0), 255, labels**place, labels, -1).sum((2, 4)) for place in range(number)
+        ]  # K of (c, L, G)
+        columns.append(torch.stack([_statistic(one, criterion) for one in histograms]))
+    return torch.cat(columns, 1)
+
+
+def _statistic(histogram: Tensor, criterion: str) -> Tensor:
+    """histogram (C, L, G) -> (C,) float64; of one label against the rest the label is 1."""
+    if criterion == "correlation_ratio":
+        return correlation_ratio(histogram)
+    if criterion == "area_under_curve":
+        return area_under_curve(histogram, 1)
+    return getattr(best_thresholds(histogram, 1, criterion), criterion)
 
 
 def _labelled(track: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 Cells come as levels: int8 from -127 to 127, a hundred times the state, cut toward zero. A track has a value for every
 step: integers are codes of labels, negative where a step has none; floating-point numbers are numbers, NaN where there
-is none. Steps without a value are left out. All statistics are exact on levels, from how often a cell has each level
-under each label, which one pass over the corpus counts.
+is none. Steps without a value are left out. One pass over the corpus counts how often a cell has each level under each
+label; what is said of labels comes from these counts and is exact on levels.
 
 T is the number of steps, C of cells, L = 255 of levels, G of labels, P of steps with a label and N of those without.
 """
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ __all__ = [
     "correlation",
     "correlation_ratio",
     "joint_histogram",
-    "level_sums",
 ]
 
 LABEL_LIMIT = 1000
@@ -48,55 +47,34 @@ class Thresholds(NamedTuple):
     """(C,) float64, share of steps told right"""
 
 
-def joint_histogram(cells: Tensor, codes: Tensor) -> Tensor:
+def joint_histogram(cells: Tensor, codes: Tensor, labels: Optional[int] = None) -> Tensor:
     """How often each cell has each level under each label.
 
     Args:
         cells: (C, T) int8, also as a transposed (T, C) array, possibly memory-mapped.
         codes: (T,) integers, negative for steps that are left out.
+        labels: G; None for one more than the largest code.
 
     Returns:
-        (C, L, G) int64, with G one more than the largest code; level l is at place l + 127.
+        (C, L, G) int64; level l is at place l + 127.
 
     Raises:
-        ValueError: a level of -128, shapes that do not belong together, or too many labels.
+        ValueError: a level of -128, shapes that do not belong together, no step with a label, or a label that is too
+            large.
     """
     check_track(cells, codes)
-    labels = int(codes.max()) + 1 if codes.numel() else 0
-    if labels > LABEL_LIMIT:
-        raise ValueError(f"the largest label is {labels - 1}, but must be below {LABEL_LIMIT}")
-    found = torch.zeros(cells.size(0), max(labels, 0), 256, dtype=torch.long)  # (C, G, L + 1)
+    largest = int(codes.max()) if codes.numel() else -1
+    most = LABEL_LIMIT if labels is None else labels
+    if not 0 <= largest < most:
+        raise ValueError(f"the largest label is {largest}, but must be from 0 to {most - 1}")
+    labels = largest + 1 if labels is None else labels
+    found = torch.zeros(cells.size(0), labels, 256, dtype=torch.long)  # (C, G, L + 1)
     offsets = codes.int() * 256 + 128  # (T,)
     for place, part, kept in _pieces(cells, codes >= 0):
         some = offsets[kept]  # (b,)
         for cell, levels in enumerate(part, place):
             found[cell] += torch.bincount(levels.int() + some, minlength=labels * 256).view(labels, 256)
     return _without_lowest(found.transpose(1, 2))
-
-
-def level_sums(cells: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each cell has each level, and the sum of the numbers there.
-
-    Args:
-        cells: (C, T) int8, also as a transposed (T, C) array.
-        numbers: (T,) floating point, NaN for steps that are left out.
-
-    Returns:
-        counts (C, L) int64 and sums (C, L) float64; level l is at place l + 127.
-
-    Raises:
-        ValueError: a level of -128, or shapes that do not belong together.
-    """
-    check_track(cells, numbers)
-    counts = torch.zeros(cells.size(0), 256, dtype=torch.long)  # (C, L + 1)
-    sums = torch.zeros(cells.size(0), 256, dtype=torch.float64)  # (C, L + 1)
-    for place, part, kept in _pieces(cells, ~numbers.isnan()):
-        some = numbers[kept].double()  # (b,)
-        for cell, levels in enumerate(part, place):
-            places = levels.int() + 128
-            counts[cell] += torch.bincount(places, minlength=256)
-            sums[cell] += torch.bincount(places, some, minlength=256)
-    return _without_lowest(counts), sums[:, 1:]
 
 
 def area_under_curve(histogram: Tensor, label: int) -> Tensor:
@@ -172,27 +150,46 @@ def correlation_ratio(histogram: Tensor) -> Tensor:
     sums = (histogram * levels.view(1, -1, 1)).sum(1).double()  # (C, G)
     whole = sums.sum(1).square() / sizes.sum(1)  # (C,)
     between = (sums.square() / sizes.clamp(min=1)).sum(1) - whole
-    return _share(between, histogram.sum(2), whole).clamp(0, 1)
+    counts = histogram.sum(2)  # (C, L)
+    spread = (counts * levels.square()).sum(1).double() - whole  # (C,) sum of squared deviations
+    return torch.where((counts > 0).sum(1) > 1, between / spread, torch.zeros_like(spread)).clamp(0, 1)
 
 
-def correlation(counts: Tensor, sums: Tensor, numbers: Tensor) -> Tensor:
-    """Pearson's correlation of each cell with a number.
+def correlation(cells: Tensor, numbers: Tensor) -> Tensor:
+    """Pearson's correlation of each cell with each of several numbers, in one pass.
 
     Args:
-        counts: (C, L), see `level_sums`.
-        sums: (C, L), of the same numbers less their mean.
-        numbers: (T,) float64 less their mean, NaN for steps that are left out.
+        cells: (C, T) int8, also as a transposed (T, C) array.
+        numbers: (K, T) float64, each less its mean, NaN for steps that are left out: the same steps for all.
 
     Returns:
-        (C,) float64 from -1 to 1; 0 for a cell that has one level throughout.
+        (K, C) float64 from -1 to 1; 0 for a cell that has one level throughout.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
-    levels = torch.arange(-127, 128)
-    covariance = (sums * levels).sum(1)  # (C,)
-    whole = (counts * levels).sum(1).double().square() / counts.sum(1)  # (C,)
-    deviation = numbers[~numbers.isnan()].square().sum().sqrt()
-    spread = _variance(counts, whole)  # (C,)
-    found = covariance / (spread.sqrt() * deviation)
-    return torch.where(spread > 0, found, torch.zeros_like(found)).clamp(-1, 1)
+    check_track(cells, numbers[0])
+    kept = ~numbers[0].isnan()  # (T,)
+    products = torch.zeros(numbers.size(0), cells.size(0), dtype=torch.float64)  # (K, C)
+    sums, squares = torch.zeros(2, cells.size(0), dtype=torch.float64).unbind()  # (C,) whole numbers
+    lowest, highest = torch.full((2, cells.size(0)), 127, dtype=torch.int8).unbind()  # (C,)
+    highest = -highest
+    for place, part, steps in _pieces(cells, kept):
+        if not steps.numel():
+            continue
+        some = slice(place, place + part.size(0))
+        for levels, among in zip(part.split(1 << 12, 1), steps.split(1 << 12)):  # as much as stays in the cache
+            wide = levels.double()  # (c, b)
+            products[:, some] += numbers[:, among] @ wide.t()
+            sums[some] += wide.sum(1)
+            squares[some] += wide.square_().sum(1)
+        lowest[some] = torch.minimum(lowest[some], part.amin(1))
+        highest[some] = torch.maximum(highest[some], part.amax(1))
+    spread = squares - sums.square() / kept.sum()  # (C,)
+    deviation = numbers[:, kept].square().sum(1, keepdim=True).sqrt()  # (K, 1)
+    return torch.where(lowest < highest, products / (spread.sqrt() * deviation), torch.zeros_like(products)).clamp(
+        -1, 1
+    )
 
 
 def check_track(cells: Tensor, track: Tensor) -> None:
@@ -238,16 +235,3 @@ def _on_counts(counts: Tensor) -> Tensor:
     """counts (C, L) -> (C, 2L), steps whose level is at least each cut, then those whose level is at most each."""
     up_to = counts.cumsum(1)  # (C, L)
     return torch.cat([counts.sum(1, keepdim=True) - up_to + counts, up_to], 1)
-
-
-def _variance(counts: Tensor, whole: Tensor) -> Tensor:
-    """counts (C, L) and squared sum over size (C,) -> (C,) sum of squared deviations, exactly zero for one level."""
-    levels = torch.arange(-127, 128)
-    spread = (counts * levels.square()).sum(1).double() - whole  # (C,)
-    return torch.where((counts > 0).sum(1) > 1, spread, torch.zeros_like(spread))
-
-
-def _share(part: Tensor, counts: Tensor, whole: Tensor) -> Tensor:
-    """part (C,) of the sum of squared deviations; 0 where that is zero."""
-    spread = _variance(counts, whole)
-    return torch.where(spread > 0, part / spread, torch.zeros_like(part))

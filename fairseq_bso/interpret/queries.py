@@ -147,8 +147,8 @@ class Queries:
             return {"cells": [], "steps": steps, "candidates": 0, "matches": []}
         if len(chosen) * steps > MOST_LEVELS:
             raise Refused(
-                f"{len(chosen)} cells are selected, but over {steps:,} steps at most {MOST_LEVELS // steps} are searched "
-                "for: raise the threshold, or switch cells off"
+                f"{len(chosen)} cells are selected, but over {steps:,} steps at most {MOST_LEVELS // steps} are "
+                "searched for: raise the threshold, or switch cells off"
             )
         index = self.indexes[view.side.name]
         cells = torch.from_numpy(index.cells[chosen, :steps])  # (n, T) int8

@@ -1,12 +1,11 @@
 """Selections and matches against their slow twin, with few levels so that ties, runs and coincidences are frequent."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import patterns as twin
 
-from fairseq_bso.core import other_cells, patterns
+from fairseq_bso.core import patterns
 
 LEVEL = 30
 values = st.sampled_from([-128, -80, -30, -29, 0, 29, 30, 31, 90])
