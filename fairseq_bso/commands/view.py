@@ -32,6 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not 0 <= arguments.port <= 65535:
         raise BadInput(f"--port is {arguments.port}, but must be from 0 to 65535")
+    # fairseq's import has set the level of debugging for all, h5py and the web server included.
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it counts who waits; they are answered all the same
+    import torch
+
     try:
         from ..interpret.capture_folder import open_capture
         from ..interpret.index import open_index
@@ -41,8 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise BadInput(
             f"fairseq-bso view needs the package {fault.name}: pip install 'fairseq-bso[interpret]'"
         ) from None
-    # fairseq's import has set the level of debugging for all, h5py and the web server included.
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+    torch.set_num_threads(1)  # requests are answered side by side, which keeps the processors busy enough
     capture = open_capture(Path(arguments.folder))
     indexes = {name: open_index(side, _progress(f"index of {name}")) for name, side in capture.sides.items()}
     try:

@@ -1,6 +1,8 @@
 """What the page asks: each method of Queries takes the fields of one request and gives what becomes JSON."""
 
-from typing import Any, Dict, List
+import os
+import threading
+from typing import Any, Dict, List, Tuple
 
 import numpy
 import torch
@@ -9,6 +11,7 @@ from ..core.patterns import (
     FAST_CANDIDATES,
     FAST_STEPS,
     PRECISE_CANDIDATES,
+    Matches,
     OtherCells,
     find_matches,
     selected_cells,
@@ -40,6 +43,8 @@ class Queries:
     def __init__(self, capture: Capture, indexes: Dict[str, Index]):
         self.capture, self.indexes = capture, indexes
         self.rankings = Rankings()
+        # More searches at a time than processors would make each of them slower, and hold the memory of all.
+        self.searching = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def info(self, fields: Fields) -> Dict[str, Any]:
         """What there is: sides, their states and tracks, and the largest values of the other fields."""
@@ -150,6 +155,21 @@ class Queries:
                 f"{len(chosen)} cells are selected, but over {steps:,} steps at most {MOST_LEVELS // steps} are "
                 "searched for: raise the threshold, or switch cells off"
             )
+        with self.searching:
+            cells, found = self._find(view, query, chosen, steps, precise, shortest, limit)
+        matches = zip(*(part.tolist() for part in (found.starts, found.lengths, found.overlap, found.others)))
+        return {
+            "cells": view.names(chosen),
+            "steps": steps,
+            "candidates": found.candidates,
+            "before": before,
+            "matches": [self._match(view.side, query, cells, before, after, *one) for one in matches],
+        }
+
+    def _find(
+        self, view: View, query: Query, chosen: numpy.ndarray, steps: int, precise: bool, shortest: int, limit: int
+    ) -> Tuple[torch.Tensor, Matches]:
+        """The levels of the chosen cells (n, steps) int8, and where they match."""
         index = self.indexes[view.side.name]
         cells = torch.from_numpy(index.cells[chosen, :steps])  # (n, T) int8
         found = find_matches(
@@ -164,14 +184,7 @@ class Queries:
             others=OtherCells(torch.from_numpy(index.rows), torch.from_numpy(view.others(chosen))),
             exclude=None if query.first is None else (query.first, query.last - query.first + 1),
         )
-        matches = zip(*(part.tolist() for part in (found.starts, found.lengths, found.overlap, found.others)))
-        return {
-            "cells": view.names(chosen),
-            "steps": steps,
-            "candidates": found.candidates,
-            "before": before,
-            "matches": [self._match(view.side, query, cells, before, after, *one) for one in matches],
-        }
+        return cells, found
 
     def statistics(self, fields: Fields) -> Dict[str, Any]:
         """The cells that tell a track best: one label of it from the rest, or all of it."""

@@ -57,7 +57,7 @@ export class Plot {
     this.shownTracks.forEach((track, place) => this.drawTrack(track, this.tracksTop + place * (TRACK + 3)));
     this.drawLegends(legends);
     this.drawRange();
-    this.highlightLine = this.svg.append("path").attr("class", "line highlight").attr("visibility", "hidden");
+    this.highlightLine = this.svg.append("path").attr("class", "line highlight").attr("visibility", "hidden").attr("d", "");
     this.pointer = this.svg.append("rect").attr("class", "pointer").attr("visibility", "hidden");
   }
 

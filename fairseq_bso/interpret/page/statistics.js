@@ -130,7 +130,7 @@ export class Statistics {
     group.append("text").attr("class", "title").attr("x", scale(-1)).attr("y", 14).text("mean of the cell at each label");
     for (const value of [-1, 0, 1]) {
       group.append("line").attr("class", "grid").attr("x1", scale(value)).attr("x2", scale(value)).attr("y1", TOP - 4).attr("y2", bottom - 4);
-      group.append("text").attr("class", "tick").attr("x", scale(value)).attr("y", TOP - 10).text(value);
+      group.append("text").attr("class", "tick").attr("x", scale(value)).attr("y", TOP - 10).text(String(value).replace("-", "−"));
     }
   }
 
@@ -145,7 +145,8 @@ export class Statistics {
     group.append("line").attr("class", "stem").attr("x1", NAME).attr("x2", this.x(row.score)).attr("y1", y + 11).attr("y2", y + 11);
     group.append("circle").attr("class", "score").attr("cx", this.x(row.score)).attr("cy", y + 11).attr("r", 5);
     if (this.means) this.drawMeans(group, row, y);
-    group.append("text").attr("class", "legend").attr("x", textX).attr("y", y + 15).text(describe(row));
+    const told = describe(row);
+    if (told) group.append("text").attr("class", "legend").attr("x", textX).attr("y", y + 15).text(told);
   }
 
   drawMeans(group, row, y) {

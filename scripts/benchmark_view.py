@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Measures how fast `fairseq-bso view` answers many clients at once over a large corpus.
+
+Writes a capture of random walks into a temporary folder (a million steps of 256 cells: 1 GB, and 0.5 GB of index),
+starts the real command, and lets each client ask one question after another: windows, selections, matches. Prints for
+each kind of question the median and the 95th percentile of the seconds until the answer, and how many went wrong.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import h5py
+import numpy
+
+BLOCK = 10_000  # steps that are made at a time
+LENGTH = 25  # words in a sentence
+WORDS = 5000
+TRACK = ("nothing", "noun phrase", "quotation")
+
+
+def write_capture(folder, steps, cells, dtype):
+    """A language model's decoder, whose cells drift between -1 and 1 like those of an LSTM."""
+    side = folder / "decoder"
+    side.mkdir(parents=True)
+    generator = numpy.random.default_rng(1)
+    with h5py.File(side / "states.hdf5", "w") as file:
+        states = file.create_dataset("hidden1", (steps, cells), dtype=dtype, chunks=(min(256, steps), cells))
+        place = numpy.zeros(cells)
+        for begin in range(0, steps, BLOCK):
+            moves = generator.normal(scale=0.35, size=(min(BLOCK, steps - begin), cells))
+            for row, move in enumerate(moves):  # pulled back to zero, so that cells switch off again
+                place = 0.85 * place + move
+                moves[row] = place
+            states[begin : begin + len(moves)] = numpy.tanh(moves)
+    offsets = numpy.arange(0, steps + LENGTH, LENGTH)
+    offsets[-1] = steps
+    with h5py.File(side / "train.hdf5", "w") as file:
+        file["word_ids"] = generator.integers(0, WORDS, steps, dtype=numpy.int32)
+        file["sentence_offsets"] = numpy.unique(offsets).astype(numpy.int64)
+        file["loss"] = generator.exponential(3.0, steps).astype(numpy.float32)
+        file["meta/phrase"] = numpy.repeat(generator.integers(0, 3, steps // 4 + 1), 4)[:steps].astype(numpy.int32)
+        file["meta/phrase"].attrs["labels"] = json.dumps(TRACK)
+    (side / "words.dict").write_text("".join(f"w{number} {number}\n" for number in range(WORDS)))
+    (side / "lstm.yml").write_text(
+        "name: benchmark\nfiles: {states: states.hdf5, train: train.hdf5, words: words.dict}\n"
+        "word_sequence: {file: train, path: word_ids, dict_file: words}\n"
+        "states: {file: states, types: [{type: hidden, layer: 1, path: hidden1}]}\n"
+    )
+    facts = {"version": 1, "architecture": "lstm_lm", "checkpoint": "none", "mode": "language_model"}
+    (folder / "capture.json").write_text(json.dumps({**facts, "sides": ["decoder"], "sentences": len(offsets) - 1}))
+
+
+def start_server(folder):
+    """The command, and the address that it prints."""
+    command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    found = re.search(r"http://\S+/", server.stdout.readline())
+    if not found:
+        raise SystemExit("the server did not start")
+    return server, found[0]
+
+
+def questions(steps, count, seed):
+    """What one client asks: it looks at a window, selects words there, and searches for where they do the same."""
+    chance = random.Random(seed)
+    for turn in range(count):
+        start = chance.randrange(steps - 100)
+        window = f"context?start={start}&length=60"
+        first = start + chance.randrange(60)
+        place = f"from={first}&to={first + chance.randint(1, 3)}&threshold=0.{chance.randint(25, 45)}"
+        mode = "precise" if turn % 2 else "fast"
+        yield from (("window", window), ("select", f"select?{place}"), (f"match, {mode}", f"match?{place}&mode={mode}"))
+
+
+def run_clients(address, steps, clients, turns):
+    """Seconds of each answer by the kind of its question, and what went wrong."""
+    seconds, errors, lock = {}, [], threading.Lock()
+
+    def run(number):
+        for kind, path in questions(steps, turns, number):
+            started = time.perf_counter()
+            try:
+                with urllib.request.urlopen(f"{address}api/{path}", timeout=120) as answer:
+                    json.load(answer)
+            except (OSError, ValueError) as fault:
+                text = fault.read().decode() if isinstance(fault, urllib.error.HTTPError) else repr(fault)
+                with lock:
+                    errors.append(f"{path}: {text}")
+                continue
+            with lock:
+                seconds.setdefault(kind, []).append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seconds, errors
+
+
+def report(title, seconds, errors):
+    """One line for each kind of question."""
+    print(f"\n{title}")
+    every = [one for some in seconds.values() for one in some]
+    for kind, some in [*sorted(seconds.items()), ("all", every)]:
+        high = statistics.quantiles(some, n=20)[-1] if len(some) > 1 else some[0]
+        print(f"  {kind:15} {len(some):6} answers, median {statistics.median(some):.3f} s, 95 % below {high:.3f} s")
+    print(f"  errors: {len(errors)}")
+    for error in errors[:5]:
+        print(f"    {error}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--cells", type=int, default=256)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--turns", type=int, default=4, help="of each client: a window, a selection and a match")
+    parser.add_argument("--float16", action="store_true", help="write the states in half the space")
+    options = parser.parse_args()
+    print(f"{options.steps:,} steps of {options.cells} cells, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        write_capture(
+            Path(folder) / "capture", options.steps, options.cells, "float16" if options.float16 else "float32"
+        )
+        print(f"capture written in {time.perf_counter() - started:.0f} s")
+        started = time.perf_counter()
+        server, address = start_server(Path(folder) / "capture")
+        try:
+            print(f"index built and server started in {time.perf_counter() - started:.0f} s")
+            report("one client", *run_clients(address, options.steps, 1, 10))
+            report(f"{options.clients} clients", *run_clients(address, options.steps, options.clients, options.turns))
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,373 @@
+"""The page of `fairseq-bso view`, served by the real command and used in a real headless Chromium."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from reference.capture_folders import parentheses_capture
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of the page of a capture of the parentheses language, whose cells 0 to 3 are on at depth 1 to 4 and more."""
+    folder = parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)
+    command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A fresh page. At the end it must have had no error and asked nobody but the server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    faults, requests = [], []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: requests.append(request.url))
+    yield page
+    context.close()
+    assert not [
+        fault for fault in faults if "net::ERR_FAILED" not in fault
+    ]  # that is what a test's own abort reads like
+    assert all(url.startswith((address, "blob:", "data:")) for url in requests)
+
+
+def fields(page):
+    """What stands in the address."""
+    return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
+
+
+def words(page):
+    return page.locator(".plot .word")
+
+
+def drag_over_words(page, first, last):
+    """With the mouse, over the words in the window."""
+    boxes = [words(page).nth(place).bounding_box() for place in (first, last)]
+    (x1, y), (x2, _) = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes)
+    page.mouse.move(x1, y)
+    page.mouse.down()
+    page.mouse.move((x1 + x2) / 2, y - 60, steps=4)
+    page.mouse.move(x2, y, steps=4)
+    page.mouse.up()
+
+
+def cells(page):
+    return page.locator(".cells button").all_inner_texts()
+
+
+def open_page(page, address, state=""):
+    page.goto(f"{address}#{state}")
+    page.locator(".plot .word").first.wait_for()
+
+
+def first_opening(page):
+    """The place in the window of a parenthesis at depth 0 that stays open for three words."""
+    texts = words(page).all_text_contents()
+    depth = 0
+    for place, word in enumerate(texts):
+        if word == "(" and depth == 0 and place > 0 and ")" not in texts[place : place + 3]:
+            return place
+        depth += (word == "(") - (word == ")")
+    raise AssertionError(texts)
+
+
+def test_brush_selects_cells_and_finds_matches(page, address):
+    open_page(page, address)
+    place = first_opening(page)
+    drag_over_words(page, place, place + 2)
+    page.locator(".matches .row").first.wait_for()
+    assert (fields(page)["from"], fields(page)["to"]) == (str(place), str(place + 2))
+    assert "hidden1:0" in cells(page)
+    # Words inside parentheses are coloured, those outside are not.
+    fills = page.locator(".plot .words rect").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
+    assert fills[place] != "#ffffff" and fills[place - 1] == "#ffffff"
+    assert page.locator(".plot .line.chosen").count() == len(cells(page))
+    rows = page.locator(".matches .row")
+    assert rows.count() > 10
+    labels = rows.evaluate_all("nodes => nodes.map((node) => node.getAttribute('aria-label'))")
+    assert all(re.search(r": \(", label) for label in labels[:10])  # the other places begin with a parenthesis too
+
+
+def test_heat_maps_show_activity_and_tracks(page, address):
+    open_page(page, address)
+    place = first_opening(page)
+    open_page(page, address, f"from={place}&to={place + 2}&threshold=0.5")
+    page.locator(".matches .row").first.wait_for()
+    titles = page.locator(".matches .head .title").all_text_contents()
+    assert titles[:3] == ["cell activity", "depth", "kind"]
+    row = page.locator(".matches .row").first
+    columns = row.locator(".cell").count() // len(titles)
+    fills = row.locator(".cell").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
+    activity, depth = fills[:columns], fills[columns : 2 * columns]
+    before, match = 5, 6  # six words of context, then the match
+    assert activity[before] == "#ffffff" and activity[match] not in ("#ffffff", "#eceef1")
+    assert depth[before] != depth[match]
+    page.get_by_role("group", name="Heat maps").get_by_role("button", name="kind").click()
+    page.wait_for_function("document.querySelectorAll('.matches .head .title').length === " + str(len(titles) - 1))
+    assert "kind" not in fields(page)["maps"].split("|")
+    page.get_by_label("Words coloured by").select_option("depth")
+    page.wait_for_function("location.hash.includes('colour=depth')")
+    row.locator(".cell").nth(match).hover()
+    assert "cells on" in page.locator("#tooltip").inner_text()
+
+
+def test_the_threshold_is_dragged_and_typed(page, address):
+    open_page(page, address)
+    place = first_opening(page)
+    drag_over_words(page, place, place + 2)
+    page.locator(".cells button").first.wait_for()
+    before = cells(page)
+    handle = page.locator(".threshold rect").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 60, steps=6)
+    page.mouse.up()
+    assert float(fields(page)["threshold"]) == pytest.approx(0.3 + 60 / 130, abs=0.02)
+    page.get_by_label("Threshold").fill("0.9")
+    page.get_by_label("Threshold").press("Enter")
+    page.get_by_text("None of 24 cells is on").wait_for()
+    assert before and not cells(page)
+    page.get_by_label("Threshold").fill("7")
+    page.get_by_label("Threshold").press("Enter")
+    assert "0.01 to 1" in page.locator("#problem").inner_text() and fields(page)["threshold"] == "0.9"
+
+
+def test_a_match_is_jumped_to_and_the_way_back_leads_back(page, address):
+    open_page(page, address)
+    place = first_opening(page)
+    drag_over_words(page, place, place + 2)
+    row = page.locator(".matches .row").nth(3)
+    row.wait_for()
+    start = row.get_attribute("data-start")
+    row.click()
+    page.wait_for_function(f"location.hash.includes('from={start}&')")
+    assert int(fields(page)["pos"]) == max(0, int(start) - 6)
+    page.go_back()
+    page.wait_for_function(f"location.hash.includes('from={place}&')")
+    page.go_forward()
+    page.wait_for_function(f"location.hash.includes('from={start}&')")
+
+
+def snapshot(page):
+    page.locator(".matches .row").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    return {
+        "words": words(page).all_text_contents(),
+        "cells": cells(page),
+        "pressed": page.locator("[aria-pressed=true]").all_inner_texts(),
+        "matches": page.locator(".matches").inner_html(),
+        "plot": page.locator(".plot").inner_html(),
+        "threshold": page.get_by_label("Threshold").input_value(),
+        "before": page.get_by_label("Off before").input_value(),
+    }
+
+
+def test_all_that_is_shown_comes_back_from_the_address(page, address, browser):
+    open_page(page, address, "side=encoder&states=hidden1,cell1&pos=4")
+    place = first_opening(page)
+    drag_over_words(page, place, place + 3)
+    page.get_by_role("button", name="precise").click()
+    page.get_by_label("Off before").fill("2")
+    page.get_by_label("Off before").press("Enter")
+    page.get_by_label("Threshold").fill("0.40")
+    page.get_by_label("Threshold").press("Enter")
+    page.locator(".cells button").nth(1).wait_for()
+    page.locator(".cells button").nth(1).click()  # switched off
+    page.mouse.move(5, 500)
+    shown = snapshot(page)
+    assert fields(page)["off"] and len(shown["cells"]) >= 2
+    page.reload()
+    assert snapshot(page) == shown
+    other = browser.new_page(viewport={"width": 1280, "height": 1000})
+    other.goto(page.url)
+    assert snapshot(other) == shown
+    other.close()
+
+
+def test_the_keyboard_is_enough(page, address):
+    open_page(page, address)
+    page.locator(".plot").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    assert (fields(page)["from"], fields(page)["to"]) == ("1", "3")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert (fields(page)["from"], fields(page)["to"]) == ("1", "2")
+    page.keyboard.press("ArrowUp")
+    assert fields(page)["threshold"] == "0.31"
+    page.keyboard.press("PageDown")
+    assert int(fields(page)["pos"]) > 10
+    page.keyboard.press("Escape")
+    assert "from" not in fields(page)
+    page.get_by_label("Search a word or phrase").fill("( 1")
+    page.keyboard.press("Enter")
+    page.locator(".found li button").first.wait_for()
+    page.keyboard.press("Enter")  # the first place has the focus
+    page.wait_for_function("location.hash.includes('from=')")
+    texts, start = words(page).all_text_contents(), int(fields(page)["from"]) - int(fields(page).get("pos", 0))
+    assert texts[start : start + 2] == ["(", "1"]
+
+
+@pytest.mark.parametrize(
+    "state, name, shapes",
+    [
+        ("pos=0&from={0}&to={1}", "states", {"path", "text", "rect", "line"}),
+        ("pos=0&from={0}&to={1}", "matches", {"text", "rect", "line"}),
+        ("view=attention&sentence=1", "attention", {"text", "rect"}),
+        ("view=statistics&track=depth", "statistics", {"text", "circle", "line"}),
+    ],
+)
+def test_each_chart_is_saved_as_a_file_that_stands_alone(page, address, tmp_path, state, name, shapes):
+    open_page(page, address)
+    place = first_opening(page)
+    page.goto("about:blank")
+    page.goto(f"{address}#{state.format(place, place + 2)}")
+    page.locator(
+        {"states": ".plot", "matches": ".matches", "attention": ".attention-chart"}.get(name, ".ranking")
+    ).wait_for()
+    page.locator({"states": ".line.chosen", "matches": ".matches .row"}.get(name, "svg .legend")).first.wait_for()
+    with page.expect_download() as saving:
+        page.locator(f"[data-export={name}]").click()
+    assert saving.value.suggested_filename == f"{name}.svg"
+    path = tmp_path / f"{name}.svg"
+    saving.value.save_as(path)
+    text = path.read_text("utf-8")
+    root = ElementTree.fromstring(text)
+    kinds = {node.tag.rpartition("}")[2] for node in root.iter()}
+    assert shapes <= kinds and "script" not in kinds
+    assert "class=" not in text and "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    drawn = [node for node in root.iter() if node.tag.rpartition("}")[2] in ("text", "rect", "path", "circle")]
+    assert all(node.get("fill") for node in drawn)
+    # A browser draws it by itself.
+    page.goto("about:blank")
+    size = page.evaluate(
+        """async (text) => {
+             const image = new Image();
+             image.src = 'data:image/svg+xml;charset=utf-8,' + encodeURIComponent(text);
+             await image.decode();
+             return [image.naturalWidth, image.naturalHeight];
+           }""",
+        text,
+    )
+    assert size == [int(root.get("width")), int(root.get("height"))] and min(size) > 100
+
+
+def test_a_finding_is_saved_as_json(page, address, tmp_path):
+    open_page(page, address)
+    place = first_opening(page)
+    drag_over_words(page, place, place + 2)
+    page.locator(".matches .row").first.wait_for()
+    with page.expect_download() as saving:
+        page.locator("#save-finding").click()
+    saving.value.save_as(tmp_path / "finding.json")
+    finding = json.loads((tmp_path / "finding.json").read_text("utf-8"))
+    assert finding["query"]["from"] == place and finding["query"]["words"][0] == "("
+    assert finding["cells"] == cells(page) and len(finding["matches"]) == page.locator(".matches .row").count()
+    assert finding["address"] == "#" + page.url.partition("#")[2]
+
+
+def test_attention_of_sentence_pairs(page, address):
+    page.goto(f"{address}#view=attention&sentence=2")
+    page.locator(".attention-chart").wait_for()
+    rows, columns = (page.locator(f".attention-chart [data-{kind}]").count() for kind in ("row", "column"))
+    weights = page.locator(".fields rect").evaluate_all("nodes => nodes.map((node) => Number(node.dataset.weight))")
+    assert len(weights) == rows * columns and rows == columns
+    assert weights.index(max(weights[:columns])) == 0  # the model copies: the first word looks at the first
+    page.get_by_role("button", name="The next sentence").click()
+    page.wait_for_function("location.hash.includes('sentence=3')")
+    page.locator(".attention-chart [data-column='0']").click()
+    page.wait_for_function("location.hash.includes('side=encoder')")
+    page.locator(".plot").wait_for()
+
+
+def test_statistics_lead_to_a_cell_alone(page, address):
+    page.goto(f"{address}#view=statistics&track=kind&label=number")
+    row = page.locator(".ranking .row").first
+    row.wait_for()
+    assert row.get_attribute("data-cell") == "hidden1:5"
+    assert "shuffled control" in page.locator(".ranking").text_content()
+    row.click()
+    page.locator(".plot .line.chosen").wait_for()
+    assert cells(page) == ["hidden1:5"] and fields(page)["cells"] == "hidden1:5"
+    page.locator(".matches .row").first.wait_for()
+    page.get_by_role("button", name="Back to the selected cells").click()
+    page.wait_for_function("!location.hash.includes('cells=')")
+
+
+@pytest.mark.parametrize("width, height", [(1280, 800), (1920, 1080)])
+@pytest.mark.parametrize(
+    "state", ["from=4&to=6&states=hidden1,cell1,hidden2", "view=attention", "view=statistics&track=kind"]
+)
+def test_the_page_fits_the_screen(page, address, width, height, state):
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{address}#{state}")
+    page.locator("main svg").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("header").bounding_box()["height"] < 80
+    unnamed = page.locator("main button, main input, main select").evaluate_all(
+        "all => all.filter((one) => !one.innerText && !one.ariaLabel && !one.labels?.length).map((one) => one.id)"
+    )
+    assert not unnamed
+
+
+def test_an_address_that_makes_no_sense_shows_the_beginning(page, address):
+    nonsense = "view=nonsense&pos=-5&threshold=NaN&from=9&to=2&side=x&states=y&left=999&track=%00&mode="
+    open_page(page, address, nonsense)
+    assert words(page).first.text_content() == "</s>" and page.get_by_label("Threshold").input_value() == "0.30"
+    page.goto("about:blank")
+    open_page(page, address, "pos=99999999&from=99999999&to=99999999")
+    assert words(page).count() == 1
+
+
+def test_a_server_that_is_gone_is_said(page, address):
+    open_page(page, address)
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("button", name="A page on").click()
+    page.get_by_text("Is fairseq-bso view still running?").wait_for()
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="A page on").click()
+    page.wait_for_function("document.getElementById('problem').hidden")
