@@ -1,0 +1,33 @@
+"""The parentheses recipe, run as a user would, with little training."""
+
+import os
+import subprocess
+import sys
+
+from interpretation_example import FOLDER
+from system_commands import ROOT
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def call(script, *words):
+    line = [sys.executable, FOLDER / script, *words]
+    return subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+
+
+def test_from_nothing_to_states_and_the_cell_that_tells_the_depth(tmp_path):
+    out, picture = tmp_path / "parentheses", tmp_path / "depth.png"
+    done = call("parentheses.py", "--out", out, "--updates", 200, "--units", 20, "--picture", picture)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "depth: best of 40 cells by correlation" in done.stdout
+    best = abs(float(done.stdout.split("by correlation\n")[1].split()[1]))
+    control = float(done.stdout.split("shifted tracks: ")[1].split()[0])
+    assert best > 3 * control  # 0.8 and more against 0.1 when trained for long
+    assert (out / "states" / "capture.json").exists() and picture.stat().st_size > 1000
+
+    again = call("parentheses.py", "--out", out)
+    assert again.returncode == 1 and "is there already" in again.stderr
+
+    wrong = call("finding.py", out / "states", "--track", "height")
+    assert wrong.returncode == 1
+    assert wrong.stderr.strip().splitlines()[-1].startswith("--track height:") and "depth" in wrong.stderr
