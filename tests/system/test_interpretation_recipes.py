@@ -20,7 +20,7 @@ def test_from_nothing_to_states_and_the_cell_that_tells_the_depth(tmp_path):
     done = call("parentheses.py", "--out", out, "--updates", 200, "--units", 20, "--picture", picture)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "depth: best of 40 cells by correlation" in done.stdout
-    best = abs(float(done.stdout.split("by correlation\n")[1].split()[1]))
+    best = float(done.stdout.split("by correlation\n")[1].split()[1])
     control = float(done.stdout.split("shifted tracks: ")[1].split()[0])
     assert best > 3 * control  # 0.8 and more against 0.1 when trained for long
     assert (out / "states" / "capture.json").exists() and picture.stat().st_size > 1000

@@ -47,8 +47,9 @@ def report(folder, side_name, track_name, label, options):
     ranking = rank_cells(cells, values, criterion, number, BEST)
     control = shuffled_control(cells, values, criterion, number)
     print(f"{track_name}{'' if label is None else '=' + label}: best of {len(cells)} cells by {criterion}")
-    for cell, value in zip(ranking.cells.tolist(), ranking.values.tolist()):
-        print(f"  {name_of(side, cell):16} {value:+.3f}")
+    for cell, score, value in zip(*(part.tolist() for part in ranking)):
+        lower = value < 0 or (criterion == "area_under_curve" and value < 0.5)
+        print(f"  {name_of(side, cell):16} {score:.3f} {'(lower there)' if lower else ''}".rstrip())
     print(f"  best of any cell for {len(control.best)} shifted tracks: {control.best.max():.3f}")
     best = int(ranking.cells[0])
     if values.is_floating_point():
