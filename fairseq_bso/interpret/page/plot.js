@@ -5,7 +5,7 @@ import { hideTooltip, h, measure, number, shorten, showTooltip } from "./dom.js"
 import { MARGIN, TRACK, WORD, columnAt, columnsOf, domainOf, panelHeight } from "./layout.js";
 import { activeColour, trackScale } from "./palette.js";
 
-const GAP = 16; // between panels
+const GAP = 26; // between panels
 const GRIP = 7; // pixels around the threshold that take hold of it
 const NEAR = 9; // pixels around a line that name its cell
 
@@ -43,7 +43,7 @@ export class Plot {
       const y = d3.scaleLinear(domainOf(one.values), [top + height, top]);
       return { ...one, top, height, y };
     });
-    this.wordsTop = MARGIN.top + this.panels.length * (height + GAP) - 6;
+    this.wordsTop = MARGIN.top + this.panels.length * (height + GAP) - 16;
     this.tracksTop = this.wordsTop + WORD + 6;
     this.shownTracks = model.side.tracks.map((track) => ({ ...track, scale: trackScale(track) }));
     this.bottom = this.tracksTop + this.shownTracks.length * (TRACK + 3);

@@ -151,9 +151,11 @@ export class Statistics {
 
   drawMeans(group, row, y) {
     const scale = trackScale(this.chosen);
+    const apart = Math.min(3, 15 / row.means.length); // so that equal means do not hide each other
     row.means.forEach((mean, label) => {
       if (mean === null) return;
-      group.append("circle").attr("class", "mean").attr("cx", this.m(mean)).attr("cy", y + 11).attr("r", 5).attr("fill", scale.colour(label))
+      const middle = y + 11 + (label - (row.means.length - 1) / 2) * apart;
+      group.append("circle").attr("class", "mean").attr("cx", this.m(mean)).attr("cy", middle).attr("r", 4.5).attr("fill", scale.colour(label))
         .on("pointermove", (event) => showTooltip(event, h("b", {}, this.chosen.labels[label]), ` ${row.cell} is ${mean.toFixed(2)} on average`))
         .on("pointerleave", hideTooltip);
     });
