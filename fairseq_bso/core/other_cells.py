@@ -48,14 +48,26 @@ def count_others(
 
     Returns:
         (M,) int64.
+
+    Raises:
+        ValueError: levels that are not (T, C) int8, or a column that they do not have.
     """
     levels, columns = others.levels, others.columns
+    if levels.dtype != torch.int8 or levels.dim() != 2 or levels.size(0) < steps:
+        raise ValueError(
+            f"the other cells are {levels.dtype} of shape {tuple(levels.shape)}, but must be torch.int8 of 2 axes, the "
+            f"first of {steps} steps or more"
+        )
     if columns is not None:
         if not columns.numel():
             return torch.zeros_like(starts)
-        first = int(columns.min())
+        first, last = int(columns.min()), int(columns.max())
+        if first < 0 or last >= levels.size(1):
+            raise ValueError(
+                f"the other cells are columns {first} to {last}, but must be from 0 to {levels.size(1) - 1}"
+            )
         # Rows are read in one piece; what is between the columns is dropped at the end.
-        levels, columns = levels[:, first : int(columns.max()) + 1], columns - first
+        levels, columns = levels[:, first : last + 1], columns - first
     matching = torch.ones(starts.numel(), levels.size(1), dtype=torch.bool)  # (M, C)
     stops = starts + lengths
     _keep_throughout(matching, levels, on, starts, stops)

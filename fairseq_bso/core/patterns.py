@@ -128,8 +128,6 @@ def find_matches(
         if value < 1:
             raise ValueError(f"{name} is {value}, but must be 1 or more")
     steps = cells.size(1)
-    if others is not None and others.levels.size(0) < steps:
-        raise ValueError(f"the other cells have {others.levels.size(0)} steps, but the selected ones have {steps}")
     runs = [runs_of(rule.on(cell), rule) for cell in cells]
     # One more than are ranked, as the one to leave out may be among them.
     starts, lengths, overlap = best_ranges(runs, rule, steps, candidates + (exclude is not None))

@@ -30,6 +30,7 @@ LABEL_LIMIT = 1000
 THRESHOLD_MEASURES = ("balanced_accuracy", "f1", "accuracy")
 # Steps and cells that are counted at once: a piece of a row-major array must be turned around first.
 _STEPS, _CELLS = 1 << 16, 64
+_TOO_LOW = "a cell has level -128, but levels must be from -127 to 127"
 
 
 class Thresholds(NamedTuple):
@@ -166,7 +167,7 @@ def correlation(cells: Tensor, numbers: Tensor) -> Tensor:
         (K, C) float64 from -1 to 1; 0 for a cell that has one level throughout.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: a level of -128, or shapes that do not belong together.
     """
     check_track(cells, numbers[0])
     kept = ~numbers[0].isnan()  # (T,)
@@ -185,6 +186,8 @@ def correlation(cells: Tensor, numbers: Tensor) -> Tensor:
             squares[some] += wide.square_().sum(1)
         lowest[some] = torch.minimum(lowest[some], part.amin(1))
         highest[some] = torch.maximum(highest[some], part.amax(1))
+    if bool((lowest == -128).any()):
+        raise ValueError(_TOO_LOW)
     spread = squares - sums.square() / kept.sum()  # (C,)
     deviation = numbers[:, kept].square().sum(1, keepdim=True).sqrt()  # (K, 1)
     return torch.where(lowest < highest, products / (spread.sqrt() * deviation), torch.zeros_like(products)).clamp(
@@ -215,7 +218,7 @@ def _pieces(cells: Tensor, kept: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]
 def _without_lowest(counts: Tensor) -> Tensor:
     """counts (C, L + 1, ...) from level -128 on -> (C, L, ...)."""
     if counts[:, 0].any():
-        raise ValueError("a cell has level -128, but levels must be from -127 to 127")
+        raise ValueError(_TOO_LOW)
     return counts[:, 1:]
 
 

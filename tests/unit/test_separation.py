@@ -119,8 +119,111 @@ def test_ranking_and_control_equal_the_twin(criterion, data):
     close(ranking.scores, sorted(scores, reverse=True)[:4])
     close(ranking.scores, [scores[cell] for cell in ranking.cells.tolist()])
     assert len(set(ranking.cells.tolist())) == min(4, len(cells))
-    control = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=2, seed=3)
+    control = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
     kept = [value is not None for value in track]
     close(control.best, [twin.best_of_shifted(score, cells, track, kept, shift) for shift in control.shifts.tolist()])
-    again = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=2, seed=3)
+    again = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
     assert again.shifts.tolist() == control.shifts.tolist()
+
+
+def test_a_traced_example():
+    """Two cells, six steps; the last step has no label.
+
+    step     0   1   2   3   4   5
+    label    1   1   0   0   0   -
+    cell 0  60  20  20   0   0  99
+    cell 1   0  -9  50  50   0  99
+
+    Cell 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
+    both with the label and for two of three without: (1 + 2/3) / 2; at least 60 for one of two and three of three:
+    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2), of the second 2 * 1 / (1 + 0 + 2).
+    The means are 40 and 20 / 3, that of all is 20: between them are 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3, in all there
+    are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
+    Cell 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
+    """
+    cells = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
+    codes = torch.tensor([1, 1, 0, 0, 0, -1])
+    histogram = separation.joint_histogram(cells, codes)
+    close(separation.area_under_curve(histogram, 1), [5.5 / 6, 0.5 / 6])
+    assert separation.correlation_ratio(histogram)[0].item() == pytest.approx(4000 / 3 / 2400)
+    found = separation.best_thresholds(histogram, 1)
+    assert (found.cuts.tolist(), found.above.tolist()) == ([1, 0], [True, False])
+    assert found.balanced_accuracy[0].item() == pytest.approx(5 / 6) and found.f1[0].item() == pytest.approx(0.8)
+    ranking = cell_ranking.rank_cells(cells, codes, "area_under_curve", 1)
+    assert ranking.cells.tolist() == [0, 1]
+    close(ranking.scores, [5.5 / 6, 5.5 / 6])
+    close(ranking.values, [5.5 / 6, 0.5 / 6])
+
+
+def test_what_is_counted_in_pieces_adds_up(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randint(-127, 128, (9, 300), generator=generator, dtype=torch.int8)
+    codes = torch.randint(-1, 3, (300,), generator=generator)
+    numbers = torch.randn(300, generator=generator)
+    whole = separation.joint_histogram(cells, codes), cell_ranking.cell_values(cells, numbers, "correlation")
+    monkeypatch.setattr(separation, "_STEPS", 64)
+    monkeypatch.setattr(separation, "_CELLS", 4)
+    assert torch.equal(separation.joint_histogram(cells, codes), whole[0])
+    close(cell_ranking.cell_values(cells, numbers, "correlation"), whole[1].tolist())
+
+
+def test_a_cell_that_makes_the_track_is_far_above_the_control():
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) lasts, as depth does
+    cells = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
+    cells[7] = (10 * depth).to(torch.int8)
+    ranking = cell_ranking.rank_cells(cells, depth.double(), "correlation", limit=3)
+    control = cell_ranking.shuffled_control(cells, depth.double(), "correlation")
+    assert ranking.cells[0] == 7 and ranking.scores[0].item() == pytest.approx(1)
+    assert control.best.max() < 0.5 and control.best.shape == (20,)
+    assert control.shifts.min() >= 300 and control.shifts.max() <= 2700
+    told = cell_ranking.predict_number(cells[7], depth.double())
+    assert (told.error, told.exact) == (0, 1) and told.error_of_mean > 1
+
+
+def test_a_constant_cell_tells_nothing():
+    cells = torch.full((1, 4), 37, dtype=torch.int8)
+    codes = torch.tensor([0, 1, 1, 0])
+    assert cell_ranking.cell_values(cells, codes, "correlation_ratio").item() == 0
+    assert cell_ranking.cell_values(cells, codes.double(), "correlation").item() == 0
+    assert cell_ranking.cell_values(cells, codes, "area_under_curve", 1).item() == 0.5
+
+
+CELLS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
+
+
+@pytest.mark.parametrize(
+    "act, message",
+    [
+        (lambda: cell_ranking.rank_cells(CELLS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
+        (lambda: cell_ranking.rank_cells(CELLS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1"), "no step has label None"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES, "correlation_ratio", 1), "leave the label out"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES * 0 - 1, "f1", 5), "the track has no value"),
+        (lambda: cell_ranking.rank_cells(CELLS, CODES * math.inf, "correlation"), "infinite"),
+        (lambda: cell_ranking.shuffled_control(CELLS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
+        (lambda: cell_ranking.shuffled_control(CELLS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
+        (
+            lambda: cell_ranking.predict_number(CELLS[0], CODES.double(), 0),
+            "a bin has 0 levels, but must have 1 to 255",
+        ),
+        (lambda: separation.joint_histogram(CELLS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
+        (lambda: separation.joint_histogram(CELLS, CODES * 0 - 1), "largest label is -1"),
+        (lambda: separation.joint_histogram(CELLS - 128, CODES), "level -128, but levels must be from -127"),
+        (lambda: cell_ranking.rank_cells(CELLS - 128, CODES.double(), "correlation"), "level -128"),
+        (lambda: separation.best_thresholds(separation.joint_histogram(CELLS, CODES), 1, "recall"), "measure 'recall'"),
+        (lambda: separation.area_under_curve(separation.joint_histogram(CELLS, CODES), 2), "label 2 cannot be told"),
+        (
+            lambda: separation.area_under_curve(separation.joint_histogram(CELLS, CODES * 0), 0),
+            "label 0 cannot be told",
+        ),
+    ],
+)
+def test_bad_arguments_are_refused_with_what_is_allowed(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
