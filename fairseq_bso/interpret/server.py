@@ -26,7 +26,7 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-THREADS = 24  # most of them wait: for a file, or for their turn to search
+THREADS = 64  # most of them wait for their turn to search, and quick answers must not wait with them
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
