@@ -24,6 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from demo_report import write_beside
 from score import read_lines, score_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +148,9 @@ def draw(path, rows):
     axes.set_xlabel("source words per second, one CPU thread (circle: beam 5, triangle: beam 1)")
     axes.set_ylabel("BLEU")
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    partial = path.with_name(f"partial-{path.name}")
+    figure.savefig(partial, dpi=120)
+    os.replace(partial, path)
     pyplot.close(figure)
     return True
 
@@ -156,8 +159,8 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [measure(arguments, *system.split("=", 1)) for system in arguments.system]
-    (arguments.out / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (arguments.out / "results.md").write_text(table(rows), encoding="utf-8")
+    write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
+    write_beside(arguments.out / "results.md", table(rows))
     print("\n" + table(rows))
     if not draw(arguments.out / "results.png", rows):
         print("No picture: matplotlib is not installed.")
