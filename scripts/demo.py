@@ -56,7 +56,7 @@ class Budget:
     bso_updates: int
     bso_con_updates: int
     bso_lr: float
-    nll_weight: float
+    nll_weight: float  # in BSO without the constraint; with it, cross entropy only costs BLEU
     initial_beam: int
     train_beam: int
     updates_per_beam: int
@@ -76,8 +76,8 @@ FULL = Budget(
     batch=64,
     nll_updates=2000,  # 920 updates show each sentence once
     nll_lr=2e-3,
-    bso_updates=1500,
-    bso_con_updates=500,
+    bso_updates=1200,
+    bso_con_updates=1000,
     bso_lr=1e-3,
     nll_weight=0.25,
     initial_beam=4,
@@ -123,13 +123,13 @@ def nll_options(budget):
     return [*model_options(budget, "softmax"), "--criterion", "cross_entropy", "--lr", str(budget.nll_lr)]
 
 
-def bso_options(budget, start):
+def bso_options(budget, start, nll_weight):
     return [
         *model_options(budget, "unnormalized"),
         *["--criterion", "beam_search_optimization", "--lr", str(budget.bso_lr)],
         *["--finetune-from-model", str(start), "--delta", "zero_one", "--margin", "1.0", "--search-dtype", "float32"],
         *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam)],
-        *["--updates-per-beam", str(budget.updates_per_beam), "--nll-weight", str(budget.nll_weight)],
+        *["--updates-per-beam", str(budget.updates_per_beam), "--nll-weight", str(nll_weight)],
     ]
 
 
@@ -157,10 +157,14 @@ class Demo:
             "nll", "Train with cross entropy", nll_options(budget), budget.nll_updates, self.preprocess
         )
         self.bso = self.train_stage(
-            "bso", "Train with beam search optimization", bso_options(budget, best), budget.bso_updates, self.nll
+            "bso",
+            "Train with beam search optimization",
+            bso_options(budget, best, budget.nll_weight),
+            budget.bso_updates,
+            self.nll,
         )
         title = "Train with constrained beam search optimization"
-        options = [*bso_options(budget, best), *task_options(constrained=True)]
+        options = [*bso_options(budget, best, 0.0), *task_options(constrained=True)]
         self.bso_con = self.train_stage("bso-con", title, options, budget.bso_con_updates, self.nll)
         self.trained = {stage.name: stage for stage in (self.nll, self.bso, self.bso_con)}
         self.decodings = {
@@ -195,7 +199,7 @@ class Demo:
         command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
         command += [
             "--validate-interval-updates",
-            str(max(1, updates // 10)),
+            str(max(1, updates // 5)),
             "--max-update",
             str(updates),
             "--save-dir",
@@ -214,9 +218,9 @@ class Demo:
         command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common, *task_options(constrained)]
         command += ["--path", str(self.out / trained / BEST), "--gen-subset", "test", "--beam", str(beam)]
         # No more words than the source has. The constraint sees to that; without it, fairseq counts the source's end
-        # mark too, hence -1, and takes the longest source of a batch, hence batches of one.
+        # mark too, hence -1, and takes the longest source of a batch, hence small batches of about equal lengths.
         limit = (
-            ["--batch-size", "64"] if constrained else ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "1"]
+            ["--batch-size", "64"] if constrained else ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "16"]
         )
         command += [*limit, "--results-path", str(generated.parent), "--no-progress-bar"]
         if trained != "nll":
