@@ -1,0 +1,47 @@
+"""scripts/distillation_grid.py: teacher, distilled sets, every student, the table; a second run trains nothing."""
+
+import json
+import subprocess
+import sys
+
+from system_commands import ROOT, write_corpus
+
+
+def grid(folder, out, *arguments):
+    """The script with a teacher and students of a few units and updates."""
+    command = [sys.executable, ROOT / "scripts" / "distillation_grid.py", folder, "--out", out, "--cpu", "--threads", 1]
+    command += ["--reference", folder / "test.tgt", "--subset", "test", "--max-tokens", 200, "--teacher-size", 12]
+    command += ["--teacher-layers", 1, "--teacher-updates", 3, "--student-updates", 2, "--inter-updates", 1]
+    return subprocess.run([*map(str, command), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_every_system_is_trained_once_and_measured(data, tmp_path):
+    # The text of the shared data, which its own folder holds too.
+    write_corpus(tmp_path, "test", sentences=30, seed=2)
+    (tmp_path / "data-bin").symlink_to(data)
+    out = tmp_path / "out"
+    done = grid(tmp_path, out, "--train-only", "--sizes", 8)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for system in ("gold", "word", "seq", "seq-inter", "word-seq", "word-seq-inter"):
+        assert (out / f"{system}-8" / "checkpoint_last.pt").is_file()
+    assert not (out / "report").exists()
+
+    # Nothing is trained again, and without sizes the teacher alone is measured.
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
+    done = grid(tmp_path, out, "--sizes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == before
+    assert done.stdout.count("done before") == 3
+    (row,) = json.loads((out / "report" / "results.json").read_text())
+    assert row["name"] == "teacher" and row["parameters"] > 0
+
+
+def test_the_report_has_a_row_for_every_system_of_every_size(tmp_path):
+    from distillation_grid import Grid, parse_arguments
+
+    (tmp_path / "data-bin").mkdir()
+    words = [str(tmp_path), "--out", str(tmp_path / "out"), "--reference", str(tmp_path / "data-bin")]
+    command = Grid(parse_arguments([*words, "--sizes", "32", "16"])).report()
+    systems = [word.partition("=")[0] for word in command if word.endswith("checkpoint_last.pt")]
+    assert len(systems) == len(set(systems)) == 13
+    assert systems[0] == "teacher" and systems[-1] == "Word + Seq + Inter, 16"
