@@ -15,9 +15,9 @@ zero; the checkpoint of the last update is taken. The systems:
     word-seq          word-level distillation on the teacher's best hypotheses
     word-seq-inter    `word-seq`, then word-level distillation on the closest ones
 
-A second run does only what is not done yet, and a training that was stopped goes on where it was. On several cores, let
-`--train-only --sizes 256` and `--train-only --sizes 128` run beside each other once teacher and distilled sets are there
-(`--train-only --sizes` without a number makes these), then measure with both sizes and nothing beside it.
+A second run does only what is not done yet, and a training that was stopped goes on where it was. On several cores,
+make teacher and distilled sets with `--train-only --sizes` (no number), then let `--train-only --sizes 256` and
+`--train-only --sizes 128` run beside each other, and measure last, with both sizes and nothing beside it.
 """
 
 import argparse
