@@ -1,0 +1,36 @@
+"""scripts/pruning_grid.py: pruned, retrained, exported, translated with, and the table of it all."""
+
+import json
+import subprocess
+import sys
+
+from system_commands import ROOT, TINY, write_corpus
+
+
+def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpoint, tmp_path):
+    write_corpus(tmp_path, "test", sentences=30, seed=2)  # as in the shared data
+    (tmp_path / "data-bin").symlink_to(data)
+    out = tmp_path / "out"
+    command = [sys.executable, ROOT / "scripts" / "pruning_grid.py", tmp_path, "--start", softmax_checkpoint]
+    command += ["--text", tmp_path / "test.src", "--reference", tmp_path / "test.tgt", "--out", out, "--cpu"]
+    command += ["--teacher", softmax_checkpoint, "--schemes", "class_uniform", "--amounts", 0.5, "--threads", 1]
+    command += ["--", "--task", "bso_translation", "--criterion", "cross_entropy", *TINY, "--max-update", 3]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((out / "results.json").read_text())
+    assert [(row["scheme"], row["amount"], row["retrained"]) for row in rows] == [
+        ("", 0.0, False),
+        ("", 0.0, True),
+        ("class_uniform", 0.5, False),
+        ("class_uniform", 0.5, True),
+    ]
+    whole, _, before, after = rows
+    assert len({row["parameters"] for row in rows}) == 1
+    assert before["kept"] == after["kept"] < 0.6 * whole["kept"]  # vectors stay whole
+    for row in rows:
+        assert row["bytes int8"] < row["bytes float16"] < row["bytes float32"]
+        assert 0 <= row["bleu int8 5"] <= 100
+    assert after["bytes float32"] < whole["bytes float32"]
+    assert (out / "whole.float32.beam5.txt").read_text().count("\n") == 30
+    assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert "| class_uniform | 50% | yes |" in (out / "results.md").read_text()
