@@ -1,8 +1,8 @@
-"""The product with the whole vocabulary, which costs more than all the rest of a small model.
+"""Products of matrices by the quickest library there is.
 
-torch multiplies float32 matrices on a CPU with MKL. On the AMD CPU where this was measured oneDNN takes about half the
-time; other CPUs were not measured. oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, where
-this torch has the operator.
+torch multiplies float32 matrices on a CPU with MKL, which leaves much of a CPU of another maker than Intel unused: on
+an AMD EPYC (Zen 5) oneDNN takes a third to a half of the time. oneDNN is what torch itself takes for bfloat16; here it
+takes float32 as well, where this torch has the operator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # Products of fewer multiplications than this are over before oneDNN has begun.
-_WORTH_IT = 2**24
+_WORTH_IT = 2**22
 
 
 def _onednn_suits(given: Tensor, weight: Tensor) -> bool:
@@ -28,34 +28,47 @@ def _onednn_suits(given: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _product(given: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-    """given (R, I), weight (O, I), bias (O,) -> (R, O)."""
-    assert _ONEDNN is not None
-    return _ONEDNN(given, weight, bias, "none", [], "")
+def multiply(given: Tensor, weight: Tensor, added: Optional[Tensor] = None) -> Tensor:
+    """``given @ weight.T + added``, without gradient.
+
+    Args:
+        given: (R, I).
+        weight: (O, I).
+        added: (R, O), (O,) or nothing.
+
+    Returns:
+        (R, O).
+    """
+    if _onednn_suits(given, weight):
+        assert _ONEDNN is not None
+        if added is None or added.dim() == 1:
+            return _ONEDNN(given, weight, added, "none", [], "")
+        return _ONEDNN(given, weight, None, "none", [], "").add_(added)
+    return given.mm(weight.t()) if added is None else torch.addmm(added, given, weight.t())
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, given: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, given: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
         ctx.save_for_backward(given, weight)
-        return _product(given, weight, bias)
+        return multiply(given, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         given, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
-        to_given = _product(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None  # (R, I)
-        to_weight = _product(given.t(), gradient.t(), None).t() if ctx.needs_input_grad[1] else None  # (O, I)
-        return to_given, to_weight, gradient.sum(0)
+        to_given = multiply(gradient, weight.t()) if ctx.needs_input_grad[0] else None  # (R, I)
+        to_weight = multiply(given.t(), gradient.t()).t() if ctx.needs_input_grad[1] else None  # (O, I)
+        return to_given, to_weight, gradient.sum(0) if ctx.needs_input_grad[2] else None
 
 
-def linear(given: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``given @ weight.T + bias`` by the quickest product there is.
+def linear(given: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    """``given @ weight.T + bias``, differentiable.
 
     Args:
         given: (..., I).
         weight: (O, I).
-        bias: (O,).
+        bias: (O,) or nothing.
 
     Returns:
         (..., O).
@@ -63,6 +76,8 @@ def linear(given: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     flat = given.reshape(-1, given.size(-1))  # (R, I)
     if not _onednn_suits(flat, weight):
         return F.linear(given, weight, bias)
-    needs_gradient = torch.is_grad_enabled() and any(part.requires_grad for part in (given, weight, bias))
-    made = _Linear.apply(flat, weight, bias) if needs_gradient else _product(flat, weight, bias)
+    needs_gradient = torch.is_grad_enabled() and any(
+        part is not None and part.requires_grad for part in (given, weight, bias)
+    )
+    made = _Linear.apply(flat, weight, bias) if needs_gradient else multiply(flat, weight, bias)
     return made.view(*given.shape[:-1], weight.size(0))

@@ -238,7 +238,8 @@ class DecoderPass:
         """(N,) -> (N, 4H): the words' part of the first layer's gates, bias included."""
         embedded = self.decoder.embedding(words)  # (N, E)
         embedded = self._masked(embedded, self.masks.embedded, sentences, times)
-        return self.decoder.input_projection(embedded)
+        projection = self.decoder.input_projection
+        return linear(embedded, projection.weight, projection.bias)
 
     def advance(self, inputs: Tensor, states: State, rows: Rows, times: Tensor) -> Tuple[Tensor, State]:
         """(R, 4H), states each (R, H) -> h~ (R, H) and the next states."""

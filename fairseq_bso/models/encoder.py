@@ -9,6 +9,8 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from ..core.products import linear
+
 
 class EncoderOut(NamedTuple):
     """What the decoder needs of ``sentences`` sentences, each with ``width`` hypotheses."""
@@ -92,8 +94,8 @@ class LSTMEncoder(FairseqEncoder):
             cells.append(_side_by_side(cell))
         outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=src_tokens.size(1))  # (B, S, D)
         return EncoderOut(
-            keys=outputs if self.attention_keys is None else self.attention_keys(outputs),
-            values=self.attention_values(outputs),
+            keys=outputs if self.attention_keys is None else linear(outputs, self.attention_keys.weight),
+            values=linear(outputs, self.attention_values.weight),
             padding=src_tokens.eq(self.padding_idx),
             left_padding=left,
             hidden=torch.stack(hiddens),

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ..core.products import multiply
 from ..core.scorer import HALF
 
 # What each call noted; a second backward through the same call notes the same place again.
@@ -34,7 +35,7 @@ class _WeightAnchor(Function):
             return gradient, None
         inputs = torch.cat([given for given, _ in notes])  # (sum of rows, I)
         gradients = torch.cat([output for _, output in notes])  # (sum of rows, O)
-        total = gradients.t().mm(inputs)  # (O, I)
+        total = multiply(gradients.t(), inputs.t())  # (O, I)
         return total if gradient is None else total + gradient, None
 
 
@@ -43,14 +44,14 @@ class _Product(Function):
     def forward(ctx, given, weight, added, notes):
         ctx.save_for_backward(given, weight)
         ctx.notes, ctx.call = notes, object()
-        return torch.addmm(added, given, weight.t())
+        return multiply(given, weight, added)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         given, weight = ctx.saved_tensors
         ctx.notes[ctx.call] = given, gradient
-        return gradient.mm(weight), None, gradient, None
+        return multiply(gradient, weight.t()), None, gradient, None
 
 
 class RecurrentWeight:
@@ -65,7 +66,9 @@ class RecurrentWeight:
         """``given (R, I) @ weight.T + added``, added (R, O) or (O,)."""
         if self.deferred and torch.is_grad_enabled():
             return _Product.apply(given, self.weight, added.expand(given.size(0), -1), self.notes)
-        return torch.addmm(added, given, self.weight.t())
+        if torch.is_grad_enabled():  # a frozen weight: the gradient of what is given is autograd's
+            return torch.addmm(added, given, self.weight.t())
+        return multiply(given, self.weight, added)
 
 
 class _LSTMCell(Function):

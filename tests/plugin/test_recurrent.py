@@ -44,6 +44,18 @@ def test_recurrent_weight_gathers_the_gradient_of_all_steps(steps):
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_recurrent_weight_of_a_usual_size_equals_the_plain_products(frozen):
+    """Large enough for oneDNN, where torch has it, in each of the products."""
+    torch.manual_seed(0)
+    weight, inputs, hidden = torch.randn(256, 256) / 16, torch.randn(90, 256), torch.randn(90, 256)
+    wanted = [inputs.requires_grad_(), hidden.requires_grad_(), *([] if frozen else [weight.requires_grad_()])]
+    fast = torch.autograd.grad(_recurrence(RecurrentWeight(weight), inputs, 3, hidden), wanted)
+    plain = torch.autograd.grad(_recurrence(lambda given, added: added + given @ weight.t(), inputs, 3, hidden), wanted)
+    for ours, theirs in zip(fast, plain):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
 def test_recurrent_weight_that_reaches_no_loss_gets_no_gradient():
     weight, other = _double(2, 2), _double(2, 2)
     RecurrentWeight(weight)

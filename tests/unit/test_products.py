@@ -1,10 +1,10 @@
-"""The vocabulary product against torch's own."""
+"""Products against torch's own."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fairseq_bso.core.products import linear
+from fairseq_bso.core.products import linear, multiply
 
 
 @pytest.mark.parametrize("shape", [(700,), (35, 20), (3,)])
@@ -36,3 +36,23 @@ def test_a_frozen_weight_gets_no_gradient():
     given, weight, bias = torch.randn(700, 32, requires_grad=True), torch.randn(900, 32), torch.randn(900)
     linear(given, weight, bias).sum().backward()
     torch.testing.assert_close(given.grad, weight.sum(0).expand(700, -1), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [2, 700])
+@pytest.mark.parametrize("added", [None, (900,), "rows"])
+def test_multiply_equals_torchs_product(rows, added):
+    torch.manual_seed(0)
+    given, weight = torch.randn(rows, 32), torch.randn(900, 32)
+    added = None if added is None else torch.randn((rows, 900) if added == "rows" else added)
+    expected = F.linear(given, weight) + (0 if added is None else added)
+    torch.testing.assert_close(multiply(given, weight, added), expected, rtol=1e-5, atol=1e-4)
+    assert added is None or not torch.equal(added, expected), "what is added stays as it was"
+
+
+def test_linear_without_bias():
+    torch.manual_seed(0)
+    given, weight = torch.randn(700, 32), torch.randn(900, 32, requires_grad=True)
+    made = linear(given, weight)
+    torch.testing.assert_close(made, F.linear(given, weight), rtol=1e-5, atol=1e-4)
+    made.sum().backward()
+    torch.testing.assert_close(weight.grad, given.sum(0).expand(900, -1), rtol=1e-4, atol=1e-3)
