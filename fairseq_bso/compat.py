@@ -1,17 +1,21 @@
 """Every difference between releases of fairseq and torch that the package meets, and nowhere else.
 
 Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader,
-on every worker, keeps fairseq-fixed from leaving out sentences, and lets fairseq cut text into sentences under numpy 2.
+on every worker, keeps fairseq-fixed from leaving out sentences, lets fairseq cut text into sentences under numpy 2, and
+lets --bf16 train where there is no TPU.
 """
 
 import argparse
 import functools
+import importlib.util
+import logging
 import types
 from typing import Any, Callable, List, Tuple
 
 import numpy
 import torch
 from fairseq.data import data_utils
+from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
@@ -22,8 +26,11 @@ __all__ = [
     "keep_last_batch",
     "metrics",
     "torch_version",
+    "without_absent_tpu",
     "without_fast_path",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def torch_version() -> Tuple[int, int]:
@@ -93,6 +100,24 @@ def without_fast_path(build: Callable[..., None]) -> Callable[..., None]:
     return build_layer
 
 
+def without_absent_tpu(override: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], Any]:
+    """fairseq's `override_module_args`, the first to see a command line that has been read.
+
+    fairseq-train takes --bf16 for --tpu, and then fails on every machine that has none ("'NoneType' object has no
+    attribute 'xla_device'"). GPUs and CPUs have bfloat16 too, and its trainer can use it there.
+    """
+
+    @functools.wraps(override)
+    def override_args(args):
+        asked = getattr(args, "bf16", False) and getattr(args, "tpu", False)
+        if asked and importlib.util.find_spec("torch_xla") is None:
+            logger.info("--bf16 means --tpu to fairseq, but torch_xla is not installed: bfloat16 without a TPU")
+            args.tpu = False
+        return override(args)
+
+    return override_args
+
+
 def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     """`obj` of worker `src_rank` on every worker of the group.
 
@@ -117,6 +142,8 @@ if torch_version() >= (2, 6):
 if not hasattr(numpy, "compat"):
     # numpy 2 took it away; fairseq asks it for `long` where samples are sentences (--sample-break-mode eos).
     numpy.compat = types.SimpleNamespace(long=int)
+
+dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.override_module_args)
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)

@@ -10,6 +10,7 @@ import numpy
 import pytest
 import torch
 from fairseq.data import FairseqDataset, TokenBlockDataset, data_utils
+from fairseq.dataclass import utils as dataclass_utils
 
 from fairseq_bso import compat
 
@@ -149,3 +150,14 @@ def test_samples_of_a_language_model_may_be_sentences():
     sentences = [torch.tensor([4, 5, 2]), torch.tensor([6, 2])]
     cut = TokenBlockDataset(sentences, [3, 2], 8, pad=1, eos=2, break_mode="eos", include_targets=True)
     assert [source.tolist() for source, *_ in cut] == [[2, 4, 5], [2, 6]]
+
+
+@pytest.mark.parametrize("there, tpu", [(False, False), (True, True)])
+def test_bf16_means_a_tpu_only_where_one_can_be(monkeypatch, there, tpu):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if there else None)
+    arguments = argparse.Namespace(bf16=True, tpu=True)  # as fairseq's parser leaves --bf16
+    dataclass_utils.override_module_args(arguments)
+    assert arguments.tpu is tpu
+    alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu itself stays what it is
+    dataclass_utils.override_module_args(alone)
+    assert alone.tpu

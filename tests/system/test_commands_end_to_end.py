@@ -118,6 +118,24 @@ def test_a_resumed_run_equals_one_that_never_stopped(data, softmax_checkpoint, t
     assert difference(whole / "checkpoint_last.pt", middle) > 0
 
 
+@pytest.mark.parametrize("criterion", [["--criterion", "cross_entropy"], [*BSO, "--train-beam", 3]])
+def test_bfloat16_trains_resumes_and_decodes_without_a_tpu(data, softmax_checkpoint, tmp_path, criterion):
+    options = [*criterion, "--bf16", "--task", "bso_translation", "--max-update", 8, "--save-interval-updates", 4]
+    done = train(data, tmp_path, *options, "--disable-validation", "--finetune-from-model", softmax_checkpoint)
+    losses = [float(found) for found in re.findall(r" loss=([^,]+),", done.stderr + done.stdout)]
+    assert len(losses) == 8 and all(math.isfinite(loss) for loss in losses)
+    last = tmp_path / "checkpoint_last.pt"
+    # fairseq widens 16-bit numbers when it saves them.
+    assert all(tensor.equal(tensor.bfloat16().float()) for tensor in parameters(last).values())
+    assert difference(softmax_checkpoint, last) > 0
+    (middle,) = tmp_path.glob("checkpoint_*_4.pt")
+    train(data, tmp_path / "resumed", *options, "--disable-validation", "--restore-file", middle)
+    # Of the 32-bit master weights fairseq saves 16 bits, so a run that was stopped is a little different after it.
+    assert difference(last, tmp_path / "resumed" / "checkpoint_last.pt") < 0.02
+    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", last]
+    assert len(re.findall(r"^H-", run("generate", data, *common, "--beam", 3).stdout, re.M)) == 30
+
+
 def test_two_workers_equal_one_with_twice_the_batches(data, softmax_checkpoint, tmp_path):
     options = [*BSO, "--finetune-from-model", softmax_checkpoint, "--train-beam", 4, "--max-update", 5]
     options += ["--disable-validation", "--clip-norm", 1.0, "--batch-size", 8]
