@@ -76,6 +76,7 @@ class Grid:
         command += ["--disable-validation", "--no-epoch-checkpoints", "--save-interval-updates", "200"]
         command += ["--keep-interval-updates", "1", "--save-dir", str(folder)]
         command += ["--log-format", "json", "--log-interval", "10", *(["--cpu"] if given.cpu else [])]
+        command += ["--bf16"] if given.bf16 else []
         stage = Stage(name, title, command, [], [folder], "update", after=after, resumes=True)
         log = self.out / "logs" / f"{name}.log"
         stage.measure = lambda: training_progress(log, updates)
@@ -165,6 +166,7 @@ def parse_arguments(argv=None):
         parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
     parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the CPU or GPU has it")
     parser.add_argument("--train-only", action="store_true", help="stop before the table")
     arguments = parser.parse_args(argv)
     for name in counts:

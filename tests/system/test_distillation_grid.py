@@ -20,7 +20,7 @@ def test_every_system_is_trained_once_and_measured(data, tmp_path):
     write_corpus(tmp_path, "test", sentences=30, seed=2)
     (tmp_path / "data-bin").symlink_to(data)
     out = tmp_path / "out"
-    done = grid(tmp_path, out, "--train-only", "--sizes", 8)
+    done = grid(tmp_path, out, "--train-only", "--bf16", "--sizes", 8)
     assert done.returncode == 0, done.stdout + done.stderr
     for system in ("gold", "word", "seq", "seq-inter", "word-seq", "word-seq-inter"):
         assert (out / f"{system}-8" / "checkpoint_last.pt").is_file()
@@ -28,7 +28,7 @@ def test_every_system_is_trained_once_and_measured(data, tmp_path):
 
     # Nothing is trained again, and without sizes the teacher alone is measured.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
-    done = grid(tmp_path, out, "--sizes")
+    done = grid(tmp_path, out, "--bf16", "--sizes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == before
     assert done.stdout.count("done before") == 3
