@@ -25,7 +25,7 @@ from typing import Callable, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Delta", "closeness", "delta_names", "get_delta", "register_delta", "sentence_bleu", "zero_one"]
+__all__ = ["Delta", "closeness", "delta_names", "get_delta", "hamming", "register_delta", "sentence_bleu", "zero_one"]
 
 Delta = Callable[[Tensor, Tensor, Tensor], Tensor]
 _DeltaT = TypeVar("_DeltaT", bound=Delta)
@@ -78,6 +78,17 @@ def delta_names() -> list[str]:
 def zero_one(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
     """Every violation costs 1. Arguments and result as in the module's docstring."""
     return torch.ones(lengths.shape, dtype=torch.float32, device=lengths.device)  # (M,)
+
+
+@register_delta("hamming")
+def hamming(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
+    """How many of the words since the last reset are not gold's, from 1 up.
+
+    A violator that left gold long ago weighs more than one that differs in its last word, so that comparisons of long
+    hypotheses, which are rare, count (the Hamming loss of structured prediction; Taskar et al. 2003).
+    """
+    inside = torch.arange(gold.size(1), device=gold.device) < lengths.unsqueeze(1)  # (M, L)
+    return ((hypothesis != gold) & inside).sum(1).float()
 
 
 @register_delta("sentence_bleu")

@@ -30,7 +30,9 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     )
     delta: str = field(
         default="zero_one",
-        metadata={"help": "cost of a violation: zero_one, sentence_bleu, or a name of your own registered function"},
+        metadata={
+            "help": "cost of a violation: zero_one, sentence_bleu, hamming, or a name of your own registered function"
+        },
     )
     margin: float = field(default=1.0, metadata={"help": "by how much gold must beat the violator"})
     nll_weight: float = field(default=0.0, metadata={"help": "weight of the gold words' negative log-likelihood"})

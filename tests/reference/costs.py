@@ -24,3 +24,8 @@ def sentence_bleu_cost(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
         added = 0 if order == 1 else 1
         product *= (matches + added) / (possible + added)
     return 1.0 - product ** (1.0 / MAX_ORDER)
+
+
+def hamming_cost(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
+    """In how many places two word lists of one length differ."""
+    return float(sum(mine != theirs for mine, theirs in zip(hypothesis, gold)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.costs import sentence_bleu_cost
+from reference.costs import hamming_cost, sentence_bleu_cost
 
 from fairseq_bso.core import costs
 
@@ -45,6 +45,13 @@ def expected(pairs):
 @given(pairs=ragged_pairs(), fill=st.integers(-1, 3), extra=st.integers(0, 3))
 def test_sentence_bleu_equals_its_slow_twin(pairs, fill, extra):
     torch.testing.assert_close(costs.sentence_bleu(*padded(pairs, fill, extra)), expected(pairs))
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs=ragged_pairs(), fill=st.integers(-1, 3), extra=st.integers(0, 3))
+def test_hamming_equals_its_slow_twin(pairs, fill, extra):
+    wanted = torch.tensor([hamming_cost(*pair) for pair in pairs])
+    torch.testing.assert_close(costs.hamming(*padded(pairs, fill, extra)), wanted)
 
 
 @settings(max_examples=50, deadline=None)
@@ -169,12 +176,12 @@ def test_registered_delta_is_found(empty_registry):
         return (hypothesis.gather(1, last) != gold.gather(1, last)).squeeze(1).float()  # (M,)
 
     assert costs.get_delta("wrong_last_word") is wrong_last_word
-    assert costs.delta_names() == ["sentence_bleu", "wrong_last_word", "zero_one"]
+    assert costs.delta_names() == ["hamming", "sentence_bleu", "wrong_last_word", "zero_one"]
     assert wrong_last_word(*padded([([1, 2], [3, 2]), ([1], [2])])).tolist() == [0.0, 1.0]
 
 
 def test_registry_knows_the_built_in_deltas():
-    assert {"sentence_bleu", "zero_one"} <= set(costs.delta_names())
+    assert {"hamming", "sentence_bleu", "zero_one"} <= set(costs.delta_names())
     assert costs.get_delta("zero_one") is costs.zero_one
     assert costs.get_delta("sentence_bleu") is costs.sentence_bleu
 
