@@ -90,7 +90,7 @@ class ConstrainedEnsemble(EnsembleModel):
         """Turns to a new batch."""
         self.successors, self.columns, self.hypotheses = successors, columns, None
         self.scorers = [
-            CandidateScorer(model.decoder.scorer, successors.candidates) if self.unnormalized else None
+            CandidateScorer(model.decoder.scorer, successors.candidates) if hasattr(model.decoder, "scorer") else None
             for model in self.models
         ]
 
@@ -152,8 +152,11 @@ class ConstrainedEnsemble(EnsembleModel):
         decoder = member.single_model.decoder
         outputs, extra = decoder(words, encoder_out, incremental_state=stored, features_only=True)  # (N, 1, H)
         width = encoder_out.width
-        scores = scorer(outputs.view(-1, width, outputs.size(2)))  # (b, K, C)
-        return scores.flatten(0, 1), extra["attn"][0][:, -1]
+        scores = scorer(outputs.view(-1, width, outputs.size(2))).flatten(0, 1)  # (N, C)
+        if not self.unnormalized:
+            totals = decoder.scorer.log_totals(outputs.squeeze(1), temperature)  # (N,)
+            scores = scores.div(temperature) - totals.unsqueeze(1)
+        return scores, extra["attn"][0][:, -1]
 
     def reorder_incremental_state(self, incremental_states, new_order: Tensor) -> None:
         """Selects hypotheses: ``new_order`` (N,)."""

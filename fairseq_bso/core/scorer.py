@@ -17,6 +17,8 @@ from .products import linear
 
 # Scores that are alive at once. On a CPU 16 MiB stay in the cache, and in memory that malloc hands out again and again.
 CPU_CHUNK, DEVICE_CHUNK = 2**22, 2**27
+# The same where they are used more than once: 2 MiB.
+CPU_CACHED = 2**19
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -45,6 +47,19 @@ class Scorer(NamedTuple):
         if outputs.dtype in HALF:
             outputs, rows, bias = outputs.float(), rows.float(), bias.float()
         return (outputs * rows).sum(-1) + bias
+
+    def log_totals(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
+        """The logarithm of the softmax's denominator, without gradient: outputs (R, H) -> (R,) float32.
+
+        On a CPU some rows at a time, so that their V scores are still in the cache when they are added up.
+        """
+        elements = CPU_CACHED if outputs.device.type == "cpu" else DEVICE_CHUNK
+        totals = []
+        for chunk in outputs.split(max(1, elements // self.bias.numel())):
+            scores = linear(chunk, self.weight, self.bias).float().div_(temperature)  # (r, V)
+            highest = scores.amax(1, keepdim=True)
+            totals.append(scores.sub_(highest).exp_().sum(1).log_().add_(highest.squeeze(1)))
+        return torch.cat(totals)
 
 
 class Candidates(NamedTuple):

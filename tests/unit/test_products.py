@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from fairseq_bso.core.products import linear, multiply
+from fairseq_bso.core.scorer import Scorer
 
 
 @pytest.mark.parametrize("shape", [(700,), (35, 20), (3,)])
@@ -56,3 +57,13 @@ def test_linear_without_bias():
     torch.testing.assert_close(made, F.linear(given, weight), rtol=1e-5, atol=1e-4)
     made.sum().backward()
     torch.testing.assert_close(weight.grad, given.sum(0).expand(900, -1), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_totals_are_those_of_the_softmax(temperature):
+    """More rows than are taken at a time, and scores whose exponentials would overflow."""
+    torch.manual_seed(0)
+    scorer = Scorer(torch.randn(9000, 8), 100 * torch.randn(9000))
+    outputs = torch.randn(130, 8)
+    expected = (F.linear(outputs, scorer.weight, scorer.bias) / temperature).logsumexp(1)
+    torch.testing.assert_close(scorer.log_totals(outputs, temperature), expected, rtol=1e-5, atol=1e-4)
