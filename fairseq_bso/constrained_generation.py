@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .constraint import Constraint
 from .core.candidate_search import CandidateScorer
+from .core.scorer import Scorer
 from .core.successors import State, Successors
 from .errors import BadInput
 
@@ -90,8 +91,8 @@ class ConstrainedEnsemble(EnsembleModel):
         """Turns to a new batch."""
         self.successors, self.columns, self.hypotheses = successors, columns, None
         self.scorers = [
-            CandidateScorer(model.decoder.scorer, successors.candidates) if hasattr(model.decoder, "scorer") else None
-            for model in self.models
+            CandidateScorer(scorer, successors.candidates) if isinstance(scorer, Scorer) else None
+            for scorer in (getattr(model.decoder, "scorer", None) for model in self.models)
         ]
 
     def forward_decoder(

@@ -16,11 +16,11 @@ import os
 import sys
 from pathlib import Path
 
-from demo_report import write_beside
+from demo_report import save_figure, write_beside
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
 from score import score_file
-from stages import Runner, Stage, StageFailed, program
+from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
 PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_bso"
@@ -113,10 +113,7 @@ def draw(path, scores):
     axes.set_xlabel("beam of the test search")
     axes.set_ylabel("beam in training")
     axes.set_title("Constrained word ordering, BLEU")
-    partial = path.with_name("partial-" + path.name)
-    figure.savefig(partial, dpi=120)
-    pyplot.close(figure)
-    os.replace(partial, path)
+    save_figure(figure, path)
 
 
 def parse_arguments(argv=None):
@@ -131,8 +128,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--updates-per-beam", type=int, default=50, metavar="N", help="the beam grows every N (50)")
     parser.add_argument("--subset", default="test", help="valid or test (test)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the training (1)")
-    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="CPU threads")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    add_machine_options(parser)
     argv = sys.argv[1:] if argv is None else list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:cut])
@@ -151,18 +147,12 @@ def parse_arguments(argv=None):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    environment = {name: str(arguments.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    try:
+    with ends_with_one_message():
         trainings, decodings = plan(arguments)
-        runner = Runner(arguments.out, environment, total=len(trainings) + len(decodings))
+        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(trainings) + len(decodings))
         took = [runner.run(stage) for stage in trainings]
         for stage in decodings.values():
             runner.run(stage)
-    except StageFailed as problem:
-        raise SystemExit(str(problem)) from None
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
     scores = {pair: score(arguments, stage) for pair, stage in decodings.items()}
     table = make_table(scores, dict(zip(arguments.train_beams, took)))
     write_beside(arguments.out / "grid.txt", table + "\n")

@@ -18,7 +18,6 @@ not done yet; `--fresh` begins again.
 """
 
 import argparse
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pathlib import Path
 from demo_report import write_report
 from prepare_word_ordering import SOURCE, TARGET
 from score import read_lines, read_seconds, score_file
-from stages import Runner, Stage, StageFailed, program
+from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -257,11 +256,8 @@ def parse_arguments(argv=None):
         "--quick", action="store_true", help="a few hundred sentences: shows that all works, not how well"
     )
     parser.add_argument("--fresh", action="store_true", help="do every stage again")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the shuffle and of the training (1)")
-    parser.add_argument(
-        "--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="CPU threads (all, at most 4)"
-    )
+    add_machine_options(parser)
     arguments = parser.parse_args(argv)
     if arguments.threads < 1:
         parser.error(f"--threads {arguments.threads}: must be 1 or more")
@@ -273,16 +269,10 @@ def main(argv=None):
     budget = QUICK if arguments.quick else FULL
     # Ended from outside, as by Ctrl-C: the running command is ended too, and the stamps are right.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    environment = {"OMP_NUM_THREADS": str(arguments.threads), "MKL_NUM_THREADS": str(arguments.threads)}
-    try:
+    with ends_with_one_message():
         demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)
-        runner = Runner(demo.out, environment, arguments.fresh, len(demo.stages))
+        runner = Runner(demo.out, threads_environment(arguments.threads), arguments.fresh, len(demo.stages))
         seconds = {stage.name: runner.run(stage) for stage in demo.stages}
-    except StageFailed as problem:
-        raise SystemExit(str(problem)) from None
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
     scores = {pair: demo.score(*pair) for pair in demo.decodings}
     training = {system: seconds[trained] for system, (trained, _) in SYSTEMS.items()}
     write_report(demo.out, budget, arguments.seed, scores, training)

@@ -44,6 +44,16 @@ def write_report(out, budget, seed, scores, seconds):
     print("Wrote " + ", ".join(os.path.relpath(path) for path in written))
 
 
+def save_figure(figure, path):
+    """A picture of matplotlib, written beside, then renamed."""
+    from matplotlib import pyplot
+
+    partial = path.with_name(f"partial-{path.name}")
+    figure.savefig(partial, dpi=120)
+    pyplot.close(figure)
+    os.replace(partial, path)
+
+
 def write_beside(path, text):
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
@@ -81,10 +91,7 @@ def draw(path, log, scores, budget):
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     draw_scores(left, scores)
     draw_training(right, log, budget)
-    partial = path.with_name("partial-" + path.name)
-    figure.savefig(partial, dpi=120)
-    pyplot.close(figure)
-    os.replace(partial, path)
+    save_figure(figure, path)
     return True
 
 

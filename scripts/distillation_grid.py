@@ -21,12 +21,11 @@ make teacher and distilled sets with `--train-only --sizes` (no number), then le
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from stages import Runner, Stage, StageFailed, program
+from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,18 +157,17 @@ def parse_arguments(argv=None):
         "max-tokens": (2000, "of a batch"),
         "seed": (1, "of every training"),
         "workers": (1, "processes that decode the training set"),
-        "threads": (min(4, os.cpu_count() or 1), "CPU threads of a training"),
     }
     for name, (value, text) in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
     for name, value in (("teacher-lr", 1e-3), ("student-lr", 2e-3), ("inter-lr", 5e-4)):
         parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
     parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    add_machine_options(parser)
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the CPU or GPU has it")
     parser.add_argument("--train-only", action="store_true", help="stop before the table")
     arguments = parser.parse_args(argv)
-    for name in counts:
+    for name in [*counts, "threads"]:
         if getattr(arguments, name.replace("-", "_")) < 1:
             parser.error(f"--{name} must be 1 or more")
     for path in (arguments.folder / "data-bin", arguments.reference):
@@ -181,17 +179,11 @@ def parse_arguments(argv=None):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    environment = {name: str(arguments.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    try:
+    with ends_with_one_message():
         grid = Grid(arguments)
-        runner = Runner(arguments.out, environment, total=len(grid.stages))
+        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(grid.stages))
         for stage in grid.stages:
             runner.run(stage)
-    except StageFailed as problem:
-        raise SystemExit(str(problem)) from None
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
     if not arguments.train_only:
         raise SystemExit(subprocess.run(grid.report()).returncode)
 

@@ -24,7 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo_report import write_beside
+from demo_report import save_figure, write_beside
 from score import read_lines, score_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,10 +148,7 @@ def draw(path, rows):
     axes.set_xlabel("source words per second, one CPU thread (circle: beam 5, triangle: beam 1)")
     axes.set_ylabel("BLEU")
     axes.legend(fontsize=8)
-    partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120)
-    os.replace(partial, path)
-    pyplot.close(figure)
+    save_figure(figure, path)
     return True
 
 

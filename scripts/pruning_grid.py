@@ -17,15 +17,14 @@ parameters, and their bytes in float32.
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import write_beside
+from demo_report import save_figure, write_beside
 from distillation_report import parameters
 from score import bleu, read_lines
-from stages import Runner, Stage, StageFailed, program
+from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
 PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_bso"
@@ -182,10 +181,7 @@ def draw(path, rows):
     axes.set_xlabel("megabytes of the exported file (dotted: not retrained)")
     axes.set_ylabel("BLEU, beam 5")
     axes.legend(fontsize=8)
-    partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120)
-    os.replace(partial, path)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 def parse_arguments(argv=None):
@@ -204,8 +200,7 @@ def parse_arguments(argv=None):
     schemes = ["class_blind", "class_uniform", "class_distribution"]
     parser.add_argument("--schemes", nargs="+", default=schemes, metavar="NAME", help="of --prune-scheme (all)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the retraining (1)")
-    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="CPU threads")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    add_machine_options(parser)
     argv = sys.argv[1:] if argv is None else list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:cut])
@@ -223,17 +218,11 @@ def parse_arguments(argv=None):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    environment = {name: str(arguments.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    try:
+    with ends_with_one_message():
         grid = Grid(arguments)
-        runner = Runner(arguments.out, environment, total=len(grid.stages))
+        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(grid.stages))
         for stage in grid.stages:
             runner.run(stage)
-    except StageFailed as problem:
-        raise SystemExit(str(problem)) from None
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
     rows = [measure(arguments, system) for system in grid.systems]
     text = table(rows, parameters(str(arguments.teacher)) if arguments.teacher else None)
     write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")

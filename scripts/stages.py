@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,30 @@ class Stage:
     measure: Callable[[], tuple[int, int, str]] | None = None  # (done, total, note) from the stage's own files
     after: list[Stage] = field(default_factory=list)  # stages whose outputs this one reads
     resumes: bool = False  # whether the command goes on from what an interrupted run left
+
+
+@contextmanager
+def ends_with_one_message() -> Iterator[None]:
+    """While open, a stage that fails, or Ctrl-C, ends the program without a traceback."""
+    try:
+        yield
+    except StageFailed as problem:
+        raise SystemExit(str(problem)) from None
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def add_machine_options(parser):
+    """`--threads` and `--cpu`, for an argparse parser."""
+    most = min(4, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=most, metavar="N", help=f"CPU threads ({most})")
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+
+
+def threads_environment(threads):
+    """What holds a command to so many CPU threads."""
+    return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def program(name):

@@ -48,6 +48,7 @@ class Scorer(NamedTuple):
             outputs, rows, bias = outputs.float(), rows.float(), bias.float()
         return (outputs * rows).sum(-1) + bias
 
+    @torch.no_grad()
     def log_totals(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
         """The logarithm of the softmax's denominator, without gradient: outputs (R, H) -> (R,) float32.
 

@@ -81,7 +81,7 @@ def words(page):
     return page.locator(".plot .word")
 
 
-def box(locator):
+def place_of(locator):
     """Where an element is; the page may be drawing it anew, and then there is none for a moment."""
     for _ in range(100):
         found = locator.bounding_box()
@@ -93,7 +93,7 @@ def box(locator):
 
 def drag_over_words(page, first, last):
     """With the mouse, over the words in the window."""
-    boxes = [box(words(page).nth(place)) for place in (first, last)]
+    boxes = [place_of(words(page).nth(place)) for place in (first, last)]
     (x1, y), (x2, _) = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes)
     page.mouse.move(x1, y)
     page.mouse.down()
@@ -168,7 +168,7 @@ def test_the_threshold_is_dragged_and_typed(page, address):
     drag_over_words(page, place, place + 2)
     page.locator(".cells button").first.wait_for()
     before = cells(page)
-    handle = box(page.locator(".threshold rect"))
+    handle = place_of(page.locator(".threshold rect"))
     x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
@@ -357,7 +357,7 @@ def test_the_page_fits_the_screen(page, address, width, height, state):
     page.locator("main svg").first.wait_for()
     page.wait_for_load_state("networkidle")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert box(page.locator("header"))["height"] < 80
+    assert place_of(page.locator("header"))["height"] < 80
     unnamed = page.locator("main button, main input, main select").evaluate_all(
         "all => all.filter((one) => !one.innerText && !one.ariaLabel && !one.labels?.length).map((one) => one.id)"
     )
