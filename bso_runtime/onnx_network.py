@@ -1,6 +1,7 @@
 """The two graphs that `fairseq-bso export --format onnx` writes, run by ONNX Runtime in place of numpy's network."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
@@ -11,8 +12,10 @@ from .container import BadFile
 from .network import Memory, State
 
 Array = np.ndarray
-FORMAT = "2"
+FORMAT = "3"
 ENDINGS = (".encoder.onnx", ".step.onnx")
+UNSEALED = "0" * 64
+BEFORE_CHECKSUM = b"\x0a\x08checksum\x12\x40"  # protobuf: a key of 8 bytes, and that a value of 64 follows
 
 
 def prefix_of(name: str) -> Optional[str]:
@@ -30,18 +33,12 @@ class OnnxNetwork:
         prefix: the path of both files up to `.encoder.onnx` and `.step.onnx`.
 
     Raises:
-        BadFile: if there is no ONNX Runtime, a file cannot be read or was written by something else, or the two are not
-            of one model.
+        BadFile: if there is no ONNX Runtime, a file cannot be read, was altered or was written by something else, or
+            the two are not of one model.
     """
 
     def __init__(self, prefix: str) -> None:
-        self.encoder, self.decoder = (_session(prefix + ending) for ending in ENDINGS)
-        first, second = (one.get_modelmeta().custom_metadata_map for one in (self.encoder, self.decoder))
-        for ending, metadata in zip(ENDINGS, (first, second)):
-            if metadata.get("format") != FORMAT:
-                raise BadFile(
-                    f"{prefix}{ending} is not of this release's `fairseq-bso export --format onnx`: export again"
-                )
+        (self.encoder, first), (self.decoder, second) = (_session(prefix + ending) for ending in ENDINGS)
         if first != second:
             raise BadFile(f"{prefix}{ENDINGS[0]} and {prefix}{ENDINGS[1]} are not of one model: export it again")
         self.facts = json.loads(first["facts"])
@@ -66,8 +63,26 @@ class OnnxNetwork:
         return scores, State(*state)
 
 
-def _session(path: str) -> Any:
-    """A graph, ready to run."""
+def seal(content: bytes) -> bytes:
+    """An ONNX file whose metadata end with `checksum`, 64 zeros -> the same with its SHA-256 in their place."""
+    start = _checksum_start(content)
+    return content[:start] + _digest(content, start) + content[start + len(UNSEALED) :]
+
+
+def _checksum_start(content: bytes) -> int:
+    """Where the checksum stands; -1 if there is none."""
+    found = content.rfind(BEFORE_CHECKSUM)
+    return -1 if found < 0 else found + len(BEFORE_CHECKSUM)
+
+
+def _digest(content: bytes, start: int) -> bytes:
+    """SHA-256, in hexadecimal, of an ONNX file as it was before it was sealed."""
+    unsealed = content[:start] + UNSEALED.encode() + content[start + len(UNSEALED) :]
+    return hashlib.sha256(unsealed).hexdigest().encode()
+
+
+def _session(path: str) -> Tuple[Any, Dict[str, str]]:
+    """A graph, ready to run, and what its metadata say of the model."""
     try:
         import onnxruntime
     except ImportError:
@@ -77,7 +92,13 @@ def _session(path: str) -> Any:
     except OSError as fault:
         raise BadFile(f"{path} cannot be read: {fault.strerror}") from None
     try:
-        return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as fault:  # of classes that ONNX Runtime does not export
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise BadFile(f"{path} is no ONNX file that ONNX Runtime can load: {reason}") from None
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    if metadata.get("format") != FORMAT:
+        raise BadFile(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
+    if metadata.pop("checksum", "").encode() != _digest(content, _checksum_start(content)):
+        raise BadFile(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
+    return session, metadata

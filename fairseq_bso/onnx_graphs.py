@@ -8,7 +8,8 @@
 R is a multiple of B: every sentence has as many hypotheses, which stand together. `fed` starts as zeros (R, H), `words`
 as `</s>`; hidden and cell of the encoder are repeated for the hypotheses of each sentence. The metadata of both hold
 what a compact file holds: `facts` (JSON), `source` and `target` (dictionaries, a symbol a line), and the subword model
-in base64; and `weights`, by which the two files of one model are known. bso_runtime/onnx_network.py runs them.
+in base64; `weights`, by which the two files of one model are known; and last `checksum`, the SHA-256 of the file with
+zeros in its place. bso_runtime/onnx_network.py runs them.
 """
 
 import base64
@@ -18,7 +19,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy
 
-FORMAT = "2"
+from bso_runtime.onnx_network import FORMAT, UNSEALED, seal
+
 OPSET, IR_VERSION = 17, 8  # of 2022: any runtime since knows them
 
 
@@ -60,8 +62,8 @@ class _Graph:
         product = self("MatMul", given, self.weight(name, weight.T))
         return product if bias is None else self("Add", product, self.weight(name + ".bias", bias))
 
-    def finish(self, title: str, inputs: Dict[str, Tuple], outputs: Dict[str, Tuple], texts: Dict[str, str]) -> Any:
-        """The model. inputs: name -> (kind of numbers, shape); outputs: name -> (its name in the graph, shape)."""
+    def finish(self, title: str, inputs: Dict[str, Tuple], outputs: Dict[str, Tuple], texts: Dict[str, str]) -> bytes:
+        """The file. inputs: name -> (kind of numbers, shape); outputs: name -> (its name in the graph, shape)."""
         import onnx
         from onnx import TensorProto, helper
 
@@ -77,9 +79,9 @@ class _Graph:
         )
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, producer_name="fairseq_bso", opset_imports=opsets, ir_version=IR_VERSION)
-        helper.set_model_props(model, texts)
+        helper.set_model_props(model, {**texts, "checksum": UNSEALED})
         onnx.checker.check_model(model, full_check=True)
-        return model
+        return seal(model.SerializeToString())
 
 
 def metadata(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> Dict[str, str]:
@@ -94,8 +96,8 @@ def metadata(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Di
     return found
 
 
-def encoder_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> Any:
-    """The encoder as an ONNX model."""
+def encoder_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> bytes:
+    """The encoder as an ONNX file."""
     graph, sides = _Graph(), 2 if facts["bidirectional"] else 1
     embedding = graph.weight("encoder.embedding.weight", tensors["encoder.embedding.weight"])
     inputs = graph("Gather", embedding, graph("Transpose", "words", perm=[1, 0]))  # (S, B, E)
@@ -158,8 +160,8 @@ def _lstm_weights(graph: _Graph, tensors: Dict[str, numpy.ndarray], index: int, 
     return [graph.weight(*pair) for pair in zip(titles, [*stacked, numpy.stack(biases)])]
 
 
-def step_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> Any:
-    """One step of the decoder as an ONNX model."""
+def step_graph(facts: Dict[str, Any], tensors: Dict[str, numpy.ndarray], texts: Dict[str, bytes]) -> bytes:
+    """One step of the decoder as an ONNX file."""
     graph, layers = _Graph(), facts["layers"]
     embedding = graph("Gather", graph.weight("decoder.embedding.weight", tensors["decoder.embedding.weight"]), "words")
     projection = "decoder.input_projection"

@@ -80,7 +80,7 @@ def _write_onnx(arguments: argparse.Namespace, facts: Dict[str, Any], arrays: Di
 
     for name, make in (("encoder", encoder_graph), ("step", step_graph)):
         path = Path(f"{arguments.output}.{name}.onnx")
-        content = make(facts, arrays, texts).SerializeToString()
+        content = make(facts, arrays, texts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(path.name + ".part")

@@ -22,7 +22,7 @@ TEXTS = {"source": SYMBOLS, "target": SYMBOLS, "sentencepiece": b"\x00\xff"}
 
 def write_pair(prefix, facts, tensors, texts=TEXTS):
     for name, make in (("encoder", onnx_graphs.encoder_graph), ("step", onnx_graphs.step_graph)):
-        prefix.with_name(f"{prefix.name}.{name}.onnx").write_bytes(make(facts, tensors, texts).SerializeToString())
+        prefix.with_name(f"{prefix.name}.{name}.onnx").write_bytes(make(facts, tensors, texts))
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -55,8 +55,12 @@ def test_what_is_no_pair_is_refused(tmp_path):
     assert {prefix_of(str(one)) for one in (model, encoder, step)} == {str(model)}
     assert prefix_of(str(tmp_path / "none")) is None
     whole = encoder.read_bytes()
+    place = whole.index(tensors["encoder.embedding.weight"][5].tobytes())
+    changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]  # the last bit of one weight
     for content, message in (
         ((tmp_path / "other.encoder.onnx").read_bytes(), "are not of one model"),
+        (changed, "is damaged"),
+        (whole.replace(b"checksum", b"checksam"), "is damaged"),
         (whole[: len(whole) // 2], "is no ONNX file that ONNX Runtime can load"),
         (b"something else", "is no ONNX file that ONNX Runtime can load"),
         (whole.replace(b"facts", b"fects").replace(b"format", b"farmot"), "export again"),
