@@ -14,6 +14,8 @@ from .errors import BadInput
 
 logger = logging.getLogger(__name__)
 
+DTYPES = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
 # What the teacher's own training needed and a frozen model does not: files that may be gone, a generator for BLEU.
 NOT_NEEDED = {"encoder_embed_path": None, "decoder_embed_path": None, "eval_bleu": False}
 
@@ -21,19 +23,25 @@ NOT_NEEDED = {"encoder_embed_path": None, "decoder_embed_path": None, "eval_bleu
 class Teacher:
     """Frozen models that never train. No module: whoever holds it has no more parameters, in a checkpoint or elsewhere.
 
-    Models move to the device of what they are given, and are in half precision on a GPU.
+    Models move to the device of what they are given.
+
+    Args:
+        models: encoder-decoder models.
+        paths: where each comes from.
+        dtype: a name of DTYPES; "auto" is float16 on a GPU and float32 on a CPU.
     """
 
-    def __init__(self, models: List[nn.Module], paths: List[str]) -> None:
-        self.paths = paths
+    def __init__(self, models: List[nn.Module], paths: List[str], dtype: str = "auto") -> None:
+        self.paths, self.dtype = paths, dtype
         self.models = [model.eval().requires_grad_(False) for model in models]
-        self.device = torch.device("cpu")
+        self.device: Optional[torch.device] = None
 
     def place(self, device: torch.device) -> List[nn.Module]:
-        """The models on a device."""
+        """The models on a device. Raises BadInput for float16 on a CPU."""
         if device != self.device:
+            dtype = dtype_on(device, self.dtype)
             for model in self.models:
-                model.to(device, torch.float16 if device.type == "cuda" else torch.float32)
+                model.to(device, dtype)
             self.device = device
         return self.models
 
@@ -61,13 +69,22 @@ class Teacher:
         return utils.resolve_max_positions(*[model.max_positions() for model in self.models])
 
 
-def load_teacher(paths: Optional[str], data: Optional[str], student) -> Teacher:
-    """The teacher that `--teacher-path` names, on the CPU.
+def dtype_on(device: torch.device, name: str) -> torch.dtype:
+    """What `--teacher-dtype` means on a device. Raises BadInput for float16 on a CPU."""
+    on_gpu = device.type == "cuda"
+    if name == "float16" and not on_gpu:
+        raise BadInput("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 where it has that")
+    return DTYPES[name] or (torch.float16 if on_gpu else torch.float32)
+
+
+def load_teacher(paths: Optional[str], data: Optional[str], student, dtype: str = "auto") -> Teacher:
+    """The teacher that `--teacher-path` names.
 
     Args:
         paths: checkpoints, separated by colons.
         data: the folder with the teacher's dictionaries; None: where it was trained.
         student: the student's task, with which dictionaries and languages must agree.
+        dtype: of its parameters, a name of DTYPES.
 
     Raises:
         BadInput: no path, a checkpoint that is missing, damaged or of another kind of model, dictionaries that differ
@@ -83,7 +100,7 @@ def load_teacher(paths: Optional[str], data: Optional[str], student) -> Teacher:
     for path, model in zip(found, models):
         size = sum(parameter.numel() for parameter in model.parameters())
         logger.info(f"teacher {path}: {type(model).__name__}, {size:,} parameters")
-    return Teacher(models, found)
+    return Teacher(models, found, dtype)
 
 
 def _load_member(path: str, data: Optional[str], student) -> nn.Module:

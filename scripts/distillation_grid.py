@@ -55,6 +55,7 @@ class Grid:
         self.data = str(arguments.folder / "data-bin")
         self.teacher = self.train_teacher()
         self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
+        self.word = [*WORD, "--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
         self.caches = {mode: self.distill(mode) for mode in ("seq_kd", "seq_inter")}
         self.students = {}  # (size, system): stage
         for size in arguments.sizes:
@@ -107,11 +108,11 @@ class Grid:
         inter = [*SEQ, *self.targets("seq_inter"), *self.knows]
         teacher, caches = [self.teacher], self.caches
         self.student(size, "gold", [*GOLD, *NLL], [])
-        self.student(size, "word", ["--task", "word_distillation", *WORD, *self.knows], teacher)
+        self.student(size, "word", ["--task", "word_distillation", *self.word, *self.knows], teacher)
         self.student(size, "seq", [*seq, *NLL], [caches["seq_kd"]])
         self.student(size, "seq-inter", [*inter, *NLL], [caches["seq_inter"]], start="seq")
-        self.student(size, "word-seq", [*seq, *WORD], [caches["seq_kd"]])
-        self.student(size, "word-seq-inter", [*inter, *WORD], [caches["seq_inter"]], start="word-seq")
+        self.student(size, "word-seq", [*seq, *self.word], [caches["seq_kd"]])
+        self.student(size, "word-seq-inter", [*inter, *self.word], [caches["seq_inter"]], start="word-seq")
 
     def student(self, size, system, options, after, start=None):
         """One student; `start`: the system whose student of this size it goes on from."""

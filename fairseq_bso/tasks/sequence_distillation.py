@@ -19,6 +19,7 @@ from ..distilling import Cache, Chooser, Decoder, checksum, decode_missing, leng
 from ..distilling.choice import MODES
 from ..distilling.decode import in_parts
 from ..errors import BadInput
+from ..teacher import dtype_on
 from .word_distillation import WordDistillationConfig, WordDistillationTask
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,8 @@ class SequenceDistillationTask(WordDistillationTask):
         }
         if str(cfg.distill_mode) == "seq_inter":
             made_from["--distill-remove-bpe"] = self._remove_bpe()
-        made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "the precision": self._device().type}
+        precision = str(dtype_on(self._device(), str(cfg.teacher_dtype)))
+        made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "--teacher-dtype": precision}
         return Cache(cfg.distill_cache, made_from, made_in)
 
     def _finish(self, cache: Cache, parts: int, gold: LanguagePairDataset, too_long: int) -> None:

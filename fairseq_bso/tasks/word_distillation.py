@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq import utils
+from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 
 from ..errors import BadInput
-from ..teacher import Teacher, load_teacher
+from ..teacher import DTYPES, Teacher, load_teacher
 from .bso_translation import BsoTranslationConfig, BsoTranslationTask
 
 
@@ -21,6 +22,13 @@ class WordDistillationConfig(BsoTranslationConfig):
     teacher_data: Optional[str] = field(
         default=None,
         metadata={"help": "folder with the teacher's dictionaries, if not where it was trained any more"},
+    )
+    teacher_dtype: ChoiceEnum(list(DTYPES)) = field(  # type: ignore[valid-type]
+        default="auto",
+        metadata={
+            "help": "type of the teacher's numbers; auto: float16 on a GPU, float32 on a CPU (bfloat16 is quicker on "
+            "CPUs that compute in it)"
+        },
     )
 
 
@@ -35,7 +43,8 @@ class WordDistillationTask(BsoTranslationTask):
     def teacher(self) -> Teacher:
         """The frozen teacher. Raises BadInput where there is none that fits."""
         if self._teacher is None:
-            self._teacher = load_teacher(self.cfg.teacher_path, self.cfg.teacher_data, self)
+            given = self.cfg
+            self._teacher = load_teacher(given.teacher_path, given.teacher_data, self, str(given.teacher_dtype))
         return self._teacher
 
     def max_positions(self):

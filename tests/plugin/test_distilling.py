@@ -184,6 +184,21 @@ def test_what_the_criterion_refuses():
             criterion(teaching_task(student), **{name: value})
 
 
+def test_the_teacher_computes_in_the_type_it_is_given():
+    sample = made_sample(fakes.model(0, scorer="softmax"))
+    found = {}
+    for name in ("auto", "float32", "bfloat16"):
+        teacher = Teacher([fakes.model(1, scorer="softmax")], ["one.pt"], name)
+        found[name] = teacher.log_probs(sample["net_input"])
+        used = {parameter.dtype for parameter in teacher.models[0].parameters()}
+        assert used == {torch.bfloat16 if name == "bfloat16" else torch.float32}
+        assert found[name].dtype == torch.float32
+    assert torch.equal(found["auto"], found["float32"]) and not torch.equal(found["bfloat16"], found["float32"])
+    torch.testing.assert_close(found["bfloat16"], found["float32"], rtol=0.05, atol=0.05)
+    with pytest.raises(BadInput, match="--teacher-dtype float16 is for a GPU"):
+        Teacher([fakes.model(1)], ["one.pt"], "float16").place(torch.device("cpu"))
+
+
 @pytest.mark.gpu
 def test_the_teacher_is_in_half_precision_on_a_gpu():
     student, teacher = (fakes.model(seed, scorer="softmax").float() for seed in range(2))

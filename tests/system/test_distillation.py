@@ -108,6 +108,7 @@ def test_any_encoder_decoder_of_fairseq_can_teach(data, tmp_path):
     train(data, tmp_path / "teacher", *options, "--max-update", 2, "--disable-validation")
     teacher = ["--teacher-path", tmp_path / "teacher" / "checkpoint_last.pt"]
     sequence = ["--task", "sequence_distillation", "--distill-cache", tmp_path / "cache", "--distill-max-len-b", 1]
+    teacher += ["--teacher-dtype", "bfloat16"]
     done = train(data, tmp_path / "student", *WORD, *sequence, *teacher, "--max-update", 2)
     assert "distill_loss" in done.stderr + done.stdout
 
