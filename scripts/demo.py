@@ -26,10 +26,9 @@ from pathlib import Path
 from demo_report import write_report
 from prepare_word_ordering import SOURCE, TARGET
 from score import read_lines, read_seconds, score_file
-from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
-ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "fairseq_bso"
 DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"
 TEXTS = {"ewt": DATA, "tatoeba": DATA / "tatoeba"}

@@ -16,8 +16,8 @@ zero; the checkpoint of the last update is taken. The systems:
     word-seq-inter    `word-seq`, then word-level distillation on the closest ones
 
 A second run does only what is not done yet, and a training that was stopped goes on where it was. On several cores,
-make teacher and distilled sets with `--train-only --sizes` (no number), then let `--train-only --sizes 256` and
-`--train-only --sizes 128` run beside each other, and measure last, with both sizes and nothing beside it.
+let `--train-only --sizes 256` and `--train-only --sizes 128` run beside each other (what both need is made once), and
+measure last, with both sizes and nothing beside it.
 """
 
 import argparse
@@ -25,10 +25,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
-ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
 GOLD = ["--task", "bso_translation"]

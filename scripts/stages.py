@@ -1,12 +1,15 @@
 """Run the stages of a long job one after another, each one once.
 
-A stage is one command. What it prints goes to `logs/NAME.log`. When it has ended well, a stamp in `stamps/` records the
-exact command and the contents of its inputs; a later run skips the stage while both are unchanged. A stage that was
-interrupted begins again, or, if it can, goes on from what it left (a training from its last checkpoint).
+A stage is one command. What it prints goes to `logs/NAME.log`. A stamp in `stamps/` records the command and the
+contents of its inputs; a later run skips the stage if it ended well and both are unchanged. A stage that was
+interrupted begins again, or, if it can, goes on from what it left (a training from its last checkpoint). Where inputs
+have changed a stage is run again; what another command made is not replaced but refused. Two runs in one folder do each
+stage once: the second waits for the first.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from progress import Progress, clock
 
+ROOT = Path(__file__).resolve().parent.parent
 TAIL = 15  # lines of its log that a failed stage shows
 
 
@@ -76,6 +80,12 @@ def program(name):
     return found
 
 
+def portable(command):
+    """A command without where the project and the installed programs lie, to compare with one given elsewhere."""
+    program, *rest = command
+    return [Path(program).name, *(item.replace(str(ROOT), "") for item in rest)]
+
+
 def digest(path):
     """sha256 over a file, or over the names and contents of all Python files of a folder."""
     total = hashlib.sha256()
@@ -113,34 +123,58 @@ class Runner:
         os.replace(partial, path)
 
     def key(self, stage):
-        """What a stage's result depends on: its command, its inputs, and the very runs of the stages before it."""
+        """What a result depends on beside the command: the inputs, and the very runs of the stages before it."""
         before = [self.stamp(earlier).get("finished") for earlier in stage.after]
-        parts = [stage.command, [digest(path) for path in stage.inputs], before]
+        parts = [[digest(path) for path in stage.inputs], before]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def run(self, stage):
         """Run the stage unless it is done; returns the seconds it took (then, or now)."""
         self.begun += 1
         print(f"[{self.begun}/{self.total}] {stage.title}", flush=True)
-        key, old = self.key(stage), {} if self.fresh else self.stamp(stage)
-        same = old.get("key") == key
-        if same and old.get("finished") and all(path.exists() for path in stage.outputs):
-            print(f"  done before, in {clock(old['seconds'])}", flush=True)
-            return old["seconds"]
-        seconds = 0.0
-        if same and stage.resumes and not old.get("finished"):
-            seconds = old["seconds"]
-        else:
-            self.clear(stage)
-        self.write_stamp(stage, key=key, seconds=seconds)
-        started = time.monotonic()
-        try:
-            self.execute(stage)
-        finally:
-            seconds += time.monotonic() - started
-            self.write_stamp(stage, key=key, seconds=seconds)
-        self.write_stamp(stage, key=key, seconds=seconds, finished=time.time(), command=shlex.join(stage.command))
-        return seconds
+        with self.alone(stage):
+            key, command, old = self.key(stage), portable(stage.command), {} if self.fresh else self.stamp(stage)
+            self.refuse_another_command(stage, old.get("command", command), command)
+            same, seconds = (old.get("key"), old.get("command")) == (key, command), 0.0
+            if same and old.get("finished") and all(path.exists() for path in stage.outputs):
+                print(f"  done before, in {clock(old['seconds'])}", flush=True)
+                return old["seconds"]
+            if same and stage.resumes and not old.get("finished"):
+                seconds = old["seconds"]
+            else:
+                self.clear(stage)
+            self.write_stamp(stage, key=key, command=command, seconds=seconds)
+            started = time.monotonic()
+            try:
+                self.execute(stage)
+            finally:
+                seconds += time.monotonic() - started
+                self.write_stamp(stage, key=key, command=command, seconds=seconds)
+            self.write_stamp(stage, key=key, command=command, seconds=seconds, finished=time.time())
+            return seconds
+
+    @contextmanager
+    def alone(self, stage):
+        """While open, no other run does this stage."""
+        with open(self.out / "stamps" / f"{stage.name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("  another run does this; waiting for it", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def refuse_another_command(stage, then, now):
+        """Raises StageFailed if another command made what is there: it may have taken hours."""
+        there = [str(path) for path in stage.outputs if path.exists()]
+        if then != now and there:
+            raise StageFailed(
+                f"{stage.title}: {', '.join(there)} would be lost; another command made it.\n"
+                f"  then only: {shlex.join(item for item in then if item not in now) or '(another order)'}\n"
+                f"  now only:  {shlex.join(item for item in now if item not in then) or '(another order)'}\n"
+                "Give another --out, or remove what is there."
+            )
 
     def clear(self, stage):
         for path in [*stage.outputs, self.log(stage)]:

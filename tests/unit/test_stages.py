@@ -2,10 +2,11 @@
 
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from progress import Progress, clock
-from stages import Runner, Stage, StageFailed
+from stages import ROOT, Runner, Stage, StageFailed, portable
 from training_log import read_curve, training_progress
 
 APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
@@ -49,6 +50,33 @@ def test_fresh_and_a_lost_output_run_again_and_so_does_what_comes_after(tmp_path
     Runner(tmp_path, {}, fresh=True).run(first)
     Runner(tmp_path, {}).run(second)
     assert not (tmp_path / "second" / "mark").exists()
+
+
+def test_what_another_command_made_is_refused_and_stays(tmp_path, data):
+    first = append_stage(tmp_path, data)
+    Runner(tmp_path, {}).run(first)
+    other = append_stage(tmp_path, data)
+    other.command = [*other.command, "--lr", "0.1"]
+    with pytest.raises(StageFailed, match="(?s)first would be lost.*now only: +--lr 0.1.*another --out"):
+        Runner(tmp_path, {}).run(other)
+    assert runs(tmp_path) == "x"
+    Runner(tmp_path, {}, fresh=True).run(other)
+    assert runs(tmp_path) == "x" and "--lr" in Runner(tmp_path, {}).stamp(other)["command"]
+
+
+def test_a_command_is_the_same_wherever_the_project_and_the_programs_lie():
+    here = portable(["/usr/bin/train", "data", "--user-dir", str(ROOT / "fairseq_bso")])
+    assert here == portable(["/home/me/.venv/bin/train", "data", "--user-dir", "/fairseq_bso"])
+    assert here != portable(["/usr/bin/train", "data2", "--user-dir", str(ROOT / "fairseq_bso")])
+
+
+def test_a_second_run_waits_and_finds_the_stage_done(tmp_path, data, capfd):
+    slow = append_stage(tmp_path, data)
+    slow.command[2] = "import time; time.sleep(2); " + APPEND
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda runner: runner.run(slow), [Runner(tmp_path, {}), Runner(tmp_path, {})]))
+    assert runs(tmp_path) == "x"
+    assert "waiting" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("resumes, left", [(True, "xx"), (False, "x")])
