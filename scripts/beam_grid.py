@@ -20,10 +20,10 @@ from demo_report import save_figure, write_beside
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
 from score import score_file
-from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
-PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_bso"
+PLUGIN = ROOT / "fairseq_bso"
 CONSTRAINT = ["--user-dir", str(PLUGIN), "--task", "bso_translation", "--successors", "word_order"]
 START = "cross entropy"
 BEST = "checkpoint_best.pt"

@@ -26,8 +26,8 @@ from pathlib import Path
 
 from demo_report import save_figure, write_beside
 from score import read_lines, score_file
+from stages import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "fairseq_bso"
 
 
@@ -138,9 +138,10 @@ def draw(path, rows):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    colours = pyplot.get_cmap("tab20").colors
     for number, row in enumerate(rows):
         speeds, scores = [row["words/s 5"], row["words/s 1"]], [row["bleu 5"], row["bleu 1"]]
-        colour = f"C{number % 10}"
+        colour = colours[number % len(colours)]
         axes.plot(speeds, scores, color=colour, linewidth=1, label=row["name"])
         axes.plot(speeds[:1], scores[:1], "o", color=colour)
         axes.plot(speeds[1:], scores[1:], "^", color=colour)

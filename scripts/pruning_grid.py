@@ -24,10 +24,10 @@ from pathlib import Path
 from demo_report import save_figure, write_beside
 from distillation_report import parameters
 from score import bleu, read_lines
-from stages import Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
-PLUGIN = Path(__file__).resolve().parent.parent / "fairseq_bso"
+PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
 NUMBERS = ("float32", "float16", "int8")
 BEAMS = (1, 5)

@@ -82,8 +82,8 @@ def program(name):
 
 def portable(command):
     """A command without where the project and the installed programs lie, to compare with one given elsewhere."""
-    program, *rest = command
-    return [Path(program).name, *(item.replace(str(ROOT), "") for item in rest)]
+    installed, *rest = command
+    return [Path(installed).name, *(item.replace(str(ROOT), "") for item in rest)]
 
 
 def digest(path):

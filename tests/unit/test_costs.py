@@ -176,7 +176,7 @@ def test_registered_delta_is_found(empty_registry):
         return (hypothesis.gather(1, last) != gold.gather(1, last)).squeeze(1).float()  # (M,)
 
     assert costs.get_delta("wrong_last_word") is wrong_last_word
-    assert {"hamming", "sentence_bleu", "wrong_last_word", "zero_one"} <= set(costs.delta_names())
+    assert costs.delta_names() == ["hamming", "sentence_bleu", "wrong_last_word", "zero_one"]
     assert wrong_last_word(*padded([([1, 2], [3, 2]), ([1], [2])])).tolist() == [0.0, 1.0]
 
 
