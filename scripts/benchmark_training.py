@@ -133,7 +133,7 @@ def word_distillation(task, options, batches):
     task.teacher = teacher
     contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)).update}
     for name, temperature, top_k in (("plain", 1.0, 0), ("temperature 2", 2.0, 0), ("top 8", 1.0, 8)):
-        criterion = WordDistillationCriterion(task, 0.5, temperature, top_k, 0.0, False)
+        criterion = WordDistillationCriterion(task, 0.5, temperature, top_k, False, 0.0, False)
         contenders[name] = Contender(ours(task, options, "softmax"), criterion).update
 
     @torch.no_grad()

@@ -55,6 +55,8 @@ class Grid:
         self.teacher = self.train_teacher()
         self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
         self.word = [*WORD, "--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
+        if arguments.teacher_top_k:
+            self.word += ["--teacher-top-k", str(arguments.teacher_top_k), "--teacher-memory"]
         self.caches = {mode: self.distill(mode) for mode in ("seq_kd", "seq_inter")}
         self.students = {}  # (size, system): stage
         for size in arguments.sizes:
@@ -71,7 +73,8 @@ class Grid:
         command += ["--encoder-bidirectional", "--share-all-embeddings", "--dropout", str(dropout), *options]
         command += ["--optimizer", "adam", "--lr", str(rate), "--lr-scheduler", "polynomial_decay"]
         command += ["--total-num-update", str(updates), "--max-update", str(updates), "--clip-norm", "5"]
-        command += ["--max-tokens", str(given.max_tokens), "--seed", str(given.seed), "--num-workers", "0"]
+        tokens = given.teacher_max_tokens if name == "teacher" else given.student_max_tokens
+        command += ["--max-tokens", str(tokens), "--seed", str(given.seed), "--num-workers", "0"]
         command += ["--disable-validation", "--no-epoch-checkpoints", "--save-interval-updates", "200"]
         command += ["--keep-interval-updates", "1", "--save-dir", str(folder)]
         command += ["--log-format", "json", "--log-interval", "10", *(["--cpu"] if given.cpu else [])]
@@ -152,12 +155,20 @@ def parse_arguments(argv=None):
         "teacher-size": (512, "units of the teacher"),
         "teacher-layers": (2, "layers of the teacher, on each side"),
         "teacher-updates": (2800, "updates of the teacher"),
-        "student-updates": (2800, "updates of a student"),
-        "inter-updates": (600, "updates of Seq-Inter, from a student"),
-        "max-tokens": (2000, "of a batch"),
+        "teacher-max-tokens": (2000, "of a batch of the teacher's training"),
+        "student-updates": (6000, "updates of a student"),
+        "inter-updates": (1000, "updates of Seq-Inter, from a student"),
+        "student-max-tokens": (1000, "of a batch of a student's training"),
         "seed": (1, "of every training"),
         "workers": (1, "processes that decode the training set"),
     }
+    parser.add_argument(
+        "--teacher-top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="learn from the teacher's K likeliest words, computed once (0: all words, computed in every epoch)",
+    )
     for name, (value, text) in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
     for name, value in (("teacher-lr", 1e-3), ("student-lr", 2e-3), ("inter-lr", 5e-4)):
@@ -170,6 +181,8 @@ def parse_arguments(argv=None):
     for name in [*counts, "threads"]:
         if getattr(arguments, name.replace("-", "_")) < 1:
             parser.error(f"--{name} must be 1 or more")
+    if arguments.teacher_top_k < 0:
+        parser.error("--teacher-top-k must be 0 or more")
     for path in (arguments.folder / "data-bin", arguments.reference):
         if not path.exists():
             parser.error(f"{path} is not there")

@@ -70,25 +70,31 @@ def mixture(log_probs: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def soften(log_probs: Tensor, temperature: float = 1.0, top_k: int = 0, in_place: bool = False) -> TeacherWords:
+def soften(
+    log_probs: Tensor,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    in_place: bool = False,
+    words: Optional[Tensor] = None,
+) -> TeacherWords:
     """The teacher's distribution at a temperature, of its `top_k` likeliest words only if that is above 0.
 
     What is left of the `top_k` is renormalised: its probabilities add up to one. Equal probabilities at the border go
     as `torch.topk` has them.
 
     Args:
-        log_probs: (N, V) of the teacher, at temperature 1.
+        log_probs: (N, V) of the teacher, at temperature 1; with `words`, (N, C) of these words.
         temperature: tau, above 0: probabilities are raised to the power 1 / tau.
-        top_k: how many words count; 0, or V and above: all.
+        top_k: how many words count; 0, or V and above: all. Not with `words`, which have been chosen.
         in_place: write over `log_probs`, and let `word_loss` write over what is made: getting memory of this size costs
             a CPU more than what is computed in it.
+        words: (N, C) int64, the likeliest words, the first of all first; None: `log_probs` is over the vocabulary.
 
     Raises:
         ValueError: for a temperature or top_k that make no sense.
     """
     _check(temperature, top_k)
-    words = None
-    if 0 < top_k < log_probs.size(-1):
+    if words is None and 0 < top_k < log_probs.size(-1):
         log_probs, words = log_probs.topk(top_k, dim=-1)  # (N, C), likeliest first
     parts = []
     probabilities = log_probs if in_place else torch.empty_like(log_probs)  # (N, C)

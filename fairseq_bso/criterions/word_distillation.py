@@ -10,8 +10,9 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
 from ..compat import metrics
-from ..core.distillation import soften, word_loss
+from ..core.distillation import TeacherWords, soften, word_loss
 from ..errors import BadInput
+from ..teacher import TeacherMemory
 
 
 @dataclass
@@ -24,6 +25,13 @@ class WordDistillationCriterionConfig(FairseqDataclass):
     )
     teacher_top_k: int = field(
         default=0, metadata={"help": "of the teacher only the K likeliest words, renormalised; 0: all words"}
+    )
+    teacher_memory: bool = field(
+        default=False,
+        metadata={
+            "help": "compute the teacher's K likeliest words (--teacher-top-k) of each sentence once and keep them, "
+            "instead of again in every epoch: quicker, for 8 K bytes of memory a target word"
+        },
     )
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold words"})
     sentence_avg: bool = II("optimization.sentence_avg")
@@ -39,6 +47,7 @@ class WordDistillationCriterion(FairseqCriterion):
         distill_weight: float,
         distill_temperature: float,
         teacher_top_k: int,
+        teacher_memory: bool,
         label_smoothing: float,
         sentence_avg: bool,
     ) -> None:
@@ -51,6 +60,11 @@ class WordDistillationCriterion(FairseqCriterion):
         ):
             if not right:
                 raise BadInput(f"word_distillation: {name} is {value}, but must be {allowed}")
+        if teacher_memory and teacher_top_k == 0:
+            raise BadInput(
+                "word_distillation: --teacher-memory keeps the teacher's likeliest words, so it needs --teacher-top-k "
+                "above 0 (32, say)"
+            )
         if not hasattr(type(task), "teacher"):
             raise BadInput(
                 "--criterion word_distillation needs a task with a teacher: --task word_distillation, or --task "
@@ -61,16 +75,14 @@ class WordDistillationCriterion(FairseqCriterion):
         # No module, so that its parameters are in no checkpoint and no optimizer.
         self.teacher = task.teacher
         self.teacher.check_probabilities()
+        self.memory = TeacherMemory(self.teacher, teacher_top_k, self.padding_idx) if teacher_memory else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""
         net_output = model(**sample["net_input"])
         log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (B, T, V)
         target = model.get_targets(sample, net_output).view(-1)  # (N,)
-        soft = None
-        if self.weight > 0:
-            along_target = self.teacher.log_probs(sample["net_input"])  # (B, T, V)
-            soft = soften(along_target.flatten(0, 1), self.temperature, self.top_k, in_place=True)
+        soft = self._teachers_words(sample["net_input"]) if self.weight > 0 else None
         found = word_loss(
             log_probs.view(-1, log_probs.size(-1)),
             target,
@@ -93,6 +105,14 @@ class WordDistillationCriterion(FairseqCriterion):
             "sample_size": sample_size,
         }
         return found.loss, sample_size, logged
+
+    def _teachers_words(self, net_input: Dict[str, Any]) -> TeacherWords:
+        """The teacher's distribution at each of the (N,) target words, computed or remembered."""
+        if self.memory is not None:
+            log_probs, words = self.memory.likeliest(net_input)  # (B, T, C) each
+            return soften(log_probs.flatten(0, 1), self.temperature, in_place=True, words=words.flatten(0, 1))
+        along_target = self.teacher.log_probs(net_input)  # (B, T, V)
+        return soften(along_target.flatten(0, 1), self.temperature, self.top_k, in_place=True)
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:

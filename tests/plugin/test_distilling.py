@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import distillation as slow
 from reference import fakes
@@ -13,7 +13,7 @@ from fairseq_bso.distilling.decode import decode_missing, in_parts, order_of_par
 from fairseq_bso.errors import BadInput
 from fairseq_bso.teacher import Teacher
 
-END = 2
+PADDING, END = 1, 2
 
 
 def dictionary(*symbols):
@@ -124,7 +124,7 @@ def teaching_task(*teachers):
 
 def criterion(task, **options):
     values = {"distill_weight": 0.5, "distill_temperature": 1.0, "teacher_top_k": 0}
-    values.update(label_smoothing=0.0, sentence_avg=False)
+    values.update(teacher_memory=False, label_smoothing=0.0, sentence_avg=False)
     return criterions.WordDistillationCriterion(task, **{**values, **options})
 
 
@@ -168,6 +168,52 @@ def test_the_teacher_is_frozen_also_while_the_student_trains():
     assert first == second and not teacher.training
 
 
+class CountingTeacher(Teacher):
+    """A teacher that counts its runs."""
+
+    runs = 0
+
+    def log_probs(self, net_input):
+        self.runs += 1
+        return super().log_probs(net_input)
+
+
+def pairs_batch(model, pairs):
+    """A sample of these (source, target) pairs."""
+    net_input, target = fakes.batch(model, *([list(side) for side in each] for each in zip(*pairs)))
+    return {"net_input": net_input, "target": target, "ntokens": int(target.ne(PADDING).sum())}
+
+
+sentences = st.lists(st.integers(4, 9), min_size=1, max_size=4).map(lambda words: (*words, END))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(sentences, sentences), min_size=1, max_size=5, unique=True),
+    data=st.data(),
+    temperature=st.sampled_from([1.0, 2.0]),
+    top_k=st.sampled_from([1, 3, 100]),
+)
+def test_remembering_the_teachers_words_changes_no_loss(pairs, data, temperature, top_k):
+    student, model = (fakes.model(seed, scorer="softmax") for seed in range(2))
+    options = {"distill_temperature": temperature, "teacher_top_k": top_k}
+    again = criterion(teaching_task(model), **options)
+    task = teaching_task(model)
+    teacher = type(task).teacher = CountingTeacher([model], ["one.pt"])
+    remembers = criterion(task, teacher_memory=True, **options)
+    known = set()
+    for _ in range(4):
+        # Other batches each time: another order, other company, other widths.
+        batch = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=4))
+        before, sample = teacher.runs, pairs_batch(student, batch)
+        found, expected = (one(student, sample)[2] for one in (remembers, again))
+        for name in ("loss", "nll_loss", "distill_loss", "teacher_entropy", "agreement"):
+            assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5, abs=1e-6), name
+        assert teacher.runs - before == (not known.issuperset(batch))
+        known.update(batch)
+    assert len(remembers.memory.known) == len(known)
+
+
 def test_what_the_criterion_refuses():
     student = fakes.model(0, scorer="softmax")
     with pytest.raises(BadInput, match="one.pt has --scorer unnormalized and no probabilities"):
@@ -182,6 +228,8 @@ def test_what_the_criterion_refuses():
     ):
         with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} is {value}, but must be"):
             criterion(teaching_task(student), **{name: value})
+    with pytest.raises(BadInput, match="--teacher-memory .* needs --teacher-top-k"):
+        criterion(teaching_task(student), teacher_memory=True)
 
 
 def test_the_teacher_computes_in_the_type_it_is_given():

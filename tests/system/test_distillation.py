@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, ROOT, preprocess, run, train
 
@@ -98,6 +99,15 @@ def test_weight_0_is_plain_training_to_the_bit(data, softmax_checkpoint, tmp_pat
     train(data, tmp_path / "plain", *plain, *common[: None if smoothing else 3])
     train(data, tmp_path / "ours", *ours, *common)
     assert same(tmp_path / "plain" / "checkpoint_last.pt", tmp_path / "ours" / "checkpoint_last.pt")
+
+
+def test_a_remembered_teacher_trains_the_same_student(data, softmax_checkpoint, tmp_path):
+    options = [*WORD, "--teacher-path", softmax_checkpoint, "--teacher-top-k", 5, "--max-epoch", 3]
+    train(data, tmp_path / "again", *options)
+    train(data, tmp_path / "remembers", *options, "--teacher-memory")
+    one, other = (parameters(tmp_path / name / "checkpoint_last.pt") for name in ("again", "remembers"))
+    for name in one:  # a sentence that comes twice has been computed in one of its batches only
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
 
 
 def test_any_encoder_decoder_of_fairseq_can_teach(data, tmp_path):

@@ -10,8 +10,9 @@ from system_commands import ROOT, write_corpus
 def grid(folder, out, *arguments):
     """The script with a teacher and students of a few units and updates."""
     command = [sys.executable, ROOT / "scripts" / "distillation_grid.py", folder, "--out", out, "--cpu", "--threads", 1]
-    command += ["--reference", folder / "test.tgt", "--subset", "test", "--max-tokens", 200, "--teacher-size", 12]
-    command += ["--teacher-layers", 1, "--teacher-updates", 3, "--student-updates", 2, "--inter-updates", 1]
+    command += ["--reference", folder / "test.tgt", "--subset", "test", "--teacher-top-k", 4]
+    command += ["--teacher-max-tokens", 200, "--student-max-tokens", 200, "--teacher-size", 12, "--teacher-layers", 1]
+    command += ["--teacher-updates", 3, "--student-updates", 2, "--inter-updates", 1]
     return subprocess.run([*map(str, command), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
 
 
