@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 # Columns per block of the two-level search: V / BLOCK maxima are looked at first, then K * BLOCK scores.
-BLOCK = 128
+BLOCK = 64
 
 
-def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+def best_of(scores: Tensor, k: int, fair: bool = True) -> Tuple[Tensor, Tensor]:
     """The ``k`` best of each row, best first; among equals the smaller index (``torch.topk`` leaves that open).
 
     Args:
         scores: (N, C) float; ``-inf`` for what does not exist.
         k: how many; where C < k the missing places hold ``-inf`` and index 0.
+        fair: whether the smaller index counts also among those equal to the k-th; otherwise any of these are kept,
+            which is quicker where there are many.
 
     Returns:
         values (N, k) and indices (N, k).
@@ -25,17 +27,36 @@ def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     columns = scores.size(1)
     if columns < k:
         scores = torch.nn.functional.pad(scores, (0, k - columns), value=-torch.inf)
-    kth = scores.topk(k, dim=1).values[:, -1:]  # (N, 1)
+    values, index = scores.topk(k, dim=1)
+    kth = values[:, -1:]  # (N, 1)
+    if fair and (not _reading_is_free(scores) or _ties_at_the_border(scores, values, kth)):
+        index = _first_at_the_border(scores, kth, k)
+    index = index.sort(dim=1).values
+    values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
+    index = index.gather(1, order)
+    return values, index if columns >= k else index.masked_fill(index >= columns, 0)
+
+
+def _reading_is_free(scores: Tensor) -> bool:
+    """Whether the host can look at values without waiting for a device."""
+    return scores.device.type == "cpu"
+
+
+def _ties_at_the_border(scores: Tensor, values: Tensor, kth: Tensor) -> bool:
+    """Whether some row has more scores equal to its k-th than it has room for; which of -inf are kept matters not."""
+    equal, kept = (scores == kth).sum(1), (values == kth).sum(1)  # (N,)
+    return bool(((equal > kept) & (kth.squeeze(1) > -torch.inf)).any())
+
+
+def _first_at_the_border(scores: Tensor, kth: Tensor, k: int) -> Tensor:
+    """(N, k) places of the k best, of those equal to the k-th the first ones."""
     above, equal = scores > kth, scores == kth  # (N, C)
     room = k - above.sum(1, keepdim=True)  # (N, 1) how many of the equals are kept
     kept = above | (equal & (equal.cumsum(1) <= room))
     places = torch.arange(scores.size(1), device=scores.device)
     places = torch.where(kept, places, torch.full_like(places, scores.size(1)))
-    index = places.topk(k, dim=1, largest=False).values  # (N, k) ascending
-    index = index.clamp(max=scores.size(1) - 1)  # a NaN is neither above nor equal to anything
-    values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
-    index = index.gather(1, order)
-    return values, index if columns >= k else index.masked_fill(index >= columns, 0)
+    index = places.topk(k, dim=1, largest=False).values
+    return index.clamp(max=scores.size(1) - 1)  # a NaN is neither above nor equal to anything
 
 
 def block_maxima(scores: Tensor) -> Tensor:
@@ -44,7 +65,7 @@ def block_maxima(scores: Tensor) -> Tensor:
 
 
 def best_in_blocks(
-    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
+    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None, fair: bool = True
 ) -> Tuple[Tensor, Tensor]:
     """``best_of`` over very wide rows: the ``k`` best values lie in the ``k`` blocks with the highest maxima.
 
@@ -54,13 +75,14 @@ def best_in_blocks(
             there is no hypothesis.
         k: how many.
         row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
+        fair: as in ``best_of``.
 
     Returns:
         values (N, k), best first, and (N, k) flat indices ``slot * V' + word``; ties go to the smaller index.
     """
     sentences, per_row = maxima.size(0), scores.size(1) // BLOCK
     width = maxima.size(1) // per_row
-    block_best, blocks = best_of(maxima, min(k, maxima.size(1)))  # (N, n)
+    block_best, blocks = best_of(maxima, min(k, maxima.size(1)), fair)  # (N, n)
     blocks, order = blocks.sort(dim=1)  # ascending, so that the order of ties is the order of flat indices
     slots = blocks.div(per_row, rounding_mode="floor")  # (N, n) in [0, W)
     rows = slots + width * torch.arange(sentences, device=scores.device).unsqueeze(1)
@@ -69,7 +91,7 @@ def best_in_blocks(
     inside = scores.view(-1, BLOCK)[rows * per_row + blocks.remainder(per_row)]  # (N, n, BLOCK)
     absent = block_best.gather(1, order) == -torch.inf  # blocks of no hypothesis point at some other row
     inside = inside.masked_fill(absent.unsqueeze(2), -torch.inf).flatten(1)  # (N, n * BLOCK)
-    values, places = best_of(inside, k)
+    values, places = best_of(inside, k, fair)
     block = blocks.gather(1, places.div(BLOCK, rounding_mode="floor"))
     return values, block * BLOCK + places.remainder(BLOCK)
 

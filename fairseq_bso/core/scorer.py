@@ -127,7 +127,7 @@ class VocabularySearch:
 
     def _best_of_chunk(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         scores = self._scores(outputs)
-        return best_in_blocks(scores, block_maxima(scores), k)
+        return best_in_blocks(scores, block_maxima(scores), k, fair=not self.screened)
 
     def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best successors of every gold prefix: (T, B, H) -> scores and words (T, B, k)."""
@@ -159,7 +159,9 @@ class VocabularySearch:
             dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf).index_copy_(0, slots, maxima)
             row_of_slot = slots.new_zeros(sentences * width)
             row_of_slot[slots] = torch.arange(slots.numel(), device=slots.device)
-        values, flat = best_in_blocks(scores, dense.view(sentences, -1), kept, row_of_slot)  # (B, kept)
+        values, flat = best_in_blocks(
+            scores, dense.view(sentences, -1), kept, row_of_slot, fair=not self.screened
+        )  # (B, kept)
         columns = scores.size(1)
         slot, words = flat.div(columns, rounding_mode="floor"), flat.remainder(columns)
         if not self.screened:
@@ -179,7 +181,8 @@ class VocabularySearch:
         """Ranks what the low-precision product kept by exact scores: (N, kept) -> scores (N, k) and their keys."""
         keys, order = keys.sort(dim=1)  # ties go to the smaller key
         words = keys if words is None else words.gather(1, order)
-        outputs = outputs.expand(-1, keys.size(1), -1).gather(1, order.unsqueeze(2).expand(-1, -1, outputs.size(2)))
+        if outputs.size(1) > 1:  # else all are words after the same prefix
+            outputs = outputs.gather(1, order.unsqueeze(2).expand(-1, -1, outputs.size(2)))
         in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
         exact = self.exact.score_words(outputs, in_vocabulary)  # (N, kept)
         exact = exact.masked_fill(screened.gather(1, order) == -torch.inf, -torch.inf)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairseq_bso.core import beam
 from fairseq_bso.core.beam import BLOCK, best_of, recover_paths
 from fairseq_bso.core.scorer import Scorer, VocabularySearch
 
@@ -30,11 +31,22 @@ few_values = st.sampled_from([-INFINITY, -1.0, 0.0, 0.5, 2.0])
 @settings(max_examples=200)
 @given(st.integers(1, 9).flatmap(lambda size: st.lists(st.lists(few_values, min_size=size, max_size=size), min_size=1)))
 def test_best_of_ranks_like_a_stable_sort(rows):
+    given_scores = torch.tensor(rows, dtype=torch.float64)
     for k in (1, 2, 5, 12):
-        scores, index = best_of(torch.tensor(rows, dtype=torch.float64), k)
-        assert scores.shape == index.shape == (len(rows), k)
+        for free in (True, False):  # on a CPU, on a device
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(beam, "_reading_is_free", lambda _, free=free: free)
+                scores, index = best_of(given_scores, k)
+            assert scores.shape == index.shape == (len(rows), k)
+            for row, values in enumerate(rows):
+                same(scores[row], index[row], ranked(values, k))
+        # Not fair: the same scores, each from a place that has it, no place twice.
+        scores, index = best_of(given_scores, k, fair=False)
         for row, values in enumerate(rows):
-            same(scores[row], index[row], ranked(values, k))
+            assert scores[row].tolist() == [value for value, _ in ranked(values, k)]
+            there = scores[row] > -INFINITY
+            assert given_scores[row][index[row][there]].equal(scores[row][there])
+            assert len(set(index[row][there].tolist())) == int(there.sum())
 
 
 def vocabulary(seed, hidden=3):

@@ -11,7 +11,7 @@ from reference import successors as slow
 from reference.decoder import TableDecoder, table_score
 from reference.host_reads import ForbidHostReads
 
-from fairseq_bso.core import violation_reset
+from fairseq_bso.core import beam, violation_reset
 from fairseq_bso.core.candidate_search import CandidateSearch
 from fairseq_bso.core.successors import (
     ArcStandard,
@@ -241,6 +241,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source)
             return loop(*args)
 
     monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
     decoder = TableDecoder(torch.randn(50, len(SYMBOLS), dtype=torch.float64))
     words, lengths = padded([[6, 5, 4, END] if kind == "word_order" else [4, 5, 7, END]])
     gold = decoder.gold_run(words, lengths)

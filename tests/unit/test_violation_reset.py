@@ -196,7 +196,7 @@ def test_refuses_a_search_without_rivals_or_margin(options, message):
 
 
 def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch):
-    from fairseq_bso.core import violation_reset
+    from fairseq_bso.core import beam, violation_reset
 
     loop = violation_reset._search_all_steps
 
@@ -205,6 +205,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch):
             return loop(*args)
 
     monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
     table = torch.randn(50, 9, dtype=torch.float64)
     golds = [[1, 2, 3, END], [4, END]]
     assert run_fast(table, golds, beam=3, live_rows_only=False)[0] == run_slow(table, golds, beam=3)
