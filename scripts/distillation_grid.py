@@ -125,7 +125,8 @@ class Grid:
             options = [*options, "--finetune-from-model", str(before.outputs[0] / LAST)]
             after = [*after, before]
         name, title = f"{system}-{size}", f"Train {TITLES[system]}, size {size}"
-        self.students[size, system] = self.train(name, title, size, 1, updates, rate, 0.1, options, after)
+        stage = self.train(name, title, size, 1, updates, rate, given.student_dropout, options, after)
+        self.students[size, system] = stage
 
     def report(self):
         """The command that measures all systems."""
@@ -169,6 +170,7 @@ def parse_arguments(argv=None):
         metavar="K",
         help="learn from the teacher's K likeliest words, computed once (0: all words, computed in every epoch)",
     )
+    parser.add_argument("--student-dropout", type=float, default=0.1, metavar="SHARE", help="of students (0.1)")
     for name, (value, text) in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
     for name, value in (("teacher-lr", 1e-3), ("student-lr", 2e-3), ("inter-lr", 5e-4)):
@@ -181,6 +183,8 @@ def parse_arguments(argv=None):
     for name in [*counts, "threads"]:
         if getattr(arguments, name.replace("-", "_")) < 1:
             parser.error(f"--{name} must be 1 or more")
+    if not 0 <= arguments.student_dropout < 1:
+        parser.error("--student-dropout must be at least 0 and below 1")
     if arguments.teacher_top_k < 0:
         parser.error("--teacher-top-k must be 0 or more")
     for path in (arguments.folder / "data-bin", arguments.reference):
