@@ -86,12 +86,9 @@ def source_words(log):
 def parameters(checkpoint):
     """How many numbers a checkpoint's model holds; a matrix that two parts share counts once."""
     sys.path.insert(0, str(ROOT))
-    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+    from fairseq_bso.commands.prune import distinct_parameters, load_state
 
-    import fairseq_bso  # noqa: F401  (before a checkpoint is read)
-
-    tensors = {part.data_ptr(): part.numel() for part in load_checkpoint_to_cpu(checkpoint)["model"].values()}
-    return sum(tensors.values())
+    return sum(part.numel() for _, part in distinct_parameters(load_state(checkpoint)))
 
 
 def measure(arguments, name, checkpoint):

@@ -120,10 +120,10 @@ class Grid:
 
 def kept(checkpoint):
     """(numbers that are not exactly zero, all numbers) of a model; a matrix that two parts share counts once."""
-    import torch
+    sys.path.insert(0, str(ROOT))
+    from fairseq_bso.commands.prune import distinct_parameters, load_state
 
-    state = torch.load(checkpoint, map_location="cpu")["model"]
-    tensors = {part.data_ptr(): part for part in state.values()}.values()
+    tensors = [part for _, part in distinct_parameters(load_state(str(checkpoint)))]
     return sum(int(part.count_nonzero()) for part in tensors), sum(part.numel() for part in tensors)
 
 

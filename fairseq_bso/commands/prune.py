@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as fault:
         raise BadInput(f"fairseq-bso prune: {fault}") from None
     state = load_state(arguments.checkpoint)
-    classes = WeightClasses(_parameters(state), _namer(state), arguments.exclude)
+    classes = WeightClasses(distinct_parameters(state), _namer(state), arguments.exclude)
     count = schedule.count(0, classes.total)
     already = sum(int(mask.sum()) for mask in classes.zeros())
     before = classes.zeros() if already <= count else classes.nothing()
@@ -74,9 +74,9 @@ def load_state(path: str) -> Dict[str, Any]:
     return state
 
 
-def _parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], Any]]:
+def distinct_parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], Any]]:
     """The tensors of a checkpoint with all their names. Tied parameters are written out one by one where they come from
-    a GPU, but hold the same numbers, which parameters that are not tied never do."""
+    a GPU or from a training in 16 bits, but hold the same numbers, which parameters that are not tied never do."""
     found: List[Tuple[List[str], Any]] = []
     for name, tensor in state["model"].items():
         for names, other in found if tensor.dim() > 1 else []:
