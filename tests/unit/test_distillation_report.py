@@ -1,7 +1,9 @@
 """What the report of a distillation reads out of fairseq-generate's output, and the table that it makes."""
 
 import distillation_report
+import pruning_grid
 import pytest
+import torch
 
 LOG = """S-1\tein hund
 T-1\ta dog
@@ -34,3 +36,11 @@ def test_a_system_without_a_checkpoint_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         distillation_report.parse_arguments(line)
     assert "must be NAME=CHECKPOINT, and the checkpoint must exist" in capsys.readouterr().err
+
+
+def test_tied_matrices_count_once_also_where_they_are_written_out_one_by_one(tmp_path):
+    tied, other = torch.tensor([[1.0, 0.0], [2.0, 3.0]]), torch.tensor([[1.0, 0.0], [2.0, 4.0]])
+    model = {"encoder": tied, "decoder": tied.clone(), "scorer": other, "bias": torch.zeros(2), "more": torch.zeros(2)}
+    torch.save({"model": model}, tmp_path / "model.pt")
+    assert distillation_report.parameters(str(tmp_path / "model.pt")) == 4 + 4 + 2 + 2
+    assert pruning_grid.kept(tmp_path / "model.pt") == (3 + 3, 4 + 4 + 2 + 2)
