@@ -2,15 +2,12 @@
 
 import logging
 import os
-from hashlib import blake2b
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq import checkpoint_utils, tasks, utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from .core.distillation import mixture
 from .errors import BadInput
@@ -70,51 +67,6 @@ class Teacher:
     def max_positions(self) -> Tuple[int, int]:
         """The longest source and target that every member takes."""
         return utils.resolve_max_positions(*[model.max_positions() for model in self.models])
-
-
-class TeacherMemory:
-    """The likeliest words of a teacher that never changes, computed once for each pair of source and target.
-
-    A sentence is known by its words on both sides, so that numbering, order, shards and subsets do not matter. A batch
-    with a sentence that is not known yet is computed as a whole. Kept in the memory of this process: 8 bytes for each
-    of the `size` words at each target word.
-
-    Args:
-        teacher: whose words.
-        size: how many at each target word; at most the vocabulary counts.
-        padding: of both dictionaries.
-    """
-
-    def __init__(self, teacher: Teacher, size: int, padding: int) -> None:
-        self.teacher, self.size, self.padding = teacher, size, padding
-        self.known: Dict[bytes, Tuple[Tensor, Tensor]] = {}  # of a sentence (t, C) log-probabilities and (t, C) words
-
-    def likeliest(self, net_input: Dict[str, Any]) -> Tuple[Tensor, Tensor]:
-        """(B, T, C) float32 log-probabilities and (B, T, C) int64 words, the likeliest first; 0 at padding."""
-        prefixes = net_input["prev_output_tokens"]
-        names, lengths = self._names(net_input)
-        if any(name not in self.known for name in names):
-            found = self.teacher.log_probs(net_input)  # (B, T, V)
-            log_probs, words = found.topk(min(self.size, found.size(-1)), dim=-1)  # (B, T, C)
-            log_probs, words = log_probs.cpu(), words.to("cpu", torch.int32)
-            for row, (name, length) in enumerate(zip(names, lengths)):
-                self.known[name] = log_probs[row, :length].clone(), words[row, :length].clone()
-        log_probs, words = (pad_sequence(part, batch_first=True) for part in zip(*(self.known[name] for name in names)))
-        missing = (0, 0, 0, prefixes.size(1) - log_probs.size(1))  # a batch may be wider than its longest sentence
-        log_probs, words = pad(log_probs, missing), pad(words, missing)
-        return log_probs.to(prefixes.device), words.to(prefixes.device, torch.int64)
-
-    def _names(self, net_input: Dict[str, Any]) -> Tuple[List[bytes], List[int]]:
-        """A digest of each pair's words without their padding, and how many target words there are."""
-        sides = [net_input[side].to("cpu", torch.int32).numpy() for side in ("src_tokens", "prev_output_tokens")]
-        names, lengths = [], []
-        for pair in zip(*sides):
-            source, prefix = (row[row != self.padding] for row in pair)
-            # The length keeps the border between the two.
-            text = len(source).to_bytes(4, "little") + source.tobytes() + prefix.tobytes()
-            names.append(blake2b(text, digest_size=16).digest())
-            lengths.append(len(prefix))
-        return names, lengths
 
 
 def dtype_on(device: torch.device, name: str) -> torch.dtype:

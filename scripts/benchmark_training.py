@@ -1,5 +1,6 @@
 """Measurements of benchmark.py on updates: their time, its parts, and their memory."""
 
+import functools
 import statistics
 import subprocess
 import sys
@@ -132,10 +133,12 @@ def word_distillation(task, options, batches):
     teacher = Teacher([ours(task, larger, "softmax")], ["a fresh model"])
     task.teacher = teacher
     contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)).update}
+    common = {"distill_weight": 0.5, "label_smoothing": 0.0, "sentence_avg": False}
+    distills = functools.partial(WordDistillationCriterion, task, **common)
     for name, temperature, top_k in (("plain", 1.0, 0), ("temperature 2", 2.0, 0), ("top 8", 1.0, 8)):
-        criterion = WordDistillationCriterion(task, 0.5, temperature, top_k, False, 0.0, False)
+        criterion = distills(distill_temperature=temperature, teacher_top_k=top_k, teacher_memory=False)
         contenders[name] = Contender(ours(task, options, "softmax"), criterion).update
-    criterion = WordDistillationCriterion(task, 0.5, 1.0, 8, True, 0.0, False)
+    criterion = distills(distill_temperature=1.0, teacher_top_k=8, teacher_memory=True)
     for sample in batches:  # the first epoch
         criterion.memory.likeliest(sample["net_input"])
     contenders["remembered"] = Contender(ours(task, options, "softmax"), criterion).update

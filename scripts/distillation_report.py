@@ -83,12 +83,17 @@ def source_words(log):
     return sum(len(line.split("\t")[1].split()) for line in read_lines(log) if line.startswith("S-"))
 
 
-def parameters(checkpoint):
-    """How many numbers a checkpoint's model holds; a matrix that two parts share counts once."""
+def tensors(checkpoint):
+    """The numbers of a checkpoint's model; a matrix that two parts share comes once."""
     sys.path.insert(0, str(ROOT))
     from fairseq_bso.commands.prune import distinct_parameters, load_state
 
-    return sum(part.numel() for _, part in distinct_parameters(load_state(checkpoint)))
+    return [part for _, part in distinct_parameters(load_state(str(checkpoint)))]
+
+
+def parameters(checkpoint):
+    """How many numbers a checkpoint's model holds."""
+    return sum(part.numel() for part in tensors(checkpoint))
 
 
 def measure(arguments, name, checkpoint):

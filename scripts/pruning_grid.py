@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo_report import save_figure, write_beside
-from distillation_report import parameters
+from distillation_report import parameters, tensors
 from score import bleu, read_lines
 from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
@@ -119,12 +119,9 @@ class Grid:
 
 
 def kept(checkpoint):
-    """(numbers that are not exactly zero, all numbers) of a model; a matrix that two parts share counts once."""
-    sys.path.insert(0, str(ROOT))
-    from fairseq_bso.commands.prune import distinct_parameters, load_state
-
-    tensors = [part for _, part in distinct_parameters(load_state(str(checkpoint)))]
-    return sum(int(part.count_nonzero()) for part in tensors), sum(part.numel() for part in tensors)
+    """(numbers that are not exactly zero, all numbers) of a model."""
+    parts = tensors(checkpoint)
+    return sum(int(part.count_nonzero()) for part in parts), sum(part.numel() for part in parts)
 
 
 def measure(arguments, system):
@@ -224,7 +221,7 @@ def main(argv=None):
         for stage in grid.stages:
             runner.run(stage)
     rows = [measure(arguments, system) for system in grid.systems]
-    text = table(rows, parameters(str(arguments.teacher)) if arguments.teacher else None)
+    text = table(rows, parameters(arguments.teacher) if arguments.teacher else None)
     write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
     write_beside(arguments.out / "results.md", text)
     draw(arguments.out / "results.png", rows)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -11,8 +11,8 @@ from omegaconf import II
 
 from ..compat import metrics
 from ..core.distillation import TeacherWords, soften, word_loss
+from ..distilling import MemoryFolder, TeacherMemory
 from ..errors import BadInput
-from ..teacher import TeacherMemory
 
 
 @dataclass
@@ -33,6 +33,10 @@ class WordDistillationCriterionConfig(FairseqDataclass):
             "instead of again in every epoch: quicker, for 8 K bytes of memory a target word"
         },
     )
+    teacher_memory_folder: Optional[str] = field(
+        default=None,
+        metadata={"help": "as --teacher-memory, and kept in this folder too, for the next training with this teacher"},
+    )
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold words"})
     sentence_avg: bool = II("optimization.sentence_avg")
 
@@ -50,6 +54,7 @@ class WordDistillationCriterion(FairseqCriterion):
         teacher_memory: bool,
         label_smoothing: float,
         sentence_avg: bool,
+        teacher_memory_folder: Optional[str] = None,
     ) -> None:
         super().__init__(task)
         for name, value, right, allowed in (
@@ -60,7 +65,8 @@ class WordDistillationCriterion(FairseqCriterion):
         ):
             if not right:
                 raise BadInput(f"word_distillation: {name} is {value}, but must be {allowed}")
-        if teacher_memory and teacher_top_k == 0:
+        remembers = teacher_memory or bool(teacher_memory_folder)
+        if remembers and teacher_top_k == 0:
             raise BadInput(
                 "word_distillation: --teacher-memory keeps the teacher's likeliest words, so it needs --teacher-top-k "
                 "above 0 (32, say)"
@@ -75,7 +81,8 @@ class WordDistillationCriterion(FairseqCriterion):
         # No module, so that its parameters are in no checkpoint and no optimizer.
         self.teacher = task.teacher
         self.teacher.check_probabilities()
-        self.memory = TeacherMemory(self.teacher, teacher_top_k, self.padding_idx) if teacher_memory else None
+        folder = MemoryFolder(teacher_memory_folder, self.teacher, teacher_top_k) if teacher_memory_folder else None
+        self.memory = TeacherMemory(self.teacher, teacher_top_k, self.padding_idx, folder) if remembers else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""

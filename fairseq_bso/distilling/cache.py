@@ -96,7 +96,7 @@ class Cache:
         }
         with self._writing():
             self.parts_folder.mkdir(parents=True, exist_ok=True)
-            _write(self._part(number), lambda file: numpy.savez(file, **arrays))
+            write_whole(self._part(number), lambda file: numpy.savez(file, **arrays))
 
     def read_part(self, number: int) -> List[Targets]:
         """What `write_part` wrote. Raises BadInput where it is damaged."""
@@ -171,7 +171,7 @@ class Cache:
         text = json.dumps(manifest, indent=1) + "\n"
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.manifest_path, lambda file: file.write(text.encode("utf-8")))
+            write_whole(self.manifest_path, lambda file: file.write(text.encode("utf-8")))
 
     def _read_manifest(self) -> Dict[str, Any]:
         try:
@@ -212,7 +212,7 @@ class Cache:
             ) from None
 
 
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
+def write_whole(path: Path, write: Callable[[Any], Any]) -> None:
     """Writes a file that is there whole or not at all, also if the machine stops."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:

@@ -8,7 +8,7 @@ from reference import distillation as slow
 from reference import fakes
 
 from fairseq_bso import criterions
-from fairseq_bso.distilling import Cache, Chooser, length_batches
+from fairseq_bso.distilling import Cache, Chooser, MemoryFolder, length_batches
 from fairseq_bso.distilling.decode import decode_missing, in_parts, order_of_parts
 from fairseq_bso.errors import BadInput
 from fairseq_bso.teacher import Teacher
@@ -212,6 +212,81 @@ def test_remembering_the_teachers_words_changes_no_loss(pairs, data, temperature
         assert teacher.runs - before == (not known.issuperset(batch))
         known.update(batch)
     assert len(remembers.memory.known) == len(known)
+
+
+@pytest.fixture
+def remembering(tmp_path):
+    """A function that makes a criterion with a memory in a folder, its teacher (that counts) and its student."""
+    checkpoint = tmp_path / "teacher.pt"
+    checkpoint.write_bytes(b"stands for the checkpoint of the teacher")
+
+    def make(**options):
+        student, model = (fakes.model(seed, scorer="softmax") for seed in range(2))
+        task = teaching_task(model)
+        teacher = type(task).teacher = CountingTeacher([model], [str(checkpoint)])
+        options = {"teacher_top_k": 3, "teacher_memory_folder": str(tmp_path / "memory"), **options}
+        return criterion(task, **options), teacher, student
+
+    return make
+
+
+PAIRS = [((4, 5, END), (6, END)), ((7, END), (5, 5, 4, END)), ((4, END), (4, END))]
+
+
+def test_a_second_training_remembers_what_the_first_was_told(remembering, tmp_path, monkeypatch):
+    monkeypatch.setattr(MemoryFolder, "PART", 2)
+    first, teacher, student = remembering()
+    batches = [pairs_batch(student, PAIRS[:2]), pairs_batch(student, PAIRS[2:])]
+    expected = [one(student, batch)[2] for _ in range(2) for batch in batches for one in [first]][:2]
+    assert teacher.runs == 2
+    assert len(list((tmp_path / "memory").glob("*.npz"))) == 2  # two sentences at once, one when the epoch was over
+
+    second, teacher, student = remembering()
+    for batch, right in zip(batches, expected):
+        found = second(student, batch)[2]
+        assert float(found["distill_loss"]) == float(right["distill_loss"])
+    second(student, pairs_batch(student, [PAIRS[1], PAIRS[2]]))  # other company
+    assert teacher.runs == 0
+    assert len(list((tmp_path / "memory").glob("*.npz"))) == 2
+
+
+def test_a_memory_of_other_making_is_refused(remembering, tmp_path):
+    remembering()
+    with pytest.raises(BadInput, match="memory keeps what another teacher said: --teacher-top-k was 3, is now 4"):
+        remembering(teacher_top_k=4)
+    (tmp_path / "teacher.pt").write_bytes(b"another one")
+    with pytest.raises(BadInput, match="the teacher's checkpoint was .* is now .* or another --teacher-memory-folder"):
+        remembering()
+    (tmp_path / "memory" / "manifest.json").write_text("[")
+    with pytest.raises(BadInput, match="manifest.json is damaged: remove the folder"):
+        remembering()
+    (tmp_path / "memory" / "manifest.json").rename(tmp_path / "memory" / "notes.txt")
+    with pytest.raises(BadInput, match="memory holds other files: give --teacher-memory-folder a folder of its own"):
+        remembering()
+    with pytest.raises(BadInput, match="--teacher-memory .* needs --teacher-top-k"):
+        remembering(teacher_top_k=0)
+
+
+def test_damaged_and_unwritable_memories_are_one_message(remembering, tmp_path, monkeypatch):
+    made, _, student = remembering()
+    for _ in range(2):
+        made(student, pairs_batch(student, PAIRS))
+    (part,) = (tmp_path / "memory").glob("*.npz")
+    whole = part.read_bytes()
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match=f"{part.name}, which keeps what the teacher said, is damaged"):
+        remembering()
+    part.unlink()
+    made, _, student = remembering()
+    made(student, pairs_batch(student, PAIRS))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.savez", full)
+    with pytest.raises(BadInput, match="cannot be written to .*memory .No space left on device.: make room"):
+        made(student, pairs_batch(student, PAIRS))
+    assert sorted(path.name for path in (tmp_path / "memory").iterdir()) == ["manifest.json"]
 
 
 def test_what_the_criterion_refuses():

@@ -116,14 +116,14 @@ def write_text(raw, text):
             write_lines(text / f"{name}.{language}", lines)
 
 
-def train_pieces(text, model, vocab):
+def train_pieces(text, model, languages, vocab):
     """Train one sentencepiece model on both sides of the training text."""
     import sentencepiece
 
     partial = model.with_name("partial")
     try:
         sentencepiece.SentencePieceTrainer.train(
-            input=[str(text / f"train.{language}") for language in (SOURCE, TARGET)],
+            input=[str(text / f"train.{language}") for language in languages],
             model_prefix=str(partial),
             vocab_size=vocab,
             model_type="bpe",
@@ -138,28 +138,29 @@ def train_pieces(text, model, vocab):
     os.replace(f"{partial}.model", model)
 
 
-def split_into_pieces(text, pieces, model):
+def split_into_pieces(text, pieces, model, languages, sets):
     import sentencepiece
 
     pieces.mkdir(exist_ok=True)
     splitter = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    for name in SETS:
-        for language in (SOURCE, TARGET):
+    for name in sets:
+        for language in languages:
             lines = (text / f"{name}.{language}").read_text(encoding="utf-8").split("\n")[:-1]
             write_lines(
                 pieces / f"{name}.{language}", [" ".join(parts) for parts in splitter.encode(lines, out_type=str)]
             )
 
 
-def binarise(pieces, data_bin, workers):
+def binarise(pieces, data_bin, languages, sets, workers):
     """Run the stock fairseq-preprocess beside the final place, then move the result there."""
     partial = data_bin.with_name(data_bin.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     beside = shutil.which("fairseq-preprocess", path=str(Path(sys.executable).parent))
     program = beside or "fairseq-preprocess"
-    command = [program, "--source-lang", SOURCE, "--target-lang", TARGET, "--joined-dictionary"]
+    tests = ",".join(str(pieces / name) for name in sets if name.startswith("test"))
+    command = [program, "--source-lang", languages[0], "--target-lang", languages[1], "--joined-dictionary"]
     command += ["--trainpref", pieces / "train", "--validpref", pieces / "valid"]
-    command += ["--testpref", f"{pieces / 'test'},{pieces / 'test1'}", "--destdir", partial, "--workers", workers]
+    command += ["--testpref", tests, "--destdir", partial, "--workers", workers]
     log = data_bin.with_name("preprocess.log")
     try:
         with open(log, "wb") as out:
@@ -172,23 +173,33 @@ def binarise(pieces, data_bin, workers):
     os.replace(partial, data_bin)
 
 
-def main(argv=None):
-    arguments = parse_arguments(argv)
+def ready_folder(out):
+    """Refuse a folder that is prepared already, and an environment without sentencepiece, before anything is done."""
     try:
-        import sentencepiece  # noqa: F401  asked for now, so that a missing one shows before anything is fetched
+        import sentencepiece  # noqa: F401
     except ImportError:
         raise SystemExit("sentencepiece is not installed: pip install sentencepiece") from None
-    out = arguments.out
     if (out / "data-bin").exists():
         raise SystemExit(f"--out {out}: {out / 'data-bin'} is there already; remove it or name another folder")
     (out / "raw").mkdir(parents=True, exist_ok=True)
+
+
+def text_to_data(out, languages, sets, vocab, workers):
+    """From OUT/text to OUT/data-bin."""
+    train_pieces(out / "text", out / "spm.model", languages, vocab)
+    split_into_pieces(out / "text", out / "pieces", out / "spm.model", languages, sets)
+    binarise(out / "pieces", out / "data-bin", languages, sets, workers)
+    print(f"wrote {out / 'data-bin'}")
+
+
+def main(argv=None):
+    arguments = parse_arguments(argv)
+    out = arguments.out
+    ready_folder(out)
     for name in SHA256:
         fetch(name, out / "raw", arguments.source)
     write_text(out / "raw", out / "text")
-    train_pieces(out / "text", out / "spm.model", arguments.vocab)
-    split_into_pieces(out / "text", out / "pieces", out / "spm.model")
-    binarise(out / "pieces", out / "data-bin", arguments.workers)
-    print(f"wrote {out / 'data-bin'}")
+    text_to_data(out, (SOURCE, TARGET), SETS, arguments.vocab, arguments.workers)
 
 
 if __name__ == "__main__":
