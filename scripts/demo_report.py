@@ -44,6 +44,16 @@ def write_report(out, budget, seed, scores, seconds):
     print("Wrote " + ", ".join(os.path.relpath(path) for path in written))
 
 
+def logarithmic_x(axes):
+    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def save_figure(figure, path):
     """A picture of matplotlib, written beside, then renamed."""
     from matplotlib import pyplot

@@ -24,7 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo_report import save_figure, write_beside
+from demo_report import logarithmic_x, save_figure, write_beside
 from score import read_lines, score_file
 from stages import ROOT
 
@@ -147,7 +147,7 @@ def draw(path, rows):
         axes.plot(speeds, scores, color=colour, linewidth=1, label=row["name"])
         axes.plot(speeds[:1], scores[:1], "o", color=colour)
         axes.plot(speeds[1:], scores[1:], "^", color=colour)
-    axes.set_xscale("log")
+    logarithmic_x(axes)
     axes.set_xlabel("source words per second, one CPU thread (circle: beam 5, triangle: beam 1)")
     axes.set_ylabel("BLEU")
     axes.legend(fontsize=8)

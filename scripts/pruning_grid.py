@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import save_figure, write_beside
+from demo_report import logarithmic_x, save_figure, write_beside
 from distillation_report import parameters, tensors
 from score import bleu, read_lines
 from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
@@ -174,7 +174,7 @@ def draw(path, rows):
                 style = "-" if retrained else ":"
                 values = [row[f"bleu {numbers} 5"] for row in line]
                 axes.plot(sizes, values, style, marker=marker, color=f"C{number}", label=label, alpha=0.8)
-    axes.set_xscale("log")
+    logarithmic_x(axes)
     axes.set_xlabel("megabytes of the exported file (dotted: not retrained)")
     axes.set_ylabel("BLEU, beam 5")
     axes.legend(fontsize=8)
