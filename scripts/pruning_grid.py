@@ -8,8 +8,8 @@ FOLDER holds `data-bin`. What stands after ` -- ` goes to fairseq-train as it is
 and the pruning; the checkpoint of the last update counts. For every scheme and amount: the model pruned and not
 retrained, and the model retrained with its zeros; and once the model retrained without pruning, for what more updates
 do by themselves. Each is written by `fairseq-bso export` in float32, float16 and int8, and `fairseq-bso translate`
-translates --text with it at beam 1 and 5, which gives BLEU and the bytes of the file. A second run does only what is
-not done yet.
+translates --text with the first and the last of them at beam 1 and 5, which gives BLEU beside the bytes of the files. A
+second run does only what is not done yet.
 
 Written are OUT/results.json, OUT/results.md and OUT/results.png. `--teacher CHECKPOINT` adds ratios to a teacher: its
 parameters, and their bytes in float32.
@@ -30,6 +30,7 @@ from training_log import training_progress
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
 NUMBERS = ("float32", "float16", "int8")
+TRANSLATED = ("float32", "int8")
 BEAMS = (1, 5)
 
 
@@ -93,7 +94,7 @@ class Grid:
         for numbers in NUMBERS:
             export = self.export(system, numbers)
             system.exports[numbers] = export.outputs[0]
-            for beam in BEAMS:
+            for beam in BEAMS if numbers in TRANSLATED else ():
                 system.translations[numbers, beam] = self.translate(system, numbers, beam, export)
         return system
 
@@ -132,6 +133,7 @@ def measure(arguments, system):
     references = read_lines(arguments.reference)
     for numbers in NUMBERS:
         row[f"bytes {numbers}"] = system.exports[numbers].stat().st_size
+    for numbers in TRANSLATED:
         for beam in BEAMS:
             texts = read_lines(system.translations[numbers, beam].outputs[0])
             scored = bleu(texts, references, lowercase=arguments.lowercase)
@@ -141,16 +143,15 @@ def measure(arguments, system):
 
 def table(rows, teacher):
     """Markdown; `teacher`: its number of parameters, or None."""
-    lines = [
-        "| scheme | pruned | retrained | kept | MB float32 | float16 | int8 | BLEU, beam 1 | beam 5 | int8, beam 5 |"
-    ]
+    columns = "scheme | pruned | retrained | kept | MB float32 | float16 | int8"
+    lines = [f"| {columns} | BLEU, beam 1 | beam 5 | int8, beam 1 | beam 5 |"]
     ratios = teacher is not None
     lines[0] += " teacher / this: parameters | bytes, int8 |" if ratios else ""
     lines.append("|---" * (lines[0].count("|") - 1) + "|")
     for row in rows:
         cells = [row["scheme"] or "none", f"{row['amount']:.0%}", "yes" if row["retrained"] else "no"]
         cells += [f"{row['kept'] / 1e6:.2f}M", *(f"{row[f'bytes {numbers}'] / 1e6:.2f}" for numbers in NUMBERS)]
-        cells += [f"{row['bleu float32 1']:.1f}", f"{row['bleu float32 5']:.1f}", f"{row['bleu int8 5']:.1f}"]
+        cells += [f"{row[f'bleu {numbers} {beam}']:.1f}" for numbers in TRANSLATED for beam in BEAMS]
         cells += [f"{teacher / row['kept']:.1f}", f"{4 * teacher / row['bytes int8']:.1f}"] if ratios else []
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"sacrebleu `{rows[0]['signature']}`", ""])
