@@ -12,14 +12,12 @@ from torch import Tensor
 BLOCK = 64
 
 
-def best_of(scores: Tensor, k: int, fair: bool = True) -> Tuple[Tensor, Tensor]:
+def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     """The ``k`` best of each row, best first; among equals the smaller index (``torch.topk`` leaves that open).
 
     Args:
         scores: (N, C) float; ``-inf`` for what does not exist.
         k: how many; where C < k the missing places hold ``-inf`` and index 0.
-        fair: whether the smaller index counts also among those equal to the k-th; otherwise any of these are kept,
-            which is quicker where there are many.
 
     Returns:
         values (N, k) and indices (N, k).
@@ -29,7 +27,7 @@ def best_of(scores: Tensor, k: int, fair: bool = True) -> Tuple[Tensor, Tensor]:
         scores = torch.nn.functional.pad(scores, (0, k - columns), value=-torch.inf)
     values, index = scores.topk(k, dim=1)
     kth = values[:, -1:]  # (N, 1)
-    if fair and (not _reading_is_free(scores) or _ties_at_the_border(scores, values, kth)):
+    if not _reading_is_free(scores) or _ties_at_the_border(scores, values, kth):
         index = _first_at_the_border(scores, kth, k)
     index = index.sort(dim=1).values
     values, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
@@ -65,7 +63,7 @@ def block_maxima(scores: Tensor) -> Tensor:
 
 
 def best_in_blocks(
-    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None, fair: bool = True
+    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
 ) -> Tuple[Tensor, Tensor]:
     """``best_of`` over very wide rows: the ``k`` best values lie in the ``k`` blocks with the highest maxima.
 
@@ -75,25 +73,49 @@ def best_in_blocks(
             there is no hypothesis.
         k: how many.
         row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
-        fair: as in ``best_of``.
 
     Returns:
         values (N, k), best first, and (N, k) flat indices ``slot * V' + word``; ties go to the smaller index.
     """
+    block_best, blocks = best_of(maxima, min(k, maxima.size(1)))  # (N, n)
+    blocks, order = blocks.sort(dim=1)  # ascending, so that the order of ties is the order of flat indices
+    values, places = best_of(_inside(scores, block_best.gather(1, order), blocks, maxima, row_of_slot), k)
+    return values, _flat(blocks, places)
+
+
+def screen_in_blocks(
+    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
+    """The same where ranks and ties do not matter yet, which is quicker: ``k`` of the best, in no order, any of equals.
+
+    Returns:
+        values (N, c) and flat indices (N, c); c is k, or as many as there are.
+    """
+    block_best, blocks = maxima.topk(min(k, maxima.size(1)), dim=1, sorted=False)  # (N, n)
+    inside = _inside(scores, block_best, blocks, maxima, row_of_slot)
+    values, places = inside.topk(min(k, inside.size(1)), dim=1, sorted=False)
+    return values, _flat(blocks, places)
+
+
+def _inside(
+    scores: Tensor, block_best: Tensor, blocks: Tensor, maxima: Tensor, row_of_slot: Optional[Tensor]
+) -> Tensor:
+    """The scores in the given blocks (N, n) of each sentence: (N, n * BLOCK)."""
     sentences, per_row = maxima.size(0), scores.size(1) // BLOCK
     width = maxima.size(1) // per_row
-    block_best, blocks = best_of(maxima, min(k, maxima.size(1)), fair)  # (N, n)
-    blocks, order = blocks.sort(dim=1)  # ascending, so that the order of ties is the order of flat indices
     slots = blocks.div(per_row, rounding_mode="floor")  # (N, n) in [0, W)
     rows = slots + width * torch.arange(sentences, device=scores.device).unsqueeze(1)
     if row_of_slot is not None:
         rows = row_of_slot[rows]
     inside = scores.view(-1, BLOCK)[rows * per_row + blocks.remainder(per_row)]  # (N, n, BLOCK)
-    absent = block_best.gather(1, order) == -torch.inf  # blocks of no hypothesis point at some other row
-    inside = inside.masked_fill(absent.unsqueeze(2), -torch.inf).flatten(1)  # (N, n * BLOCK)
-    values, places = best_of(inside, k, fair)
+    absent = block_best == -torch.inf  # blocks of no hypothesis point at some other row
+    return inside.masked_fill_(absent.unsqueeze(2), -torch.inf).flatten(1)
+
+
+def _flat(blocks: Tensor, places: Tensor) -> Tensor:
+    """Flat indices of places (N, k) in n blocks of each sentence (N, n)."""
     block = blocks.gather(1, places.div(BLOCK, rounding_mode="floor"))
-    return values, block * BLOCK + places.remainder(BLOCK)
+    return block * BLOCK + places.remainder(BLOCK)
 
 
 def recover_paths(

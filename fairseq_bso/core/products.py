@@ -16,6 +16,9 @@ from torch import Tensor
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # Products of fewer multiplications than this are over before oneDNN has begun.
 _WORTH_IT = 2**22
+# oneDNN compiles code for every number of rows, in about the time of one product, and keeps the latest 1,024 pieces. A
+# search has another number of rows at every step; in whole blocks of rows there are few numbers.
+ROWS = 16
 
 
 def _onednn_suits(given: Tensor, weight: Tensor) -> bool:
@@ -26,6 +29,12 @@ def _onednn_suits(given: Tensor, weight: Tensor) -> bool:
         and given.dtype == weight.dtype == torch.float32
         and given.size(0) * weight.numel() >= _WORTH_IT
     )
+
+
+def in_whole_blocks(given: Tensor) -> Tensor:
+    """(R, I) -> (R', I) with R' a multiple of ROWS, zeros in the rows that are added."""
+    missing = -given.size(0) % ROWS
+    return F.pad(given, (0, 0, 0, missing)) if missing else given
 
 
 def multiply(given: Tensor, weight: Tensor, added: Optional[Tensor] = None) -> Tensor:
@@ -41,9 +50,10 @@ def multiply(given: Tensor, weight: Tensor, added: Optional[Tensor] = None) -> T
     """
     if _onednn_suits(given, weight):
         assert _ONEDNN is not None
+        rows, given = given.size(0), in_whole_blocks(given)
         if added is None or added.dim() == 1:
-            return _ONEDNN(given, weight, added, "none", [], "")
-        return _ONEDNN(given, weight, None, "none", [], "").add_(added)
+            return _ONEDNN(given, weight, added, "none", [], "")[:rows]
+        return _ONEDNN(given, weight, None, "none", [], "")[:rows].add_(added)
     return given.mm(weight.t()) if added is None else torch.addmm(added, given, weight.t())
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .beam import BLOCK, best_in_blocks, best_of, block_maxima
-from .products import linear
+from .beam import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
+from .products import ROWS, in_whole_blocks, linear
 
 # Scores that are alive at once. On a CPU 16 MiB stay in the cache, and in memory that malloc hands out again and again.
 CPU_CHUNK, DEVICE_CHUNK = 2**22, 2**27
@@ -99,11 +99,27 @@ class VocabularySearch:
         self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
         self.screened = weight.dtype in HALF
         self.screen = screen
+        self.rooms: Optional[Tuple[Tensor, Tensor]] = None
 
     def _scores(self, outputs: Tensor) -> Tensor:
         """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first."""
-        scores = linear(outputs.to(self.weight.dtype), self.weight, self.bias)
-        return scores.float() if self.screened else scores
+        if not self.screened:
+            return linear(outputs, self.weight, self.bias)
+        rows, outputs = outputs.size(0), outputs.to(self.weight.dtype)
+        if outputs.device.type != "cpu":
+            return torch.addmm(self.bias, outputs, self.weight.t()).float()
+        outputs = in_whole_blocks(outputs)
+        half, wide = (room[: outputs.size(0)] for room in self._rooms(outputs))
+        torch.addmm(self.bias, outputs, self.weight.t(), out=half)
+        return wide[:rows].copy_(half[:rows])
+
+    def _rooms(self, outputs: Tensor) -> Tuple[Tensor, Tensor]:
+        """The same memory for the scores of every step, 16-bit and widened: the system hands out fresh memory page by
+        page, which takes as long as a low-precision product. What is in it lasts until the next product."""
+        rows, columns = outputs.size(0), self.bias.numel()
+        if self.rooms is None or self.rooms[0].size(0) < rows:
+            self.rooms = self.weight.new_empty(rows, columns), outputs.new_empty(rows, columns, dtype=torch.float32)
+        return self.rooms
 
     def best_per_row(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best words of each prefix by itself.
@@ -115,19 +131,18 @@ class VocabularySearch:
         Returns:
             scores (R, k), best first, and words (R, k). Ties go to the smaller word id.
         """
-        kept = k * self.screen if self.screened else k
         elements = CPU_CHUNK if outputs.device.type == "cpu" else DEVICE_CHUNK
-        chunks = outputs.split(max(1, elements // self.bias.numel()))
-        found = [self._best_of_chunk(chunk, kept) for chunk in chunks]
-        scores = torch.cat([scores for scores, _ in found])  # (R, kept)
-        words = torch.cat([words for _, words in found])
-        if self.screened:
-            scores, words = self._rescore(outputs.unsqueeze(1), scores, words, k)
-        return scores, words
+        chunks = outputs.split(max(ROWS, elements // self.bias.numel() // ROWS * ROWS))
+        scores, words = zip(*(self._best_of_chunk(chunk, k) for chunk in chunks))
+        return torch.cat(scores), torch.cat(words)
 
     def _best_of_chunk(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         scores = self._scores(outputs)
-        return best_in_blocks(scores, block_maxima(scores), k, fair=not self.screened)
+        maxima = block_maxima(scores)
+        if not self.screened:
+            return best_in_blocks(scores, maxima, k)
+        values, words = screen_in_blocks(scores, maxima, k * self.screen)
+        return self._rescore(values, words, k, outputs.unsqueeze(1), words)
 
     def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best successors of every gold prefix: (T, B, H) -> scores and words (T, B, k)."""
@@ -150,7 +165,6 @@ class VocabularySearch:
             Candidates (B, k), ties to the smaller (slot, word); ``slots`` counts from 0 to W - 1.
         """
         sentences, width = alive.shape
-        kept = k * self.screen if self.screened else k
         scores = self._scores(outputs)  # (R, V')
         maxima = block_maxima(scores)  # (R, V'/BLOCK)
         if slots is None:
@@ -159,32 +173,41 @@ class VocabularySearch:
             dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf).index_copy_(0, slots, maxima)
             row_of_slot = slots.new_zeros(sentences * width)
             row_of_slot[slots] = torch.arange(slots.numel(), device=slots.device)
-        values, flat = best_in_blocks(
-            scores, dense.view(sentences, -1), kept, row_of_slot, fair=not self.screened
-        )  # (B, kept)
-        columns = scores.size(1)
-        slot, words = flat.div(columns, rounding_mode="floor"), flat.remainder(columns)
+        dense, columns = dense.view(sentences, -1), scores.size(1)  # (B, W * V'/BLOCK)
         if not self.screened:
-            return Candidates(values, slot, words)
-        first = torch.arange(sentences, device=flat.device).unsqueeze(1) * width
-        rows = slot + first if row_of_slot is None else row_of_slot[slot + first]  # (B, kept)
-        values, flat = self._rescore(outputs[rows], values, flat, k, words)
+            values, flat = best_in_blocks(scores, dense, k, row_of_slot)  # (B, k)
+        else:
+            values, flat = screen_in_blocks(scores, dense, k * self.screen, row_of_slot)  # (B, kept)
+            rows = flat.div(columns, rounding_mode="floor")
+            rows = rows + width * torch.arange(sentences, device=rows.device).unsqueeze(1)
+            rows = rows if row_of_slot is None else row_of_slot[rows]
+            values, flat = self._rescore(values, flat, k, outputs[rows], flat.remainder(columns))
         return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
 
     def follow(self, states: Tuple[Tensor, ...], words: Tensor, sentences: Tensor) -> Tuple[Tensor, ...]:
         """Nothing is remembered of a hypothesis."""
         return states
 
-    def _rescore(
-        self, outputs: Tensor, screened: Tensor, keys: Tensor, k: int, words: Optional[Tensor] = None
-    ) -> Tuple[Tensor, Tensor]:
-        """Ranks what the low-precision product kept by exact scores: (N, kept) -> scores (N, k) and their keys."""
-        keys, order = keys.sort(dim=1)  # ties go to the smaller key
-        words = keys if words is None else words.gather(1, order)
-        if outputs.size(1) > 1:  # else all are words after the same prefix
-            outputs = outputs.gather(1, order.unsqueeze(2).expand(-1, -1, outputs.size(2)))
+    def _rescore(self, screened: Tensor, keys: Tensor, k: int, outputs: Tensor, words: Tensor) -> Tuple[Tensor, Tensor]:
+        """Ranks what the low-precision product kept by exact scores.
+
+        Args:
+            screened: (N, c) low-precision scores.
+            keys: (N, c) where they are from; of equal scores the smallest key comes first.
+            k: how many of the c are wanted.
+            outputs: (N, c, H) attentional vectors of their prefixes, or (N, 1, H) if they share it.
+            words: (N, c).
+
+        Returns:
+            scores (N, k), best first, and keys (N, k); ``-inf`` and some key where there are fewer than k.
+        """
         in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
-        exact = self.exact.score_words(outputs, in_vocabulary)  # (N, kept)
-        exact = exact.masked_fill(screened.gather(1, order) == -torch.inf, -torch.inf)
-        scores, index = best_of(exact, k)
-        return scores, keys.gather(1, index)
+        exact = self.exact.score_words(outputs, in_vocabulary).masked_fill_(
+            screened == -torch.inf, -torch.inf
+        )  # (N, c)
+        if exact.size(1) < k:
+            missing = (0, k - exact.size(1))
+            exact, keys = F.pad(exact, missing, value=-torch.inf), F.pad(keys, missing)
+        keys, order = keys.sort(dim=1)
+        scores, order = exact.gather(1, order).sort(dim=1, descending=True, stable=True)
+        return scores[:, :k], keys.gather(1, order[:, :k])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..core.products import multiply
+from ..core.products import in_whole_blocks, multiply
 from ..core.scorer import HALF
 
 # What each call noted; a second backward through the same call notes the same place again.
@@ -33,8 +33,8 @@ class _WeightAnchor(Function):
         ctx.notes.clear()
         if not notes:
             return gradient, None
-        inputs = torch.cat([given for given, _ in notes])  # (sum of rows, I)
-        gradients = torch.cat([output for _, output in notes])  # (sum of rows, O)
+        inputs = in_whole_blocks(torch.cat([given for given, _ in notes]))  # (sum of rows, I)
+        gradients = in_whole_blocks(torch.cat([output for _, output in notes]))  # (sum of rows, O)
         total = multiply(gradients.t(), inputs.t())  # (O, I)
         return total if gradient is None else total + gradient, None
 

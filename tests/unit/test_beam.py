@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_bso.core import beam
-from fairseq_bso.core.beam import BLOCK, best_of, recover_paths
+from fairseq_bso.core.beam import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
 from fairseq_bso.core.scorer import Scorer, VocabularySearch
 
 INFINITY = float("inf")
@@ -40,13 +40,20 @@ def test_best_of_ranks_like_a_stable_sort(rows):
             assert scores.shape == index.shape == (len(rows), k)
             for row, values in enumerate(rows):
                 same(scores[row], index[row], ranked(values, k))
-        # Not fair: the same scores, each from a place that has it, no place twice.
-        scores, index = best_of(given_scores, k, fair=False)
-        for row, values in enumerate(rows):
-            assert scores[row].tolist() == [value for value, _ in ranked(values, k)]
-            there = scores[row] > -INFINITY
-            assert given_scores[row][index[row][there]].equal(scores[row][there])
-            assert len(set(index[row][there].tolist())) == int(there.sum())
+
+
+@settings(max_examples=100)
+@given(seed=st.integers(0, 10**6), sentences=st.integers(1, 3), width=st.integers(1, 3), k=st.integers(1, 9))
+def test_a_screen_keeps_the_best_scores_each_from_a_place_of_its_own(seed, sentences, width, k):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-2, 3, (sentences * width, 2 * BLOCK), generator=generator).float()
+    scores[torch.rand(scores.shape, generator=generator) < 0.9] = -INFINITY
+    values, flat = screen_in_blocks(scores, block_maxima(scores).view(sentences, -1), k)
+    for sentence, row in enumerate(scores.view(sentences, -1)):
+        kept, places = values[sentence], flat[sentence]
+        assert sorted(kept.tolist(), reverse=True) == [value for value, _ in ranked(row.tolist(), k)]
+        there = kept > -INFINITY
+        assert row[places[there]].equal(kept[there]) and len(set(places[there].tolist())) == int(there.sum())
 
 
 def vocabulary(seed, hidden=3):
