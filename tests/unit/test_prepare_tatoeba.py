@@ -19,8 +19,11 @@ def prepare(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     specification = importlib.util.spec_from_file_location("prepare_tatoeba", FOLDER / "prepare_tatoeba.py")
     module = importlib.util.module_from_spec(specification)
+    others = sys.modules.pop("prepare", None)  # another example has a program of this name
     specification.loader.exec_module(module)
-    monkeypatch.delitem(sys.modules, "prepare")
+    del sys.modules["prepare"]
+    if others is not None:
+        sys.modules["prepare"] = others
     monkeypatch.setattr(module, "SHA256", hashlib.sha256(LINES.encode()).hexdigest())
     return module
 
