@@ -202,9 +202,8 @@ class VocabularySearch:
             scores (N, k), best first, and keys (N, k); ``-inf`` and some key where there are fewer than k.
         """
         in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
-        exact = self.exact.score_words(outputs, in_vocabulary).masked_fill_(
-            screened == -torch.inf, -torch.inf
-        )  # (N, c)
+        exact = self.exact.score_words(outputs, in_vocabulary)  # (N, c)
+        exact = exact.masked_fill(screened == -torch.inf, -torch.inf)
         if exact.size(1) < k:
             missing = (0, k - exact.size(1))
             exact, keys = F.pad(exact, missing, value=-torch.inf), F.pad(keys, missing)
