@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from demo_report import save_figure, write_beside
+from demo_report import save_figure, silent_pyplot, write_beside
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
 from score import score_file
@@ -94,11 +94,7 @@ def make_table(scores, seconds):
 
 def draw(path, scores):
     """The same as colours; needs matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = silent_pyplot()
     rows, tests = list(dict.fromkeys(row for row, _ in scores)), sorted({test for _, test in scores})
     values = [[scores[row, test]["bleu"] for test in tests] for row in rows]
     figure, axes = pyplot.subplots(figsize=(1.5 + 1.2 * len(tests), 1.2 + 0.6 * len(rows)), layout="constrained")

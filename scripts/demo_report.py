@@ -1,6 +1,7 @@
 """The table, the files and the picture at the end of the demo."""
 
 import json
+import logging
 import os
 from dataclasses import asdict
 
@@ -42,6 +43,18 @@ def write_report(out, budget, seed, scores, seconds):
     else:
         print("No picture: matplotlib is not installed.")
     print("Wrote " + ", ".join(os.path.relpath(path) for path in written))
+
+
+def silent_pyplot():
+    """matplotlib's, for pictures in files. It logs every font that it looks at, and fairseq, when it is imported, makes
+    all that is logged shown. Raises ImportError without matplotlib."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def logarithmic_x(axes):
@@ -92,12 +105,9 @@ def format_seconds(score):
 def draw(path, log, scores, budget):
     """BLEU by test beam, and how the BSO training went; False without matplotlib."""
     try:
-        import matplotlib
+        pyplot = silent_pyplot()
     except ImportError:
         return False
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     draw_scores(left, scores)
     draw_training(right, log, budget)

@@ -18,13 +18,12 @@ OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results
 import argparse
 import hashlib
 import json
-import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from demo_report import logarithmic_x, save_figure, write_beside
+from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
 from score import read_lines, score_file
 from stages import ROOT
 
@@ -131,14 +130,10 @@ def table(rows):
 
 def draw(path, rows):
     """BLEU against words per second: a line for each system, from beam 5 to beam 1. False without matplotlib."""
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq has turned everything on
     try:
-        import matplotlib
+        pyplot = silent_pyplot()
     except ImportError:
         return False
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     colours = pyplot.get_cmap("tab20").colors
     for number, row in enumerate(rows):

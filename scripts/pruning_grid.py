@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import logarithmic_x, save_figure, write_beside
+from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
 from distillation_report import parameters, tensors
 from score import bleu, read_lines
 from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
@@ -159,11 +159,7 @@ def table(rows, teacher):
 
 def draw(path, rows):
     """BLEU at beam 5 against the bytes of the file: a line for each scheme, dashed before retraining."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = silent_pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     schemes = list(dict.fromkeys(row["scheme"] for row in rows if row["scheme"]))
     for number, scheme in enumerate(schemes):

@@ -12,6 +12,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from ..errors import BadInput
 from ..tasks import SequenceDistillationConfig, SequenceDistillationTask
+from .logs import show_logs
 
 NAME = "distill"
 HELP = "Decode a training set with a teacher into the folder that --task sequence_distillation trains on."
@@ -30,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Makes the cache, or takes up where it was left. Returns the exit status."""
-    form = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"
-    level = logging.WARNING if arguments.rank else logging.INFO
-    logging.basicConfig(format=form, datefmt="%Y-%m-%d %H:%M:%S", level=level, force=True)
+    show_logs(logging.WARNING if arguments.rank else logging.INFO)
     if arguments.workers < 1:
         raise BadInput(f"--workers is {arguments.workers}, but must be at least 1")
     if arguments.data is None:

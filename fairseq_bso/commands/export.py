@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from ..errors import BadInput
+from .logs import show_logs
 from .prune import load_state
 
 NAME = "export"
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from bso_runtime import container
 
+    show_logs()
     state = load_state(arguments.checkpoint)
     tensors = {name: one for name, one in state["model"].items() if one.is_floating_point()}
     if "decoder.first_layer" not in tensors:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from ..errors import BadInput
+from .logs import show_logs
 
 NAME = "prune"
 HELP = "Set the smallest weights of a checkpoint to zero, and say what is left of each class."
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..core.pruning import Schedule, get_scheme
     from ..weight_classes import WeightClasses
 
+    show_logs()
     utils.import_user_module(arguments)
     try:
         schedule = Schedule("one_shot", arguments.amount)

@@ -1,7 +1,8 @@
 """`fairseq-bso states`: hidden states of a trained model over a corpus, in files to look at."""
 
 import argparse
-import logging
+
+from .logs import show_logs
 
 NAME = "states"
 HELP = "Write the hidden and cell states of a trained LSTM over a corpus, for fairseq-bso view and for LSTMVis."
@@ -91,8 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..interpret.capture import Options, capture
 
-    form = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"
-    logging.basicConfig(format=form, datefmt="%Y-%m-%d %H:%M:%S", level=logging.WARNING, force=True)
+    show_logs()
     utils.import_user_module(arguments)
     options = Options(
         subset=arguments.gen_subset,

@@ -1,6 +1,8 @@
 """Pruning through fairseq's own commands: zeros in every checkpoint, resuming, two workers, a task of fairseq's own."""
 
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -137,6 +139,13 @@ def test_what_pruning_cannot_follow_ends_with_one_line(data, tmp_path):
     options = [*TASK, "--prune-amount", 0.5, "--ddp-backend", "fully_sharded", "--max-update", 2]
     done = train(data, tmp_path, *options, check=False)
     assert "--prune-amount cannot be used with --ddp-backend fully_sharded" in last_line(done)
+
+
+def test_the_prune_command_prints_its_table_and_nothing_for_debugging(softmax_checkpoint, tmp_path):
+    line = [sys.executable, "-m", "bso_runtime", "prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt")]
+    line += ["--amount", "0.5", "--picture", str(tmp_path / "kept.png")]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    assert "together" in done.stdout and "DEBUG" not in done.stdout + done.stderr
 
 
 def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpoint, tmp_path, capsys):
