@@ -32,8 +32,8 @@ def _onednn_suits(given: Tensor, weight: Tensor) -> bool:
 
 
 def in_whole_blocks(given: Tensor) -> Tensor:
-    """(R, I) -> (R', I) with R' a multiple of ROWS, zeros in the rows that are added."""
-    missing = -given.size(0) % ROWS
+    """(R, I) -> (R', I) on a CPU, R' a multiple of ROWS, with zeros in the added rows; elsewhere as it is."""
+    missing = -given.size(0) % ROWS if given.device.type == "cpu" else 0
     return F.pad(given, (0, 0, 0, missing)) if missing else given
 
 
