@@ -24,6 +24,12 @@ from .weight_classes import WeightClasses, class_namer, named_parameters
 
 logger = logging.getLogger(__name__)
 
+KEEP_ZEROS = {
+    "torch": {"Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"},
+    "fairseq": {"Adafactor", "Adam", "Adamax", "NAG"},
+}
+"""Optimizers, by package, that leave a weight at zero as long as it, its gradients and all they remember are zero."""
+
 
 @dataclass
 class PruningConfig(FairseqDataclass):
@@ -117,6 +123,7 @@ class Pruner:
         self.count = 0
         self.optimizer: Any = None
         self.masters: List[Tuple[int, Tensor]] = []  # (place of the weight, its float32 copy)
+        self.keeps_zeros = False  # whether the optimizer does, given gradients from mask_gradients
 
     @property
     def share(self) -> float:
@@ -152,7 +159,11 @@ class Pruner:
         if self.classes is None or self.count == 0:
             return
         for weight, keep in zip(self.classes.weights, self.keep):
-            if weight.grad is not None and not weight.grad.is_sparse:
+            if weight.grad is None:
+                continue
+            if weight.grad.is_sparse:
+                self.keeps_zeros = False
+            else:
                 weight.grad.mul_(keep)
 
     def after_step(self, optimizer: Any, updates: int) -> None:
@@ -163,7 +174,9 @@ class Pruner:
         if count > self.count:
             choice = self.classes.choose(self.scheme, self.gone, count)
             self._set(*choice, optimizer, updates, "pruned")
-        self._apply(optimizer)
+            self._apply(optimizer)
+        elif not (self.keeps_zeros and optimizer is self.optimizer):
+            self._apply(optimizer)
 
     def mark(self) -> None:
         """Before a checkpoint is written: makes what is gone tell from weights that happen to be zero."""
@@ -200,6 +213,7 @@ class Pruner:
         assert self.classes is not None
         self.optimizer = optimizer
         self.masters = list(_masters(optimizer, self.classes.weights))
+        self.keeps_zeros = all(map(_keeps_zeros, _torch_optimizers(optimizer)))
 
 
 def _factor(mask: Tensor, weight: Tensor) -> Tensor:
@@ -274,6 +288,11 @@ def _torch_optimizers(optimizer: Any) -> Iterator[Any]:
             yield from _torch_optimizers(one)
     else:
         yield inner
+
+
+def _keeps_zeros(optimizer: Any) -> bool:
+    kind = type(optimizer)
+    return kind.__name__ in KEEP_ZEROS.get(kind.__module__.partition(".")[0], ())
 
 
 class PruningMixin:

@@ -111,8 +111,12 @@ def one_update(model, optimizer, callback, update):
 
 def settings(name, **common):
     """What fairseq's optimizers ask of a whole config."""
-    own = {"adam": {"adam_betas": "(0.9, 0.99)"}, "nag": {"momentum": 0.9}, "sgd": {"momentum": 0.9}, "adagrad": {}}
-    options = {"_name": name, "weight_decay": 0.01, "lr": [0.05], **own[name]}
+    own = {"adam": {"adam_betas": "(0.9, 0.99)"}, "nag": {"momentum": 0.9}, "sgd": {"momentum": 0.9}}
+    own["adamax"] = {"adamax_betas": "(0.9, 0.99)", "adamax_eps": 1e-8, "no_bias_correction": False}
+    own["adadelta"] = {"adadelta_rho": 0.9, "adadelta_eps": 1e-6, "anneal_eps": False}
+    own["adafactor"] = {"adafactor_eps": "(1e-30, 1e-3)", "clip_threshold": 1.0, "decay_rate": -0.8, "beta1": 0.9}
+    own["adafactor"].update(scale_parameter=True, relative_step=False, warmup_init=False)
+    options = {"_name": name, "weight_decay": 0.01, "lr": [0.05], **own.get(name, {})}
     flags = {"bf16": False, "fp16": False, "fp16_no_flatten_grads": True, "fp16_scale_window": 4}
     flags.update({"fp16_init_scale": 4, "fp16_scale_tolerance": 0.0, "threshold_loss_scale": None})
     flags.update({"min_loss_scale": 1e-4, "tpu": False, **common})
@@ -127,18 +131,36 @@ def build(name, model, **common):
     return optim.build_optimizer(cfg.optimizer, parameters)
 
 
-@pytest.mark.parametrize("name", ["adam", "nag", "sgd", "adagrad"])
-def test_what_is_gone_stays_gone_whatever_the_momentum(name):
+class Noisy(torch.optim.SGD):
+    """Lets back what is gone: a noise on all weights."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for one in group["params"]:
+                one.data.add_(torch.randn_like(one), alpha=0.01)
+
+
+def noisy(model):
+    optimizer = build("sgd", model)
+    optimizer._optimizer = Noisy(model.parameters(), lr=0.05)
+    return optimizer
+
+
+@pytest.mark.parametrize("name", ["adam", "adamax", "adadelta", "adafactor", "nag", "sgd", "adagrad", "noisy"])
+def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
     model = fakes.model().float()
-    optimizer, callback = build(name, model), pruner(0.6, kind="gradual", start=2, end=6, every=2)
+    optimizer = noisy(model) if name == "noisy" else build(name, model)
+    callback = pruner(0.6, kind="gradual", start=2, end=6, every=2)
     total = classes_of(model).total
     for update in range(8):
         one_update(model, optimizer, callback, update)
         count = callback.schedule.count(update + 1, total)
         zeros = sum(int((one == 0).sum()) for one in callback.classes.weights)
         # The padding rows of two embeddings are zero from the start, and go first.
-        assert zeros == max(count, 10) and callback.count == count
+        assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
+    assert callback.keeps_zeros == (name != "noisy")  # for those that do not, the weights are zeroed at each step
     for place, moments in callbacks._moments(optimizer, callback.classes.weights, []):
         assert (moments[callback.gone[place]] == 0).all()
 
