@@ -161,8 +161,11 @@ def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
         assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
     assert callback.keeps_zeros == (name != "noisy")  # for those that do not, the weights are zeroed at each step
-    for place, moments in callbacks._moments(optimizer, callback.classes.weights, []):
-        assert (moments[callback.gone[place]] == 0).all()
+    for place, name, moments in callbacks._moments(optimizer, callback.classes.weights, []):
+        if name in callbacks.SQUARES:  # of which the root is taken, and a zero's takes long
+            assert (moments[callback.gone[place]] > 0.5).all()
+        else:
+            assert (moments[callback.gone[place]] == 0).all()
 
 
 def test_bfloat16_and_its_master_weights():

@@ -92,7 +92,7 @@ def place_of(locator):
 
 
 def eventually(page, look, expected):
-    """Waits until `look()` gives what is expected: what is on the page follows the address by an answer of the server."""
+    """Waits until `look()` gives what is expected: the page follows its address by an answer of the server."""
     for _ in range(100):
         found = look()
         if found == expected:
