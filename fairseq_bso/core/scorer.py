@@ -6,14 +6,14 @@ are one row of ``W_out`` each. The two uses are apart here.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .beam import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
-from .products import ROWS, in_whole_blocks, linear
+from .products import ROWS, in_whole_blocks, linear, onednn_suits
 
 # Scores that are alive at once. On a CPU 16 MiB stay in the cache, and in memory that malloc hands out again and again.
 CPU_CHUNK, DEVICE_CHUNK = 2**22, 2**27
@@ -99,27 +99,28 @@ class VocabularySearch:
         self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
         self.screened = weight.dtype in HALF
         self.screen = screen
-        self.rooms: Optional[Tuple[Tensor, Tensor]] = None
+        self.rooms: Dict[torch.dtype, Tensor] = {}
 
     def _scores(self, outputs: Tensor) -> Tensor:
-        """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first."""
-        if not self.screened:
-            return linear(outputs, self.weight, self.bias)
-        rows, outputs = outputs.size(0), outputs.to(self.weight.dtype)
+        """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first. What
+        is in them lasts until the next product."""
+        rows, outputs = outputs.size(0), outputs.detach().to(self.weight.dtype)
         if outputs.device.type != "cpu":
-            return torch.addmm(self.bias, outputs, self.weight.t()).float()
-        outputs = in_whole_blocks(outputs)
-        half, wide = (room[: outputs.size(0)] for room in self._rooms(outputs))
-        torch.addmm(self.bias, outputs, self.weight.t(), out=half)
-        return wide[:rows].copy_(half[:rows])
+            scores = torch.addmm(self.bias, outputs, self.weight.t())
+            return scores.float() if self.screened else scores
+        if onednn_suits(outputs, self.weight):
+            return linear(outputs, self.weight, self.bias)
+        outputs = in_whole_blocks(outputs) if self.screened else outputs
+        scores = self._room(outputs.size(0), self.weight.dtype)
+        torch.addmm(self.bias, outputs, self.weight.t(), out=scores)
+        return self._room(rows, torch.float32).copy_(scores[:rows]) if self.screened else scores
 
-    def _rooms(self, outputs: Tensor) -> Tuple[Tensor, Tensor]:
-        """The same memory for the scores of every step, 16-bit and widened: the system hands out fresh memory page by
-        page, which takes as long as a low-precision product. What is in it lasts until the next product."""
-        rows, columns = outputs.size(0), self.bias.numel()
-        if self.rooms is None or self.rooms[0].size(0) < rows:
-            self.rooms = self.weight.new_empty(rows, columns), outputs.new_empty(rows, columns, dtype=torch.float32)
-        return self.rooms
+    def _room(self, rows: int, dtype: torch.dtype) -> Tensor:
+        """(R, V'), the same memory at every step: the system hands out fresh memory page by page, which takes as long
+        as a low-precision product."""
+        if dtype not in self.rooms or self.rooms[dtype].size(0) < rows:
+            self.rooms[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
+        return self.rooms[dtype][:rows]
 
     def best_per_row(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best words of each prefix by itself.

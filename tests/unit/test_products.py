@@ -4,8 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fairseq_bso.core import products
 from fairseq_bso.core.products import linear, multiply
 from fairseq_bso.core.scorer import Scorer
+
+
+@pytest.fixture(autouse=True, params=["the plain products", "oneDNN"])
+def library(request, monkeypatch):
+    """Both, whichever this CPU is quicker with."""
+    wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
+    monkeypatch.setattr(products, "_ONEDNN", wanted)
 
 
 @pytest.mark.parametrize("shape", [(700,), (35, 20), (3,)])

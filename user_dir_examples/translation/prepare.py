@@ -2,6 +2,7 @@
 
     python user_dir_examples/translation/prepare.py --out m30k               # fetches about 1.3 MB
     python user_dir_examples/translation/prepare.py --out m30k --from DIR    # takes files that are already there
+    python user_dir_examples/translation/prepare.py --out m30k --target-lang de    # English to German
 
 What OUT holds afterwards:
 
@@ -47,6 +48,7 @@ def parse_arguments(argv=None):
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder that holds the .gz files")
+    parser.add_argument("--target-lang", choices=(TARGET, SOURCE), default=TARGET, help=f"translate to it ({TARGET})")
     parser.add_argument("--vocab", type=int, default=6000, metavar="N", help="pieces, both languages together (6000)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of fairseq-preprocess (1)")
     return parser.parse_args(argv)
@@ -199,7 +201,8 @@ def main(argv=None):
     for name in SHA256:
         fetch(name, out / "raw", arguments.source)
     write_text(out / "raw", out / "text")
-    text_to_data(out, (SOURCE, TARGET), SETS, arguments.vocab, arguments.workers)
+    languages = (SOURCE, TARGET) if arguments.target_lang == TARGET else (TARGET, SOURCE)
+    text_to_data(out, languages, SETS, arguments.vocab, arguments.workers)
 
 
 if __name__ == "__main__":
