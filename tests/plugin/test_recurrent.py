@@ -106,6 +106,20 @@ def test_attention_memory_gathers_the_gradient_of_all_steps(steps):
         torch.testing.assert_close(ours, theirs)
 
 
+def test_what_is_lost_in_rounding_gets_no_denormal_gradient():
+    """Scores of 0, -30, -60 and -95: the last two weights, 9e-27 and 6e-42, count as zero."""
+    torch.manual_seed(0)
+    query = torch.tensor([[[1.0, 0.1]]], requires_grad=True)  # (1, 1, 2)
+    keys = torch.tensor([[[0.0, 0.0], [-30.0, 0.0], [-60.0, 0.0], [-95.0, 0.0]]], requires_grad=True)
+    values = torch.randn(1, 4, 3, requires_grad=True)
+    context, weights = AttentionMemory(keys, values, None)(query)
+    torch.testing.assert_close(weights[0, 0, :2], torch.tensor([1.0, 9.36e-14]))
+    assert weights[0, 0, 1] > 0 and (weights[0, 0, 2:] == 0).all()
+    for gradient in torch.autograd.grad((context * 1e-12).sum(), (query, keys, values)):
+        sizes = gradient.abs()
+        assert not ((sizes > 0) & (sizes < torch.finfo(torch.float32).tiny)).any()
+
+
 def test_without_gradient_the_plain_products_are_taken():
     weight, given = _double(2, 2), _double(3, 2)
     product = RecurrentWeight(weight)
