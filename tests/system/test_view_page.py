@@ -83,7 +83,7 @@ def words(page):
 
 def place_of(locator):
     """Where an element is; the page may be drawing it anew, and then there is none for a moment."""
-    for _ in range(100):
+    for _ in range(400):
         found = locator.bounding_box()
         if found is not None:
             return found
@@ -91,9 +91,12 @@ def place_of(locator):
     raise AssertionError(f"{locator} is not on the page")
 
 
-def eventually(page, look, expected):
-    """Waits until `look()` gives what is expected: the page follows its address by an answer of the server."""
-    for _ in range(100):
+def eventually(page, look, expected=True):
+    """Waits until `look()` gives what is expected: the page follows its address by an answer of the server.
+
+    Not `wait_for_function`: where it has to look twice, it evaluates text in the page, which the page's policy forbids.
+    """
+    for _ in range(400):
         found = look()
         if found == expected:
             return
@@ -164,10 +167,10 @@ def test_heat_maps_show_activity_and_tracks(page, address):
     assert activity[before] == "#ffffff" and activity[match] not in ("#ffffff", "#eceef1")
     assert depth[before] != depth[match]
     page.get_by_role("group", name="Heat maps").get_by_role("button", name="kind").click()
-    page.wait_for_function("document.querySelectorAll('.matches .head .title').length === " + str(len(titles) - 1))
+    eventually(page, page.locator(".matches .head .title").count, len(titles) - 1)
     assert "kind" not in fields(page)["maps"].split("|")
     page.get_by_label("Words coloured by").select_option("depth")
-    page.wait_for_function("location.hash.includes('colour=depth')")
+    eventually(page, lambda: "colour=depth" in page.url)
     row.locator(".cell").nth(match).hover()
     assert "cells on" in page.locator("#tooltip").inner_text()
 
@@ -202,12 +205,12 @@ def test_a_match_is_jumped_to_and_the_way_back_leads_back(page, address):
     row.wait_for()
     start = row.get_attribute("data-start")
     row.click()
-    page.wait_for_function(f"location.hash.includes('from={start}&')")
+    eventually(page, lambda: f"from={start}&" in page.url)
     assert int(fields(page)["pos"]) == max(0, int(start) - 6)
     page.go_back()
-    page.wait_for_function(f"location.hash.includes('from={place}&')")
+    eventually(page, lambda: f"from={place}&" in page.url)
     page.go_forward()
-    page.wait_for_function(f"location.hash.includes('from={start}&')")
+    eventually(page, lambda: f"from={start}&" in page.url)
 
 
 def snapshot(page):
@@ -266,7 +269,7 @@ def test_the_keyboard_is_enough(page, address):
     page.keyboard.press("Enter")
     page.locator(".found li button").first.wait_for()
     page.keyboard.press("Enter")  # the first place has the focus
-    page.wait_for_function("location.hash.includes('from=')")
+    eventually(page, lambda: "from=" in page.url)
     start = int(fields(page)["from"]) - int(fields(page).get("pos", 0))
     eventually(page, lambda: words(page).all_text_contents()[start : start + 2], ["(", "1"])
 
@@ -337,9 +340,9 @@ def test_attention_of_sentence_pairs(page, address):
     assert len(weights) == rows * columns and rows == columns
     assert weights.index(max(weights[:columns])) == 0  # the model copies: the first word looks at the first
     page.get_by_role("button", name="The next sentence").click()
-    page.wait_for_function("location.hash.includes('sentence=3')")
+    eventually(page, lambda: "sentence=3" in page.url)
     page.locator(".attention-chart [data-column='0']").click()
-    page.wait_for_function("location.hash.includes('side=encoder')")
+    eventually(page, lambda: "side=encoder" in page.url)
     page.locator(".plot").wait_for()
 
 
@@ -354,7 +357,7 @@ def test_statistics_lead_to_a_cell_alone(page, address):
     assert cells(page) == ["hidden1:5"] and fields(page)["cells"] == "hidden1:5"
     page.locator(".matches .row").first.wait_for()
     page.get_by_role("button", name="Back to the selected cells").click()
-    page.wait_for_function("!location.hash.includes('cells=')")
+    eventually(page, lambda: "cells=" not in page.url)
 
 
 @pytest.mark.parametrize("width, height", [(1280, 800), (1920, 1080)])
@@ -390,4 +393,4 @@ def test_a_server_that_is_gone_is_said(page, address):
     page.get_by_text("Is fairseq-bso view still running?").wait_for()
     page.unroute("**/api/**")
     page.get_by_role("button", name="A page on").click()
-    page.wait_for_function("document.getElementById('problem').hidden")
+    eventually(page, page.locator("#problem").is_hidden)
