@@ -83,7 +83,7 @@ def words(page):
 
 def place_of(locator):
     """Where an element is; the page may be drawing it anew, and then there is none for a moment."""
-    for _ in range(400):
+    for _ in range(100):
         found = locator.bounding_box()
         if found is not None:
             return found
@@ -96,7 +96,7 @@ def eventually(page, look, expected=True):
 
     Not `wait_for_function`: where it has to look twice, it evaluates text in the page, which the page's policy forbids.
     """
-    for _ in range(400):
+    for _ in range(400):  # 20 seconds, as the page's other waits
         found = look()
         if found == expected:
             return
