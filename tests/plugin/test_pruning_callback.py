@@ -205,6 +205,35 @@ def test_master_weights_and_moments_in_one_flat_parameter():
         start += one.numel()
 
 
+def test_squares_are_lifted_again_before_they_have_decayed(monkeypatch):
+    monkeypatch.setattr(callbacks, "LIFT_EVERY", 3)
+    model = fakes.model().float()
+    optimizer, callback = build("adam", model), pruner(0.6)
+    lifted = []
+    for update in range(8):
+        one_update(model, optimizer, callback, update)
+        lifted.append(callback.lifted)
+        moments = callbacks._moments(optimizer, callback.classes.weights, [])
+        squares = [one[callback.gone[place]] for place, name, one in moments if name == "exp_avg_sq"]
+        decay = 0.99 ** (update + 1 - callback.lifted)
+        assert all(torch.allclose(one, torch.full_like(one, callbacks.LIFTED * decay)) for one in squares)
+    assert lifted == [1, 1, 1, 4, 4, 4, 7, 7]
+
+
+def test_sparse_gradients_bring_nothing_back():
+    table = nn.Embedding(20, 4, sparse=True)
+    optimizer, callback = torch.optim.SGD(table.parameters(), lr=0.5), pruner(0.5)
+    for update in range(3):
+        callback.before_step(table, optimizer, update)
+        optimizer.zero_grad()
+        table(torch.tensor([1, 2, 3, 2])).sum().backward()
+        assert table.weight.grad.is_sparse
+        callback.mask_gradients()
+        optimizer.step()
+        callback.after_step(optimizer, update + 1)
+        assert (table.weight[callback.gone[0]] == 0).all() and int((table.weight == 0).sum()) == 40
+
+
 def test_gradients_of_what_is_gone_do_not_count_in_clipping():
     model = fakes.model().float()
     optimizer, callback = build("sgd", model), pruner(0.9)
