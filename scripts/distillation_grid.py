@@ -30,6 +30,7 @@ from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
+START = 3.4  # over the root of a student's size: the range it starts in, 0.21 for 256. From 0.1 it needs twice as long
 GOLD = ["--task", "bso_translation"]
 WORD = ["--criterion", "word_distillation"]
 SEQ = ["--task", "sequence_distillation"]
@@ -56,7 +57,8 @@ class Grid:
         self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
         self.word = [*WORD, "--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
         if arguments.teacher_top_k:
-            self.word += ["--teacher-top-k", str(arguments.teacher_top_k), "--teacher-memory"]
+            self.word += ["--teacher-top-k", str(arguments.teacher_top_k)]
+            self.word += ["--teacher-memory-folder", str(self.out / "teacher" / "likeliest")]
         self.caches = {mode: self.distill(mode) for mode in ("seq_kd", "seq_inter")}
         self.students = {}  # (size, system): stage
         for size in arguments.sizes:
@@ -101,6 +103,7 @@ class Grid:
         given = self.arguments
         command = [program("fairseq-bso"), "distill", self.data, *self.knows]
         command += [*self.targets(mode), "--workers", str(given.workers), *(["--cpu"] if given.cpu else [])]
+        command += ["--teacher-dtype", "bfloat16"] if given.bf16 else []
         title = "Let the teacher decode the training set" + (", closest to the references" * (mode == "seq_inter"))
         return Stage(mode, title, command, [], [self.out / mode], after=[self.teacher], resumes=True)
 
@@ -125,6 +128,7 @@ class Grid:
             options = [*options, "--finetune-from-model", str(before.outputs[0] / LAST)]
             after = [*after, before]
         name, title = f"{system}-{size}", f"Train {TITLES[system]}, size {size}"
+        options = [*options, "--init-range", f"{START / size**0.5:.2g}"]
         stage = self.train(name, title, size, 1, updates, rate, given.student_dropout, options, after)
         self.students[size, system] = stage
 
@@ -157,8 +161,8 @@ def parse_arguments(argv=None):
         "teacher-layers": (2, "layers of the teacher, on each side"),
         "teacher-updates": (2800, "updates of the teacher"),
         "teacher-max-tokens": (2000, "of a batch of the teacher's training"),
-        "student-updates": (6000, "updates of a student"),
-        "inter-updates": (1000, "updates of Seq-Inter, from a student"),
+        "student-updates": (4000, "updates of a student"),
+        "inter-updates": (600, "updates of Seq-Inter, from a student"),
         "student-max-tokens": (1000, "of a batch of a student's training"),
         "seed": (1, "of every training"),
         "workers": (1, "processes that decode the training set"),
@@ -173,7 +177,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--student-dropout", type=float, default=0.1, metavar="SHARE", help="of students (0.1)")
     for name, (value, text) in counts.items():
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
-    for name, value in (("teacher-lr", 1e-3), ("student-lr", 2e-3), ("inter-lr", 5e-4)):
+    for name, value in (("teacher-lr", 1e-3), ("student-lr", 4e-3), ("inter-lr", 5e-4)):
         parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
     parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
     add_machine_options(parser)
