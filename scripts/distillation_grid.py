@@ -30,7 +30,7 @@ from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
-START = 3.4  # over the root of a student's size: the range it starts in, 0.21 for 256. From 0.1 it needs twice as long
+START = 3.4  # over the root of a student's size: the range it starts in, 0.21 for 256. From 0.1 it learns slowly
 GOLD = ["--task", "bso_translation"]
 WORD = ["--criterion", "word_distillation"]
 SEQ = ["--task", "sequence_distillation"]
@@ -55,7 +55,8 @@ class Grid:
         self.data = str(arguments.folder / "data-bin")
         self.teacher = self.train_teacher()
         self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
-        self.word = [*WORD, "--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
+        self.knows += ["--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
+        self.word = [*WORD]
         if arguments.teacher_top_k:
             self.word += ["--teacher-top-k", str(arguments.teacher_top_k)]
             self.word += ["--teacher-memory-folder", str(self.out / "teacher" / "likeliest")]
@@ -103,7 +104,6 @@ class Grid:
         given = self.arguments
         command = [program("fairseq-bso"), "distill", self.data, *self.knows]
         command += [*self.targets(mode), "--workers", str(given.workers), *(["--cpu"] if given.cpu else [])]
-        command += ["--teacher-dtype", "bfloat16"] if given.bf16 else []
         title = "Let the teacher decode the training set" + (", closest to the references" * (mode == "seq_inter"))
         return Stage(mode, title, command, [], [self.out / mode], after=[self.teacher], resumes=True)
 
