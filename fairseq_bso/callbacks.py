@@ -6,6 +6,7 @@ or, with a class of one's own, ``class MyTask(PruningMixin, LanguageModelingTask
 """
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -30,6 +31,7 @@ KEEP_ZEROS = {
 }
 """Optimizers, by package, that leave a weight at zero as long as it, its gradients and their mean are zero."""
 SQUARES = {"exp_avg_sq", "square_avg", "sum"}  # what these remember of squared gradients, to divide by their root
+ZERO_BY_CHANCE = 0.01  # share of the weights: more zeros than this were pruned, not only padding
 LIFTED, LIFT_EVERY = 1e-10, 100  # such a square, and updates: a decay of 0.9, the quickest in use, then leaves 3e-15
 
 
@@ -146,16 +148,24 @@ class Pruner:
         # With --amp a run may have been stopped after a step that was skipped for its overflow, pruned for the next.
         if already and already in (count, self.schedule.count(update + 1, self.classes.total)):
             self._set(zeros, None, optimizer, update, "found in the checkpoint")
-        elif count == 0:
-            return
         else:
-            if already > count:
-                logger.warning(
-                    f"{already:,} weights are zero, but pruning takes {count:,}: the others may change again"
-                )
-                zeros = self.classes.nothing()
-            self._set(*self.classes.choose(self.scheme, zeros, count), optimizer, update, "pruned")
+            if already > max(count, ZERO_BY_CHANCE * self.classes.total):
+                self._warn_of_zeros(already, count, update)
+            if count == 0:
+                return
+            before = zeros if already <= count else self.classes.nothing()
+            self._set(*self.classes.choose(self.scheme, before, count), optimizer, update, "pruned")
         self._apply(optimizer)
+
+    def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
+        """The model was pruned before, and not all that went stays away."""
+        assert self.classes is not None
+        amount = math.ceil(1e4 * (already - 0.5) / self.classes.total) / 1e4  # of which the count is rounded
+        advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot keeps them"
+        logger.warning(
+            f"{already:,} of {self.classes.total:,} weights are zero, but at update {update} pruning takes {count:,}: "
+            f"the others may change again ({advice})"
+        )
 
     def mask_gradients(self) -> None:
         """After a backward pass: what is gone has no gradient, so that neither clipping nor momentum knows of it."""

@@ -96,8 +96,8 @@ def class_blind(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -
 
 @register_scheme("class_uniform")
 def class_uniform(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
-    """The smallest weights of each class, the same share of each."""
-    counts = equal_shares([one.numel() for one in weights], count)
+    """The smallest weights of each class, the same share of each, or more where more went before."""
+    counts = equal_shares([one.numel() for one in weights], count, [int(before.sum()) for before in gone])
     choices = [_smallest(_ranked(one, before), quota) for one, before, quota in zip(weights, gone, counts)]
     return Choice([chosen for chosen, _ in choices], [threshold for _, threshold in choices])
 
@@ -116,12 +116,30 @@ def class_distribution(weights: Sequence[Tensor], gone: Sequence[Tensor], count:
     return Choice(_split(chosen, weights), [factor * scale if scale > 0 else 0.0 for scale in deviations])
 
 
-def equal_shares(sizes: Sequence[int], count: int) -> list[int]:
+def equal_shares(sizes: Sequence[int], count: int, least: Sequence[int] | None = None) -> list[int]:
     """How many of `count` go to each class so that shares of sizes are as equal as whole numbers can be.
 
     Webster's rule: one after the other goes to the class whose share, counted with half of the one more, is smallest;
     the first of equal ones. With a larger count no class loses one, so a growing pruning never takes back.
+
+    Args:
+        sizes: of the classes.
+        count: how many go to all of them together; at least the sum of `least`.
+        least: what each class has from the beginning, and keeps.
     """
+    given = list(least or [0] * len(sizes))
+    open_classes = list(range(len(sizes)))
+    while True:  # a class that has more than its share keeps that, and the others share what remains
+        closed = set(range(len(sizes))).difference(open_classes)
+        remaining = count - sum(given[place] for place in closed)
+        shares = dict(zip(open_classes, _webster([sizes[place] for place in open_classes], remaining)))
+        open_classes = [place for place, share in shares.items() if share >= given[place]]
+        if len(open_classes) == len(shares):
+            return [shares.get(place, have) for place, have in enumerate(given)]
+
+
+def _webster(sizes: Sequence[int], count: int) -> list[int]:
+    """Webster's rule for classes that have nothing yet."""
     total, classes = sum(sizes), len(sizes)
     # No class ends further than this below its exact quota, which spares most of the steps.
     given = [max(0, count * size // total - classes) if total else 0 for size in sizes]

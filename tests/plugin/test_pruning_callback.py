@@ -1,5 +1,6 @@
 """The pruning callback on small models: what is a class, what stays gone, and what is refused."""
 
+import re
 from argparse import Namespace
 
 import pytest
@@ -203,6 +204,30 @@ def test_master_weights_and_moments_in_one_flat_parameter():
             part = values[start : start + one.numel()]
             assert (part[mask] == 0).all() and (part[~mask] != 0).any()
         start += one.numel()
+
+
+@pytest.mark.parametrize("schedule", [{"amount": 0.3}, {"kind": "gradual", "start": 0, "end": 9}, {"start": 5}])
+def test_a_schedule_that_begins_below_what_is_gone_says_so(schedule, caplog):
+    model = fakes.model().float()
+    found = classes_of(model)
+    found.mark(found.choose("class_blind", found.nothing(), round(0.5 * found.total))[0])
+    callback = pruner(**schedule)
+    callback.before_step(model, build("adam", model), 0)
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "weights are zero, but at update 0 pruning takes" in warning 
+    needed = float(re.search("--prune-amount of ([0-9.]+) or more", warning).group(1))
+    assert round(needed * found.total) == round(0.5 * found.total)
+
+
+@pytest.mark.parametrize("schedule", [{"amount": 0.5}, {"amount": 0.6}, {"kind": "gradual", "start": 3, "end": 9}])
+def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, caplog, monkeypatch):
+    monkeypatch.setattr(callbacks, "ZERO_BY_CHANCE", 0.05)  # in so small a model the padding is more than in others
+    model = fakes.model().float()
+    found = classes_of(model)
+    if "kind" not in schedule:
+        found.mark(found.choose("class_blind", found.nothing(), round(0.5 * found.total))[0])
+    pruner(**schedule).before_step(model, build("adam", model), 0)
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
 
 
 def test_squares_are_lifted_again_before_they_have_decayed(monkeypatch):

@@ -22,14 +22,14 @@ def class_distribution(weights, gone, count):
 
 def class_uniform(weights, gone, count):
     """Each class for itself, with its part of the count."""
-    counts = equal_shares([len(numbers) for numbers in weights], count)
+    counts = equal_shares([len(numbers) for numbers in weights], count, [sum(before) for before in gone])
     return [class_blind([numbers], [before], part)[0] for numbers, before, part in zip(weights, gone, counts)]
 
 
-def equal_shares(sizes, count):
-    """Gives out one at a time, to the class that has least for its size."""
-    given = [0 for _ in sizes]
-    for _ in range(count):
+def equal_shares(sizes, count, least):
+    """Gives out one at a time, to the class that has least for its size; each begins with what it has."""
+    given = list(least)
+    for _ in range(count - sum(least)):
         open_classes = [place for place in range(len(sizes)) if given[place] < sizes[place]]
         # a / b < c / d as a * d < c * b, in whole numbers
         best = open_classes[0]

@@ -28,9 +28,11 @@ def lists(masks):
 def test_masks_equal_the_twin_ties_included(scheme, dtype, drawn, share):
     weights = [[0.0 if before else value for value, before in one] for one in drawn]
     gone = [[before for _, before in one] for one in drawn]
-    count = round(share * sum(map(len, weights)))
+    before = sum(map(sum, gone))
+    count = before + round(share * (sum(map(len, weights)) - before))
     choice = pruning.get_scheme(scheme)(tensors(weights, dtype), tensors(gone, torch.bool), count)
     assert lists(choice.gone) == getattr(twin, scheme)(weights, gone, count)
+    assert all(now or not then for one, other in zip(lists(choice.gone), gone) for now, then in zip(one, other))
     assert sum(map(sum, lists(choice.gone))) == count
 
 
@@ -58,12 +60,19 @@ def test_no_weight_that_stays_is_below_the_threshold_of_its_class(scheme, drawn,
             assert (one[gone].abs() <= threshold).all()
 
 
-@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=7), share=st.floats(0, 1))
-def test_equal_shares_equal_the_twin(sizes, share):
-    count = round(share * sum(sizes))
-    given = pruning.equal_shares(sizes, count)
-    assert given == twin.equal_shares(sizes, count)
-    assert sum(given) == count and all(0 <= have <= size for have, size in zip(given, sizes))
+@given(
+    classes=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), min_size=1, max_size=7),
+    begun=st.booleans(),
+    share=st.floats(0, 1),
+)
+def test_equal_shares_equal_the_twin(classes, begun, share):
+    sizes = [size for size, _ in classes]
+    least = [round(begun * size * part) for size, part in classes]
+    count = sum(least) + round(share * (sum(sizes) - sum(least)))
+    given = pruning.equal_shares(sizes, count, least)
+    assert given == twin.equal_shares(sizes, count, least)
+    assert sum(given) == count and all(low <= have <= size for low, have, size in zip(least, given, sizes))
+    assert begun or pruning.equal_shares(sizes, count) == given
 
 
 def test_a_traced_example_of_the_three_schemes():
