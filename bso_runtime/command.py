@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
 from itertools import islice
+from math import isfinite
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .container import BadFile, read
+from .container import BadFile, read, written_whole
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
 from .search import Options, search
@@ -33,6 +35,23 @@ class Translator(NamedTuple):
         return [(score, self.text.decode(words)) for score, words in best]
 
 
+def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callable[[str], Any]:
+    """For argparse: a whole or other number, finite and not below `least`."""
+
+    def parse(word: str) -> Any:
+        allowed = "a whole number" if kind is int else "a number"
+        allowed += f" of at least {least}" if isfinite(least) else ""
+        try:
+            number = kind(word)
+        except ValueError:
+            number = None
+        if number is None or not isfinite(number) or number < least:
+            raise argparse.ArgumentTypeError(f"it is {word!r}, but must be {allowed}")
+        return number
+
+    return parse
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model file, the text and how to search; names and defaults of the search are those of fairseq-generate."""
     parser.add_argument(
@@ -42,16 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="-", help="where translations go, line by line (default: standard output)")
     parser.add_argument(
         "--batch-size",
-        type=int,
+        type=_number(int, 1),
         default=1,
         metavar="N",
         help="lines that are read and translated together; faster, but nothing is written until N are read (default: "
         "%(default)s, line by line)",
     )
-    parser.add_argument("--beam", type=int, default=5, help="hypotheses at a time; 1 is greedy (default: %(default)s)")
-    parser.add_argument("--max-len-a", type=float, default=0.0, help="longest output: A times the source length plus B")
-    parser.add_argument("--max-len-b", type=int, default=200, help="longest output: A times the source length plus B")
-    parser.add_argument("--lenpen", type=float, default=1.0, help="length penalty of softmax models")
+    beam, longest = "hypotheses at a time; 1 is greedy (default: %(default)s)", "longest output: A times the source "
+    longest += "length plus B (default: %(default)s)"
+    parser.add_argument("--beam", type=_number(int, 1), default=5, metavar="N", help=beam)
+    parser.add_argument("--max-len-a", type=_number(float, 0), default=0.0, metavar="A", help=longest)
+    parser.add_argument("--max-len-b", type=_number(int, 0), default=200, metavar="B", help=longest)
+    length_penalty = "length penalty of softmax models (default: %(default)s)"
+    parser.add_argument("--lenpen", type=_number(float), default=1.0, metavar="POWER", help=length_penalty)
     parser.add_argument(
         "--successors",
         metavar="NAME",
@@ -61,28 +83,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Translates, each line or batch of lines written as soon as it is there. Returns the exit status."""
-    if min(arguments.beam, arguments.batch_size) < 1 or min(arguments.max_len_a, arguments.max_len_b) < 0:
-        print("--beam and --batch-size must be at least 1, --max-len-a and --max-len-b at least 0", file=sys.stderr)
-        return 1
+    """Translates, each line or batch of lines written as soon as it is there; a file is under its name once it is
+    whole. Returns the exit status."""
     try:
         translate = _translator(arguments)
-        source = sys.stdin if arguments.input == "-" else open(arguments.input, encoding="utf-8")
-        target = sys.stdout if arguments.output == "-" else open(arguments.output, "w", encoding="utf-8")
-        for stream in (sys.stdin, sys.stdout):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(encoding="utf-8")
-        for lines in iter(lambda: list(islice(source, arguments.batch_size)), []):
-            for score, line in translate(lines):
-                print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
-            target.flush()
+        with ExitStack() as files:
+            lines = _lines(arguments.input, files)
+            target = _target(arguments.output, files)
+            for batch in iter(lambda: list(islice(lines, arguments.batch_size)), []):
+                for score, line in translate(batch):
+                    print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
+                target.flush()
     except BrokenPipeError:  # whoever read the output has had enough
         sys.stderr.close()
         return 0
-    except (BadFile, OSError, UnicodeDecodeError) as fault:
+    except OSError as fault:
+        target = "standard output" if arguments.output == "-" else arguments.output
+        print(f"{fault.filename or target}: {fault.strerror}", file=sys.stderr)
+        return 1
+    except BadFile as fault:
         print(fault, file=sys.stderr)
         return 1
     return 0
+
+
+def _lines(name: str, files: ExitStack) -> Iterator[str]:
+    """The lines of a text file, or of standard input if it is `-`.
+
+    Raises:
+        BadFile: later, at a line that is not UTF-8.
+        OSError: there is no such file.
+    """
+    source: BinaryIO = sys.stdin.buffer if name == "-" else files.enter_context(open(name, "rb"))
+
+    def decoded() -> Iterator[str]:
+        for number, line in enumerate(source, 1):
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as fault:
+                where = "standard input" if name == "-" else name
+                raise BadFile(
+                    f"{where}, line {number}: byte {fault.object[fault.start]:#04x} is not UTF-8; convert it first, as "
+                    "by iconv -t UTF-8"
+                ) from None
+
+    return decoded()
+
+
+def _target(name: str, files: ExitStack) -> Any:
+    """Where translations go."""
+    if name != "-":
+        return files.enter_context(written_whole(Path(name), "w", encoding="utf-8"))
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
 
 
 def _translator(arguments: argparse.Namespace) -> Translator:

@@ -17,8 +17,9 @@ import hashlib
 import json
 import struct
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -41,6 +42,33 @@ class Model(NamedTuple):
     """float32"""
     texts: Dict[str, bytes]
     """dictionaries and subword models"""
+
+
+@contextmanager
+def written_whole(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
+    """While open, a file beside `path`, which takes its place at the end. After a fault nothing is left of it, and what
+    was there before stays. Pipes and devices are written to as they are.
+
+    Args:
+        path: its folder is made if it is missing.
+        mode, options: as of `open`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        with open(path, mode, **options) as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    try:
+        with open(beside, mode, **options) as file:
+            yield file
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def write(
@@ -68,10 +96,8 @@ def write(
     length = struct.pack("<Q", len(header))
     body = b"".join([header, *blobs])
     digest = hashlib.sha256(length + body).digest()
-    beside = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside.write_bytes(HEAD.pack(MAGIC, VERSION, digest, len(header)) + body)
-    beside.replace(path)
+    with written_whole(path) as file:
+        file.write(HEAD.pack(MAGIC, VERSION, digest, len(header)) + body)
     return HEAD.size + len(body)
 
 

@@ -16,7 +16,8 @@ class Text:
         texts: `source` and `target`: the dictionaries, one symbol a line; `sentencepiece`: the subword model, if any.
 
     Raises:
-        BadFile: if a dictionary is missing, or a subword model is there but not the library that runs it.
+        BadFile: if a dictionary is missing, or a subword model is there that cannot be used, or not the library that
+            runs it.
     """
 
     def __init__(self, texts: Dict[str, bytes]) -> None:
@@ -32,7 +33,10 @@ class Text:
                 from sentencepiece import SentencePieceProcessor
             except ImportError:
                 raise BadFile("the file holds a subword model: pip install sentencepiece") from None
-            self.pieces = SentencePieceProcessor(model_proto=texts["sentencepiece"])
+            try:
+                self.pieces = SentencePieceProcessor(model_proto=texts["sentencepiece"])
+            except RuntimeError as fault:
+                raise BadFile(f"the subword model in the file is none of sentencepiece's: {fault}") from None
 
     def encode(self, line: str) -> List[int]:
         """A line -> word numbers and `</s>`."""

@@ -49,12 +49,19 @@ class WeightClasses:
         parameters: with all their names.
         namer: from a name to a class. A tied parameter is in one class, with the names of all joined by ``+``.
         exclude: patterns as of file names, separated by commas, of classes and parameters that stay whole.
+        option: by which the user gave them, for the message.
 
     Raises:
         BadInput: if a pattern matches nothing, or nothing is left to prune.
     """
 
-    def __init__(self, parameters: Sequence[Named], namer: Callable[[str], str], exclude: str = "") -> None:
+    def __init__(
+        self,
+        parameters: Sequence[Named],
+        namer: Callable[[str], str],
+        exclude: str = "",
+        option: str = "--prune-exclude",
+    ) -> None:
         patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
         unused, self.untouched = set(patterns), 0
         self.weights: List[Tensor] = []
@@ -74,7 +81,7 @@ class WeightClasses:
             self.weights.append(parameter)
         if unused:
             raise BadInput(
-                f"--prune-exclude {', '.join(sorted(unused))} matches no weights of this model; its classes are: "
+                f"{option} {', '.join(sorted(unused))} matches no weights of this model; its classes are: "
                 f"{', '.join(known)} (names of parameters can be given too, and * in a name)"
             )
         if not self.weights:

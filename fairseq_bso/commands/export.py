@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how weights are kept; int8 with a scale for each row (default: %(default)s)",
     )
     parser.add_argument("--data", help="folder with the dictionaries (default: the one that the checkpoint names)")
+    for side in ("source", "target"):
+        language = f"of the {side} dictionary's name, dict.LANG.txt (default: as the checkpoint names it)"
+        parser.add_argument(f"--{side}-lang", metavar="LANG", help=language)
     parser.add_argument("--sentencepiece", help="subword model of both sides, to be put into the file")
 
 
@@ -55,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{len(tensors[name])}: give the folder of its own data with --data"
             )
     arrays = {name: one.float().numpy() for name, one in tensors.items()}
+    _refuse_what_does_not_fit(arrays, arguments)
     if arguments.format == "onnx":
         return _write_onnx(arguments, facts, arrays, texts)
     try:
@@ -70,6 +74,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_what_does_not_fit(arrays: Dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Raises BadInput for weights that are no numbers, or too large for the numbers asked for."""
+    import numpy as np
+
+    largest = np.finfo(np.float16).max if arguments.numbers == "float16" else np.finfo(np.float32).max
+    for name, one in arrays.items():
+        if not np.isfinite(one).all():
+            raise BadInput(
+                f"{arguments.checkpoint}: {name} holds NaN or infinite weights; the training diverged: export an "
+                "earlier checkpoint"
+            )
+        if one.size and np.abs(one).max() > largest:
+            raise BadInput(
+                f"{arguments.checkpoint}: {name} holds {np.abs(one).max():.3g}, but float16 ends at {largest:.0f}: "
+                "choose --numbers float32 or int8"
+            )
+
+
 def _write_onnx(arguments: argparse.Namespace, facts: Dict[str, Any], arrays: Dict[str, Any], texts: Dict) -> int:
     """Two files, each written beside its name first."""
     if arguments.numbers != "float32":
@@ -78,16 +100,16 @@ def _write_onnx(arguments: argparse.Namespace, facts: Dict[str, Any], arrays: Di
         import onnx  # noqa: F401
     except ImportError:
         raise BadInput("--format onnx needs the package onnx: pip install onnx") from None
+    from bso_runtime.container import written_whole
+
     from ..onnx_graphs import encoder_graph, step_graph
 
     for name, make in (("encoder", encoder_graph), ("step", step_graph)):
         path = Path(f"{arguments.output}.{name}.onnx")
         content = make(facts, arrays, texts)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + ".part")
-            part.write_bytes(content)
-            part.replace(path)
+            with written_whole(path) as file:
+                file.write(content)
         except OSError as fault:
             raise BadInput(f"{path} cannot be written: {fault.strerror}") from None
         print(f"{path}: {len(content):,} bytes")
@@ -121,21 +143,53 @@ def _texts(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, by
 
     config = (state.get("cfg") or {}).get("task") or state.get("args")
     folder = Path(arguments.data or str(_option(config, "data") or "").split(":")[0])
-    languages = [_option(config, f"{side}_lang") for side in ("source", "target")]
-    if None in languages and folder.is_dir():
-        languages = data_utils.infer_language_pair(str(folder))
+    given = [arguments.source_lang, arguments.target_lang]
+    trained = [_option(config, f"{side}_lang") for side in ("source", "target")]
+    if None in trained and None in given and folder.is_dir():
+        trained = data_utils.infer_language_pair(str(folder))
+    languages = [one or other for one, other in zip(given, trained)]
     texts = {}
     for side, language in zip(("source", "target"), languages):
         path = folder / f"dict.{language}.txt"
         if not path.is_file():
-            raise BadInput(f"the dictionary {path} does not exist: give its folder with --data")
+            raise BadInput(
+                f"the dictionary {path} does not exist: give its folder with --data, or the language with --{side}-lang"
+            )
         dictionary = Dictionary.load(str(path))
         if (dictionary.pad(), dictionary.eos(), dictionary.unk()) != (1, 2, 3):
             raise BadInput(f"{path} numbers its special symbols in its own way: it cannot be exported")
         texts[side] = "\n".join(dictionary.symbols).encode("utf-8")
     if arguments.sentencepiece:
-        try:
-            texts["sentencepiece"] = Path(arguments.sentencepiece).read_bytes()
-        except OSError as fault:
-            raise BadInput(f"--sentencepiece {arguments.sentencepiece} cannot be read: {fault.strerror}") from None
+        texts["sentencepiece"] = _subword_model(arguments.sentencepiece, texts)
     return texts
+
+
+def _subword_model(path: str, texts: Dict[str, bytes]) -> bytes:
+    """What the file holds.
+
+    Raises:
+        BadInput: it is no subword model, or one of other dictionaries.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as fault:
+        raise BadInput(f"--sentencepiece {path} cannot be read: {fault.strerror}") from None
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError:
+        raise BadInput("--sentencepiece needs the package sentencepiece: pip install sentencepiece") from None
+    try:
+        model = SentencePieceProcessor(model_proto=content)
+    except RuntimeError:
+        raise BadInput(
+            f"--sentencepiece {path} is no subword model of sentencepiece: give the .model file that it trained"
+        ) from None
+    pieces = {model.id_to_piece(number) for number in range(model.get_piece_size())}
+    symbols = texts["source"].decode("utf-8").split("\n")[4:]
+    known = sum(symbol in pieces or symbol.startswith("madeupword") for symbol in symbols)
+    if 2 * known < len(symbols):
+        raise BadInput(
+            f"--sentencepiece {path} has {known:,} of the {len(symbols):,} words of the source dictionary among its "
+            "pieces; give the model that split the training data"
+        )
+    return content

@@ -45,20 +45,26 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as fault:
         raise BadInput(f"fairseq-bso prune: {fault}") from None
     state = load_state(arguments.checkpoint)
-    classes = WeightClasses(distinct_parameters(state), _namer(state), arguments.exclude)
+    classes = WeightClasses(distinct_parameters(state), _namer(state), arguments.exclude, "--exclude")
+    for weight in classes.weights:
+        if not bool(weight.isfinite().all()):
+            raise BadInput(
+                f"{arguments.checkpoint} holds NaN or infinite weights; the training diverged: prune an earlier "
+                "checkpoint"
+            )
     count = schedule.count(0, classes.total)
     already = sum(int(mask.sum()) for mask in classes.zeros())
     before = classes.zeros() if already <= count else classes.nothing()
     gone, thresholds = classes.choose(arguments.scheme, before, count)
     classes.mark(gone)
     state["last_optimizer_state"] = None  # it belongs to the weights before
+    if arguments.picture:
+        _draw(classes.kept(gone), Path(arguments.picture))
     _write(state, Path(arguments.output))
     print(classes.table(gone, thresholds))
     print(
         f"{arguments.output}: train on from it with --finetune-from-model, the same --prune-amount and --prune-scheme"
     )
-    if arguments.picture:
-        _draw(classes.kept(gone), Path(arguments.picture))
     return 0
 
 
@@ -107,16 +113,15 @@ def _namer(state: Dict[str, Any]) -> Any:
 
 
 def _write(state: Dict[str, Any], path: Path) -> None:
-    """Beside the file first, so that what is there under its name is whole at any time."""
     import torch
 
-    part = path.with_name(path.name + ".part")
+    from bso_runtime.container import written_whole
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, part)
-        part.replace(path)
+        with written_whole(path) as file:
+            torch.save(state, file)
     except OSError as fault:
-        raise BadInput(f"{path} cannot be written: {fault}") from None
+        raise BadInput(f"{path} cannot be written: {fault.strerror}") from None
 
 
 def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
@@ -132,6 +137,8 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    from bso_runtime.container import written_whole
+
     figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.4 * len(kept)))
     names = list(kept)
     axes.barh(names, [size for _, size in kept.values()], color="#d9d9d9", label="pruned")
@@ -145,7 +152,8 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     try:
-        figure.savefig(path, dpi=150)
+        with written_whole(path) as file:
+            figure.savefig(file, dpi=150, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as fault:
         raise BadInput(f"--picture {path} cannot be written: {fault}") from None
     finally:

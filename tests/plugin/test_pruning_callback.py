@@ -214,7 +214,7 @@ def test_a_schedule_that_begins_below_what_is_gone_says_so(schedule, caplog):
     callback = pruner(**schedule)
     callback.before_step(model, build("adam", model), 0)
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert "weights are zero, but at update 0 pruning takes" in warning 
+    assert "weights are zero, but at update 0 pruning takes" in warning
     needed = float(re.search("--prune-amount of ([0-9.]+) or more", warning).group(1))
     assert round(needed * found.total) == round(0.5 * found.total)
 

@@ -2,15 +2,18 @@
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from system_commands import BSO, PLUGIN, ROOT, run, train
 
 from bso_runtime import container
 from fairseq_bso import commands
+from fairseq_bso.commands.prune import load_state
 from fairseq_bso.errors import BadInput
 
 ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # what `translate` may need
@@ -141,13 +144,21 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
         done = translate(tmp_path / name, text="one\n")
         assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
     for option, message in (
-        (["--beam", 0], "--beam and --batch-size must be at least 1"),
         (["--successors", "tree"], "--successors tree: unknown successor function: choose from none, word_order"),
         (["--successors", "arc_standard"], "the target dictionary has no reduce label"),
-        (["--input", "nothing"], "nothing"),
+        (["--input", "nothing"], "nothing: No such file or directory"),
+        (["--output", "."], ".: Is a directory"),
     ):
         done = translate(tmp_path / "model", *option, text="one\n")
         assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
+    for option, message in (
+        (["--beam", 0], "argument --beam: it is '0', but must be a whole number of at least 1"),
+        (["--batch-size", "2.5"], "argument --batch-size: it is '2.5', but must be a whole number of at least 1"),
+        (["--max-len-a", "nan"], "argument --max-len-a: it is 'nan', but must be a number of at least 0"),
+        (["--lenpen", "inf"], "argument --lenpen: it is 'inf', but must be a number\n"),
+    ):
+        done = translate(tmp_path / "model", *option, text="one\n")
+        assert done.returncode == 2 and message in done.stderr
     model = container.read(tmp_path / "model")
     facts = {**model.facts, "successors": "my_own"}
     container.write(tmp_path / "own", facts, model.tensors, model.texts, "float32")
@@ -161,6 +172,71 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
             ["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")]
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_line_that_is_not_utf_8_is_named_and_half_an_output_is_not_left(softmax_checkpoint, translate, tmp_path):
+    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    text, output = tmp_path / "text", tmp_path / "output"
+    text.write_bytes(b"two one\nz\xfcrich\n")
+    output.write_text("what was there\n")
+    done = translate(tmp_path / "model", "--input", text, "--output", output)
+    assert done.returncode == 1 and done.stderr.startswith(f"{text}, line 2: byte 0xfc is not UTF-8")
+    assert done.stderr.count("\n") == 1 and output.read_text() == "what was there\n"
+    assert not list(tmp_path.glob("*.part"))
+    text.write_bytes(b"two one\r\nthree\r\n")
+    assert translate(tmp_path / "model", "--input", text, "--output", output).returncode == 0
+    assert output.read_text() == translate(tmp_path / "model", text="two one\nthree\n").stdout
+    assert translate(tmp_path / "model", "--input", text, "--output", "/dev/null").returncode == 0
+    assert not Path("/dev/null").is_file()
+
+
+def altered(checkpoint, path, name, value):
+    """The checkpoint with one of its numbers replaced."""
+    state = load_state(str(checkpoint))
+    state["model"][name].view(-1)[0] = value
+    torch.save(state, path)
+    return str(path)
+
+
+def test_weights_that_no_file_can_hold_are_refused(softmax_checkpoint, tmp_path):
+    name, out = "decoder.attentional.weight", str(tmp_path / "out")
+    diverged = altered(softmax_checkpoint, tmp_path / "nan.pt", name, float("nan"))
+    with pytest.raises(BadInput, match=f"{name} holds NaN or infinite weights"):
+        commands.main(["export", diverged, out])
+    with pytest.raises(BadInput, match="NaN or infinite weights"):
+        commands.main(["prune", diverged, out, "--amount", "0.5"])
+    large = altered(softmax_checkpoint, tmp_path / "large.pt", name, 1e5)
+    with pytest.raises(BadInput, match=f"{name} holds 1e.05, but float16 ends at 65504"):
+        commands.main(["export", large, out, "--numbers", "float16"])
+    assert not Path(out).exists()
+    assert commands.main(["export", large, out, "--numbers", "int8"]) == 0
+
+
+def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softmax_checkpoint, tmp_path):
+    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    text = tmp_path / "other"
+    text.write_text("ganz andere Wörter stehen hier in dieser Zeile\n" * 9)
+    trainer.train(
+        input=str(text), model_prefix=str(tmp_path / "sp"), vocab_size=40, hard_vocab_limit=False, minloglevel=2
+    )
+    for name, message in (
+        (text.name, "is no subword model of sentencepiece"),
+        ("sp.model", "give the model that split"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            model = ["--sentencepiece", str(tmp_path / name)]
+            commands.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), *model])
+    assert not (tmp_path / "out").exists()
+
+
+def test_dictionaries_of_another_name(data, softmax_checkpoint, tmp_path):
+    for side in ("src", "tgt"):
+        shutil.copy(data / f"dict.{side}.txt", tmp_path / f"dict.{side}-2.txt")
+    folder, out = ["--data", str(tmp_path)], str(tmp_path / "out")
+    with pytest.raises(BadInput, match="or the language with --target-lang"):
+        commands.main(["export", str(softmax_checkpoint), out, *folder, "--source-lang", "src-2"])
+    names = ["--source-lang", "src-2", "--target-lang", "tgt-2"]
+    assert commands.main(["export", str(softmax_checkpoint), out, *folder, *names]) == 0
 
 
 def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path, capsys):

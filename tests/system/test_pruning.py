@@ -167,12 +167,19 @@ def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpo
     assert all(torch.equal(mask, on[name]) for name, mask in masks.items())
 
 
+def test_a_picture_that_cannot_be_drawn_leaves_no_checkpoint(softmax_checkpoint, tmp_path):
+    options = ["--amount", "0.5", "--picture", str(tmp_path / "kept.txt")]
+    with pytest.raises(BadInput, match="kept.txt cannot be written"):
+        commands.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         (["--amount", "1"], "amount to prune is 1.0"),
         (["--amount", "0.5", "--scheme", "blind"], "choose from: class_blind"),
-        (["--amount", "0.5", "--exclude", "head"], "--prune-exclude head matches no weights"),
+        (["--amount", "0.5", "--exclude", "head"], "--exclude head matches no weights"),
     ],
 )
 def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):
