@@ -13,14 +13,23 @@ decoded under the constraint. A second run does only what is not done yet.
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 from demo_report import save_figure, silent_pyplot, write_beside
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
 from score import score_file
-from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import (
+    ROOT,
+    Runner,
+    Stage,
+    add_machine_options,
+    ends_with_one_message,
+    number_after,
+    parse_with_rest,
+    program,
+    threads_environment,
+)
 from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
@@ -42,7 +51,7 @@ def train_stage(arguments, beam):
         f"beam{beam}", f"Train with beam {beam}", command, [PLUGIN, arguments.start], [folder], "update", resumes=True
     )
     log = arguments.out / "logs" / f"{stage.name}.log"
-    total = int(arguments.rest[arguments.rest.index("--max-update") + 1]) if "--max-update" in arguments.rest else 0
+    total = number_after(arguments.rest, "--max-update")
     stage.measure = lambda: training_progress(log, total)
     return stage
 
@@ -125,10 +134,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--subset", default="test", help="valid or test (test)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the training (1)")
     add_machine_options(parser)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    cut = argv.index("--") if "--" in argv else len(argv)
-    arguments = parser.parse_args(argv[:cut])
-    arguments.rest = argv[cut + 1 :]
+    arguments = parse_with_rest(parser, argv)
+    if arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: must be 1 or more")
     if min(arguments.train_beams) < 2:
         parser.error(f"--train-beams {min(arguments.train_beams)}: must be 2 or more")
     for path in (arguments.start, arguments.folder / "dict.txt", arguments.folder / "data-bin"):

@@ -17,14 +17,23 @@ parameters, and their bytes in float32.
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
 from distillation_report import parameters, tensors
 from score import bleu, read_lines
-from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import (
+    ROOT,
+    Runner,
+    Stage,
+    add_machine_options,
+    ends_with_one_message,
+    number_after,
+    parse_with_rest,
+    program,
+    threads_environment,
+)
 from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
@@ -83,7 +92,7 @@ class Grid:
         title = f"Retrain with {amount:.0%} pruned, {scheme}" if scheme else "Retrain without pruning"
         stage = Stage(name, title, command, [given.start], [folder], "update", resumes=True)
         log = self.out / "logs" / f"{name}.log"
-        total = int(given.rest[given.rest.index("--max-update") + 1]) if "--max-update" in given.rest else 0
+        total = number_after(given.rest, "--max-update")
         stage.measure = lambda: training_progress(log, total)
         return self.add(System(scheme, amount, True, folder / LAST, stage, {}, {}))
 
@@ -192,13 +201,13 @@ def parse_arguments(argv=None):
     parser.add_argument("--lowercase", action="store_true", help="sacrebleu's -lc")
     parser.add_argument("--amounts", type=float, nargs="+", default=[0.5, 0.8, 0.85, 0.9], metavar="SHARE")
     schemes = ["class_blind", "class_uniform", "class_distribution"]
-    parser.add_argument("--schemes", nargs="+", default=schemes, metavar="NAME", help="of --prune-scheme (all)")
+    named = f"of --prune-scheme: {', '.join(schemes)} (all)"
+    parser.add_argument("--schemes", nargs="+", default=schemes, choices=schemes, metavar="NAME", help=named)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the retraining (1)")
     add_machine_options(parser)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    cut = argv.index("--") if "--" in argv else len(argv)
-    arguments = parser.parse_args(argv[:cut])
-    arguments.rest = argv[cut + 1 :]
+    arguments = parse_with_rest(parser, argv)
+    if arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: must be 1 or more")
     for amount in arguments.amounts:
         if not 0 < amount < 1:
             parser.error(f"--amounts {amount}: must be above 0 and below 1")

@@ -68,6 +68,34 @@ def add_machine_options(parser):
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
 
 
+def parse_with_rest(parser, argv=None):
+    """Parses the words before ` -- `; those after it are `rest` of what is returned."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    cut = argv.index("--") if "--" in argv else len(argv)
+    arguments = parser.parse_args(argv[:cut])
+    arguments.rest = argv[cut + 1 :]
+    try:
+        number_after(arguments.rest, "--max-update")
+    except ValueError as problem:
+        parser.error(f"after --: {problem}")
+    return arguments
+
+
+def number_after(words, option):
+    """The whole number that follows `option` among the words of a command, the last if there are several; 0 if none.
+
+    Raises ValueError if something else follows."""
+    found = 0
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            value = value if equals else (words[place + 1] if place + 1 < len(words) else "nothing")
+            if not value.isdecimal():
+                raise ValueError(f"{option} is followed by {value}, but must be by a whole number")
+            found = int(value)
+    return found
+
+
 def threads_environment(threads):
     """What holds a command to so many CPU threads, and has glibc keep the memory that tensors give back: it would take
     it again from the system page by page, at every update."""
@@ -100,14 +128,18 @@ def digest(path):
 
 
 class Runner:
-    """Runs stages in the folder `out`; `environment` is added to that of the commands."""
+    """Runs stages in the folder `out`; `environment` is added to that of the commands. Raises StageFailed if the folder
+    cannot be made."""
 
     def __init__(self, out, environment: dict[str, str], fresh=False, total=0):
         self.out, self.fresh, self.total = Path(out), fresh, total
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self.begun = 0
         for folder in ("logs", "stamps"):
-            (self.out / folder).mkdir(parents=True, exist_ok=True)
+            try:
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise StageFailed(f"the folder {self.out / folder} cannot be made: {problem.strerror}") from None
 
     def log(self, stage):
         return self.out / "logs" / f"{stage.name}.log"

@@ -1,12 +1,13 @@
 """scripts/stages.py, training_log.py and progress.py: what the demo stands on."""
 
+import argparse
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from progress import Progress, clock
-from stages import ROOT, Runner, Stage, StageFailed, portable
+from stages import ROOT, Runner, Stage, StageFailed, number_after, parse_with_rest, portable
 from training_log import read_curve, training_progress
 
 APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
@@ -131,3 +132,32 @@ def test_without_a_terminal_progress_is_one_line_in_thirty_seconds():
     time[0] = 40.0
     progress.show(50, 100, "loss 3.0")
     assert stream.getvalue() == "  update 50 of 100, loss 3.0, 0:40 passed, about 0:50 left\n"
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([], 0),
+        (["--lr", "1", "--max-update", "30"], 30),
+        (["--max-update=7", "--lr", "1"], 7),
+        (["--max-update", "3", "--max-update", "5"], 5),
+    ],
+)
+def test_the_number_after_an_option_is_what_a_parser_would_take(words, expected):
+    assert number_after(words, "--max-update") == expected
+
+
+@pytest.mark.parametrize("words", [["--max-update"], ["--max-update", "many"], ["--max-update=", "3"]])
+def test_what_follows_the_two_dashes_is_looked_at_before_anything_runs(words, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--amount", type=int)
+    assert parse_with_rest(parser, ["--amount", "2", "--", "--amount", "3"]).rest == ["--amount", "3"]
+    with pytest.raises(SystemExit):
+        parse_with_rest(parser, ["--", *words])
+    assert "after --: --max-update is followed by" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StageFailed, match="file/logs cannot be made: Not a directory"):
+        Runner(tmp_path / "file", {})
