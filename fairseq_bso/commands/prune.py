@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="class_blind",
         help="class_blind, class_uniform or class_distribution (default: %(default)s)",
     )
-    parser.add_argument("--exclude", default="", help="classes or parameters that stay whole, separated by commas")
+    parser.add_argument(
+        "--exclude",
+        default="",
+        help="classes or parameters that stay whole, separated by commas; also those that "
+        "training freezes, of which the checkpoint says nothing",
+    )
     parser.add_argument("--picture", help="draw what is kept of each class into this file (needs matplotlib)")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
 
