@@ -1,9 +1,9 @@
 """The `fairseq-bso` command. `translate` runs here, without fairseq and torch; all other words go to fairseq_bso."""
 
 import argparse
+import os
 import sys
 from contextlib import ExitStack
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -43,9 +43,10 @@ def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callabl
         allowed += f" of at least {least}" if isfinite(least) else ""
         try:
             number = kind(word)
-        except ValueError:
-            number = None
-        if number is None or not isfinite(number) or number < least:
+            fits = isfinite(number) and number >= least
+        except (ValueError, OverflowError):
+            fits = False
+        if not fits:
             raise argparse.ArgumentTypeError(f"it is {word!r}, but must be {allowed}")
         return number
 
@@ -58,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", help="file that `fairseq-bso export` wrote, or what the names of its two ONNX files begin with"
     )
     parser.add_argument("--input", default="-", help="text, one sentence a line (default: standard input)")
-    parser.add_argument("--output", default="-", help="where translations go, line by line (default: standard output)")
+    parser.add_argument(
+        "--output",
+        default="-",
+        help="file for translations, there under this name once it is whole (default: standard output, line by line)",
+    )
     parser.add_argument(
         "--batch-size",
         type=_number(int, 1),
@@ -90,14 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
         with ExitStack() as files:
             lines = _lines(arguments.input, files)
             target = _target(arguments.output, files)
-            for batch in iter(lambda: list(islice(lines, arguments.batch_size)), []):
+            for batch in _batches(lines, arguments.batch_size):
                 for score, line in translate(batch):
                     print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
                 target.flush()
-    except BrokenPipeError:  # whoever read the output has had enough
-        sys.stderr.close()
-        return 0
     except OSError as fault:
+        if arguments.output == "-" and fault.filename is None:
+            _drop_output()
+        if isinstance(fault, BrokenPipeError):  # whoever read the output has had enough
+            return 0
         target = "standard output" if arguments.output == "-" else arguments.output
         print(f"{fault.filename or target}: {fault.strerror}", file=sys.stderr)
         return 1
@@ -105,6 +111,28 @@ def run(arguments: argparse.Namespace) -> int:
         print(fault, file=sys.stderr)
         return 1
     return 0
+
+
+def _drop_output() -> None:
+    """What standard output could not take is not tried again when the process ends, which would be a second fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _batches(lines: Iterator[str], size: int) -> Iterator[List[str]]:
+    """The lines, `size` at a time; before a line that cannot be read, those that could."""
+    batch: List[str] = []
+    try:
+        for line in lines:
+            batch.append(line)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except BadFile:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def _lines(name: str, files: ExitStack) -> Iterator[str]:

@@ -15,6 +15,7 @@ Nothing in the file is executed when it is read.
 
 import hashlib
 import json
+import os
 import struct
 import zlib
 from contextlib import contextmanager
@@ -50,24 +51,26 @@ def written_whole(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]
     was there before stays. Pipes and devices are written to as they are.
 
     Args:
-        path: its folder is made if it is missing.
+        path: its folder is made if it is missing. Of a link, what it points to is written.
         mode, options: as of `open`.
 
     Raises:
         OSError: it cannot be written.
     """
-    if path.exists() and not path.is_file():
+    if path.exists() and (not path.is_file() or path.parts[:2] in (("/", "dev"), ("/", "proc"))):
         with open(path, mode, **options) as file:
             yield file
         return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    file = open(beside, mode, **options)
     try:
-        with open(beside, mode, **options) as file:
+        with file:
             yield file
         beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        beside.unlink()
         raise
 
 

@@ -24,9 +24,13 @@ class Text:
         for side in ("source", "target"):
             if side not in texts:
                 raise BadFile(f"the file holds no {side} dictionary")
-        self.source_symbols = texts["source"].decode("utf-8").split("\n")
+        try:
+            self.source_symbols, self.symbols = (
+                texts[side].decode("utf-8").split("\n") for side in ("source", "target")
+            )
+        except UnicodeDecodeError:
+            raise BadFile("the dictionaries in the file are not UTF-8") from None
         self.numbers = {symbol: number for number, symbol in enumerate(self.source_symbols)}
-        self.symbols = texts["target"].decode("utf-8").split("\n")
         self.pieces = None
         if "sentencepiece" in texts:
             try:
@@ -35,7 +39,7 @@ class Text:
                 raise BadFile("the file holds a subword model: pip install sentencepiece") from None
             try:
                 self.pieces = SentencePieceProcessor(model_proto=texts["sentencepiece"])
-            except RuntimeError as fault:
+            except (RuntimeError, ValueError, IndexError) as fault:
                 raise BadFile(f"the subword model in the file is none of sentencepiece's: {fault}") from None
 
     def encode(self, line: str) -> List[int]:

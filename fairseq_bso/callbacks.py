@@ -160,8 +160,8 @@ class Pruner:
     def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
         """The model was pruned before, and not all that went stays away."""
         assert self.classes is not None
-        amount = math.ceil(1e4 * (already - 0.5) / self.classes.total) / 1e4  # of which the count is rounded
-        advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot keeps them"
+        amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # of which the count is rounded
+        advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot --prune-start 0 keeps them"
         logger.warning(
             f"{already:,} of {self.classes.total:,} weights are zero, but at update {update} pruning takes {count:,}: "
             f"the others may change again ({advice})"

@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"the {side} dictionary has {symbols} symbols, but the checkpoint was trained with "
                 f"{len(tensors[name])}: give the folder of its own data with --data"
             )
+    if arguments.sentencepiece:
+        texts["sentencepiece"] = _subword_model(arguments.sentencepiece, texts)
     arrays = {name: one.float().numpy() for name, one in tensors.items()}
     _refuse_what_does_not_fit(arrays, arguments)
     if arguments.format == "onnx":
@@ -85,7 +87,7 @@ def _refuse_what_does_not_fit(arrays: Dict[str, Any], arguments: argparse.Namesp
                 f"{arguments.checkpoint}: {name} holds NaN or infinite weights; the training diverged: export an "
                 "earlier checkpoint"
             )
-        if one.size and np.abs(one).max() > largest:
+        if one.ndim > 1 and one.size and np.abs(one).max() > largest:
             raise BadInput(
                 f"{arguments.checkpoint}: {name} holds {np.abs(one).max():.3g}, but float16 ends at {largest:.0f}: "
                 "choose --numbers float32 or int8"
@@ -159,8 +161,6 @@ def _texts(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, by
         if (dictionary.pad(), dictionary.eos(), dictionary.unk()) != (1, 2, 3):
             raise BadInput(f"{path} numbers its special symbols in its own way: it cannot be exported")
         texts[side] = "\n".join(dictionary.symbols).encode("utf-8")
-    if arguments.sentencepiece:
-        texts["sentencepiece"] = _subword_model(arguments.sentencepiece, texts)
     return texts
 
 
@@ -179,15 +179,15 @@ def _subword_model(path: str, texts: Dict[str, bytes]) -> bytes:
     except ImportError:
         raise BadInput("--sentencepiece needs the package sentencepiece: pip install sentencepiece") from None
     try:
-        model = SentencePieceProcessor(model_proto=content)
-    except RuntimeError:
+        model = SentencePieceProcessor(model_proto=content or b"nothing")  # of nothing it makes an empty one
+    except (RuntimeError, ValueError, IndexError):
         raise BadInput(
             f"--sentencepiece {path} is no subword model of sentencepiece: give the .model file that it trained"
         ) from None
     pieces = {model.id_to_piece(number) for number in range(model.get_piece_size())}
     symbols = texts["source"].decode("utf-8").split("\n")[4:]
     known = sum(symbol in pieces or symbol.startswith("madeupword") for symbol in symbols)
-    if 2 * known < len(symbols):
+    if 2 * known < min(len(symbols), len(pieces)):
         raise BadInput(
             f"--sentencepiece {path} has {known:,} of the {len(symbols):,} words of the source dictionary among its "
             "pieces; give the model that split the training data"

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         default="",
-        help="classes or parameters that stay whole, separated by commas; also those that "
-        "training freezes, of which the checkpoint says nothing",
+        help="classes or parameters that stay whole, separated by commas; name those that training froze too, which "
+        "the checkpoint does not say",
     )
     parser.add_argument("--picture", help="draw what is kept of each class into this file (needs matplotlib)")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
@@ -125,8 +125,8 @@ def _write(state: Dict[str, Any], path: Path) -> None:
     try:
         with written_whole(path) as file:
             torch.save(state, file)
-    except OSError as fault:
-        raise BadInput(f"{path} cannot be written: {fault.strerror}") from None
+    except (OSError, RuntimeError) as fault:  # torch's own, where the disk is full
+        raise BadInput(f"{path} cannot be written: {getattr(fault, 'strerror', None) or fault}") from None
 
 
 def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:

@@ -1,10 +1,12 @@
 """Exported models give fairseq-generate's output where neither fairseq nor torch is installed."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -186,8 +188,45 @@ def test_a_line_that_is_not_utf_8_is_named_and_half_an_output_is_not_left(softma
     text.write_bytes(b"two one\r\nthree\r\n")
     assert translate(tmp_path / "model", "--input", text, "--output", output).returncode == 0
     assert output.read_text() == translate(tmp_path / "model", text="two one\nthree\n").stdout
-    assert translate(tmp_path / "model", "--input", text, "--output", "/dev/null").returncode == 0
-    assert not Path("/dev/null").is_file()
+
+
+def test_links_and_pipes_are_written_through(tmp_path):
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    with container.written_whole(tmp_path / "link", "w") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_text)
+        with container.written_whole(tmp_path / "pipe", "w") as file:
+            file.write("through")
+        assert read.result() == "through" and (tmp_path / "pipe").is_fifo()
+
+
+def test_in_a_batch_the_lines_before_a_bad_one_are_translated(softmax_checkpoint, tmp_path):
+    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    line = [sys.executable, "-m", "bso_runtime", "translate", str(tmp_path / "model"), "--batch-size", "4"]
+    done = subprocess.run(line, input=b"two one\nthree\nz\xfcrich\none\n", capture_output=True, cwd=ROOT)
+    assert done.returncode == 1 and done.stdout.count(b"\n") == 2 and b"standard input, line 3" in done.stderr
+
+
+def test_a_reader_that_stops_early_and_a_full_disk(softmax_checkpoint, tmp_path):
+    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    line = [sys.executable, "-m", "bso_runtime", "translate", str(tmp_path / "model"), "--beam", "1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, encoding="utf-8") as running:
+        running.stdin.write("two one\n")
+        running.stdin.flush()
+        running.stdout.readline()
+        running.stdout.close()
+        running.stdin.write("two one\n")
+        running.stdin.close()
+        assert running.stderr.read() == "" and running.wait() == 0
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(line, input=b"two one\n", stdout=full, stderr=pipe, cwd=ROOT)
+        assert done.returncode == 1 and done.stderr == b"standard output: No space left on device\n"
 
 
 def altered(checkpoint, path, name, value):
@@ -214,19 +253,24 @@ def test_weights_that_no_file_can_hold_are_refused(softmax_checkpoint, tmp_path)
 
 def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softmax_checkpoint, tmp_path):
     trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
-    text = tmp_path / "other"
+    text, out = tmp_path / "other", tmp_path / "out"
     text.write_text("ganz andere Wörter stehen hier in dieser Zeile\n" * 9)
-    trainer.train(
-        input=str(text), model_prefix=str(tmp_path / "sp"), vocab_size=40, hard_vocab_limit=False, minloglevel=2
-    )
+    words = [line.split()[0] for line in (data / "dict.src.txt").read_text().splitlines() if line[0].isalpha()]
+    for name, known in (("other-pieces", []), ("pieces", words)):
+        options = {"vocab_size": 60, "hard_vocab_limit": False, "minloglevel": 2, "user_defined_symbols": known}
+        trainer.train(input=str(text), model_prefix=str(tmp_path / name), **options)
+    (tmp_path / "empty").touch()
+    exported = ["export", str(softmax_checkpoint), str(out), "--sentencepiece"]
     for name, message in (
-        (text.name, "is no subword model of sentencepiece"),
-        ("sp.model", "give the model that split"),
+        (text.name, "is no subword model of"),
+        ("empty", "is no subword model of"),
+        ("other-pieces.model", "give the model that split"),
     ):
         with pytest.raises(BadInput, match=message):
-            model = ["--sentencepiece", str(tmp_path / name)]
-            commands.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), *model])
-    assert not (tmp_path / "out").exists()
+            commands.main([*exported, str(tmp_path / name)])
+    assert not out.exists()
+    assert commands.main([*exported, str(tmp_path / "pieces.model")]) == 0
+    assert container.read(out).texts["sentencepiece"] == (tmp_path / "pieces.model").read_bytes()
 
 
 def test_dictionaries_of_another_name(data, softmax_checkpoint, tmp_path):
