@@ -182,7 +182,7 @@ def _translator(arguments: argparse.Namespace) -> Translator:
         texts = model.texts
         try:
             network = Network(model.facts, model.tensors)
-        except (KeyError, ValueError) as fault:
+        except (LookupError, TypeError, ValueError) as fault:
             raise BadFile(f"{arguments.model} does not hold a whole model: {fault}") from None
     text = Text(texts)
     options = Options(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.lenpen)

@@ -123,7 +123,7 @@ def read(path: Path) -> Model:
         raise BadFile(f"{path} is damaged (truncated or altered): its checksum does not fit, copy or export it again")
     try:
         return _parsed(content, length)
-    except (KeyError, TypeError, ValueError, zlib.error) as fault:
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError, zlib.error) as fault:
         raise BadFile(f"{path} does not hold what its header says: {fault}") from None
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .compat import metrics
 from .core.pruning import Schedule, get_scheme
 from .errors import BadInput
-from .weight_classes import WeightClasses, class_namer, named_parameters
+from .weight_classes import ZERO_BY_CHANCE, WeightClasses, class_namer, named_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ KEEP_ZEROS = {
 }
 """Optimizers, by package, that leave a weight at zero as long as it, its gradients and their mean are zero."""
 SQUARES = {"exp_avg_sq", "square_avg", "sum"}  # what these remember of squared gradients, to divide by their root
-ZERO_BY_CHANCE = 0.01  # share of the weights: more zeros than this were pruned, not only padding
 LIFTED, LIFT_EVERY = 1e-10, 100  # such a square, and updates: a decay of 0.9, the quickest in use, then leaves 3e-15
 
 
@@ -69,6 +68,7 @@ class PruningConfig(FairseqDataclass):
     use_bmuf: Any = II("optimization.use_bmuf")
     store_ema: Any = II("ema.store_ema")
     model_parallel_size: Any = II("common.model_parallel_size")
+    pipeline_model_parallel: Any = II("distributed_training.pipeline_model_parallel")
 
 
 def make_pruner(cfg: Any) -> Optional["Pruner"]:
@@ -95,6 +95,7 @@ def make_pruner(cfg: Any) -> Optional["Pruner"]:
         ("ddp_backend", ("legacy_ddp", "no_c10d", "pytorch_ddp", "c10d"), "no worker has whole parameters to rank"),
         ("zero_sharding", ("none",), "each worker has the optimizer's state of some parameters only"),
         ("model_parallel_size", (1,), "no worker has whole parameters to rank"),
+        ("pipeline_model_parallel", (False,), "no device has all weights to rank"),
         ("use_bmuf", (False,), "weights are replaced by an average in which pruned ones come back"),
         ("store_ema", (False,), "the average that is stored would not be pruned"),
     ):
@@ -140,6 +141,11 @@ class Pruner:
         if self.classes is not None:
             return
         model = _unwrapped(model)
+        if _workers() > 1 and any(hasattr(one, "expert") for one in model.parameters()):
+            raise BadInput(
+                "--prune-amount cannot be used with --base-layers on several workers: each has experts of its own. "
+                "Train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
+            )
         self.classes = WeightClasses(named_parameters(model), class_namer(model), self.exclude)
         self.gone = self.classes.nothing()
         count = self.schedule.count(update, self.classes.total)
@@ -254,9 +260,15 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def _workers() -> int:
+    """Processes that train together."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1
+
+
 def _as_on_first_worker(masks: List[Tensor]) -> List[Tensor]:
     """The masks of the first worker on all of them, whatever rounding may have done to equal weights."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if _workers() == 1:
         return masks
     group = distributed_utils.get_data_parallel_group()
     together = torch.cat([mask.reshape(-1) for mask in masks]).to(torch.uint8)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from .core.pruning import Choice, get_scheme
 from .errors import BadInput
 
+ZERO_BY_CHANCE = 0.01
+"""Share of the weights: if more are zero, they were pruned; if fewer, it may be the embedding of the padding."""
+
 Named = Tuple[Tuple[str, ...], Tensor]
 """A parameter and all its names: tied ones have several."""
 

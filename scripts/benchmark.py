@@ -50,9 +50,19 @@ def parse(words):
     return options
 
 
+def hold_to_threads(threads):
+    """Starts this program anew where numpy would take another number of threads: it reads that from the environment,
+    once."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    if any(os.environ.get(name) != str(threads) for name in names):
+        os.environ.update(dict.fromkeys(names, str(threads)))
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 def main():
     """Runs all measurements and prints each as it is done."""
     options = parse(sys.argv[1:])
+    hold_to_threads(options.threads)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     task = Task(options.vocabulary)

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fairseq import utils
 
     from ..core.pruning import Schedule, get_scheme
-    from ..weight_classes import WeightClasses
+    from ..weight_classes import ZERO_BY_CHANCE, WeightClasses
 
     show_logs()
     utils.import_user_module(arguments)
@@ -58,8 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
                 "checkpoint"
             )
     count = schedule.count(0, classes.total)
-    already = sum(int(mask.sum()) for mask in classes.zeros())
-    before = classes.zeros() if already <= count else classes.nothing()
+    before = classes.zeros()
+    already = sum(int(mask.sum()) for mask in before)
+    if already > max(count, ZERO_BY_CHANCE * classes.total):
+        raise BadInput(
+            f"{arguments.checkpoint}: {already / classes.total:.2%} of the weights are zero already, more than "
+            f"--amount {arguments.amount}: give a larger amount, or the checkpoint before it was pruned"
+        )
+    before = before if already <= count else classes.nothing()
     gone, thresholds = classes.choose(arguments.scheme, before, count)
     classes.mark(gone)
     state["last_optimizer_state"] = None  # it belongs to the weights before
@@ -67,9 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         _draw(classes.kept(gone), Path(arguments.picture))
     _write(state, Path(arguments.output))
     print(classes.table(gone, thresholds))
-    print(
-        f"{arguments.output}: train on from it with --finetune-from-model, the same --prune-amount and --prune-scheme"
-    )
+    same = ["--prune-amount", "--prune-scheme", *(["--prune-exclude"] if arguments.exclude else [])]
+    print(f"{arguments.output}: train on from it with --finetune-from-model and the same {', '.join(same)}")
     return 0
 
 

@@ -279,7 +279,10 @@ def options(**given):
         ({"prune_scheme": "random"}, "unknown pruning scheme 'random'; choose from: class_blind"),
         ({"prune_schedule": "gradual"}, "must end after its start"),
         ({"ddp_backend": "fully_sharded"}, "--prune-amount cannot be used with --ddp-backend fully_sharded"),
+        ({"ddp_backend": "slowmo"}, "--ddp-backend slowmo"),
         ({"zero_sharding": "os"}, "--zero-sharding os"),
+        ({"model_parallel_size": 2}, "--model-parallel-size 2"),
+        ({"pipeline_model_parallel": True}, "--pipeline-model-parallel True"),
         ({"use_bmuf": True}, "--use-bmuf"),
         ({"store_ema": True}, "--store-ema"),
     ],
@@ -287,6 +290,15 @@ def options(**given):
 def test_what_cannot_be_supported_is_refused(given, message):
     with pytest.raises(BadInput, match=message):
         callbacks.make_pruner(options(**{"prune_amount": 0.5, **given}))
+
+
+def test_experts_of_several_workers_are_refused(monkeypatch):
+    model = fakes.model().float()
+    model.encoder.embedding.weight.expert = True
+    pruner().before_step(model, build("adam", model), 0)
+    monkeypatch.setattr(callbacks, "_workers", lambda: 2)
+    with pytest.raises(BadInput, match="--base-layers on several workers"):
+        pruner().before_step(model, build("adam", model), 0)
 
 
 def test_without_an_amount_nothing_is_made():

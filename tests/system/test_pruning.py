@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from system_commands import PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
+from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
 from fairseq_bso import commands
@@ -35,17 +35,17 @@ def last_line(done):
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.fixture(scope="module")
-def pruned_run(data, tmp_path_factory):
-    """(folder, log) of a run that saves after each of 26 updates, and prunes at 2, 7, 12 and 17."""
+@pytest.fixture(scope="module", params=[[], ["--bf16"]], ids=["float32", "bfloat16"])
+def pruned_run(request, data, tmp_path_factory):
+    """(folder, log, number options) of a run that saves after each of 26 updates, and prunes at 2, 7, 12 and 17."""
     folder = tmp_path_factory.mktemp("pruned")
-    saving = ["--save-interval-updates", 1, "--max-epoch", 2, "--dropout", 0.2]
+    saving = ["--save-interval-updates", 1, "--max-epoch", 2, "--dropout", 0.2, *request.param]
     done = train(data, folder, *TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution", *saving)
-    return folder, done.stdout + done.stderr
+    return folder, done.stdout + done.stderr, request.param
 
 
 def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
-    folder, log = pruned_run
+    folder, log, _ = pruned_run
     checkpoints = {int(path.stem.split("_")[2]): path for path in folder.glob("checkpoint_*_*.pt")}
     checkpoints[26] = folder / "checkpoint_last.pt"
     assert len(checkpoints) >= 24
@@ -65,13 +65,17 @@ def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
 
 def test_a_resumed_run_has_the_masks_and_weights_of_one_that_never_stopped(data, pruned_run, tmp_path):
     """Stopped after update 9, between two changes of the masks; two more follow."""
-    folder, _ = pruned_run
-    options = [*TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution"]
+    folder, _, numbers = pruned_run
+    options = [*TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution", *numbers]
     middle = ["--restore-file", folder / "checkpoint_1_9.pt"]
     done = train(data, tmp_path, *options, "--max-epoch", 2, "--dropout", 0.2, *middle)
     assert "found in the checkpoint at update 9" in done.stderr + done.stdout
-    whole, resumed = matrices(folder / "checkpoint_last.pt"), matrices(tmp_path / "checkpoint_last.pt")
-    assert all(torch.equal(one, resumed[name]) for name, one in whole.items())
+    before, after = gone(folder / "checkpoint_1_9.pt"), gone(tmp_path / "checkpoint_last.pt")
+    assert all(bool((after[name] | ~mask).all()) for name, mask in before.items())
+    assert sum(int(mask.sum()) for mask in after.values()) == round(0.8 * sum(mask.numel() for mask in after.values()))
+    if not numbers:  # in 16 bits fairseq resumes from rounded weights
+        whole, resumed = matrices(folder / "checkpoint_last.pt"), matrices(tmp_path / "checkpoint_last.pt")
+        assert all(torch.equal(one, resumed[name]) for name, one in whole.items())
 
 
 def test_without_an_amount_training_is_the_same_bit_by_bit_as_without_the_callback(data, tmp_path):
@@ -84,23 +88,58 @@ def test_without_an_amount_training_is_the_same_bit_by_bit_as_without_the_callba
     assert all(torch.equal(one, stock["model"][name]) for name, one in ours["model"].items())
 
 
-def test_two_workers_prune_as_one_with_twice_the_batches(data, tmp_path):
-    options = [*TASK, "--prune-amount", 0.6, "--prune-schedule", "iterative", "--prune-end", 4, "--prune-every", 2]
-    options += ["--max-update", 6, "--clip-norm", 1.0, "--batch-size", 8]
-    train(data, tmp_path / "one", *options, "--update-freq", 2)
+def two_workers(data, folder, meeting, *options):
+    """Both workers of one training."""
     group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
-    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
+    group += ["--distributed-init-method", f"file://{meeting}", "--ddp-backend", "legacy_ddp"]
     with ThreadPoolExecutor(2) as workers:
-        list(
-            workers.map(
-                lambda rank: train(data, tmp_path / "two", *options, *group, "--distributed-rank", rank), range(2)
-            )
-        )
-    one, two = (matrices(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+        list(workers.map(lambda rank: train(data, folder, *options, *group, "--distributed-rank", rank), range(2)))
+
+
+def test_two_workers_prune_as_one_with_twice_the_batches_and_go_on_in_the_middle(data, tmp_path):
+    options = [*TASK, "--prune-amount", 0.6, "--prune-schedule", "iterative", "--prune-end", 4, "--prune-every", 2]
+    options += ["--max-update", 6, "--clip-norm", 1.0, "--batch-size", 8, "--save-interval-updates", 1]
+    train(data, tmp_path / "one", *options, "--update-freq", 2)
+    two_workers(data, tmp_path / "two", tmp_path / "first", *options)
+    middle = ["--restore-file", tmp_path / "two" / "checkpoint_1_3.pt"]
+    two_workers(data, tmp_path / "resumed", tmp_path / "second", *options, *middle)
+    one, two, resumed = (matrices(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two", "resumed"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
-    masks = gone(tmp_path / "two" / "checkpoint_last.pt")
+    assert all(torch.equal(two[name], resumed[name]) for name in two)
+    schedule = Schedule("iterative", 0.6, 0, 4, 2)
+    for updates in (1, 2, 3, 4, 5):
+        masks = gone(tmp_path / "two" / f"checkpoint_1_{updates}.pt")
+        total = sum(mask.numel() for mask in masks.values())
+        assert sum(int(mask.sum()) for mask in masks.values()) == schedule.count(updates, total)
+
+
+@pytest.mark.parametrize("kind", ["bso", "word", "sequence", "legacy task"])
+def test_every_task_and_criterion_prunes(data, softmax_checkpoint, tmp_path, kind):
+    teacher = ["--teacher-path", softmax_checkpoint]
+    cache = ["--distill-cache", tmp_path / "cache", "--distill-beam", 2]
+    options = {
+        "bso": ["--task", "bso_translation", *BSO, "--train-beam", 3, "--finetune-from-model", softmax_checkpoint],
+        "word": ["--task", "word_distillation", "--criterion", "word_distillation", *teacher],
+        "sequence": ["--task", "sequence_distillation", "--criterion", "cross_entropy", *teacher, *cache],
+        "legacy task": ["--task", "pruned_multilingual", "--criterion", "cross_entropy", "--lang-pairs", "src-tgt"],
+    }[kind]
+    user_dir = PLUGIN
+    if kind == "legacy task":  # one without a dataclass for its options
+        user_dir = tmp_path / "own"
+        user_dir.mkdir()
+        (user_dir / "__init__.py").write_text(
+            "from fairseq_bso.callbacks import register_pruned_task\n"
+            "register_pruned_task('multilingual_translation', 'pruned_multilingual')\n"
+        )
+        options += ["--arch", "multilingual_transformer_iwslt_de_en", "--encoder-embed-dim", 8, "--encoder-layers", 1]
+        options += ["--decoder-embed-dim", 8, "--decoder-layers", 1, "--encoder-ffn-embed-dim", 8]
+        options += ["--optimizer", "adam", "--batch-size", 16]
+    learning = TINY if kind != "legacy task" else []
+    options += ["--prune-amount", 0.7, "--max-update", 3, "--disable-validation", "--save-dir", tmp_path / "run"]
+    run("train", data, "--user-dir", user_dir, *learning, *QUIET, *options)
+    masks = gone(tmp_path / "run" / "checkpoint_last.pt")
     total = sum(mask.numel() for mask in masks.values())
-    assert sum(int(mask.sum()) for mask in masks.values()) == round(0.6 * total)
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(0.7 * total)
 
 
 @pytest.mark.gpu
@@ -172,6 +211,16 @@ def test_a_picture_that_cannot_be_drawn_leaves_no_checkpoint(softmax_checkpoint,
     with pytest.raises(BadInput, match="kept.txt cannot be written"):
         commands.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
     assert not list(tmp_path.iterdir())
+
+
+def test_prune_command_refuses_less_than_is_gone_already(softmax_checkpoint, tmp_path, capsys):
+    pruned, exclude = str(tmp_path / "pruned.pt"), ["--exclude", "attention"]
+    assert commands.main(["prune", str(softmax_checkpoint), pruned, "--amount", "0.8", *exclude]) == 0
+    assert "the same --prune-amount, --prune-scheme, --prune-exclude" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="of the weights are zero already, more than --amount 0.3"):
+        commands.main(["prune", pruned, str(tmp_path / "less.pt"), "--amount", "0.3"])
+    assert commands.main(["prune", pruned, str(tmp_path / "more.pt"), "--amount", "0.9"]) == 0
+    assert not (tmp_path / "less.pt").exists()
 
 
 @pytest.mark.parametrize(

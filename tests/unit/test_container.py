@@ -87,7 +87,16 @@ def test_foreign_files_and_other_versions_are_named(tmp_path, written):
 
 @pytest.mark.parametrize(
     "change",
-    [{"shape": [3, 3]}, {"size": 5}, {"size": 2**50}, {"stored": 2**40}, {"numbers": "float8"}, {"shape": [-1, -81]}],
+    [
+        {"shape": [3, 3]},
+        {"size": 5},
+        {"size": 2**50},
+        {"stored": 2**40},
+        {"numbers": "float8"},
+        {"shape": [-1, -81]},
+        {"shape": [], "numbers": "int8"},
+        {"size": float("inf")},
+    ],
 )
 def test_a_header_that_lies_is_refused_though_its_checksum_fits(written, change):
     content = written.read_bytes()
