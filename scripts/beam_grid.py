@@ -135,8 +135,6 @@ def parse_arguments(argv=None):
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the training (1)")
     add_machine_options(parser)
     arguments = parse_with_rest(parser, argv)
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}: must be 1 or more")
     if min(arguments.train_beams) < 2:
         parser.error(f"--train-beams {min(arguments.train_beams)}: must be 2 or more")
     for path in (arguments.start, arguments.folder / "dict.txt", arguments.folder / "data-bin"):

@@ -258,8 +258,6 @@ def parse_arguments(argv=None):
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the shuffle and of the training (1)")
     add_machine_options(parser)
     arguments = parser.parse_args(argv)
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}: must be 1 or more")
     return arguments
 
 

@@ -184,7 +184,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the CPU or GPU has it")
     parser.add_argument("--train-only", action="store_true", help="stop before the table")
     arguments = parser.parse_args(argv)
-    for name in [*counts, "threads"]:
+    for name in counts:
         if getattr(arguments, name.replace("-", "_")) < 1:
             parser.error(f"--{name} must be 1 or more")
     if not 0 <= arguments.student_dropout < 1:

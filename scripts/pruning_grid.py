@@ -206,8 +206,6 @@ def parse_arguments(argv=None):
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the retraining (1)")
     add_machine_options(parser)
     arguments = parse_with_rest(parser, argv)
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}: must be 1 or more")
     for amount in arguments.amounts:
         if not 0 < amount < 1:
             parser.error(f"--amounts {amount}: must be above 0 and below 1")

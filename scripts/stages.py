@@ -9,6 +9,7 @@ stage once: the second waits for the first.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
@@ -64,8 +65,15 @@ def ends_with_one_message() -> Iterator[None]:
 def add_machine_options(parser):
     """`--threads` and `--cpu`, for an argparse parser."""
     most = min(4, os.cpu_count() or 1)
-    parser.add_argument("--threads", type=int, default=most, metavar="N", help=f"CPU threads ({most})")
+    parser.add_argument("--threads", type=_one_or_more, default=most, metavar="N", help=f"CPU threads ({most})")
     parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+
+
+def _one_or_more(word):
+    """For argparse."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word}: must be 1 or more")
+    return int(word)
 
 
 def parse_with_rest(parser, argv=None):
