@@ -77,9 +77,10 @@ def make_pruner(cfg: Any) -> Optional["Pruner"]:
     Raises:
         BadInput: for options that do not fit, and for training that keeps its weights where pruning cannot follow.
     """
-    options = {name: getattr(cfg, name, one.default) for name, one in PruningConfig.__dataclass_fields__.items()}
-    if options["prune_amount"] == 0:
+    # First this one alone: a model that is loaded need not come with the groups of options the others point into.
+    if getattr(cfg, "prune_amount", 0) == 0:
         return None
+    options = {name: getattr(cfg, name, one.default) for name, one in PruningConfig.__dataclass_fields__.items()}
     try:
         get_scheme(options["prune_scheme"])
         schedule = Schedule(

@@ -20,8 +20,7 @@ TARGETS = [[6, 6, 2], [4, 9, 8, 7, 6, 5, 4, 2], [2], [7, 2], [5, 4, 2]]
 TASK_OPTIONS = {
     **{"source_lang": "src", "target_lang": "tgt", "train_subset": "train", "dataset_impl": None},
     **{"required_seq_len_multiple": 1, "max_source_positions": 1024, "max_target_positions": 1024},
-    **{"successors": "none", "truncate_source": False, "ddp_backend": "c10d", "zero_sharding": "none"},
-    **{"use_bmuf": False, "store_ema": False, "model_parallel_size": 1},
+    **{"successors": "none", "truncate_source": False},
 }
 LANGUAGE_MODEL_OPTIONS = {
     **{"seed": 1, "batch_size": None, "batch_size_valid": None, "dataset_impl": None, "data_buffer_size": 10},
