@@ -8,7 +8,7 @@ or, with a class of one's own, ``class MyTask(PruningMixin, LanguageModelingTask
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -21,16 +21,11 @@ from torch import Tensor, nn
 from .compat import metrics
 from .core.pruning import Schedule, get_scheme
 from .errors import BadInput
+from .optimizer_states import SQUARES, keeps_zeros, masters_of, moments_of
 from .weight_classes import ZERO_BY_CHANCE, WeightClasses, class_namer, named_parameters
 
 logger = logging.getLogger(__name__)
 
-KEEP_ZEROS = {
-    "torch": {"Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"},
-    "fairseq": {"Adafactor", "Adam", "Adamax", "NAG"},
-}
-"""Optimizers, by package, that leave a weight at zero as long as it, its gradients and their mean are zero."""
-SQUARES = {"exp_avg_sq", "square_avg", "sum"}  # what these remember of squared gradients, to divide by their root
 LIFTED, LIFT_EVERY = 1e-10, 100  # such a square, and updates: a decay of 0.9, the quickest in use, then leaves 3e-15
 
 
@@ -213,7 +208,7 @@ class Pruner:
         self.keep = [_factor(mask, weight) for mask, weight in zip(self.gone, self.classes.weights)]
         self.count = sum(int(mask.sum()) for mask in self.gone)
         self._find_masters(optimizer)
-        for place, _, moments in _moments(optimizer, self.classes.weights, self.masters):
+        for place, _, moments in moments_of(optimizer, self.classes.weights, self.masters):
             moments.mul_(self.keep[place])
         self.lifted = None
         if distributed_utils.get_global_rank() == 0:
@@ -238,15 +233,15 @@ class Pruner:
         """Has the optimizer remember a small number as the square of the gradients of what is gone. It divides their
         mean by its root, which stays zero; but of a zero, MKL takes the root thirty times as slowly."""
         assert self.classes is not None
-        for place, name, moments in _moments(optimizer, self.classes.weights, self.masters):
+        for place, name, moments in moments_of(optimizer, self.classes.weights, self.masters):
             if name in SQUARES and moments.device.type == "cpu":
                 moments.masked_fill_(self.gone[place], LIFTED)
 
     def _find_masters(self, optimizer: Any) -> None:
         assert self.classes is not None
         self.optimizer = optimizer
-        self.masters = list(_masters(optimizer, self.classes.weights))
-        self.keeps_zeros = all(map(_keeps_zeros, _torch_optimizers(optimizer)))
+        self.masters = list(masters_of(optimizer, self.classes.weights))
+        self.keeps_zeros = keeps_zeros(optimizer)
 
 
 def _factor(mask: Tensor, weight: Tensor) -> Tensor:
@@ -276,65 +271,6 @@ def _as_on_first_worker(masks: List[Tensor]) -> List[Tensor]:
     distributed_utils.broadcast(together, 0, group)
     parts = together.bool().split([mask.numel() for mask in masks])
     return [part.view(mask.shape).clone() for part, mask in zip(parts, masks)]
-
-
-def _masters(optimizer: Any, weights: List[Tensor]) -> Iterator[Tuple[int, Tensor]]:
-    """(place of a weight, the float32 copy that the optimizer steps on), for fairseq's FP16Optimizer."""
-    copies = getattr(optimizer, "fp32_params", None)
-    if copies is None:
-        return
-    places = {id(weight): place for place, weight in enumerate(weights)}
-    trained = [one for one in optimizer.fp16_params if one.requires_grad]
-    if isinstance(copies, (list, tuple)):
-        for one, copy in zip(trained, copies):
-            if id(one) in places:
-                yield places[id(one)], copy.data
-        return
-    flats: Dict[Any, Tensor] = copies if isinstance(copies, dict) else {None: copies}
-    for device, flat in flats.items():
-        start = 0
-        for one in trained:
-            if len(flats) > 1 and one.device.index != device:
-                continue
-            if id(one) in places:
-                yield places[id(one)], flat.data[start : start + one.numel()].view(one.shape)
-            start += one.numel()
-
-
-def _moments(
-    optimizer: Any, weights: List[Tensor], masters: List[Tuple[int, Tensor]]
-) -> Iterator[Tuple[int, str, Tensor]]:
-    """(place of a weight, a name, something of its shape that the optimizer remembers of it under this name).
-
-    Left alone, the momentum of what is gone would decay to numbers so small that processors are slow with them.
-    """
-    stepped = {one.data_ptr(): (place, one) for place, one in [*enumerate(weights), *masters]}
-    for inner in _torch_optimizers(optimizer):
-        for parameter, state in getattr(inner, "state", {}).items():
-            alike = {name: one for name, one in state.items() if torch.is_tensor(one) and one.shape == parameter.shape}
-            if parameter.dim() > 1 and parameter.data_ptr() in stepped:
-                yield from ((stepped[parameter.data_ptr()][0], *one) for one in alike.items())
-            elif parameter.dim() == 1:  # it may be all parameters in one, of which each is a slice
-                for address, (place, one) in stepped.items():
-                    start = (address - parameter.data_ptr()) // parameter.element_size()
-                    if 0 <= start <= parameter.numel() - one.numel():
-                        slices = ((name, flat[start : start + one.numel()]) for name, flat in alike.items())
-                        yield from ((place, name, part.view(one.shape)) for name, part in slices)
-
-
-def _torch_optimizers(optimizer: Any) -> Iterator[Any]:
-    """The torch optimizers inside one of fairseq's."""
-    inner = getattr(optimizer, "optimizer", optimizer)
-    if hasattr(inner, "optimizers"):
-        for one in inner.optimizers.values():
-            yield from _torch_optimizers(one)
-    else:
-        yield inner
-
-
-def _keeps_zeros(optimizer: Any) -> bool:
-    kind = type(optimizer)
-    return kind.__name__ in KEEP_ZEROS.get(kind.__module__.partition(".")[0], ())
 
 
 class PruningMixin:

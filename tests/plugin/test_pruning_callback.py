@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from reference import fakes
 from torch import nn
 
-from fairseq_bso import callbacks
+from fairseq_bso import callbacks, optimizer_states
 from fairseq_bso.core.pruning import Schedule
 from fairseq_bso.errors import BadInput
 from fairseq_bso.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
@@ -162,8 +162,8 @@ def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
         assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
     assert callback.keeps_zeros == (name != "noisy")  # for those that do not, the weights are zeroed at each step
-    for place, name, moments in callbacks._moments(optimizer, callback.classes.weights, []):
-        if name in callbacks.SQUARES:  # of which the root is taken, and a zero's takes long
+    for place, name, moments in optimizer_states.moments_of(optimizer, callback.classes.weights, []):
+        if name in optimizer_states.SQUARES:  # of which the root is taken, and a zero's takes long
             assert (moments[callback.gone[place]] > 1e-15).all()
         else:
             assert (moments[callback.gone[place]] == 0).all()
@@ -238,7 +238,7 @@ def test_squares_are_lifted_again_before_they_have_decayed(monkeypatch):
     for update in range(8):
         one_update(model, optimizer, callback, update)
         lifted.append(callback.lifted)
-        moments = callbacks._moments(optimizer, callback.classes.weights, [])
+        moments = optimizer_states.moments_of(optimizer, callback.classes.weights, [])
         squares = [one[callback.gone[place]] for place, name, one in moments if name == "exp_avg_sq"]
         decay = 0.99 ** (update + 1 - callback.lifted)
         assert all(torch.allclose(one, torch.full_like(one, callbacks.LIFTED * decay)) for one in squares)
