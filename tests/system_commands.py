@@ -1,10 +1,17 @@
 """Runs the real ``fairseq-*`` commands on a small corpus: number words to be put in order."""
 
+import functools
+import importlib
+import logging
+import multiprocessing
 import os
 import random
-import subprocess
 import sys
+import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
+from subprocess import CompletedProcess
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "fairseq_bso"
@@ -13,11 +20,53 @@ TINY = "--arch bso_lstm_tiny --optimizer adam --lr 0.01 --batch-size 16 --requir
 QUIET = ["--cpu", "--num-workers", "0", "--log-format", "simple", "--log-interval", "1"]
 
 
-def run(command, *arguments, check=True):
-    """A fairseq command (``train``, ``generate`` ...) in a process of its own; returns it with its output as text."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    line = [sys.executable, "-m", f"fairseq_cli.{command}", *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=ROOT)
+@functools.lru_cache(maxsize=None)
+def forks():
+    """Forks processes off one that has imported fairseq, which takes a new interpreter some seconds each time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fairseq", "fairseq.trainer"])
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore"):
+        forkserver.ensure_running()
+    return context
+
+
+def call(entry, *arguments, text=""):
+    """A command in a process of its own, by its entry point ("module:function"); returns it with its output as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(text)
+        process = forks().Process(target=_in_the_fork, args=(entry, [*map(str, arguments)], streams))
+        process.start()
+        process.join()
+        written = [path.read_text(encoding="utf-8") for path in streams[1:]]
+    return CompletedProcess([entry, *map(str, arguments)], process.exitcode, *written)
+
+
+def _in_the_fork(entry, arguments, streams):
+    for number, path in enumerate(streams):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    sys.stdin = open(0, closefd=False)  # multiprocessing has put another there
+    multiprocessing.set_start_method("fork", force=True)  # and would have data loaders start a server of their own
+    os.chdir(ROOT)
+    module, _, function = entry.partition(":")
+    sys.argv = [module.replace("fairseq_cli.", "fairseq-"), *arguments]
+    # Importing fairseq sets up logging, for those of its commands that do not do so before.
+    logging.root.handlers.clear()
+    command = importlib.import_module(module)
+    if not logging.root.handlers:
+        logging.basicConfig()
+    try:
+        sys.exit(getattr(command, function)())
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # as an interpreter does and multiprocessing does not
+        sys.exit(1)
+
+
+def run(command, *arguments, check=True, text=""):
+    """A fairseq command: ``train``, ``generate`` ..."""
+    done = call(f"fairseq_cli.{command}:cli_main", *arguments, text=text)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 

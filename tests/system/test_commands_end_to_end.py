@@ -2,8 +2,6 @@
 
 import math
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -91,10 +89,8 @@ def test_options_that_need_probabilities_are_refused(data, bso_run, option, mess
 
 
 def test_interactive_and_score_reference(data, bso_run):
-    command = [sys.executable, "-m", "fairseq_cli.interactive", data, "--user-dir", PLUGIN, "--cpu", "--unnormalized"]
-    command = [*map(str, command), "--path", str(bso_run[0]), "--beam", "3"]
-    done = subprocess.run(command, input="two one three\n", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    common = ["--user-dir", PLUGIN, "--cpu", "--unnormalized", "--path", bso_run[0], "--beam", 3]
+    done = run("interactive", data, *common, text="two one three\n")
     assert re.search(r"^H-0\t\S+\t.*(one|two|three)", done.stdout, re.M)
     common = ["--user-dir", PLUGIN, "--path", bso_run[0], "--cpu", "--score-reference", "--unnormalized"]
     forced = run("generate", data, *common, "--task", "bso_translation", "--nbest", 1).stdout

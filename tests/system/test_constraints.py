@@ -1,8 +1,6 @@
 """fairseq's own commands under a successor function."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 from system_commands import BSO, PLUGIN, ROOT, WORDS, run, train
@@ -51,10 +49,9 @@ def test_every_output_is_a_permutation_of_its_source(data, constrained_run, soft
 
 def test_interactive_takes_one_word_repeated_unknown_and_no_words(data, constrained_run):
     lines = ["three", "two two one two", "one eleven twelve one", "", " ".join(WORDS * 3)]
-    command = [sys.executable, "-m", "fairseq_cli.interactive", data, "--user-dir", PLUGIN, "--cpu", *CONSTRAINED]
-    command += ["--path", constrained_run[0], "--beam", "4", "--buffer-size", "5", "--max-tokens", "200"]
-    done = subprocess.run([*map(str, command)], input="\n".join(lines) + "\n", capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    common = ["--user-dir", PLUGIN, "--cpu", *CONSTRAINED, "--path", constrained_run[0], "--beam", 4]
+    common += ["--buffer-size", 5, "--max-tokens", 200]
+    done = run("interactive", data, *common, text="\n".join(lines) + "\n")
     found = sources_and_outputs(done.stdout)
     assert len(found) == 5
     for number, line in enumerate(lines):

@@ -1,6 +1,5 @@
 """Distillation by the real commands: word level, sequence level, both together, and what ends in one line."""
 
-import os
 import re
 import resource
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, ROOT, preprocess, run, train
+from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
 
 from fairseq_bso import commands, tasks
 from fairseq_bso.errors import BadInput
@@ -49,11 +48,10 @@ def distill_command(data, teacher, cache, *arguments):
     return [*map(str, line), *map(str, arguments)]
 
 
-def distill(data, teacher, cache, *arguments, check=True, **options):
+def distill(data, teacher, cache, *arguments, check=True):
     """Runs it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    line = distill_command(data, teacher, cache, *arguments)
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=ROOT, **options)
+    common = ["--teacher-path", teacher, "--distill-cache", cache, "--cpu"]
+    done = call("fairseq_bso.commands:main", "distill", data, *common, *arguments)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -212,7 +210,8 @@ def test_a_full_disk_is_one_line_and_what_is_done_is_kept(data, softmax_checkpoi
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
 
-    done = distill(data, softmax_checkpoint, folder, *SLOW, check=False, preexec_fn=limit)
+    line = distill_command(data, softmax_checkpoint, folder, *SLOW)
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, preexec_fn=limit)
     assert f"the distilled data cannot be written to {folder}" in last_line(done)
     assert len(list(folder.glob("parts/*.npz"))) > 10 and not list(folder.glob("parts/*.partial"))
     distill(data, softmax_checkpoint, folder, *SLOW)
