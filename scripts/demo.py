@@ -47,6 +47,7 @@ class Budget:
     max_len: int  # words of a sentence
     min_count: int  # rarer words are unknown
     width: int  # of embeddings and hidden states
+    init_range: float  # parameters start in it: about 3.4 over the root of the width, or they learn slowly
     dropout: float
     batch: int  # sentences of one update
     nll_updates: int
@@ -70,10 +71,11 @@ FULL = Budget(
     max_len=15,
     min_count=3,
     width=256,
+    init_range=0.21,
     dropout=0.2,
     batch=64,
     nll_updates=1600,  # 920 updates show each sentence once
-    nll_lr=2e-3,
+    nll_lr=4e-3,
     bso_updates=1100,
     bso_con_updates=600,
     bso_lr=1e-3,
@@ -93,6 +95,7 @@ QUICK = Budget(
     max_len=10,
     min_count=2,
     width=64,
+    init_range=0.42,
     dropout=0.1,
     batch=16,
     nll_updates=300,
@@ -112,6 +115,7 @@ QUICK = Budget(
 def model_options(budget, scorer):
     width = str(budget.width)
     options = ["--arch", "bso_lstm", "--scorer", scorer, "--dropout", str(budget.dropout)]
+    options += ["--init-range", str(budget.init_range)]
     for side in ("encoder", "decoder"):
         options += [f"--{side}-embed-dim", width, f"--{side}-hidden-size", width, f"--{side}-layers", "1"]
     return [*options, "--encoder-bidirectional", "--share-all-embeddings"]
