@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .constraint import Constraint
 from .core.candidate_search import CandidateScorer
+from .core.prefix_score import SCORERS
 from .core.scorer import Scorer
 from .core.successors import State, Successors
 from .errors import BadInput
@@ -78,12 +79,12 @@ class Hypotheses(NamedTuple):
 class ConstrainedEnsemble(EnsembleModel):
     """Scores only what a successor function allows, in columns.
 
-    Probabilities are averaged over softmax models, scores ``f`` over unnormalized ones.
+    Probabilities are averaged over softmax models, raw scores ``f`` over models without probabilities.
     """
 
     def __init__(self, models: List[nn.Module]) -> None:
         super().__init__(models)
-        self.unnormalized = bool(getattr(models[0], "unnormalized", False))
+        self.prefix_score = getattr(models[0], "prefix_score", SCORERS["softmax"])
         self.members = [EnsembleModel([model]) for model in models]
         self.hypotheses: Optional[Hypotheses] = None
 
@@ -113,9 +114,9 @@ class ConstrainedEnsemble(EnsembleModel):
             parts.append(scores)
             attention += [] if weights is None else [weights]
         scores = torch.stack(parts)  # (models, N, C)
-        scores = scores.mean(0) if self.unnormalized else scores.logsumexp(0) - math.log(len(parts))
+        scores = scores.logsumexp(0) - math.log(len(parts)) if self.prefix_score.normalized else scores.mean(0)
         self.hypotheses = Hypotheses(sentences, known.alive, allowed, scores, state)
-        step_scores = scores - before.unsqueeze(1) if self.unnormalized else scores
+        step_scores = scores if self.prefix_score.cumulative else scores - before.unsqueeze(1)
         step_scores = step_scores.masked_fill(~allowed, -math.inf)
         return self.columns.spread(step_scores, sentences), torch.stack(attention).mean(0) if attention else None
 
@@ -154,7 +155,7 @@ class ConstrainedEnsemble(EnsembleModel):
         outputs, extra = decoder(words, encoder_out, incremental_state=stored, features_only=True)  # (N, 1, H)
         width = encoder_out.width
         scores = scorer(outputs.view(-1, width, outputs.size(2))).flatten(0, 1)  # (N, C)
-        if not self.unnormalized:
+        if self.prefix_score.normalized:
             totals = decoder.scorer.log_totals(outputs.squeeze(1), temperature)  # (N,)
             scores = scores.div(temperature) - totals.unsqueeze(1)
         return scores, extra["attn"][0][:, -1]

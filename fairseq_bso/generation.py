@@ -1,4 +1,4 @@
-"""Decoding with unnormalized scores in fairseq's own generator."""
+"""Decoding with raw scores in fairseq's own generator."""
 
 from typing import List, Optional, Tuple
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class UnnormalizedEnsemble(EnsembleModel):
-    """Averages scores ``f`` over models, where fairseq averages probabilities.
+    """Averages raw scores over models, where fairseq averages probabilities.
 
-    Each model emits the difference ``f_t - f_{t-1}``; the mean of differences is the difference of means, so cumulative
-    scores telescope to the mean ``f`` of the last word.
+    Models that score the last word alone emit the difference ``f_t - f_{t-1}``; the mean of differences is the
+    difference of means, so sums telescope to the mean ``f`` of the last word.
     """
 
     def __init__(self, models: List[torch.nn.Module]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.candidate_search import CandidateSearch
 from ..core.margin import violator_outputs
+from ..core.prefix_score import SCORERS, PrefixScore
 from ..core.scorer import VocabularySearch
 from ..core.successors import Successors
 from ..core.violation_reset import GoldRun, Violations, violation_reset_search
@@ -62,9 +63,12 @@ class BsoLSTMConfig(FairseqDataclass):
             "the paper's 0.1"
         },
     )
-    scorer: ChoiceEnum(["softmax", "unnormalized"]) = field(  # type: ignore[valid-type]
+    scorer: ChoiceEnum(list(SCORERS)) = field(  # type: ignore[valid-type]
         default="softmax",
-        metadata={"help": "softmax: log-probabilities; unnormalized: raw scores, for beam_search_optimization"},
+        metadata={
+            "help": "the score of a prefix: the sum of its words' log-probabilities (softmax), the sum of their raw "
+            "scores (summed), or the raw score of its last word (unnormalized, as in the paper)"
+        },
     )
     max_source_positions: int = II("task.max_source_positions")
     max_target_positions: int = II("task.max_target_positions")
@@ -149,7 +153,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             encoder_size=encoder.output_size,
             attention=str(cfg.attention),
             input_feeding=not cfg.no_input_feeding,
-            unnormalized=str(cfg.scorer) == "unnormalized",
+            prefix_score=SCORERS[str(cfg.scorer)],
             dropout=cfg.dropout,
             embedding_dropout=cfg.embedding_dropout,
             residual=cfg.residual,
@@ -171,9 +175,14 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         return class_by_module(name)
 
     @property
+    def prefix_score(self) -> PrefixScore:
+        """How words and prefixes are scored."""
+        return self.decoder.prefix_score
+
+    @property
     def unnormalized(self) -> bool:
-        """Whether the model's scores are ``f`` itself."""
-        return self.decoder.unnormalized
+        """Whether scores are raw ``f``: no probabilities, and never divided by length."""
+        return not self.prefix_score.normalized
 
     def set_num_updates(self, num_updates: int) -> None:
         """Kept for what depends on the progress of training (the beam curriculum)."""
@@ -265,10 +274,11 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     def get_normalized_probs(self, net_output, log_probs: bool, sample=None) -> Tensor:
-        """(B, T, V) log-probabilities; of an unnormalized model ``f_t - f_{t-1}``, which add up to the last ``f``.
+        """(B, T, V) what each word adds to the score of a prefix: log-probabilities, raw ``f``, or of a model that
+        scores the last word alone ``f_t - f_{t-1}``, which add up to the last ``f``.
 
         Raises:
-            BadInput: if an unnormalized model is asked for probabilities to train on or to average.
+            BadInput: if a model without probabilities is asked for some to train on or to average.
         """
         # fairseq's criterions, which train on probabilities, do not pass the sample; its scorer of references does.
         scores, extra = net_output
@@ -276,10 +286,10 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             return (utils.log_softmax if log_probs else utils.softmax)(scores, dim=-1)
         if not log_probs or (sample is None and not extra["incremental"]):
             raise BadInput(
-                "this model has --scorer unnormalized and no probabilities: train it with --criterion "
+                f"this model has --scorer {self.prefix_score.name} and no probabilities: train it with --criterion "
                 "beam_search_optimization, or give --scorer softmax"
             )
-        return scores.float() - extra["previous_scores"].unsqueeze(-1)
+        return scores.float() if self.prefix_score.cumulative else scores.float() - extra["previous_scores"].unsqueeze(-1)
 
 
 def _check(cfg: BsoLSTMConfig, source, target) -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
+from ..core.prefix_score import PrefixScore
 from ..core.products import linear
 from ..core.scorer import Scorer
 from ..core.violation_reset import Rows, State
@@ -37,7 +38,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
         encoder_size: D of the encoder's states.
         attention: ``general``, ``dot`` or ``mlp``.
         input_feeding: feed ``h~`` into the next step.
-        unnormalized: whether a score is ``f`` itself instead of ``log softmax f``.
+        prefix_score: how words and prefixes are scored (``--scorer``).
         dropout: between layers and on ``h~``.
         embedding_dropout: on the embedded words.
         residual: add a layer's input to its output, from the second layer on.
@@ -54,7 +55,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
         encoder_size: int,
         attention: str,
         input_feeding: bool,
-        unnormalized: bool,
+        prefix_score: PrefixScore,
         dropout: float,
         embedding_dropout: float,
         residual: bool,
@@ -77,7 +78,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             self.output_weight = output_embedding
         self.output_bias = nn.Parameter(torch.zeros(len(dictionary)))
         self.hidden_size, self.layers = hidden_size, layers
-        self.input_feeding, self.unnormalized, self.residual = input_feeding, unnormalized, residual
+        self.input_feeding, self.prefix_score, self.residual = input_feeding, prefix_score, residual
         self.dropout, self.embedding_dropout = dropout, embedding_dropout
         self.max_target_positions = max_target_positions
 
@@ -113,8 +114,8 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             features_only: return ``h~`` (B, T, H) in place of ``f`` (B, T, V).
 
         Returns:
-            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)] and, for the telescoping scores of an unnormalized
-            model, ``previous_scores`` (B, T): the ``f`` of the word before.
+            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)] and, where the score of a prefix is that of its last
+            word, ``previous_scores`` (B, T): the ``f`` of the word before, or None.
         """
         if incremental_state is not None:
             outputs, previous, attention = self._incremental_step(prev_output_tokens, encoder_out, incremental_state)
@@ -125,7 +126,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             outputs_by_time, _, weights = run.along(prev_output_tokens)
             outputs, attention = outputs_by_time.transpose(0, 1), torch.stack(weights, 1)
             previous = None
-            if self.unnormalized:
+            if not self.prefix_score.cumulative:
                 scored = self.scorer.score_words(outputs[:, :-1], prev_output_tokens[:, 1:])  # (B, T - 1)
                 previous = F.pad(scored, (1, 0))
         extra = {
@@ -147,12 +148,13 @@ class LSTMDecoder(FairseqIncrementalDecoder):
         else:
             states = tuple(cached[str(i)] for i in range(2 * self.layers + 1))
             # As rounded as the scores that it is subtracted from, so that sums telescope in 16 bits too.
-            previous = self.scorer.score_words(states[-1], words).to(states[-1].dtype) if self.unnormalized else None
+            telescopes = not self.prefix_score.cumulative
+            previous = self.scorer.score_words(states[-1], words).to(states[-1].dtype) if telescopes else None
         run = DecoderPass(self, encoder_out, 0)
         rows = run.every_row()
         outputs, states = run.advance(run.embed(words, rows.slots, rows.slots), states, rows, rows.slots)
         self.set_incremental_state(incremental_state, "states", {str(i): part for i, part in enumerate(states)})
-        return outputs, (previous if self.unnormalized else None), run.attention
+        return outputs, (None if self.prefix_score.cumulative else previous), run.attention
 
     def reorder_incremental_state(self, incremental_state, new_order: Tensor) -> None:
         """Selects hypotheses: ``new_order`` (N,)."""
