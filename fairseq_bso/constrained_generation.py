@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from .constraint import Constraint
 from .core.candidate_search import CandidateScorer
-from .core.prefix_score import SCORERS
 from .core.scorer import Scorer
 from .core.successors import State, Successors
 from .errors import BadInput
+from .generation import common_prefix_score
 
 logger = logging.getLogger(__name__)
 SPECIAL = 4  # fairseq's <s>, <pad>, </s>, <unk>
@@ -84,7 +84,7 @@ class ConstrainedEnsemble(EnsembleModel):
 
     def __init__(self, models: List[nn.Module]) -> None:
         super().__init__(models)
-        self.prefix_score = getattr(models[0], "prefix_score", SCORERS["softmax"])
+        self.prefix_score = common_prefix_score(models)
         self.members = [EnsembleModel([model]) for model in models]
         self.hypotheses: Optional[Hypotheses] = None
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .core.distillation import mixture
 from .errors import BadInput
+from .generation import prefix_score_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +49,10 @@ class Teacher:
     def check_probabilities(self) -> None:
         """Raises BadInput for a member without probabilities."""
         for path, model in zip(self.paths, self.models):
-            if getattr(model, "unnormalized", False):
+            score = prefix_score_of(model)
+            if not score.normalized:
                 raise BadInput(
-                    f"the teacher {path} has --scorer unnormalized and no probabilities to learn from at each word: "
+                    f"the teacher {path} has --scorer {score.name} and no probabilities to learn from at each word: "
                     "take a softmax model, or learn from its output with --task sequence_distillation and --criterion "
                     "cross_entropy"
                 )

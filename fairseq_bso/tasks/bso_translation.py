@@ -1,4 +1,4 @@
-"""``--task bso_translation``: fairseq's translation task, aware of unnormalized models and of successor functions."""
+"""``--task bso_translation``: fairseq's translation task, aware of raw scores and of successor functions."""
 
 import logging
 from dataclasses import dataclass, field
@@ -13,7 +13,13 @@ from ..callbacks import PruningConfig, PruningMixin
 from ..constrained_generation import ConstrainedGenerator
 from ..constraint import make_constraint
 from ..errors import BadInput
-from ..generation import UnnormalizedEnsemble, UnnormalizedScorer
+from ..generation import (
+    UnnormalizedEnsemble,
+    UnnormalizedScorer,
+    check_raw_scores,
+    common_prefix_score,
+    warn_of_undivided_sums,
+)
 
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences
@@ -36,8 +42,8 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig):
 class BsoTranslationTask(PruningMixin, TranslationTask):
     """Translation under an optional successor function, with optional pruning.
 
-    Finished hypotheses of unnormalized models are ranked by their last ``f``: never divided by length, and averaged
-    (not log-sum-exp'ed) over an ensemble.
+    Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. Over an
+    ensemble they are averaged, where fairseq averages probabilities.
     """
 
     cfg: BsoTranslationConfig
@@ -45,12 +51,20 @@ class BsoTranslationTask(PruningMixin, TranslationTask):
     def __init__(self, cfg: BsoTranslationConfig, src_dict, tgt_dict) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
         self.constraint = make_constraint(cfg.successors, src_dict, tgt_dict)
-        self.learns = False
+        self.learns = self.builds_model = False
         self.allowed_of_dataset: WeakKeyDictionary = WeakKeyDictionary()
 
     def make_successors(self, src_tokens: Tensor):
         """The successor function of a batch (B, S); None where any word may follow."""
         return None if self.constraint is None else self.constraint(src_tokens)
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """fairseq's model, and with ``--eval-bleu`` the generator that ``--eval-bleu-args`` describe."""
+        self.builds_model = True
+        try:
+            return super().build_model(cfg, from_checkpoint)
+        finally:
+            self.builds_model = False
 
     def build_criterion(self, cfg, *args, **kwargs):
         """fairseq's criterion. Only what trains or validates has one, and only then must gold be allowed."""
@@ -98,48 +112,31 @@ class BsoTranslationTask(PruningMixin, TranslationTask):
         return allowed
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, prefix_allowed_tokens_fn=None):
-        """fairseq's generator (or scorer of references) for ``models``, all unnormalized or none.
+        """fairseq's generator (or scorer of references) for ``models``, all of one ``--scorer``.
 
         Raises:
-            BadInput: for a mixture of models, or options that unnormalized scores or a constraint give no meaning.
+            BadInput: for a mixture of models, or options that raw scores or a constraint give no meaning.
         """
-        unnormalized = [bool(getattr(model, "unnormalized", False)) for model in models]
-        if any(unnormalized):
-            _check_unnormalized(unnormalized, args)
+        score = common_prefix_score(models)
+        if score.normalized:
+            warn_of_undivided_sums(args)
+        else:
+            check_raw_scores(score, len(models), args, self.builds_model)
             if getattr(args, "score_reference", False):
-                return UnnormalizedScorer(self.target_dictionary)
+                alignment = getattr(args, "print_alignment", None)
+                return UnnormalizedScorer(self.target_dictionary, compute_alignment=bool(alignment))
         if self.constraint is not None and not getattr(args, "score_reference", False):
             _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn)
             seq_gen_cls = ConstrainedGenerator
             extra_gen_cls_kwargs = {**(extra_gen_cls_kwargs or {}), "constraint": self.constraint}
         generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
-        if any(unnormalized):
+        if not score.normalized:
             if generator.normalize_scores:
-                logger.info("the model is unnormalized: scores of hypotheses are not divided by length")
+                logger.info(f"the model has --scorer {score.name}: scores of hypotheses are not divided by length")
             generator.normalize_scores = False
             if len(models) > 1 and self.constraint is None:
                 generator.model = UnnormalizedEnsemble(models)
         return generator
-
-
-def _check_unnormalized(unnormalized, args) -> None:
-    """Raises BadInput for what would silently be wrong with unnormalized scores."""
-    models, softmax = len(unnormalized), unnormalized.count(False)
-    if softmax:
-        raise BadInput(
-            f"an ensemble of {models - softmax} unnormalized and {softmax} softmax models has no common score: decode "
-            "with one kind"
-        )
-    if getattr(args, "temperature", 1.0) != 1.0:
-        raise BadInput(
-            f"--temperature is {args.temperature}, but unnormalized scores have no temperature: leave it at 1"
-        )
-    if getattr(args, "sampling_topp", -1.0) > 0:
-        raise BadInput(f"--sampling-topp {args.sampling_topp} needs probabilities: use --sampling-topk or --beam")
-    if getattr(args, "match_source_len", False):
-        raise BadInput("--match-source-len sets the score of </s> to 0, which unnormalized scores may lie below")
-    if getattr(args, "score_reference", False) and models > 1:
-        raise BadInput(f"--score-reference takes one unnormalized model, but got {models}: score them in turn")
 
 
 def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:

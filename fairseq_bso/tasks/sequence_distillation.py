@@ -19,6 +19,7 @@ from ..distilling import Cache, Chooser, Decoder, checksum, decode_missing, leng
 from ..distilling.choice import MODES
 from ..distilling.decode import in_parts
 from ..errors import BadInput
+from ..generation import common_prefix_score, unused_length_penalty
 from ..teacher import dtype_on
 from .word_distillation import WordDistillationConfig, WordDistillationTask
 
@@ -183,6 +184,9 @@ class SequenceDistillationTask(WordDistillationTask):
     def _decoder(self, gold: LanguagePairDataset) -> Decoder:
         device = self._device()
         models = self.teacher.place(device)
+        fault = unused_length_penalty(common_prefix_score(models), self.cfg.distill_lenpen, "--distill-lenpen")
+        if fault:
+            raise BadInput(fault)
         options = {
             "beam": self._beam(),
             "max_len_a": self.cfg.distill_max_len_a,

@@ -39,9 +39,9 @@ def step_scores(models, source, prefix):
     scores = []
     for model in models:
         f = model.decoder(inputs, model.encoder(words, torch.tensor([words.size(1)])))[0][0, -1]
-        scores.append(f if model.unnormalized else f.log_softmax(0))
+        scores.append(f.log_softmax(0) if model.prefix_score.normalized else f)
     stacked = torch.stack(scores)
-    return stacked.mean(0) if models[0].unnormalized else stacked.logsumexp(0) - math.log(len(models))
+    return stacked.logsumexp(0) - math.log(len(models)) if models[0].prefix_score.normalized else stacked.mean(0)
 
 
 def slow_beam(models, name, source, beam, dictionary):
@@ -53,7 +53,7 @@ def slow_beam(models, name, source, beam, dictionary):
             scores = step_scores(models, source, list(prefix))
             for word in allowed(name, source, prefix, dictionary):
                 value = scores[word].item()
-                candidates.append(((*prefix, word), value if models[0].unnormalized else score + value))
+                candidates.append(((*prefix, word), score + value if models[0].prefix_score.cumulative else value))
         candidates.sort(key=lambda candidate: -candidate[1])
         kept = candidates[:beam]
         done += [candidate for candidate in kept if candidate[0][-1] == END]
@@ -73,7 +73,7 @@ def generate(models, task, name, sources, beam, prefix=None, **options):
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["word_order", "arc_standard"]),
-    st.sampled_from(["softmax", "unnormalized"]),
+    st.sampled_from(["softmax", "summed", "unnormalized"]),
     st.lists(st.lists(st.sampled_from([3, 4, 5, 6, 7]), max_size=4), min_size=1, max_size=4),
     st.sampled_from([1, 2, 5]),
     st.integers(0, 99),

@@ -291,8 +291,9 @@ def test_damaged_and_unwritable_memories_are_one_message(remembering, tmp_path, 
 
 def test_what_the_criterion_refuses():
     student = fakes.model(0, scorer="softmax")
-    with pytest.raises(BadInput, match="one.pt has --scorer unnormalized and no probabilities"):
-        criterion(teaching_task(fakes.model(1)))
+    for scorer in ("summed", "unnormalized"):
+        with pytest.raises(BadInput, match=f"one.pt has --scorer {scorer} and no probabilities"):
+            criterion(teaching_task(fakes.model(1, scorer=scorer)))
     with pytest.raises(BadInput, match="needs a task with a teacher"):
         criterion(fakes.FakeTask())
     for name, value in (
