@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional
 from .container import BadFile, read, written_whole
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
-from .search import Options, search
+from .search import SCORERS, Options, search
 from .successors import KINDS, Constraint
 from .text import Text
 
@@ -184,9 +184,25 @@ def _translator(arguments: argparse.Namespace) -> Translator:
             network = Network(model.facts, model.tensors)
         except (LookupError, TypeError, ValueError) as fault:
             raise BadFile(f"{arguments.model} does not hold a whole model: {fault}") from None
+    _check_scorer(arguments, network.facts)
     text = Text(texts)
     options = Options(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
     return Translator(network, text, options, _constraint(arguments, network.facts, text))
+
+
+def _check_scorer(arguments: argparse.Namespace, facts: Any) -> None:
+    """Raises BadFile for a model with a score that is not known here, or a length penalty that it has no use for."""
+    name = str(facts.get("scorer"))
+    if name not in SCORERS:
+        raise BadFile(
+            f"{arguments.model} holds a model with --scorer {name}, but this release knows {', '.join(SCORERS)}: "
+            "translate with the release that exported it"
+        )
+    if not SCORERS[name].normalized and arguments.lenpen != 1:
+        raise BadFile(
+            f"--lenpen is {arguments.lenpen}, but the raw scores of --scorer {name} are never divided by length, so "
+            "that it has no effect: leave out --lenpen"
+        )
 
 
 def _constraint(arguments: argparse.Namespace, facts: Any, text: Text) -> Optional[Constraint]:

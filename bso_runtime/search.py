@@ -27,7 +27,19 @@ class Options(NamedTuple):
     max_len_a: float = 0.0
     max_len_b: int = 200
     lenpen: float = 1.0
-    """of softmax models; unnormalized scores are never divided by length"""
+    """of softmax models; raw scores are never divided by length"""
+
+
+class Scorer(NamedTuple):
+    """How a model scores words and prefixes, as in fairseq_bso/core/prefix_score.py."""
+
+    normalized: bool
+    """whether a word counts by its log-probability; otherwise by its raw score f"""
+    cumulative: bool
+    """whether a prefix counts by the sum over its words; otherwise by its last word alone"""
+
+
+SCORERS = {"softmax": Scorer(True, True), "summed": Scorer(False, True), "unnormalized": Scorer(False, False)}
 
 
 class Ranked(NamedTuple):
@@ -66,7 +78,8 @@ def search(
         what was found for each sentence; nothing where no hypothesis came to an end.
     """
     beam = min(options.beam, network.vocabulary - 1)
-    lenpen = 0.0 if network.facts["scorer"] == "unnormalized" else options.lenpen
+    scorer = SCORERS[network.facts["scorer"]]
+    lenpen = options.lenpen if scorer.normalized else 0.0
     followed = None if constraint is None else Followed([constraint(source) for source in sources])
     limits = _limits(network, sources, options) if followed is None else followed.limits()  # (B,)
     results: List[Found] = [[] for _ in sources]
@@ -77,7 +90,7 @@ def search(
     for step in range(int(limits.max()) + 1):
         values, state = network.step(words, state, memory)  # (R, V)
         values = values.reshape(*scores.shape, -1)  # (b, W, V)
-        offsets = _offsets(network, values, scores)  # (b, W)
+        offsets = _offsets(scorer, values, scores)  # (b, W)
         _forbid(values, step, limits[sentences], followed)
         best = _best(values, offsets, min(2 * beam, values[0].size - 1))
         _finish(best, beam, (step + 1) ** lenpen, history, [results[one] for one in sentences])
@@ -104,10 +117,12 @@ def _limits(network: Any, sources: Sequence[List[int]], options: Options) -> Arr
     return np.minimum(asked, int(network.facts["max_target_positions"]) - 1)
 
 
-def _offsets(network: Any, values: Array, scores: Array) -> Array:
+def _offsets(scorer: Scorer, values: Array, scores: Array) -> Array:
     """What makes the scores of hypotheses out of f (b, W, V), given those of their prefixes (b, W): (b, W)."""
-    if network.facts["scorer"] == "unnormalized":
+    if not scorer.cumulative:
         return np.where(scores > -np.inf, np.float32(0), scores)
+    if not scorer.normalized:
+        return scores
     top = values.max(2, keepdims=True)  # (b, W, 1)
     odds = values - top
     total = np.exp(odds, out=odds).sum(2)  # (b, W)

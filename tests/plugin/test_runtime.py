@@ -10,17 +10,25 @@ from fairseq.sequence_generator import SequenceGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes
-from runtime_models import VARIANTS, network_of
+from runtime_models import VARIANTS, facts_and_tensors, network_of
 
-from bso_runtime import text
+from bso_runtime import command, container, text
+from bso_runtime import search as runtime_search
 from bso_runtime.container import BadFile
 from bso_runtime.search import Options, beam_search, search
 from bso_runtime.successors import Constraint
 from fairseq_bso.commands import export
 from fairseq_bso.constrained_generation import ConstrainedGenerator
 from fairseq_bso.constraint import Constraint as TorchConstraint
+from fairseq_bso.core import prefix_score
 
+SCORERS = ["softmax", "summed", "unnormalized"]
 LABELS = ["@L_a", "@R_a", "@R_b"]
+
+
+def test_the_scorers_are_those_of_training():
+    ours = {name: (one.normalized, one.cumulative) for name, one in prefix_score.SCORERS.items()}
+    assert {name: tuple(one) for name, one in runtime_search.SCORERS.items()} == ours and list(ours) == SCORERS
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -37,7 +45,7 @@ def test_scores_equal_those_of_the_torch_model(options):
             np.testing.assert_allclose(scores, expected[first:last, time], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("scorer", ["softmax", "unnormalized"])
+@pytest.mark.parametrize("scorer", SCORERS)
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
@@ -59,7 +67,7 @@ def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen)
     np.testing.assert_allclose([score for score, _ in found], [one["score"].item() for one in expected], atol=1e-4)
 
 
-@pytest.mark.parametrize("scorer", ["softmax", "unnormalized"])
+@pytest.mark.parametrize("scorer", SCORERS)
 @settings(max_examples=25)
 @given(
     options=st.sampled_from(VARIANTS),
@@ -79,7 +87,7 @@ def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
 @settings(max_examples=60)
 @given(
     name=st.sampled_from(["word_order", "arc_standard"]),
-    scorer=st.sampled_from(["softmax", "unnormalized"]),
+    scorer=st.sampled_from(SCORERS),
     sources=st.lists(st.lists(st.sampled_from([3, 4, 5, 6, 7, 7, 9]), max_size=4), min_size=1, max_size=4),
     beam=st.sampled_from([1, 2, 5]),
     seed=st.integers(0, 99),
@@ -101,6 +109,37 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
         theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq gives an empty one where there is none
         assert [words for _, words in ours] == [one["tokens"].tolist()[:-1] for one in theirs]
         np.testing.assert_allclose([score for score, _ in ours], [one["score"].item() for one in theirs], atol=1e-4)
+
+
+def written(path, scorer):
+    """A model file."""
+    facts, tensors = facts_and_tensors(fakes.model(), {})
+    side = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdef"]).encode()
+    container.write(path, {**facts, "scorer": scorer}, tensors, {"source": side, "target": side}, "float32")
+    return str(path)
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_a_length_penalty_is_used_or_refused(scorer, tmp_path, capsys):
+    (tmp_path / "text").write_text("a b\nc\n")
+    line = ["translate", written(tmp_path / "model", scorer), "--input", str(tmp_path / "text"), "--max-len-b", "9"]
+    assert command.main([*line, "--lenpen", "1"]) == 0 and capsys.readouterr().out.count("\n") == 2
+    status, said = command.main([*line, "--lenpen", "0.5"]), capsys.readouterr()
+    if scorer == "softmax":
+        assert status == 0 and said.out.count("\n") == 2
+    else:
+        assert status == 1 and said.out == "" and said.err.count("\n") == 1
+        assert said.err.startswith(f"--lenpen is 0.5, but the raw scores of --scorer {scorer} are never divided by")
+
+
+@pytest.mark.parametrize("value", ["cubic", None, ["softmax"]])
+def test_a_scorer_that_is_not_known_is_one_line(value, tmp_path, capsys):
+    path = written(tmp_path / "model", value)
+    assert command.main(["translate", path]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    known = f"model holds a model with --scorer {value}, but this release knows softmax, summed, unnormalized: trans"
+    assert known in said.err
 
 
 def test_text_goes_through_dictionaries_as_in_fairseq():

@@ -1,5 +1,6 @@
 """The exported ONNX graphs, run by ONNX Runtime, against the numpy network."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -41,7 +42,8 @@ def test_graphs_equal_the_numpy_network(options, tmp_path):
         expected, state = network.step(np.array(words), state, memory)
         scores, same = graphs.step(np.array(words), same, other)
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
-    for beam in (1, 4):
+    for scorer, beam in itertools.product(("softmax", "summed", "unnormalized"), (1, 4)):
+        network.facts = graphs.facts = {**facts, "scorer": scorer}
         expected, found = (search(one, sources, Options(beam, 1, 3)) for one in (network, graphs))
         assert [[words for _, words in one] for one in found] == [[words for _, words in one] for one in expected]
 
@@ -71,6 +73,23 @@ def test_what_is_no_pair_is_refused(tmp_path):
     encoder.unlink()
     with pytest.raises(BadFile, match="model.encoder.onnx cannot be read"):
         OnnxNetwork(str(model))
+
+
+def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
+    """A sum of raw scores is not divided by length; a scorer of another release is named."""
+    model = fakes.model(scorer="summed")
+    texts = dict.fromkeys(("source", "target"), SYMBOLS)
+    (tmp_path / "text").write_text("a b\n")
+    line = ["translate", str(tmp_path / "model"), "--input", str(tmp_path / "text"), "--max-len-b", "9"]
+    for scorer, options, status, message in (
+        ("summed", [], 0, ""),
+        ("summed", ["--lenpen", "2"], 1, "--lenpen is 2.0, but the raw scores of --scorer summed"),
+        ("cubic", [], 1, "holds a model with --scorer cubic, but this release knows softmax, summed, unnormalized"),
+    ):
+        write_pair(tmp_path / "model", *facts_and_tensors(model, {"scorer": scorer}), texts)
+        assert command.main([*line, *options]) == status
+        said = capsys.readouterr()
+        assert message in said.err and said.err.count("\n") == status and said.out.count("\n") == 1 - status
 
 
 def test_a_missing_runtime_is_one_message(tmp_path, monkeypatch, capsys):
