@@ -24,7 +24,7 @@ def own_output(loaded: Loaded, sources: Pairs, beam: int, max_tokens: int, batch
         batch_size: sentences in a batch at most; None: any number.
     """
     task, model = loaded.task, loaded.reader.model
-    # What the plain translation task does not know: scores of an unnormalized model are not divided by length.
+    # What the plain translation task does not know: raw scores are not divided by length.
     options = Namespace(beam=beam, unnormalized=loaded.reader.unnormalized)
     generator = task.build_generator([model], options)
     found: List[Optional[numpy.ndarray]] = [None] * len(sources)

@@ -43,7 +43,7 @@ class StateReader:
         raise NotImplementedError
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """(R, H) -> (R, V) float32 log-probabilities of all next words; of an unnormalized model `f`."""
+        """(R, H) -> (R, V) float32 log-probabilities of all next words; of a model with raw scores `f`."""
         raise NotImplementedError
 
     def directions(self, side: str) -> int:

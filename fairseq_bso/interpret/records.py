@@ -89,8 +89,8 @@ def judge(reader: StateReader, outputs: Tensor, words: Tensor, top_k: int, paddi
         padding: the id that is never one of them.
 
     Returns:
-        `loss` (R,), -ln p of the next word; of an unnormalized model `score` (R,), its f. With a top_k also
-        `predictions` (R, k) int32 and `prediction_scores` (R, k), best first.
+        `loss` (R,), -ln p of the next word. Of a model with raw scores `score` (R,) in its place, the f of that word
+        itself. With a top_k also `predictions` (R, k) int32 and `prediction_scores` (R, k), best first.
     """
     parts = []
     size = max(1, LARGEST_PRODUCT // len(reader.model.decoder.dictionary))

@@ -16,6 +16,7 @@ TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 VARIANTS = [
     ("bso_lstm", {}),
     ("bso_lstm", {**TWO_LAYERS, "scorer": "unnormalized", "encoder_bidirectional": True, "attention": "mlp"}),
+    ("bso_lstm", {**TWO_LAYERS, "scorer": "summed", "share_all_embeddings": True}),
     ("bso_lstm", {"encoder_layers": 3, "decoder_layers": 3, "residual": True, "share_all_embeddings": True}),
     ("bso_lstm", {**TWO_LAYERS, "residual": True, "no_input_feeding": True, "attention": "dot"}),
     ("bso_lstm", {"encoder_hidden_size": 3, "decoder_embed_dim": 2, "encoder_bidirectional": True, **TWO_LAYERS}),
@@ -40,11 +41,11 @@ def compare(side, sentence, expected, skip=("attention", "scores")):
             numpy.testing.assert_allclose(rows, torch.stack(steps).numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def compare_predictions(side, sentence, scores, words, unnormalized):
-    """Losses and best words of one sentence; scores (T, V)."""
+def compare_predictions(side, sentence, scores, words, raw):
+    """Losses, or raw scores, and best words of one sentence; scores (T, V)."""
     of_next = scores.gather(1, torch.tensor(words).unsqueeze(1)).squeeze(1).numpy()
-    measure = of_sentence(side, "score" if unnormalized else "loss", sentence)
-    numpy.testing.assert_allclose(measure, of_next if unnormalized else -of_next, rtol=1e-5, atol=1e-5)
+    measure = of_sentence(side, "score" if raw else "loss", sentence)
+    numpy.testing.assert_allclose(measure, of_next if raw else -of_next, rtol=1e-5, atol=1e-5)
     assert ("loss" in side) != ("score" in side)
     predictions, best = of_sentence(side, "predictions", sentence), of_sentence(side, "prediction_scores", sentence)
     scores[:, 1] = -torch.inf  # padding is never predicted
@@ -65,8 +66,8 @@ def test_states_attention_and_losses_equal_the_twin(tmp_path, arch, options):
         assert of_sentence(found["decoder"], "word_ids", sentence).tolist() == fed
         compare(found["encoder"], sentence, encoder)
         compare(found["decoder"], sentence, decoder)
-        unnormalized = options.get("scorer") == "unnormalized"
-        compare_predictions(found["decoder"], sentence, torch.stack(decoder["scores"]), target, unnormalized)
+        raw = options.get("scorer", "softmax") != "softmax"
+        compare_predictions(found["decoder"], sentence, torch.stack(decoder["scores"]), target, raw)
         if "attention" in decoder:
             weights = torch.stack(decoder["attention"]).numpy()
             numpy.testing.assert_allclose(attention_of(found, sentence), weights, rtol=1e-5, atol=1e-5)
@@ -177,6 +178,7 @@ def arch_is_fairseqs(model):
     [
         ("bso_lstm", {**TWO_LAYERS, "encoder_bidirectional": True}),
         ("bso_lstm", {"scorer": "unnormalized", "residual": True, **TWO_LAYERS}),
+        ("bso_lstm", {"scorer": "summed", "encoder_bidirectional": True, **TWO_LAYERS}),
         ("lstm", TWO_LAYERS),
     ],
 )
@@ -193,8 +195,9 @@ def test_states_along_its_own_output_equal_those_during_generation(tmp_path, arc
             numpy.testing.assert_allclose(rows, during, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_output_under_a_constraint_is_allowed_by_it(tmp_path):
-    options = {"task": "bso_translation", "successors": "word_order", "scorer": "unnormalized"}
+@pytest.mark.parametrize("scorer", ["softmax", "summed", "unnormalized"])
+def test_output_under_a_constraint_is_allowed_by_it(tmp_path, scorer):
+    options = {"task": "bso_translation", "successors": "word_order", "scorer": scorer}
     _, found = run(tmp_path, "bso_lstm", {"along": "output", "beam": 3}, **options)
     for sentence, source in enumerate(SOURCES):
         fed = of_sentence(found["decoder"], "word_ids", sentence).tolist()

@@ -107,7 +107,7 @@ def _bso_decoder(model, memory: List[Tensor], hiddens: List[Tensor], cells: List
         found["attentional"].append(feedback)
         found["attention"].append(weights)
         found["scores"].append(decoder.output_weight @ feedback + decoder.output_bias)
-    if not model.unnormalized:
+    if model.prefix_score.normalized:
         found["scores"] = [torch.log_softmax(scores, 0) for scores in found["scores"]]
     return found
 
