@@ -1,0 +1,184 @@
+"""Losses over the whole vocabulary that never hold the scores of all words.
+
+``N`` prefixes have ``N * V`` scores, which are most of an update's memory, and on a CPU getting and filling that memory
+takes longer than what is computed in it. Here some rows at a time are scored, visited and forgotten, while they are in
+the cache. Where the loss is a sum, its gradient is made in the same visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import torch
+from torch import Tensor
+
+from .products import ROWS, multiply
+
+__all__ = ["Visit", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
+
+HALF = (torch.float16, torch.bfloat16)
+# Scores that are alive at once: 8 MiB on a CPU. Fewer would stay in smaller caches, but products would take longer.
+CPU_BLOCK, DEVICE_BLOCK = 2**21, 2**25
+
+# Gets rows, their scores (r, V) in float32 at least, and whether the gradient is wanted; then it writes the gradient of
+# its loss over the scores. Returns its loss (), summed over these rows.
+Visit = Callable[[slice, Tensor, bool], Tensor]
+
+
+def row_blocks(outputs: Tensor, words: int) -> Iterator[slice]:
+    """Rows of ``outputs`` (N, H) to score together, whole blocks of ROWS where there are enough of them."""
+    elements = CPU_BLOCK if outputs.device.type == "cpu" else DEVICE_BLOCK
+    step = max(ROWS, elements // max(1, words) // ROWS * ROWS)
+    return (slice(start, start + step) for start in range(0, outputs.size(0), step))
+
+
+def log_partition(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``log Z``, the logarithm of the softmax's denominator, differentiable in all three.
+
+    Args:
+        outputs: (N, H) attentional vectors.
+        weight: (V, H).
+        bias: (V,).
+
+    Returns:
+        (N,) float32, of a float64 model float64.
+    """
+    if not any(_wanted(outputs, weight, bias)):
+        return _log_partition(outputs, weight, bias)
+    return _LogPartition.apply(outputs, weight, bias)
+
+
+class _LogPartition(torch.autograd.Function):
+    """Scores each block again in backward, where it is known what each row counts."""
+
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        totals = _log_partition(outputs, weight, bias)
+        ctx.save_for_backward(outputs, weight, bias, totals)
+        return totals
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        outputs, weight, bias, totals = ctx.saved_tensors
+        gradients = _Gradients(outputs, weight, bias, ctx.needs_input_grad[:3])
+        for rows in row_blocks(outputs, bias.numel()):
+            slope = _scores(outputs[rows], weight, bias)  # (r, V)
+            slope.sub_(totals[rows].unsqueeze(1)).exp_().mul_(gradient[rows].unsqueeze(1))
+            gradients.add(rows, slope)
+        return tuple(None if part is None else part.to(outputs.dtype) for part in gradients.parts)
+
+
+def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The sum of what ``visit`` returns for each block of rows.
+
+    Args:
+        visit: the loss of a block and, written over its scores, the gradient.
+        outputs: (N, H) attentional vectors.
+        weight: (V, H).
+        bias: (V,).
+
+    Returns:
+        () differentiable in all three but ``visit``'s own; float32, of a float64 model float64.
+    """
+    wanted = _wanted(outputs, weight, bias)
+    if not any(wanted):
+        return _sum_over_blocks(visit, outputs, weight, bias, None)
+    return _BlockSum.apply(outputs, weight, bias, visit, wanted)
+
+
+class _BlockSum(torch.autograd.Function):
+    """Makes the gradient for an incoming 1 beside the loss; backward scales it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, visit: Visit, wanted: tuple[bool, ...]
+    ) -> Tensor:
+        gradients = _Gradients(outputs, weight, bias, wanted)
+        total = _sum_over_blocks(visit, outputs, weight, bias, gradients)
+        ctx.save_for_backward(*gradients.parts)
+        ctx.dtype = outputs.dtype
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> Any:
+        parts = (None if part is None else (part * scale).to(ctx.dtype) for part in ctx.saved_tensors)
+        return (*parts, None, None)
+
+
+def _sum_over_blocks(
+    visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor, gradients: Optional[_Gradients]
+) -> Tensor:
+    total = outputs.new_zeros((), dtype=_wide(outputs))
+    for rows in row_blocks(outputs, bias.numel()):
+        scores = _scores(outputs[rows], weight, bias)  # (r, V)
+        total += visit(rows, scores, gradients is not None)
+        if gradients is not None:
+            gradients.add(rows, scores)
+    return total
+
+
+class _Gradients:
+    """Adds up the gradients of outputs, weight and bias over blocks of rows, in float32 at least.
+
+    Args:
+        outputs: (N, H).
+        weight: (V, H).
+        bias: (V,).
+        wanted: which of the three are wanted.
+    """
+
+    def __init__(self, outputs: Tensor, weight: Tensor, bias: Tensor, wanted: tuple[bool, ...]) -> None:
+        given = (outputs, weight, bias)
+        self.parts = [
+            part.new_zeros(part.shape, dtype=_wide(part)) if wants else None for part, wants in zip(given, wanted)
+        ]
+        # The slope of most words is too small for float16.
+        narrow = outputs.dtype == torch.float16
+        self.outputs, self.weight = (outputs.float(), weight.float()) if narrow else (outputs, weight)
+
+    def add(self, rows: slice, slope: Tensor) -> None:
+        """Adds what the slope (r, V), the gradient of these rows' scores, amounts to."""
+        to_outputs, to_weight, to_bias = self.parts
+        if to_bias is not None:
+            to_bias += slope.sum(0)
+        slope = slope.to(self.weight.dtype)
+        if to_outputs is not None:
+            to_outputs[rows] = multiply(slope, self.weight.t())  # (r, H)
+        if to_weight is None:
+            return
+        if to_weight.dtype == slope.dtype:  # MKL adds in place, which oneDNN cannot
+            to_weight.addmm_(slope.t(), self.outputs[rows])
+        else:
+            to_weight += slope.t().mm(self.outputs[rows])
+
+
+def _log_partition(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    totals = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
+    for rows in row_blocks(outputs, bias.numel()):
+        totals[rows] = exponentials(_scores(outputs[rows], weight, bias))[0]
+    return totals
+
+
+def exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Writes ``exp(scores - highest)`` over scores (r, V). Gives ``log Z`` (r,) and the sums of these (r, 1)."""
+    highest = scores.amax(1, keepdim=True)
+    sums = scores.sub_(highest).exp_().sum(1, keepdim=True)
+    return (sums.log() + highest).squeeze(1), sums
+
+
+def _scores(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(r, H) -> (r, V) in float32 at least, memory of its own."""
+    return multiply(outputs, weight, bias).to(_wide(outputs))
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """The type that sums are kept in."""
+    return torch.float32 if tensor.dtype in HALF else tensor.dtype
+
+
+def _wanted(*tensors: Tensor) -> tuple[bool, ...]:
+    """Which of them a gradient is wanted for."""
+    return tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors)
