@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 from fairseq import utils
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.candidate_search import CandidateSearch
 from ..core.margin import violator_outputs
 from ..core.prefix_score import SCORERS, PrefixScore
-from ..core.scorer import VocabularySearch
+from ..core.scorer import Scorer, VocabularySearch
 from ..core.successors import Successors
 from ..core.violation_reset import GoldRun, Violations, violation_reset_search
 from ..errors import BadInput
@@ -196,6 +196,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         prev_output_tokens: Tensor,
         target: Optional[Tensor] = None,
         search: Optional[SearchOptions] = None,
+        word_loss: Optional[Callable[[Tensor, Scorer], Any]] = None,
         **unused,
     ):
         """Teacher forcing, or with ``search`` a search in training.
@@ -206,13 +207,15 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             prev_output_tokens: (B, T) int64.
             target: (B, T) int64, needed by ``search``.
             search: if given, run violation-reset search.
+            word_loss: if given, what it makes of ``h~`` (B, T, H) and the scorer is returned, so that a loss that never
+                holds all of ``f`` is still a part of this forward pass, which wrappers of data parallelism watch.
 
         Returns:
             ``(f (B, T, V), extra)``, or SearchScores.
         """
         # The hand-written gradients do not follow autocast (fairseq's --amp): such a model computes in its own type.
         with torch.autocast(src_tokens.device.type, enabled=False):
-            return self._forward(src_tokens, src_lengths, prev_output_tokens, target, search)
+            return self._forward(src_tokens, src_lengths, prev_output_tokens, target, search, word_loss)
 
     def _forward(
         self,
@@ -221,12 +224,15 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         prev_output_tokens: Tensor,
         target: Optional[Tensor],
         search: Optional[SearchOptions],
+        word_loss: Optional[Callable[[Tensor, Scorer], Any]],
     ):
         encoder_out = self.encoder(src_tokens, src_lengths)
-        if search is None:
+        if search is None and word_loss is None:
             return self.decoder(prev_output_tokens, encoder_out)
         run = DecoderPass(self.decoder, encoder_out, prev_output_tokens.size(1))
         outputs, states, _ = run.along(prev_output_tokens)  # (T, B, H)
+        if word_loss is not None:
+            return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
         lengths = target.ne(self.decoder.dictionary.pad()).sum(1)
         return self._search(run, GoldRun(target, lengths, outputs, states), search)
 
