@@ -95,10 +95,9 @@ def bleu(hypotheses, references, tokenize="13a", lowercase=False):
     }
 
 
-def score_file(generated, reference=None, source=None, dictionary=None, pieces=False, tokenize="13a", lowercase=False):
-    """Score one fairseq-generate log; paths in, a dict out (`bleu`, `signature`, `seconds` and more)."""
-    lines = read_lines(generated)
-    hypotheses, targets = read_generated(lines)
+def read_texts(generated, reference=None, source=None, dictionary=None, pieces=False):
+    """The best hypotheses of one fairseq-generate log and their references, in the order of the data set."""
+    hypotheses, targets = read_generated(read_lines(generated))
     if not hypotheses:
         raise SystemExit(f"{generated}: holds no hypothesis (lines that begin with H-); did fairseq-generate finish?")
     references = read_lines(reference) if reference else in_order(targets, len(targets))
@@ -112,9 +111,13 @@ def score_file(generated, reference=None, source=None, dictionary=None, pieces=F
         if len(sources) != len(texts):
             raise SystemExit(f"{source}: {len(sources)} sentences, but there are {len(texts)} hypotheses")
         texts = [fill_unknown(text, words, vocabulary) for text, words in zip(texts, sources)]
-    result = bleu(texts, references, tokenize, lowercase)
-    result["seconds"] = read_seconds(lines)
-    return result
+    return texts, references
+
+
+def score_file(generated, reference=None, source=None, dictionary=None, pieces=False, tokenize="13a", lowercase=False):
+    """Score one fairseq-generate log; paths in, a dict out (`bleu`, `signature`, `seconds` and more)."""
+    texts, references = read_texts(generated, reference, source, dictionary, pieces)
+    return {**bleu(texts, references, tokenize, lowercase), "seconds": read_seconds(read_lines(generated))}
 
 
 def parse_arguments(argv=None):
