@@ -63,7 +63,11 @@ def block_maxima(scores: Tensor) -> Tensor:
 
 
 def best_in_blocks(
-    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
+    scores: Tensor,
+    maxima: Tensor,
+    k: int,
+    row_of_slot: Optional[Tensor] = None,
+    added: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor]:
     """``best_of`` over very wide rows: the ``k`` best values lie in the ``k`` blocks with the highest maxima.
 
@@ -73,18 +77,23 @@ def best_in_blocks(
             there is no hypothesis.
         k: how many.
         row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
+        added: (R,) what each row's scores are raised by; ``maxima`` are raised already. None is nothing.
 
     Returns:
         values (N, k), best first, and (N, k) flat indices ``slot * V' + word``; ties go to the smaller index.
     """
     block_best, blocks = best_of(maxima, min(k, maxima.size(1)))  # (N, n)
     blocks, order = blocks.sort(dim=1)  # ascending, so that the order of ties is the order of flat indices
-    values, places = best_of(_inside(scores, block_best.gather(1, order), blocks, maxima, row_of_slot), k)
+    values, places = best_of(_inside(scores, block_best.gather(1, order), blocks, maxima, row_of_slot, added), k)
     return values, _flat(blocks, places)
 
 
 def screen_in_blocks(
-    scores: Tensor, maxima: Tensor, k: int, row_of_slot: Optional[Tensor] = None
+    scores: Tensor,
+    maxima: Tensor,
+    k: int,
+    row_of_slot: Optional[Tensor] = None,
+    added: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor]:
     """The same where ranks and ties do not matter yet, which is quicker: ``k`` of the best, in no order, any of equals.
 
@@ -92,13 +101,18 @@ def screen_in_blocks(
         values (N, c) and flat indices (N, c); c is k, or as many as there are.
     """
     block_best, blocks = maxima.topk(min(k, maxima.size(1)), dim=1, sorted=False)  # (N, n)
-    inside = _inside(scores, block_best, blocks, maxima, row_of_slot)
+    inside = _inside(scores, block_best, blocks, maxima, row_of_slot, added)
     values, places = inside.topk(min(k, inside.size(1)), dim=1, sorted=False)
     return values, _flat(blocks, places)
 
 
 def _inside(
-    scores: Tensor, block_best: Tensor, blocks: Tensor, maxima: Tensor, row_of_slot: Optional[Tensor]
+    scores: Tensor,
+    block_best: Tensor,
+    blocks: Tensor,
+    maxima: Tensor,
+    row_of_slot: Optional[Tensor],
+    added: Optional[Tensor],
 ) -> Tensor:
     """The scores in the given blocks (N, n) of each sentence: (N, n * BLOCK)."""
     sentences, per_row = maxima.size(0), scores.size(1) // BLOCK
@@ -108,6 +122,8 @@ def _inside(
     if row_of_slot is not None:
         rows = row_of_slot[rows]
     inside = scores.view(-1, BLOCK)[rows * per_row + blocks.remainder(per_row)]  # (N, n, BLOCK)
+    if added is not None:
+        inside += added[rows].unsqueeze(2)
     absent = block_best == -torch.inf  # blocks of no hypothesis point at some other row
     return inside.masked_fill_(absent.unsqueeze(2), -torch.inf).flatten(1)
 

@@ -8,7 +8,7 @@ the cache. Where the loss is a sum, its gradient is made in the same visit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -182,3 +182,78 @@ def _wide(tensor: Tensor) -> torch.dtype:
 def _wanted(*tensors: Tensor) -> tuple[bool, ...]:
     """Which of them a gradient is wanted for."""
     return tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors)
+
+
+class CrossEntropy(NamedTuple):
+    """What ``cross_entropy`` adds up over the words of a batch, padding left out."""
+
+    loss: Tensor
+    """() what to minimise, in nats; all else is for the log and constant"""
+    nll: Tensor
+    """() negative log-likelihood of gold, without label smoothing"""
+    squared_log_z: Tensor
+    """() sum of ``(log Z)^2``"""
+    correct: Tensor
+    """() int64, at how many words gold is the best; 0 where that was not asked for"""
+
+
+def cross_entropy(
+    outputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    padding: int,
+    smoothing: float = 0.0,
+    self_normalize: float = 0.0,
+    count_correct: bool = False,
+) -> CrossEntropy:
+    """The negative log-likelihood of gold words, label smoothing as fairseq has it, and ``weight * (log Z)^2``.
+
+    Args:
+        outputs: (N, H) attentional vectors.
+        weight: (V, H).
+        bias: (V,).
+        target: (N,) int64 gold words.
+        padding: the target that counts nothing: its rows are never scored.
+        smoothing: epsilon, the share of the loss that goes to all words alike.
+        self_normalize: weight of ``(log Z)^2`` at each word, which draws ``f`` to log-probabilities (Devlin et al. 2014,
+            section 2.3).
+        count_correct: whether ``correct`` is wanted.
+    """
+    real = target.ne(padding).nonzero().squeeze(1)  # (N',)
+    visit = _CrossEntropyOfBlock(target.index_select(0, real), smoothing, self_normalize, count_correct)
+    loss = sum_over_blocks(visit, outputs.index_select(0, real), weight, bias)
+    return CrossEntropy(loss, loss.new_tensor(0) + visit.nll, loss.new_tensor(0) + visit.squared_log_z, visit.correct)
+
+
+class _CrossEntropyOfBlock:
+    """A ``Visit``; sums for the log stay here."""
+
+    def __init__(self, target: Tensor, smoothing: float, self_normalize: float, count_correct: bool) -> None:
+        self.target, self.smoothing, self.self_normalize = target, smoothing, self_normalize
+        self.count_correct = count_correct
+        self.correct = target.new_zeros(())
+        self.nll = self.squared_log_z = torch.zeros((), device=target.device)
+
+    def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
+        words = self.target[rows].unsqueeze(1)  # (r, 1)
+        if self.count_correct:
+            self.correct += scores.argmax(1, keepdim=True).eq(words).sum()
+        size = scores.size(1)
+        # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
+        share = self.smoothing / max(1, size - 1)
+        certain = 1.0 - self.smoothing - share
+        gold = scores.gather(1, words).squeeze(1)  # (r,)
+        total = scores.sum(1) if share > 0 else gold  # (r,)
+        log_z, sums = exponentials(scores)  # (r,), (r, 1)
+        nll = log_z - gold
+        squares = log_z.square()
+        self.nll = self.nll + nll.sum()
+        self.squared_log_z = self.squared_log_z + squares.sum()
+        if wants_gradient:
+            scores.mul_((1 + 2 * self.self_normalize * log_z).unsqueeze(1).div_(sums))
+            if share > 0:
+                scores.sub_(share)
+            scores.scatter_add_(1, words, scores.new_full(words.shape, -certain))
+        loss = certain * nll + self.self_normalize * squares
+        return (loss + share * (size * log_z - total) if share > 0 else loss).sum()

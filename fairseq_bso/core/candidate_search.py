@@ -1,9 +1,10 @@
-"""The best successors among the few words that a successor function allows (Wiseman & Rush 2016, section 4.2)."""
+"""The best successors among few words of each sentence: what a successor function allows (Wiseman & Rush 2016, section
+4.2), or the words that stand among the best after some gold prefix."""
 
 from __future__ import annotations
 
 from copy import copy
-from typing import Optional, Tuple
+from typing import Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from .beam import best_of
 from .scorer import Candidates, Scorer
 from .successors import State, Successors, allowed_along, states_along
+from .violation_reset import GoldRun, Hypotheses
+from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
 
 
 class CandidateScorer:
@@ -39,69 +42,104 @@ class CandidateScorer:
         return outputs.to(weight.dtype).matmul(weight) + self.bias.unsqueeze(1)
 
 
+class LogTotals(Protocol):
+    """The logarithm of the softmax's denominator, for a search."""
+
+    gold: Tensor
+    """(T, B) after every gold prefix"""
+
+    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+        """(B, W) of the other hypotheses; anything where there is none."""
+
+
+class ExactLogTotals:
+    """One product with the vocabulary for every hypothesis.
+
+    Args:
+        product: the output layer.
+        gold: the gold run, detached.
+    """
+
+    def __init__(self, product: VocabularyProduct, gold: GoldRun) -> None:
+        self.product = product
+        totals = best_after_gold(product, gold, 1, True).log_totals
+        assert totals is not None
+        self.gold = totals
+
+    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+        """(B, W) of the other hypotheses; 0 where there is none."""
+        found = self.product.best_words(kept.outputs, 1, True).log_totals
+        assert found is not None
+        return in_places(found, kept)
+
+
 class CandidateSearch:
     """Finds the best allowed successors of each hypothesis, without gradient.
 
     Args:
         scorer: the output layer.
-        successors: the constraint.
-        gold_words: (B, T) int64, allowed up to each sentence's length, anything beyond.
+        successors: which candidates may follow.
+        gold: the gold run, detached; its words are allowed up to each sentence's length.
+        log_totals: what makes scores log-probabilities; None where they are ``f`` itself.
+        best: (T, B, n), what is best after gold, where that is known already.
     """
 
-    def __init__(self, scorer: Scorer, successors: Successors, gold_words: Tensor) -> None:
-        self.successors, self.gold_words = successors, gold_words
+    def __init__(
+        self,
+        scorer: Scorer,
+        successors: Successors,
+        gold: GoldRun,
+        log_totals: Optional[LogTotals] = None,
+        best: Optional[BestWords] = None,
+    ) -> None:
+        self.successors, self.gold, self.log_totals, self.best = successors, gold, log_totals, best
         self.scores = CandidateScorer(scorer, successors.candidates)
-        self.gold_states = states_along(successors, gold_words)
+        self.gold_memory = states_along(successors, gold.words)
+        raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
+        self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
 
-    def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best successors of every gold prefix.
 
-        Args:
-            outputs: (T, B, H) attentional vectors.
-            k: how many.
-
         Returns:
-            scores (T, B, k), best first, ``-inf`` where there are fewer, and words (T, B, k). Ties go to the smaller
-            word id.
+            local scores (T, B, k), best first, ``-inf`` where there are fewer, and words (T, B, k). Ties go to the
+            smaller word id.
         """
+        scores, words = self._best_candidates(k) if self.best is None else self.best[:2]
+        if self.log_totals is not None:
+            scores = scores - self.log_totals.gold.unsqueeze(2)
+        return scores[..., :k], words[..., :k]
+
+    def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
+        outputs = self.gold.outputs
         time, sentences, _ = outputs.shape
-        allowed = allowed_along(self.successors, self.gold_states, self.gold_words)  # (T, B, C)
+        allowed = allowed_along(self.successors, self.gold_memory, self.gold.words)  # (T, B, C)
         scores = self.scores(outputs.transpose(0, 1)).transpose(0, 1).masked_fill(~allowed, -torch.inf)
         values, columns = best_of(scores.flatten(0, 1), k)  # (T * B, k)
         of = torch.arange(sentences, device=columns.device).repeat(time)
         words = self.successors.of(self.successors.candidates, of).gather(1, columns)
         return values.view(time, sentences, k), words.view(time, sentences, k)
 
-    def best_per_sentence(
-        self, outputs: Tensor, states: State, slots: Optional[Tensor], alive: Tensor, k: int
-    ) -> Candidates:
-        """The ``k`` best successors over all hypotheses of each sentence.
-
-        Args:
-            outputs: (R, H) attentional vectors, one per hypothesis that may be extended.
-            states: each (R, ...), what the successor function remembers of them.
-            slots: (R,) int64 place of each row in the flat beam of ``B * W`` places; None if every place has a row.
-            alive: (B, W) bool, which places hold a hypothesis that may be extended; with ``slots``, exactly those.
-            k: how many.
-
-        Returns:
-            Candidates (B, k), ties to the smaller (slot, word); ``slots`` counts from 0 to W - 1.
-        """
-        sentences, width = alive.shape
-        places = torch.arange(sentences * width, device=outputs.device) if slots is None else slots
-        allowed = self.successors.allowed(states, places.div(width, rounding_mode="floor"))  # (R, C)
-        if slots is None:
-            allowed = allowed & alive.view(-1, 1)
-        else:
-            outputs = outputs.new_zeros(alive.numel(), outputs.size(1)).index_copy_(0, slots, outputs)
-            allowed = allowed.new_zeros(alive.numel(), allowed.size(1)).index_copy_(0, slots, allowed)
-        scores = self.scores(outputs.view(sentences, width, -1))  # (B, W, C)
+    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+        """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
+        sentences, width = kept.alive.shape
+        allowed = in_places(self.successors.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
+        scores = self.scores(in_places(kept.outputs, kept))  # (B, W, C)
+        added = kept.scores if self.log_totals is None else kept.scores - self.log_totals.of_others(kept, t)  # (B, W)
         columns = scores.size(2)
-        scores = scores.masked_fill(~allowed.view(sentences, width, columns), -torch.inf)
+        scores = (scores + added.unsqueeze(2)).masked_fill(~(allowed & kept.alive.unsqueeze(2)), -torch.inf)
         values, flat = best_of(scores.flatten(1), k)  # (B, k)
         words = self.successors.candidates.expand(sentences, -1).gather(1, flat.remainder(columns))
         return Candidates(values, flat.div(columns, rounding_mode="floor"), words)
 
-    def follow(self, states: State, words: Tensor, sentences: Tensor) -> State:
-        """What is remembered after one more word: states each (R, ...), words and sentences (R,)."""
-        return self.successors.advance(states, words, sentences)
+    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+        return self.successors.advance(memory, words, sentences)
+
+
+def in_places(rows: Tensor, kept: Hypotheses) -> Tensor:
+    """(R, ...) -> (B, W, ...), zero where there is no row."""
+    sentences, width = kept.alive.shape
+    if not kept.rows.everywhere:
+        rows = rows.new_zeros(sentences * width, *rows.shape[1:]).index_copy_(0, kept.rows.slots, rows)
+    return rows.view(sentences, width, *rows.shape[1:])

@@ -3,10 +3,14 @@
 Wiseman & Rush 2016 (arXiv 1606.02960), section 4 and algorithm 1; the search of LaSO (Daume & Marcu 2005). Slot 0 of
 every beam is the gold prefix, whose states the gold run already holds; slots 1..K-1 are the other hypotheses, best
 first. Time is counted from 0 here: step ``t`` ranks the candidates for word ``t``.
+
+Scores are kept as differences from the gold prefix of the same step, so gold's is 0 and a gap is read off directly.
+Where the score of a prefix is that of its last word alone, all these differences are 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import List, NamedTuple, Optional, Protocol, Tuple
 
 import torch
@@ -45,24 +49,6 @@ class Decoder(Protocol):
         """inputs (R, I), states each (R, ...), times (R,) -> outputs (R, H) and the states after these inputs."""
 
 
-class Search(Protocol):
-    """Finds the best successors: ``VocabularySearch`` over all words, ``CandidateSearch`` under a constraint."""
-
-    gold_states: State
-    """each (T, B, ...), what is remembered of every gold prefix to know its successors; none without a constraint"""
-
-    def best_after_gold(self, outputs: Tensor, k: int) -> Tuple[Tensor, Tensor]:
-        """outputs (T, B, H) -> scores and words (T, B, k) of each gold prefix."""
-
-    def best_per_sentence(
-        self, outputs: Tensor, states: State, slots: Optional[Tensor], alive: Tensor, k: int
-    ) -> Candidates:
-        """outputs (R, H), states each (R, ...), slots (R,), alive (B, W) -> the best (B, k) of each sentence."""
-
-    def follow(self, states: State, words: Tensor, sentences: Tensor) -> State:
-        """What is remembered after one more word: states each (R, ...), words and sentences (R,)."""
-
-
 class GoldRun(NamedTuple):
     """The model's pass along the gold words."""
 
@@ -80,6 +66,71 @@ class GoldRun(NamedTuple):
         return GoldRun(self.words, self.lengths, self.outputs.detach(), tuple(part.detach() for part in self.states))
 
 
+class Hypotheses(NamedTuple):
+    """The W = K - 1 hypotheses beside gold that a step keeps of every sentence."""
+
+    rows: Rows
+    """the places of those that may be extended"""
+    outputs: Tensor
+    """(R, H)"""
+    states: State
+    """each (R, ...), the model's"""
+    memory: State
+    """each (R, ...), what the search remembers of a hypothesis to know its successors"""
+    scores: Tensor
+    """(B, W) float, less the gold prefix's"""
+    alive: Tensor
+    """(B, W) bool, which places hold a hypothesis that may be extended"""
+    ended: Tensor
+    """(B, W) int64, the length of a hypothesis that ended and stays in the comparison; 0 elsewhere"""
+
+
+class Search(Protocol):
+    """Finds the best successors: over all words, over a sentence's search words, or under a constraint."""
+
+    gold_scores: Tensor
+    """(B, T) local scores of the gold words"""
+    gold_memory: State
+    """each (T, B, ...), what is remembered of every gold prefix; none without a constraint"""
+
+    def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
+        """Local scores and words (T, B, k) of each gold prefix."""
+
+    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+        """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
+
+    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+
+
+class Rules(NamedTuple):
+    """What makes a violation."""
+
+    beam: int
+    """K >= 2"""
+    end: int
+    """the word id of ``</s>``; a hypothesis that ended has no successors"""
+    padding: int
+    """stands in paths after a violator's ``</s>``"""
+    margin: float = 1.0
+    """by which gold must beat the violator, > 0"""
+    cumulative: bool = True
+    """whether the score of a prefix is the sum over its words, or that of the last word alone"""
+    finished_lenpen: Optional[float] = None
+    """if given, hypotheses that ended stay in the comparison, and gold must beat them by ``s / length ** lenpen``"""
+
+    def check(self) -> None:
+        """Raises ValueError if gold could fall off the beam unnoticed."""
+        if self.beam < 2:
+            raise ValueError(
+                f"the train beam is {self.beam}, but must be at least 2: with one hypothesis gold has no rival"
+            )
+        if self.margin <= 0:
+            raise ValueError(
+                f"the margin is {self.margin}, but must be above 0, or gold could leave the beam unnoticed"
+            )
+
+
 class Violations(NamedTuple):
     """All margin violations of a batch, in order of (time, sentence)."""
 
@@ -92,18 +143,15 @@ class Violations(NamedTuple):
     branches: Tensor
     """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where
     only its last word does"""
+    ends: Tensor
+    """(M,) int64 in ``[branches, times]``: the violator's last word, before ``times`` where it had ended"""
     paths: Tensor
-    """(M, T) int64: the violator up to and including ``times``, gold words elsewhere"""
+    """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
     gaps: Tensor
     """(M,) float: gold score minus violator score, as the search saw them"""
 
-    @property
-    def last_words(self) -> Tensor:
-        """(M,) int64, the word each violator was scored for."""
-        return self.paths.gather(1, self.times.unsqueeze(1)).squeeze(1)
 
-
-class _Ranked(NamedTuple):
+class Decision(NamedTuple):
     """What one step decides for every sentence."""
 
     violated: Tensor
@@ -113,179 +161,197 @@ class _Ranked(NamedTuple):
     violator_slot: Tensor
     """(B,) int64"""
     violator_word: Tensor
-    """(B,) int64"""
-    next_slots: Tensor
-    """(B, K-1) int64, parents of the other hypotheses kept"""
-    next_words: Tensor
-    """(B, K-1) int64"""
-    next_alive: Tensor
-    """(B, K-1) bool, whether a kept hypothesis can be extended"""
+    """(B,) int64, padding for a hypothesis that had ended"""
+    slots: Tensor
+    """(B, W) int64, parents of the other hypotheses kept"""
+    words: Tensor
+    """(B, W) int64, padding for those that had ended"""
+    scores: Tensor
+    """(B, W) float, less the gold prefix's"""
+    alive: Tensor
+    """(B, W) bool, whether a kept hypothesis can be extended"""
+    ended: Tensor
+    """(B, W) int64, as in Hypotheses"""
+
+
+class Trace(NamedTuple):
+    """The decisions of all steps, and the way back from each hypothesis."""
+
+    decisions: List[Decision]
+    """T of them"""
+    parents: Tensor
+    """(T, B, K) int64, slot 0 being gold"""
+    words: Tensor
+    """(T, B, K) int64"""
+
+    def violations(self, gold: GoldRun, rules: Rules) -> Violations:
+        """Gathers those of all steps and recovers what each violator said. The only place that counts them."""
+        violated = torch.stack([made.violated for made in self.decisions])  # (T, B)
+        time = torch.arange(len(self.decisions), device=violated.device)
+        after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
+        since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first after the reset
+        times, sentences = violated.nonzero(as_tuple=True)  # (M,)
+        slots = torch.stack([made.violator_slot for made in self.decisions])[times, sentences]
+        last = torch.stack([made.violator_word for made in self.decisions])[times, sentences]
+        paths, branches = recover_paths(self.parents, self.words, gold.words, sentences, times, slots)
+        paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
+        after_end = (paths == rules.padding) & (time <= times.unsqueeze(1)) & (time > branches.unsqueeze(1))  # (M, T)
+        gaps = torch.stack([made.gap for made in self.decisions])[times, sentences]
+        ends = times - after_end.sum(1)
+        return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
 
 
 def violation_reset_search(
-    gold: GoldRun,
-    gold_scores: Tensor,
-    search: Search,
-    decoder: Decoder,
-    beam: int,
-    end: int,
-    margin: float = 1.0,
-    live_rows_only: bool = True,
+    gold: GoldRun, search: Search, decoder: Decoder, rules: Rules, live_rows_only: bool = True
 ) -> Violations:
     """Searches all sentences of a batch at once and returns where gold fell below the margin.
 
     Args:
         gold: the gold run, detached.
-        gold_scores: (B, T) ``f(y_t | y_<t)``.
         search: finds the best successors.
         decoder: extends hypotheses; called without gradient.
-        beam: K >= 2.
-        end: the word id of ``</s>``; a hypothesis that ended has no successors.
-        margin: by which gold must beat the violator, > 0.
+        rules: what makes a violation.
         live_rows_only: compute only rows that hold a hypothesis (needs their number on the host each step: free on a
             CPU). Otherwise all ``B * (K-1)`` rows are computed and the device is never asked for a value inside the
             loop.
 
-    Returns:
-        Violations.
-
     Raises:
-        ValueError: if ``beam`` < 2 or ``margin`` <= 0.
+        ValueError: for rules that make no sense.
     """
-    if beam < 2:
-        raise ValueError(f"the train beam is {beam}, but must be at least 2: with one hypothesis gold has no rival")
-    if margin <= 0:
-        raise ValueError(f"the margin is {margin}, but must be above 0, or gold could leave the beam unnoticed")
+    rules.check()
     with torch.no_grad():
-        steps, parents, words = _search_all_steps(gold, gold_scores, search, decoder, beam, end, margin, live_rows_only)
-        return _collect(gold, steps, parents, words)
+        return Searcher(gold, search, decoder, rules, live_rows_only).run().violations(gold, rules)
 
 
-def _search_all_steps(
-    gold: GoldRun,
-    gold_scores: Tensor,
-    search: Search,
-    decoder: Decoder,
-    beam: int,
-    end: int,
-    margin: float,
-    live_rows_only: bool,
-) -> Tuple[List[_Ranked], Tensor, Tensor]:
-    """The time loop. Returns the decisions and (T, B, K) back-pointers and words, slot 0 being gold."""
-    time, sentences, _ = gold.outputs.shape
-    best, best_words = search.best_after_gold(gold.outputs, beam)  # (T, B, K)
-    every_row = torch.arange(sentences * (beam - 1), device=best.device)
-    rows, outputs = Rows(every_row[:0], beam - 1, False), gold.outputs[0, :0]
-    states: State = ()
-    steps: List[_Ranked] = []
-    for t in range(time):
-        candidates = Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])
-        if rows.slots.numel() > 0:
-            slots = None if rows.everywhere else rows.slots
-            remembered = states[len(gold.states) :]
-            others = search.best_per_sentence(outputs, remembered, slots, steps[-1].next_alive, beam)
-            candidates = _merge(candidates, others, beam)
-        steps.append(_rank(candidates, gold, gold_scores, t, end, margin))
-        if t + 1 == time:
-            break
-        rows, outputs, states = _extend(steps[-1], gold, t, rows, states, search, decoder, every_row, live_rows_only)
-    zero = gold.words.new_zeros(sentences, 1)
-    parents = torch.stack([torch.cat([zero, ranked.next_slots], 1) for ranked in steps])  # (T, B, K)
-    words = torch.stack([torch.cat([zero, ranked.next_words], 1) for ranked in steps])
-    return steps, parents, words
+@dataclass(frozen=True)
+class Searcher:
+    """The time loop; the arguments are those of ``violation_reset_search``."""
 
+    gold: GoldRun
+    search: Search
+    decoder: Decoder
+    rules: Rules
+    live_rows_only: bool = True
 
-def _merge(gold: Candidates, others: Candidates, beam: int) -> Candidates:
-    """The best of the gold prefix's candidates and all others'; ties go to the gold prefix, then to the better slot."""
-    scores, places = best_of(torch.cat([gold.scores, others.scores], 1), beam)
-    slots = torch.cat([gold.slots, others.slots + 1], 1).gather(1, places)
-    words = torch.cat([gold.words, others.words], 1).gather(1, places)
-    return Candidates(scores, slots, words)
+    def run(self) -> Trace:
+        """Searches from the first word to the last."""
+        time, (sentences, width) = self.gold.outputs.size(0), (self.gold.words.size(0), self.rules.beam - 1)
+        best, best_words = self.search.best_after_gold(self.rules.beam)  # (T, B, K)
+        kept = self._nothing_kept(best[0].new_zeros(sentences, width))
+        decisions: List[Decision] = []
+        for t in range(time):
+            parts = [Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])]
+            if kept.rows.slots.numel() > 0:
+                others = self.search.best_of_others(kept, t, self.rules.beam)
+                parts.append(others._replace(slots=others.slots + 1))
+            if self.rules.finished_lenpen is not None:
+                parts.append(self._ended_candidates(kept, t))
+            decisions.append(self._decide(_merge(parts, self.rules.beam), kept, t))
+            if t + 1 < time:
+                kept = self._extend(decisions[-1], kept, t)
+        zero = self.gold.words.new_zeros(sentences, 1)
+        parents = torch.stack([torch.cat([zero, made.slots], 1) for made in decisions])  # (T, B, K)
+        return Trace(decisions, parents, torch.stack([torch.cat([zero, made.words], 1) for made in decisions]))
 
+    def _nothing_kept(self, scores: Tensor) -> Hypotheses:
+        ended = torch.zeros_like(scores, dtype=torch.long)
+        rows = Rows(ended.view(-1)[:0], scores.size(1), False)
+        return Hypotheses(rows, self.gold.outputs[0, :0], (), (), scores, ended.bool(), ended)
 
-def _rank(candidates: Candidates, gold: GoldRun, gold_scores: Tensor, t: int, end: int, margin: float) -> _Ranked:
-    """Ranks gold among the candidates of step ``t``: who violates, and what is kept."""
-    scores, slots, words = candidates  # (B, K)
-    beam = scores.size(1)
-    exists = scores > -torch.inf
-    slots, words = slots.masked_fill(~exists, 0), words.masked_fill(~exists, 0)
-    is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
-    final = gold.lengths == t + 1  # (B,)
-    active = gold.lengths > t
-    # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands at or next to an end.
-    place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
-    rival = scores.gather(1, place).squeeze(1)
-    gap = gold_scores[:, t].to(rival.dtype) - rival
-    threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K candidates: gold cannot fall off
-    violated = active & (threatened & (gap < margin) | gap.isnan())  # a NaN must reach the loss
-    # The next beam without gold: skip its place. Gold is among the K wherever it is not violated.
-    gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
-    others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
-    others = others + (others >= gold_place.unsqueeze(1)).long()  # (B, K-1)
-    next_words = words.gather(1, others)
-    goes_on = (active & ~final & ~violated).unsqueeze(1)
-    return _Ranked(
-        violated=violated,
-        gap=gap,
-        violator_slot=slots.gather(1, place).squeeze(1),
-        violator_word=words.gather(1, place).squeeze(1),
-        next_slots=slots.gather(1, others),
-        next_words=next_words,
-        next_alive=goes_on & exists.gather(1, others) & (next_words != end),
-    )
+    def _ended_candidates(self, kept: Hypotheses, t: int) -> Candidates:
+        """The hypotheses that ended before, as they are; at gold's last word by the measure that decoding uses."""
+        lenpen, scores = self.rules.finished_lenpen, kept.scores
+        if lenpen:
+            before = self.search.gold_scores[:, :t].sum(1, keepdim=True).to(scores.dtype)  # (B, 1) gold's own score
+            longer = (t + 1) / kept.ended.clamp(min=1).to(scores.dtype)  # (B, W)
+            measure = (scores + before) * longer**lenpen - before
+            scores = torch.where((self.gold.lengths == t + 1).unsqueeze(1), measure, scores)
+        scores = scores.masked_fill(kept.ended == 0, -torch.inf)
+        slots = torch.arange(1, self.rules.beam, device=scores.device).expand_as(kept.ended)
+        return Candidates(scores, slots, torch.full_like(kept.ended, self.rules.padding))
 
-
-def _extend(
-    ranked: _Ranked,
-    gold: GoldRun,
-    t: int,
-    rows: Rows,
-    states: State,
-    search: Search,
-    decoder: Decoder,
-    every_row: Tensor,
-    live_rows_only: bool,
-) -> Tuple[Rows, Tensor, State]:
-    """Feeds the kept words: the states and outputs of the other hypotheses, one step later. ``states`` are those of
-    the model, then what the search remembers: both are selected, and reset to gold's, by the same index."""
-    sentences, width = ranked.next_slots.shape
-    alive = ranked.next_alive.view(-1)
-    slots = alive.nonzero().squeeze(1) if live_rows_only else every_row  # (R,)
-    next_rows = Rows(slots, width, not live_rows_only)
-    if slots.numel() == 0:
-        return next_rows, gold.outputs[t, :0], ()
-    sentence = next_rows.sentences
-    parent = ranked.next_slots.view(-1)[slots]  # 0 is gold, k is slot k - 1 of the others
-    gold_states = (*gold.states, *search.gold_states)
-    if states:
-        row_of_slot = torch.zeros_like(every_row)
-        row_of_slot[rows.slots] = every_row[: rows.slots.numel()]
-        other = sentences + row_of_slot[sentence * width + (parent - 1).clamp(min=0)]
-        source = torch.where(parent == 0, sentence, other)  # (R,) into gold's rows, then the others'
-        merged = tuple(
-            torch.cat([mine[t], theirs]).index_select(0, source) for mine, theirs in zip(gold_states, states)
+    def _decide(self, candidates: Candidates, kept: Hypotheses, t: int) -> Decision:
+        """Ranks gold among the candidates (B, K) of step ``t``: who violates, and what is kept."""
+        gold, beam = self.gold, self.rules.beam
+        exists = candidates.scores > -torch.inf
+        scores, slots, words = candidates.scores, *(part.masked_fill(~exists, 0) for part in candidates[1:])
+        is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
+        final = gold.lengths == t + 1  # (B,)
+        active = gold.lengths > t
+        # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands at or next to an end.
+        place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
+        rival = scores.gather(1, place).squeeze(1)
+        gold_score = self.search.gold_scores[:, t].to(rival.dtype)
+        gap = gold_score - rival
+        threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold cannot fall off
+        violated = active & (threatened & (gap < self.rules.margin) | gap.isnan())  # a NaN must reach the loss
+        # The next beam without gold: skip its place. Gold is among the K wherever it is not violated.
+        gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
+        others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
+        others = others + (others >= gold_place.unsqueeze(1)).long()  # (B, W)
+        next_slots, next_words = slots.gather(1, others), words.gather(1, others)
+        goes_on = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)
+        ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~goes_on, 0)
+        next_scores = scores.gather(1, others) - gold_score.unsqueeze(1)
+        return Decision(
+            violated=violated,
+            gap=gap,
+            violator_slot=slots.gather(1, place).squeeze(1),
+            violator_word=words.gather(1, place).squeeze(1),
+            slots=next_slots,
+            words=next_words,
+            scores=next_scores if self.rules.cumulative else torch.zeros_like(next_scores),
+            alive=goes_on & (next_words != self.rules.end) & (ended == 0),
+            ended=ended,
         )
-    else:
-        merged = tuple(mine[t].index_select(0, sentence) for mine in gold_states)
-    words = ranked.next_words.view(-1)[slots]
-    times = torch.full_like(slots, t + 1)
-    split = len(gold.states)
-    outputs, states = decoder.advance(decoder.embed(words, sentence, times), merged[:split], next_rows, times)
-    return next_rows, outputs, (*states, *search.follow(merged[split:], words, sentence))
+
+    def _ended_lengths(self, kept: Hypotheses, slots: Tensor, words: Tensor, t: int) -> Tensor:
+        """(B, W) the lengths of kept hypotheses that have ended, where those stay; else 0."""
+        if self.rules.finished_lenpen is None:
+            return torch.zeros_like(words)
+        before = kept.ended.gather(1, (slots - 1).clamp(min=0)).masked_fill(slots == 0, 0)
+        return torch.where(words == self.rules.end, torch.full_like(words, t + 1), before)
+
+    def _extend(self, made: Decision, kept: Hypotheses, t: int) -> Hypotheses:
+        """Feeds the kept words: the other hypotheses one step later. States of the model and what the search remembers
+        are selected, and reset to gold's, by the same index."""
+        sentences, width = made.slots.shape
+        every = torch.arange(sentences * width, device=made.slots.device)
+        slots = made.alive.view(-1).nonzero().squeeze(1) if self.live_rows_only else every  # (R,)
+        rows = Rows(slots, width, not self.live_rows_only)
+        if slots.numel() == 0:
+            nothing = self._nothing_kept(made.scores)
+            return nothing._replace(alive=made.alive, ended=made.ended)
+        of = rows.sentences
+        source = self._sources(made, kept, rows, every)
+        states = _select(tuple(part[t] for part in self.gold.states), kept.states, source)
+        memory = _select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
+        words = made.words.view(-1)[slots]
+        times = torch.full_like(slots, t + 1)
+        outputs, states = self.decoder.advance(self.decoder.embed(words, of, times), states, rows, times)
+        memory = self.search.follow(memory, words, of)
+        return Hypotheses(rows, outputs, states, memory, made.scores, made.alive, made.ended)
+
+    def _sources(self, made: Decision, kept: Hypotheses, rows: Rows, every: Tensor) -> Tensor:
+        """(R,) where each row's parent stands: among the B gold prefixes, then the rows of the other hypotheses."""
+        sentences, width = made.slots.shape
+        parent, of = made.slots.view(-1)[rows.slots], rows.sentences  # 0 is gold, k is slot k - 1 of the others
+        row_of_slot = torch.zeros_like(every)
+        row_of_slot[kept.rows.slots] = every[: kept.rows.slots.numel()]
+        other = sentences + row_of_slot[of * width + (parent - 1).clamp(min=0)]
+        return torch.where(parent == 0, of, other)
 
 
-def _collect(gold: GoldRun, steps: List[_Ranked], parents: Tensor, words: Tensor) -> Violations:
-    """Gathers the violations of all steps and recovers what each violator said. The only place that counts them."""
-    violated = torch.stack([ranked.violated for ranked in steps])  # (T, B)
-    time = torch.arange(len(steps), device=violated.device)
-    after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
-    since = torch.cat(
-        [torch.zeros_like(after[:1]), after.cummax(0).values[:-1]]
-    )  # (T, B) first word after the last reset
-    times, sentences = violated.nonzero(as_tuple=True)  # (M,)
-    slots = torch.stack([ranked.violator_slot for ranked in steps])[times, sentences]
-    last = torch.stack([ranked.violator_word for ranked in steps])[times, sentences]
-    paths, branches = recover_paths(parents, words, gold.words, sentences, times, slots)
-    paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
-    gaps = torch.stack([ranked.gap for ranked in steps])[times, sentences]
-    return Violations(sentences, times, since[times, sentences], branches, paths, gaps)
+def _select(gold: State, others: State, source: Tensor) -> State:
+    """The rows ``source`` (R,) of gold's states, each (B, ...), and then the others', each (R', ...) if there are."""
+    together = [torch.cat(pair) for pair in zip(gold, others)] if others else gold
+    return tuple(part.index_select(0, source) for part in together)
+
+
+def _merge(parts: List[Candidates], beam: int) -> Candidates:
+    """The best of all; ties go to the earlier part, then to the earlier place in it."""
+    if len(parts) == 1:
+        return parts[0]
+    scores, places = best_of(torch.cat([part.scores for part in parts], 1), beam)
+    slots = torch.cat([part.slots for part in parts], 1).gather(1, places)
+    return Candidates(scores, slots, torch.cat([part.words for part in parts], 1).gather(1, places))

@@ -1,5 +1,6 @@
 """``--criterion beam_search_optimization`` (Wiseman & Rush 2016)."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
@@ -13,10 +14,12 @@ from ..compat import metrics
 from ..core.costs import get_delta
 from ..core.curriculum import BeamCurriculum
 from ..core.margin import margin_loss, words_since_reset
+from ..core.prefix_score import PrefixScore
+from ..core.search_and_score import SearchOptions, SearchScores
 from ..core.successors import Successors
 from ..errors import BadInput
-from ..models.bso_lstm import SearchOptions, SearchScores
 
+logger = logging.getLogger(__name__)
 SEARCH_DTYPES = {"model": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -36,6 +39,27 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     )
     margin: float = field(default=1.0, metadata={"help": "by how much gold must beat the violator"})
     nll_weight: float = field(default=0.0, metadata={"help": "weight of the gold words' negative log-likelihood"})
+    search_words: int = field(
+        default=16,
+        metadata={
+            "help": "the search of a sentence ranks only the words among the N best after some gold prefix of it, and "
+            "gold's own; what it finds is scored exactly. 0: the whole vocabulary"
+        },
+    )
+    finished: ChoiceEnum(["dropped", "rival"]) = field(  # type: ignore[valid-type]
+        default="dropped",
+        metadata={
+            "help": "what becomes of hypotheses that end before gold does: they leave the beam at the next step, or "
+            "stay as rivals that gold must beat"
+        },
+    )
+    finished_lenpen: float = field(
+        default=1.0,
+        metadata={
+            "help": "with --finished rival and --scorer softmax: the --lenpen of decoding, which divides the score of "
+            "a hypothesis by its length to this power"
+        },
+    )
     search_dtype: ChoiceEnum(list(SEARCH_DTYPES)) = field(  # type: ignore[valid-type]
         default="model",
         metadata={
@@ -65,6 +89,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         search_dtype: str,
         search_screen: int,
         sentence_avg: bool,
+        search_words: int = 16,
+        finished: str = "dropped",
+        finished_lenpen: float = 1.0,
     ) -> None:
         super().__init__(task)
         try:
@@ -76,12 +103,16 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             ("--margin", margin, margin > 0),
             ("--search-screen", search_screen, search_screen >= 1),
             ("--nll-weight", nll_weight, nll_weight >= 0),
+            ("--search-words", search_words, search_words >= 0),
+            ("--finished-lenpen", finished_lenpen, finished_lenpen >= 0),
         ):
             if not right:
-                allowed = "at least 0" if name == "--nll-weight" else "above 0"
+                allowed = "above 0" if name in ("--margin", "--search-screen") else "at least 0"
                 raise BadInput(f"beam_search_optimization: {name} is {value}, but must be {allowed}")
         self.margin, self.nll_weight, self.sentence_avg = margin, nll_weight, sentence_avg
         self.search_dtype, self.search_screen = SEARCH_DTYPES[str(search_dtype)], search_screen
+        self.search_words, self.finished, self.finished_lenpen = search_words, str(finished), finished_lenpen
+        self.compared = search_words == 0
         self.make_successors = getattr(task, "make_successors", None)
 
     def successors(self, sample: Dict[str, Any]) -> Optional[Successors]:
@@ -90,21 +121,30 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""
-        _check_model(model)
+        score = _prefix_score(model)
         target = _checked_target(sample, self.padding_idx)
         beam = self.curriculum.beam(model.num_updates) if model.training else self.curriculum.final
         options = SearchOptions(
-            beam, self.margin, self.search_dtype, self.search_screen, self.nll_weight > 0, self.successors(sample)
+            beam=beam,
+            margin=self.margin,
+            dtype=self.search_dtype,
+            screen=self.search_screen,
+            search_words=self.search_words,
+            finished_lenpen=self._finished_lenpen(score),
+            nll=self.nll_weight > 0,
+            successors=self.successors(sample),
+            compare=model.training and not self.compared,
         )
         found: SearchScores = model(**sample["net_input"], target=target, search=options)
+        self._log_agreement(options, found)
         violations = found.violations
         with torch.no_grad():
             costs = self.delta(*words_since_reset(violations, target))
-        margin_sum = margin_loss(found.gold_scores, found.violator_scores, costs, self.margin)
+        margin_sum = margin_loss(found.gaps, costs, self.margin)
         loss = margin_sum
         nll_sum = margin_sum.new_zeros(())
-        if found.gold_log_probs is not None:
-            nll_sum = -found.gold_log_probs.sum()
+        if found.nll is not None:
+            nll_sum = found.nll
             loss = loss + self.nll_weight * nll_sum
         sample_size = target.size(0) if self.sentence_avg else sample["ntokens"]
         logged = {
@@ -113,7 +153,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             "nll_loss": nll_sum.detach(),
             "violations": violations.times.numel(),
             "searched_words": (violations.times - violations.resets + 1).sum(),
-            "gold_gap": violations.gaps.sum(),
+            "gold_gap": found.gaps.detach().sum(),
             "beam": beam,
             "batches": 1,
             "ntokens": sample["ntokens"],
@@ -121,6 +161,30 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             "sample_size": sample_size,
         }
         return loss, sample_size, logged
+
+    def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
+        """Says once, of the first batch, how much the search words leave of the exact search."""
+        if not options.compare:
+            return
+        self.compared = True
+        if found.agreement is not None:
+            words, sentences, kept, violators = found.agreement
+            logger.info(
+                f"the search looks at {words:.0f} words a sentence (--search-words {options.search_words}); in the first "
+                f"{sentences} sentences the exact search keeps {kept:.2%} of its hypotheses too, and finds "
+                f"{violators:.2%} of its violators"
+            )
+
+    def _finished_lenpen(self, score: PrefixScore) -> Optional[float]:
+        """By which measure finished hypotheses are rivals; None where they are not."""
+        if self.finished == "dropped":
+            return None
+        if not score.cumulative:
+            raise BadInput(
+                f"--finished rival compares sums, but --scorer {score.name} scores the last word alone: take --scorer "
+                "softmax or summed, or leave out --finished"
+            )
+        return self.finished_lenpen if score.normalized else 0.0
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
@@ -152,18 +216,15 @@ def _ratio(total: float, count: float) -> float:
     return total / count if count > 0 else 0.0
 
 
-def _check_model(model) -> None:
-    unnormalized: Optional[bool] = getattr(model, "unnormalized", None)
-    if unnormalized is None:
+def _prefix_score(model) -> PrefixScore:
+    """How the model scores prefixes; raises BadInput if it cannot search in training."""
+    score: Optional[PrefixScore] = getattr(model, "prefix_score", None)
+    if score is None:
         raise BadInput(
             "beam_search_optimization needs a model that can search in training, but got "
             f"{type(model).__name__}: use --arch bso_lstm (or one of its named sizes)"
         )
-    if not unnormalized:
-        raise BadInput(
-            "beam_search_optimization needs raw scores, but the model has --scorer softmax: add --scorer unnormalized "
-            "(a softmax checkpoint has the same parameters and can be the start: --finetune-from-model)"
-        )
+    return score
 
 
 def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:

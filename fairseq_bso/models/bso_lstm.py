@@ -1,9 +1,10 @@
 """``--arch bso_lstm``: the attentional LSTM of Wiseman & Rush 2016, and its named sizes."""
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from fairseq import utils
@@ -12,12 +13,10 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from omegaconf import II
 from torch import Tensor, nn
 
-from ..core.candidate_search import CandidateSearch
-from ..core.margin import violator_outputs
 from ..core.prefix_score import SCORERS, PrefixScore
-from ..core.scorer import Scorer, VocabularySearch
-from ..core.successors import Successors
-from ..core.violation_reset import GoldRun, Violations, violation_reset_search
+from ..core.scorer import Scorer
+from ..core.search_and_score import SearchOptions, search_and_score
+from ..core.violation_reset import GoldRun
 from ..errors import BadInput
 from ..weight_classes import class_by_module
 from .decoder import DecoderPass, LSTMDecoder
@@ -56,11 +55,11 @@ class BsoLSTMConfig(FairseqDataclass):
     residual: bool = field(default=False, metadata={"help": "residual connections from the second layer on"})
     dropout: float = field(default=0.2, metadata={"help": "dropout between layers and on the attentional vector"})
     embedding_dropout: float = field(default=0.0, metadata={"help": "dropout on the embedded words"})
-    init_range: float = field(
-        default=0.1,
+    init_range: str = field(
+        default="auto",
         metadata={
-            "help": "parameters start uniform in [-R, R]; below 1,000 units, 3.4 over their root learns sooner than "
-            "the paper's 0.1"
+            "help": "parameters start uniform in [-R, R]: a number (the paper's is 0.1), or auto: 3.4 over the root of "
+            "the decoder's units, never below 0.1"
         },
     )
     scorer: ChoiceEnum(list(SCORERS)) = field(  # type: ignore[valid-type]
@@ -72,33 +71,6 @@ class BsoLSTMConfig(FairseqDataclass):
     )
     max_source_positions: int = II("task.max_source_positions")
     max_target_positions: int = II("task.max_target_positions")
-
-
-class SearchOptions(NamedTuple):
-    """How a model searches in training."""
-
-    beam: int
-    margin: float
-    dtype: Optional[torch.dtype]
-    """of the vocabulary-wide product; None is the model's own"""
-    screen: int
-    """multiples of the beam that survive a low-precision product"""
-    nll: bool
-    """whether log-probabilities of the gold words are wanted too"""
-    successors: Optional[Successors] = None
-    """which words may follow a prefix; None is any"""
-
-
-class SearchScores(NamedTuple):
-    """What a search in training found."""
-
-    gold_scores: Tensor
-    """(M,) f of the gold words at the violations"""
-    violator_scores: Tensor
-    """(M,) f of the violators' last words"""
-    violations: Violations
-    gold_log_probs: Optional[Tensor]
-    """(B, T) log-probability of each gold word, zero at padding"""
 
 
 # The first pattern that a parameter's name starts with says its class.
@@ -159,7 +131,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             residual=cfg.residual,
             max_target_positions=cfg.max_target_positions,
         )
-        _initialise(encoder, decoder, cfg.init_range)
+        _initialise(encoder, decoder, _init_range(cfg))
         _load_pretrained(source_embedding, source, cfg.encoder_embed_path, cfg.encoder_freeze_embed)
         if not shared:
             _load_pretrained(target_embedding, target, cfg.decoder_embed_path, cfg.decoder_freeze_embed)
@@ -233,39 +205,9 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         outputs, states, _ = run.along(prev_output_tokens)  # (T, B, H)
         if word_loss is not None:
             return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
-        lengths = target.ne(self.decoder.dictionary.pad()).sum(1)
-        return self._search(run, GoldRun(target, lengths, outputs, states), search)
-
-    def _search(self, run: DecoderPass, gold: GoldRun, options: SearchOptions) -> SearchScores:
-        scorer, dictionary = self.decoder.scorer, self.decoder.dictionary
-        gold_scores = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
-        with torch.no_grad():
-            if options.successors is None:
-                successors = VocabularySearch(scorer, [dictionary.pad()], options.dtype, options.screen)
-            else:
-                successors = CandidateSearch(scorer, options.successors, gold.words)
-            violations = violation_reset_search(
-                gold.detach(),
-                gold_scores.detach(),
-                successors,
-                run,
-                options.beam,
-                dictionary.eos(),
-                options.margin,
-                live_rows_only=gold.words.device.type == "cpu",
-            )
-        violator_scores = scorer.score_words(violator_outputs(gold, violations, run), violations.last_words)
-        return SearchScores(
-            gold_scores[violations.sentences, violations.times],
-            violator_scores,
-            violations,
-            self._gold_log_probs(gold) if options.nll else None,
-        )
-
-    def _gold_log_probs(self, gold: GoldRun) -> Tensor:
-        scores = self.decoder.output_layer(gold.outputs.transpose(0, 1))  # (B, T, V)
-        log_probs = utils.log_softmax(scores, dim=-1).gather(2, gold.words.unsqueeze(2)).squeeze(2)
-        return log_probs.masked_fill(gold.words.eq(self.decoder.dictionary.pad()), 0.0)
+        padding, end = self.decoder.dictionary.pad(), self.decoder.dictionary.eos()
+        gold = GoldRun(target, target.ne(padding).sum(1), outputs, states)
+        return search_and_score(run, gold, self.decoder.scorer, self.prefix_score, padding, end, search)
 
     def load_state_dict(self, state_dict, strict: bool = True, model_cfg=None, args=None):
         """Loads parameters; raises BadInput if the checkpoint was made with other dictionaries."""
@@ -295,7 +237,9 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
                 f"this model has --scorer {self.prefix_score.name} and no probabilities: train it with --criterion "
                 "beam_search_optimization, or give --scorer softmax"
             )
-        return scores.float() if self.prefix_score.cumulative else scores.float() - extra["previous_scores"].unsqueeze(-1)
+        return (
+            scores.float() if self.prefix_score.cumulative else scores.float() - extra["previous_scores"].unsqueeze(-1)
+        )
 
 
 def _check(cfg: BsoLSTMConfig, source, target) -> None:
@@ -334,6 +278,10 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
             )
         if cfg.decoder_freeze_embed:
             faults.append("--decoder-freeze-embed would freeze the shared scorer too: leave out one of the two options")
+    try:
+        _init_range(cfg)
+    except ValueError:
+        faults.append(f"--init-range is {cfg.init_range}, but must be a number above 0 or auto")
     for name in ("dropout", "embedding_dropout"):
         if not 0 <= getattr(cfg, name) < 1:
             faults.append(f"--{name.replace('_', '-')} is {getattr(cfg, name)}, but must be at least 0 and below 1")
@@ -343,6 +291,16 @@ def _check(cfg: BsoLSTMConfig, source, target) -> None:
 
 def _embedding(dictionary, size: int) -> nn.Embedding:
     return nn.Embedding(len(dictionary), size, dictionary.pad())
+
+
+def _init_range(cfg: BsoLSTMConfig) -> float:
+    """R of ``--init-range``; raises ValueError for what is neither a number above 0 nor ``auto``."""
+    if str(cfg.init_range) == "auto":
+        return max(0.1, 3.4 / math.sqrt(cfg.decoder_hidden_size))
+    number = float(cfg.init_range)
+    if not 0 < number < math.inf:
+        raise ValueError(cfg.init_range)
+    return number
 
 
 def _initialise(encoder: LSTMEncoder, decoder: LSTMDecoder, init_range: float) -> None:

@@ -25,16 +25,16 @@ words = st.lists(st.integers(4, 9), max_size=4).map(lambda sentence: [*sentence,
 batches = st.lists(st.tuples(words, words), min_size=1, max_size=3)
 
 
-def criterion(train_beam, delta="zero_one", nll_weight=0.0, **options):
+def criterion(train_beam, delta="zero_one", nll_weight=0.0, search_words=0, **options):
     return BeamSearchOptimizationCriterion(
-        fakes.FakeTask(), train_beam, 2, 0, delta, 1.0, nll_weight, "model", 4, False, **options
+        fakes.FakeTask(), train_beam, 2, 0, delta, 1.0, nll_weight, "model", 4, False, search_words, **options
     )
 
 
-def fast_loss(model, sources, golds, beam, delta):
+def fast_loss(model, sources, golds, beam, delta, **options):
     net_input, target = fakes.batch(model, sources, golds)
     sample = {"net_input": net_input, "target": target, "ntokens": sum(map(len, golds)), "id": torch.arange(len(golds))}
-    return criterion(beam, delta)(model, sample)
+    return criterion(beam, delta, **options)(model, sample)
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -48,6 +48,7 @@ def test_teacher_forced_scores_equal_the_twin(options):
             torch.testing.assert_close(scores[row, time], lstm.scores_after(model, source, gold[:time]))
 
 
+@pytest.mark.parametrize("scorer", ["softmax", "summed", "unnormalized"])
 @pytest.mark.parametrize("options", VARIANTS)
 @settings(max_examples=15, deadline=None)
 @given(
@@ -56,13 +57,17 @@ def test_teacher_forced_scores_equal_the_twin(options):
     beam=st.integers(2, 6),
     seed=st.integers(0, 1000),
     liked=st.booleans(),
+    lenpen=st.sampled_from([None, 0.0, 1.0, 0.6]),
 )
-def test_loss_and_gradients_equal_the_twin(options, delta, data, beam, seed, liked):
-    model = fakes.model(seed, **options)
+def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, seed, liked, lenpen):
+    model = fakes.model(seed, scorer=scorer, **options)
+    lenpen = None if scorer == "unnormalized" else lenpen and (lenpen if scorer == "softmax" else 0.0)
+    finished = {} if lenpen is None else {"finished": "rival", "finished_lenpen": lenpen}
     sources, golds = [source for source, _ in data], [gold if len(gold) > 1 else [4, 2] for _, gold in data]
     if liked:  # a model that likes some words, so that hypotheses live for several steps
         with torch.no_grad():
             model.decoder.output_bias[torch.tensor(golds[0])] += 2.0
+            model.decoder.output_bias[2] += 1.0
     drawn = []
     if model.decoder.dropout > 0:
         model.train()
@@ -75,12 +80,14 @@ def test_loss_and_gradients_equal_the_twin(options, delta, data, beam, seed, lik
 
         decoder_module.DecoderPass._draw_masks = noted
     try:
-        fast, _, _ = fast_loss(model, sources, golds, beam, delta)
+        fast, _, logged = fast_loss(model, sources, golds, beam, delta, **finished)
     finally:
         if drawn:
             decoder_module.DecoderPass._draw_masks = draw
     masks = [lstm.masks_of(drawn[0], s, len(golds)) for s in range(len(golds))] if drawn else None
-    slow = lstm.beam_search_loss(model, sources, golds, beam, delta, masks)
+    slow, gaps = lstm.beam_search_loss(model, sources, golds, beam, delta, masks, lenpen)
+    assert logged["violations"] == len(gaps)
+    assert float(logged["gold_gap"]) == pytest.approx(sum(gaps), abs=1e-6)
     tolerance = {"rtol": 1e-5, "atol": 1e-6} if delta == "sentence_bleu" else {}  # costs are float32
     torch.testing.assert_close(fast, slow, **tolerance)
     if not slow.requires_grad:

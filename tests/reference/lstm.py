@@ -1,13 +1,15 @@
 """``bso_lstm`` for one sentence and one prefix at a time, from the equations of Luong et al. 2015 (section 3), and the
 BSO loss of a batch from scratch: every score is computed by running its whole prefix again."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+import math
+from functools import lru_cache
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from . import costs
-from .search import search
+from .search import gap, search
 
 
 class Masks(NamedTuple):
@@ -104,23 +106,44 @@ def _context(model, memory: Tensor, query: Tensor) -> Tensor:
     return encoder.attention_values.weight @ context
 
 
-def beam_search_loss(model, sources, golds, beam: int, delta: str, masks: Optional[List[Masks]] = None) -> Tensor:
-    """The summed BSO loss of a batch (section 2.2 and 2.3 of the definitions), with gradient."""
+def beam_search_loss(
+    model,
+    sources,
+    golds,
+    beam: int,
+    delta: str,
+    masks: Optional[List[Masks]] = None,
+    finished_lenpen: Optional[float] = None,
+    allows: Optional[Callable] = None,
+) -> Tuple[Tensor, List[float]]:
+    """The summed BSO loss of a batch (sections 2.1 to 2.3 of the definitions), with gradient, and the search's gaps.
+
+    ``allows(source, prefix)`` is the set of words that a constraint lets follow.
+    """
     end, padding = model.decoder.dictionary.eos(), model.decoder.dictionary.pad()
-    total = model.decoder.output_bias.new_zeros(())
+    kind, total, gaps = model.prefix_score, model.decoder.output_bias.new_zeros(()), []
     for sentence, (source, gold) in enumerate(zip(sources, golds)):
         mask = masks[sentence] if masks else None
 
-        def score(prefix, source=source, mask=mask):
-            with torch.no_grad():
-                values = scores_after(model, source, prefix, mask)
-                values[padding] = -torch.inf
-            return values.tolist()
+        def local(prefix, source=source, mask=mask):
+            values = scores_after(model, source, prefix, mask)
+            return values - values.logsumexp(0) if kind.normalized else values
 
-        for violation in search(gold, score, beam, end)[0]:
-            since = violation.violator[violation.reset :], tuple(gold[violation.reset : violation.time + 1])
+        @lru_cache(None)
+        def score(prefix, source=source, local=local):
+            with torch.no_grad():
+                values = local(prefix).tolist()
+            allowed = range(len(values)) if allows is None else allows(source, prefix)
+            return [value if w in allowed and w != padding else -math.inf for w, value in enumerate(values)]
+
+        for violation in search(gold, score, beam, end, 1.0, kind.cumulative, finished_lenpen)[0]:
+            span = violation.time + 1 - violation.reset
+            hypothesis = [*violation.violator[violation.reset :]]
+            hypothesis += [padding] * (span - len(hypothesis))
+            since = tuple(hypothesis), tuple(gold[violation.reset : violation.time + 1])
             cost = 1.0 if delta == "zero_one" else costs.sentence_bleu_cost(*since)
-            right = scores_after(model, source, gold[: violation.time], mask)[gold[violation.time]]
-            wrong = scores_after(model, source, violation.violator[:-1], mask)[violation.violator[-1]]
-            total = total + cost * (1 - right + wrong)
-    return total
+            difference = gap(violation, gold, local, kind.cumulative, finished_lenpen)
+            assert abs(difference.item() - violation.gap) < 1e-6
+            total = total + cost * (1 - difference)
+            gaps.append(violation.gap)
+    return total, gaps

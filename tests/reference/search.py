@@ -1,50 +1,75 @@
 """Violation-reset search of one sentence in plain Python, as the definition reads, and the loss in terms of scores.
 
-``score(prefix)`` returns the list of ``f(w | prefix)`` over all words; ``-inf`` where a word is not allowed.
+``score(prefix)`` returns the list of local scores ``l(w | prefix)`` over all words; ``-inf`` where a word is not
+allowed. ``cumulative`` says how the score of a prefix is made of them.
 """
 
 import math
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 Prefix = Tuple[int, ...]
+Score = Callable[[Prefix], Sequence]
 
 
 class Violation(NamedTuple):
     time: int  # from 0: the word that was ranked
     reset: int  # first word after the last reset
-    violator: Prefix  # with its last word
+    violator: Prefix  # with its last word; shorter than time + 1 where it ended before
     gap: float  # gold score - violator score
+
+
+def prefix_score(score: Score, prefix: Prefix, cumulative: bool = True):
+    """``s(prefix)``: the sum of the local scores of its words, or that of its last word alone."""
+    words = range(0 if cumulative else max(len(prefix) - 1, 0), len(prefix))
+    return sum((score(prefix[:place])[prefix[place]] for place in words), 0.0)
+
+
+def scaled(value, length: int, gold_length: int, lenpen: float):
+    """What decoding compares, ``s / length ** lenpen``, in units in which gold's own score is its sum."""
+    return value * (gold_length / length) ** lenpen
 
 
 def search(
     gold: Sequence[int],
-    score: Callable[[Prefix], List[float]],
+    score: Score,
     beam: int,
     end: int,
     margin: float = 1.0,
+    cumulative: bool = False,
+    finished_lenpen: Optional[float] = None,
 ) -> Tuple[List[Violation], List[List[Prefix]]]:
-    """All violations, and the beam kept after every step (gold first where it is kept)."""
+    """All violations, and the beam kept after every step (gold first where it is kept).
+
+    With ``finished_lenpen`` hypotheses that ended stay in the comparison (``--finished rival``).
+    """
     violations: List[Violation] = []
     beams: List[List[Prefix]] = []
     live: List[Prefix] = [()]
     reset = 0
     for time in range(len(gold)):
         gold_prefix, gold_next = tuple(gold[:time]), tuple(gold[: time + 1])
-        # Ties go to the gold prefix's successors, then to the better hypothesis, then to the smaller word.
-        hypotheses = [gold_prefix] + [prefix for prefix in live if prefix != gold_prefix]
+        final = time == len(gold) - 1
         assert gold_prefix in live, "the gold prefix is on the beam at every step"
-        candidates = []
+        # Ties go to the gold prefix's successors, then to the better hypothesis, then to the smaller word; the
+        # hypotheses that ended come last.
+        hypotheses = [gold_prefix] + [prefix for prefix in live if prefix != gold_prefix]
+        candidates, ended = [], []
         for prefix in hypotheses:
+            value = prefix_score(score, prefix, cumulative)
             if prefix and prefix[-1] == end:
+                if finished_lenpen is not None:
+                    ended.append((scaled(value, len(prefix), len(gold), finished_lenpen) if final else value, prefix))
                 continue
-            for word, value in enumerate(score(prefix)):
-                if value > -math.inf:
-                    candidates.append((value, prefix + (word,)))
+            before = value if cumulative else 0.0
+            for word, local in enumerate(score(prefix)):
+                if local > -math.inf:
+                    candidates.append((before + local, prefix + (word,)))
+        candidates += ended
         candidates.sort(key=lambda candidate: -candidate[0])  # stable
-        gold_score = score(gold_prefix)[gold[time]]
+        gold_score = prefix_score(score, gold_next, cumulative)
         top = candidates[:beam]
         others = [candidate for candidate in top if candidate[1] != gold_next]
-        if time == len(gold) - 1:
+        if final:
             everyone_else = [candidate for candidate in candidates if candidate[1] != gold_next]
             violator = everyone_else[0] if everyone_else else None
         else:
@@ -56,3 +81,12 @@ def search(
             live = [gold_next] + [prefix for _, prefix in others]
         beams.append(list(live))
     return violations, beams
+
+
+def gap(violation: Violation, gold: Sequence[int], score: Score, cumulative: bool, finished_lenpen: Optional[float]):
+    """Gold score minus violator score, both from the first word on; with gradient if ``score`` gives tensors."""
+    right = prefix_score(score, tuple(gold[: violation.time + 1]), cumulative)
+    wrong = prefix_score(score, violation.violator, cumulative)
+    if len(violation.violator) <= violation.time and violation.time == len(gold) - 1:
+        wrong = scaled(wrong, len(violation.violator), len(gold), finished_lenpen)
+    return right - wrong

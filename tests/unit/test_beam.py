@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from fairseq_bso.core import beam
 from fairseq_bso.core.beam import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
-from fairseq_bso.core.scorer import Scorer, VocabularySearch
+from fairseq_bso.core.scorer import Scorer
+from fairseq_bso.core.violation_reset import GoldRun, Hypotheses, Rows
+from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch
 
 INFINITY = float("inf")
 
@@ -74,19 +76,25 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
     outputs = torch.randint(-2, 3, (sentences * width, 3), generator=generator).float()
     barred = [0, BLOCK, 200]
     # Many ties: a screen must be wide to keep the same ones, which small integers in bfloat16 allow to compare.
-    search = VocabularySearch(scorer, barred, dtype, screen=200)
+    product = VocabularyProduct(scorer, barred, dtype, screen=200)
     full = outputs @ scorer.weight.t() + scorer.bias
     full[:, barred] = -INFINITY
-    scores, words = search.best_per_row(outputs, k)
+    scores, words, log_totals = product.best_words(outputs, k, totals=True)
+    complete = outputs @ scorer.weight.t() + scorer.bias  # the denominator counts barred words too
+    torch.testing.assert_close(log_totals, complete.logsumexp(1), rtol=0.01 if dtype else 1e-5, atol=1e-5)
     for row in range(len(outputs)):
         same(scores[row], words[row], ranked(full[row].tolist(), k))
-    full = full.masked_fill(~alive.view(-1, 1), -INFINITY)
-    slots = alive.view(-1).nonzero().squeeze(1)
-    for given_rows in ((outputs[slots], slots), (outputs, None)):
-        if given_rows[0].size(0) == 0:
+    before = torch.randint(-3, 4, alive.shape, generator=generator).float()  # (B, W)
+    full = (full + before.view(-1, 1)).masked_fill(~alive.view(-1, 1), -INFINITY)
+    words = torch.zeros(sentences, 1, dtype=torch.long)
+    gold = GoldRun(words, torch.ones(sentences, dtype=torch.long), torch.zeros(1, sentences, 3), ())
+    search = VocabularySearch(product, gold, k, normalized=False)
+    slots, everywhere = alive.view(-1).nonzero().squeeze(1), torch.arange(sentences * width)
+    for rows in (Rows(slots, width, False), Rows(everywhere, width, True)):
+        if rows.slots.numel() == 0:
             continue
-        given_outputs, given_slots = given_rows
-        found = search.best_per_sentence(given_outputs, (), given_slots, alive, k)
+        ended = torch.zeros_like(alive, dtype=torch.long)
+        found = search.best_of_others(Hypotheses(rows, outputs[rows.slots], (), (), before, alive, ended), 1, k)
         for sentence in range(sentences):
             values = full.view(sentences, -1)[sentence].tolist()
             flat = found.slots[sentence] * scorer.bias.numel() + found.words[sentence]
@@ -96,8 +104,8 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
 def test_the_screen_ranks_by_exact_scores():
     """1 + 2**-9 and 1 are equal in bfloat16; the exact scores still put the larger first, although it comes later."""
     weight = torch.tensor([[1.0], [1.0 + 2**-9], [0.0]])
-    search = VocabularySearch(Scorer(weight, torch.zeros(3)), dtype=torch.bfloat16)
-    scores, words = search.best_per_row(torch.ones(1, 1), 2)
+    product = VocabularyProduct(Scorer(weight, torch.zeros(3)), dtype=torch.bfloat16)
+    scores, words, _ = product.best_words(torch.ones(1, 1), 2)
     assert words.tolist() == [[1, 0]]
     assert scores.tolist() == [[1.0 + 2**-9, 1.0]]
 

@@ -1,5 +1,7 @@
 """Violation-reset search: the fast one against the slow twin, hand-traced examples, and its properties."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,39 +10,82 @@ from reference import search as slow
 from reference.decoder import TableDecoder, table_score
 from reference.host_reads import ForbidHostReads
 
-from fairseq_bso.core.scorer import VocabularySearch
-from fairseq_bso.core.violation_reset import violation_reset_search
+from fairseq_bso.core.candidate_search import CandidateSearch
+from fairseq_bso.core.prefix_score import SCORERS
+from fairseq_bso.core.search_words import SearchWordsLogTotals, search_words
+from fairseq_bso.core.successors import Successors
+from fairseq_bso.core.violation_reset import Rules, violation_reset_search
+from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
-END = 0
+END, PADDING = 0, -1
+LAST, SUMMED, SOFTMAX = SCORERS["unnormalized"], SCORERS["summed"], SCORERS["softmax"]
 
 
-def run_fast(table, golds, beam, margin=1.0, live_rows_only=True, dtype=None, barred=()):
-    """Violations of the fast search as tuples, sorted by (sentence, time), and the decoder that served it."""
+def gold_run(table, golds):
+    """A decoder over the table and its run along ragged gold sentences."""
     lengths = torch.tensor([len(gold) for gold in golds])
     words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
     for row, gold in enumerate(golds):
         words[row, : len(gold)] = torch.tensor(gold)
     decoder = TableDecoder(table)
-    gold = decoder.gold_run(words, lengths)
-    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
-    found = violation_reset_search(
-        gold, scores, VocabularySearch(decoder.scorer, barred, dtype), decoder, beam, END, margin, live_rows_only
-    )
+    return decoder, decoder.gold_run(words, lengths)
+
+
+def run_fast(
+    table, golds, beam, scorer=LAST, margin=1.0, live_rows_only=True, dtype=None, barred=(), lenpen=None, n=None
+):
+    """Violations of the fast search as tuples, sorted by (sentence, time), and the decoder that served it.
+
+    With ``n`` the search looks at the ``n`` best words after each gold prefix.
+    """
+    decoder, gold = gold_run(table, golds)
+    product = VocabularyProduct(decoder.scorer, barred, dtype)
+    if n is None:
+        search = VocabularySearch(product, gold, beam, scorer.normalized)
+    else:
+        best = best_after_gold(product, gold, n, scorer.normalized)
+        words = Successors(search_words(best, gold, PADDING), PADDING)
+        totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)
+        search = CandidateSearch(decoder.scorer, words, gold, totals if scorer.normalized else None, best)
+    rules = Rules(beam, END, PADDING, margin, scorer.cumulative, lenpen)
+    found = violation_reset_search(gold, search, decoder, rules, live_rows_only)
     rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.branches.tolist())
     listed = []
-    for (sentence, time, reset, branch), path, gap in zip(rows, found.paths.tolist(), found.gaps.tolist()):
+    for row, (sentence, time, reset, branch) in enumerate(rows):
+        path, end, gap = found.paths[row].tolist(), int(found.ends[row]), float(found.gaps[row])
         assert path[:branch] == golds[sentence][:branch]
         assert branch == time or path[branch] != golds[sentence][branch]
-        listed.append((sentence, time, reset, tuple(path[: time + 1]), gap))
+        assert path[end + 1 : time + 1] == [PADDING] * (time - end)
+        listed.append((sentence, time, reset, tuple(path[: end + 1]), gap))
     return sorted(listed), decoder
 
 
-def run_slow(table, golds, beam, margin=1.0):
+def local_scores(table, sentence, scorer, barred=()):
+    """``l(w | prefix)`` of one sentence, in plain Python."""
+
+    def score(prefix):
+        values = table_score(table, sentence, prefix)
+        if scorer.normalized:
+            total = math.log(sum(math.exp(value) for value in values))
+            values = [value - total for value in values]
+        return [-math.inf if word in barred else value for word, value in enumerate(values)]
+
+    return score
+
+
+def run_slow(table, golds, beam, scorer=LAST, margin=1.0, barred=(), lenpen=None):
     listed = []
     for sentence, gold in enumerate(golds):
-        violations, _ = slow.search(gold, lambda prefix, s=sentence: table_score(table, s, prefix), beam, END, margin)
+        score = local_scores(table, sentence, scorer, barred)
+        violations, _ = slow.search(gold, score, beam, END, margin, scorer.cumulative, lenpen)
         listed += [(sentence, v.time, v.reset, v.violator, v.gap) for v in violations]
     return sorted(listed)
+
+
+def same_violations(fast, slow, tolerance=1e-9):
+    assert [violation[:4] for violation in fast] == [violation[:4] for violation in slow]
+    for ours, theirs in zip(fast, slow):
+        assert ours[4] == pytest.approx(theirs[4], abs=tolerance)
 
 
 @st.composite
@@ -64,11 +109,68 @@ def cases(draw):
     return table, golds, draw(st.integers(2, 6))
 
 
-@settings(max_examples=400, deadline=None)
-@given(cases(), st.booleans())
-def test_equals_the_slow_twin(case, live_rows_only):
+@settings(max_examples=250, deadline=None)
+@given(cases(), st.sampled_from([LAST, SUMMED]), st.booleans())
+def test_equals_the_slow_twin(case, scorer, live_rows_only):
     table, golds, beam = case
-    assert run_fast(table, golds, beam, live_rows_only=live_rows_only)[0] == run_slow(table, golds, beam)
+    fast, _ = run_fast(table, golds, beam, scorer, live_rows_only=live_rows_only)
+    assert fast == run_slow(table, golds, beam, scorer)
+
+
+@settings(max_examples=250, deadline=None)
+@given(cases(), st.sampled_from([None, None, 0.0, 1.0, 0.6]), st.booleans(), st.booleans())
+def test_log_probabilities_equal_the_slow_twin(case, lenpen, live_rows_only, barred):
+    table, golds, beam = case
+    table = without_ties(table)
+    barred = (1,) if barred and not any(1 in gold for gold in golds) else ()
+    fast, _ = run_fast(table, golds, beam, SOFTMAX, live_rows_only=live_rows_only, barred=barred, lenpen=lenpen)
+    same_violations(fast, run_slow(table, golds, beam, SOFTMAX, barred=barred, lenpen=lenpen))
+
+
+@settings(max_examples=250, deadline=None)
+@given(cases(), st.booleans())
+def test_finished_rivals_of_summed_scores_equal_the_slow_twin(case, live_rows_only):
+    table, golds, beam = case
+    table = table.clone()
+    table[:, END] += 1.5  # hypotheses end early and often
+    fast, _ = run_fast(table, golds, beam, SUMMED, live_rows_only=live_rows_only, lenpen=0.0)
+    assert fast == run_slow(table, golds, beam, SUMMED, lenpen=0.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), st.sampled_from([LAST, SUMMED, SOFTMAX]), st.sampled_from([None, 0.0]))
+def test_search_words_that_are_the_whole_vocabulary_change_nothing(case, scorer, lenpen):
+    table, golds, beam = case
+    table, lenpen = without_ties(table), (lenpen if scorer.cumulative else None)
+    exact, _ = run_fast(table, golds, beam, scorer, lenpen=lenpen)
+    same_violations(run_fast(table, golds, beam, scorer, lenpen=lenpen, n=max(table.size(1), beam))[0], exact)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), st.sampled_from([LAST, SUMMED]), st.integers(0, 3))
+def test_few_search_words_equal_the_twin_that_knows_only_those(case, scorer, more):
+    table, golds, beam = case
+    n = beam + more
+    listed = []
+    for sentence, gold in enumerate(golds):
+        score = local_scores(table, sentence, scorer)
+        known = set(gold)
+        for time in range(len(gold)):
+            row = score(tuple(gold[:time]))
+            known |= set(sorted(range(len(row)), key=lambda word: (-row[word], word))[:n])
+
+        def few(prefix, score=score, known=known):
+            return [value if word in known else -math.inf for word, value in enumerate(score(prefix))]
+
+        violations, _ = slow.search(gold, few, beam, END, 1.0, scorer.cumulative)
+        listed += [(sentence, v.time, v.reset, v.violator, v.gap) for v in violations]
+    assert run_fast(table, golds, beam, scorer, n=n)[0] == sorted(listed)
+
+
+def without_ties(table):
+    """The same with scores that are all different, by far more than rounding."""
+    generator = torch.Generator().manual_seed(0)
+    return table + torch.rand(table.shape, generator=generator, dtype=table.dtype) / 4
 
 
 @settings(max_examples=100, deadline=None)
@@ -101,15 +203,12 @@ def test_live_rows_are_as_many_as_the_slow_twins_hypotheses(case):
 def test_a_bfloat16_screen_wide_enough_to_hold_everything_changes_nothing(case):
     table, golds, beam = case
     table = table.float()
-    lengths = torch.tensor([len(gold) for gold in golds])
-    words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
-    for row, gold in enumerate(golds):
-        words[row, : len(gold)] = torch.tensor(gold)
-    decoder = TableDecoder(table)
-    gold = decoder.gold_run(words, lengths)
-    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
+    decoder, gold = gold_run(table, golds)
+    rules = Rules(beam, END, PADDING, cumulative=False)
     found = [
-        violation_reset_search(gold, scores, VocabularySearch(decoder.scorer, (), dtype, 50), decoder, beam, END)
+        violation_reset_search(
+            gold, VocabularySearch(VocabularyProduct(decoder.scorer, (), dtype, 50), gold, beam, False), decoder, rules
+        )
         for dtype in (None, torch.bfloat16)
     ]
     for exact, screened in zip(*found):
@@ -195,19 +294,21 @@ def test_refuses_a_search_without_rivals_or_margin(options, message):
         run_fast(torch.zeros(3, 3, dtype=torch.float64), [[1, END]], **options)
 
 
-def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch):
+@pytest.mark.parametrize("scorer, lenpen", [(LAST, None), (SUMMED, 0.0), (SOFTMAX, None), (SOFTMAX, 1.0)])
+def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, scorer, lenpen):
     from fairseq_bso.core import beam, violation_reset
 
-    loop = violation_reset._search_all_steps
+    loop = violation_reset.Searcher.run
 
     def guarded(*args):
         with ForbidHostReads():
             return loop(*args)
 
-    monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    monkeypatch.setattr(violation_reset.Searcher, "run", guarded)
     monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
     table = torch.randn(50, 9, dtype=torch.float64)
     golds = [[1, 2, 3, END], [4, END]]
-    assert run_fast(table, golds, beam=3, live_rows_only=False)[0] == run_slow(table, golds, beam=3)
+    fast, _ = run_fast(table, golds, beam=3, scorer=scorer, live_rows_only=False, lenpen=lenpen)
+    same_violations(fast, run_slow(table, golds, 3, scorer, lenpen=lenpen))
     with pytest.raises(AssertionError, match="asks the device"):
         run_fast(table * 0.01, golds, beam=3, margin=1e-9, live_rows_only=True)

@@ -1,0 +1,128 @@
+"""Search words: the few words that the search of a sentence ranks, and how much of the exact search they keep.
+
+A word that stands among the best after no gold prefix of a sentence hardly ever comes onto its beam. Their union over
+the sentence costs one product along gold, which the loss needs anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Set, Tuple
+
+import torch
+from torch import Tensor
+
+from .candidate_search import CandidateScorer, in_places
+from .scorer import Scorer
+from .violation_reset import GoldRun, Hypotheses, Trace, Violations
+from .vocabulary_search import BestWords
+
+Words = Tuple[int, ...]
+
+
+def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
+    """The words that a search looks at: those among the best after some gold prefix of a sentence, and gold's own.
+
+    Args:
+        best: (T, B, n), of no score beyond a sentence's length.
+        gold: the gold run.
+        padding: fills rows up.
+
+    Returns:
+        (B, C) int64, each word once, ascending, then padding.
+    """
+    time, sentences, n = best.words.shape
+    beyond = torch.iinfo(best.words.dtype).max  # sorts behind every word
+    found = best.words.masked_fill(best.scores == -torch.inf, beyond).transpose(0, 1).reshape(sentences, time * n)
+    inside = torch.arange(time, device=found.device) < gold.lengths.unsqueeze(1)  # (B, T)
+    words = torch.cat([found, gold.words.masked_fill(~inside, beyond)], 1).sort(1).values
+    again = torch.cat([torch.zeros_like(inside[:, :1]), words[:, 1:] == words[:, :-1]], 1)
+    words = words.masked_fill(again, beyond).sort(1).values
+    longest = int((words != beyond).sum(1).max())
+    words = words[:, :longest]
+    return words.masked_fill(words == beyond, padding)
+
+
+class SearchWordsLogTotals:
+    """An estimate from the search words alone: what the other words add is taken from gold at the same step.
+
+    Args:
+        scorer: the output layer.
+        words: (B, C) int64, the search words.
+        gold: the gold run, detached.
+        best: (T, B, n) after gold, with log totals.
+        padding: fills rows of ``words`` up.
+    """
+
+    def __init__(self, scorer: Scorer, words: Tensor, gold: GoldRun, best: BestWords, padding: int) -> None:
+        assert best.log_totals is not None
+        self.scores = CandidateScorer(scorer, words)
+        self.scores.bias.masked_fill_(words == padding, -torch.inf)
+        self.gold = best.log_totals
+        of_gold = self.scores(gold.outputs.transpose(0, 1)).logsumexp(2).t()  # (T, B)
+        self.others = self.gold - of_gold  # (T, B) what the other words add
+
+    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+        """(B, W) of the other hypotheses; anything where there is none."""
+        return self.scores(in_places(kept.outputs, kept)).logsumexp(2) + self.others[t].unsqueeze(1)
+
+
+class Searched(NamedTuple):
+    """One search of a batch."""
+
+    trace: Trace
+    violations: Violations
+
+
+class Agreement(NamedTuple):
+    """How a search over search words compares with the exact one, on one batch."""
+
+    words: float
+    """search words a sentence"""
+    sentences: int
+    kept: float
+    """share of its hypotheses that the exact search keeps too, at the same step"""
+    violators: float
+    """share of its violators that the exact search finds too, at the same step; 1 where there is none"""
+
+
+def agreement(search: Searched, exact: Searched, gold: GoldRun, words: Tensor, padding: int) -> Agreement:
+    """Compares a search over search words with the exact one.
+
+    Args:
+        search, exact: what each of them found.
+        gold: the gold run of both.
+        words: (B, C) the search words.
+        padding: fills rows of ``words`` up.
+    """
+    return Agreement(
+        words=float((words != padding).sum(1).float().mean()),
+        sentences=words.size(0),
+        kept=_share(kept_hypotheses(search.trace, gold), kept_hypotheses(exact.trace, gold)),
+        violators=_share(_violators(search.violations), _violators(exact.violations)),
+    )
+
+
+def _share(found: Set[Words], exact: Set[Words]) -> float:
+    return len(found & exact) / len(found) if found else 1.0
+
+
+def kept_hypotheses(trace: Trace, gold: GoldRun) -> Set[Words]:
+    """(sentence, step, words ...) of every hypothesis beside gold that a search kept."""
+    parents, words = trace.parents.tolist(), trace.words.tolist()  # T of B of K
+    holds = torch.stack([made.alive | (made.ended > 0) for made in trace.decisions]).tolist()  # T of B of W
+    found = set()
+    for sentence, right in enumerate(gold.words.tolist()):
+        before: Dict[int, Words] = {0: ()}  # the hypothesis in each slot
+        for t in range(len(words)):
+            now = {0: tuple(right[: t + 1])}
+            for slot, held in enumerate(holds[t][sentence], start=1):
+                if held:
+                    now[slot] = (*before[parents[t][sentence][slot]], words[t][sentence][slot])
+                    found.add((sentence, t, *now[slot]))
+            before = now
+    return found
+
+
+def _violators(violations: Violations) -> Set[Words]:
+    rows = zip(violations.sentences.tolist(), violations.times.tolist(), violations.paths.tolist())
+    return {(sentence, time, *path[: time + 1]) for sentence, time, path in rows}
