@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         # A worker whose parent is gone is not wanted any more.
         task.distill(gold, arguments.rank, arguments.workers, lambda: os.getppid() == arguments.parent)
         return 0
-    ranks = [] if task.cache.complete() else range(1, arguments.workers)
+    ranks = [] if task.is_distilled() else range(1, arguments.workers)
     helpers = [_start(arguments.words, rank) for rank in ranks]
 
     def dismiss() -> None:

@@ -4,6 +4,7 @@ import logging
 import re
 from argparse import Namespace
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -76,7 +77,6 @@ class SequenceDistillationTask(WordDistillationTask):
     """Has the teacher decode the training set once, into a cache, and trains on that with any criterion."""
 
     cfg: SequenceDistillationConfig
-    _cache: Optional[Cache] = None
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Loads a split; that for training out of the cache, which is made if it is not there.
@@ -123,7 +123,7 @@ class SequenceDistillationTask(WordDistillationTask):
             before_finish: called when all parts are there, before they are joined and removed.
         """
         cache = self.cache
-        if cache.complete():
+        if self.is_distilled():
             return
         together = rank is None and torch.distributed.is_available() and torch.distributed.is_initialized()
         if together:
@@ -143,12 +143,19 @@ class SequenceDistillationTask(WordDistillationTask):
         if together:
             torch.distributed.barrier()
 
-    @property
+    def is_distilled(self) -> bool:
+        """Whether the cache is complete. A new one is begun, unless the teacher or its options are refused."""
+        if not self.cache.manifest_path.exists():
+            score = common_prefix_score(self.teacher.models)
+            fault = unused_length_penalty(score, self.cfg.distill_lenpen, "--distill-lenpen")
+            if fault:
+                raise BadInput(fault)
+        return self.cache.complete()
+
+    @cached_property
     def cache(self) -> Cache:
         """The folder and what it must have been made from."""
-        if self._cache is None:
-            self._cache = self._describe_cache()
-        return self._cache
+        return self._describe_cache()
 
     def _describe_cache(self) -> Cache:
         cfg = self.cfg
@@ -184,16 +191,9 @@ class SequenceDistillationTask(WordDistillationTask):
     def _decoder(self, gold: LanguagePairDataset) -> Decoder:
         device = self._device()
         models = self.teacher.place(device)
-        fault = unused_length_penalty(common_prefix_score(models), self.cfg.distill_lenpen, "--distill-lenpen")
-        if fault:
-            raise BadInput(fault)
-        options = {
-            "beam": self._beam(),
-            "max_len_a": self.cfg.distill_max_len_a,
-            "max_len_b": self.cfg.distill_max_len_b,
-            "lenpen": self.cfg.distill_lenpen,
-        }
-        generator = self.build_generator(models, Namespace(**options))
+        longest = {"max_len_a": self.cfg.distill_max_len_a, "max_len_b": self.cfg.distill_max_len_b}
+        options = Namespace(beam=self._beam(), lenpen=self.cfg.distill_lenpen, **longest)
+        generator = self.build_generator(models, options)
         chooser = Chooser(
             str(self.cfg.distill_mode),
             self.cfg.distill_nbest,
