@@ -1,7 +1,10 @@
 """Binary data and trained models that the system tests share."""
 
 import pytest
+import torch
 from system_commands import BSO, preprocess, train
+
+from fairseq_bso.commands.prune import load_state
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,22 @@ def softmax_checkpoint(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("nll")
     train(data, folder, "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--max-epoch", "6")
     return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def summed_checkpoint(softmax_checkpoint, tmp_path_factory):
+    """The pretrained model read as one of raw scores that add up. All scorers have the same parameters."""
+    state = load_state(str(softmax_checkpoint))
+    state["cfg"]["model"]["scorer"] = "summed"
+    path = tmp_path_factory.mktemp("summed") / "checkpoint_last.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoints(softmax_checkpoint, summed_checkpoint, bso_run):
+    """A checkpoint of every ``--scorer``."""
+    return {"softmax": softmax_checkpoint, "summed": summed_checkpoint, "unnormalized": bso_run[0]}
 
 
 @pytest.fixture(scope="session")

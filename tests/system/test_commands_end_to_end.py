@@ -35,8 +35,9 @@ def test_a_bso_run_logs_the_search_and_grows_its_beam(bso_run):
 
 
 @pytest.mark.parametrize("beam", [1, 5])
-def test_scores_of_stock_generate_are_the_last_f(data, bso_run, beam):
-    checkpoint, _ = bso_run
+@pytest.mark.parametrize("kind", ["summed", "unnormalized"])
+def test_scores_of_stock_generate_are_the_sum_of_f_or_the_last(data, checkpoints, kind, beam):
+    checkpoint = checkpoints[kind]
     common = ["--user-dir", PLUGIN, "--path", checkpoint, "--cpu", "--unnormalized", "--nbest", beam, "--beam", beam]
     output = run("generate", data, *common, "--required-batch-size-multiple", 1, "--max-len-b", 12).stdout
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)])
@@ -48,12 +49,14 @@ def test_scores_of_stock_generate_are_the_last_f(data, bso_run, beam):
         source = task.source_dictionary.encode_line(sources[sentence], add_if_not_exist=False).tolist()
         words = task.target_dictionary.encode_line(text, add_if_not_exist=False).tolist()
         with torch.no_grad():
-            expected = lstm.scores_after(model, source, words[:-1])[words[-1]].item()
+            each = [lstm.scores_after(model, source, words[:time])[word].item() for time, word in enumerate(words)]
+        expected = sum(each) if kind == "summed" else each[-1]
         assert float(score) * math.log(2) == pytest.approx(expected, abs=2e-4)  # 4 decimals are printed
 
 
-def test_generate_with_our_task_needs_no_flag_and_averages_an_ensemble(data, bso_run):
-    checkpoint, _ = bso_run
+@pytest.mark.parametrize("kind", ["summed", "unnormalized"])
+def test_generate_with_our_task_needs_no_flag_and_averages_an_ensemble(data, checkpoints, kind):
+    checkpoint = checkpoints[kind]
     common = ["--user-dir", PLUGIN, "--cpu", "--beam", 3, "--required-batch-size-multiple", 1]
     stock = run("generate", data, *common, "--path", checkpoint, "--unnormalized").stdout
     ours = run("generate", data, *common, "--path", checkpoint, "--task", "bso_translation").stdout
@@ -66,12 +69,28 @@ def test_generate_with_our_task_needs_no_flag_and_averages_an_ensemble(data, bso
         assert float(one) == pytest.approx(float(both), abs=2e-4)
 
 
-def test_an_ensemble_of_both_kinds_is_refused(data, bso_run, softmax_checkpoint):
-    paths = f"{bso_run[0]}:{softmax_checkpoint}"
+def test_any_checkpoint_is_decoded_by_another_scorer(data, checkpoints):
+    """All scorers have the same parameters; the stock task takes it from --model-overrides."""
+    common = ["--user-dir", PLUGIN, "--cpu", "--beam", 3, "--unnormalized"]
+    over = ["--path", checkpoints["softmax"], "--model-overrides", "{'scorer': 'summed'}"]
+    outputs = [run("generate", data, *common, *way).stdout for way in (over, ["--path", checkpoints["summed"]])]
+    found = [re.findall(r"^H-.*$", output, re.M) for output in outputs]
+    assert len(found[0]) == 30 and found[0] == found[1]
+
+
+def test_an_ensemble_of_several_kinds_is_refused(data, checkpoints):
+    paths = ":".join(str(checkpoints[kind]) for kind in ("unnormalized", "softmax", "summed", "softmax"))
     common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", paths]
     done = run("generate", data, *common, check=False)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("an ensemble of 1 unnormalized and 1 softmax models")
+    counted = "an ensemble of 1 unnormalized, 2 softmax and 1 summed models has no common score"
+    assert last_line(done).startswith(counted)
+
+
+def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of(data, softmax_checkpoint):
+    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", softmax_checkpoint]
+    quiet, done = (run("generate", data, *common, *flag) for flag in ([], ["--unnormalized"]))
+    for one, times in ((quiet, 0), (done, 1)):
+        assert len(re.findall("short ones win; leave out --unnormalized", one.stderr + one.stdout)) == times
 
 
 @pytest.mark.parametrize(
@@ -80,19 +99,22 @@ def test_an_ensemble_of_both_kinds_is_refused(data, bso_run, softmax_checkpoint)
         (["--temperature", 0.5], "--temperature is 0.5"),
         (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "needs probabilities"),
         (["--match-source-len"], "--match-source-len sets"),
+        (["--lenpen", 0.6], "--lenpen is 0.6, but the raw scores of --scorer"),
     ],
 )
-def test_options_that_need_probabilities_are_refused(data, bso_run, option, message):
-    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", bso_run[0]]
+@pytest.mark.parametrize("kind", ["summed", "unnormalized"])
+def test_options_that_need_probabilities_are_refused(data, checkpoints, option, message, kind):
+    common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", checkpoints[kind]]
     done = run("generate", data, *common, *option, check=False)
     assert message in last_line(done)
 
 
-def test_interactive_and_score_reference(data, bso_run):
-    common = ["--user-dir", PLUGIN, "--cpu", "--unnormalized", "--path", bso_run[0], "--beam", 3]
+@pytest.mark.parametrize("kind", ["summed", "unnormalized"])
+def test_interactive_and_score_reference(data, checkpoints, kind):
+    common = ["--user-dir", PLUGIN, "--cpu", "--unnormalized", "--path", checkpoints[kind], "--beam", 3]
     done = run("interactive", data, *common, text="two one three\n")
     assert re.search(r"^H-0\t\S+\t.*(one|two|three)", done.stdout, re.M)
-    common = ["--user-dir", PLUGIN, "--path", bso_run[0], "--cpu", "--score-reference", "--unnormalized"]
+    common = ["--user-dir", PLUGIN, "--path", checkpoints[kind], "--cpu", "--score-reference", "--unnormalized"]
     forced = run("generate", data, *common, "--task", "bso_translation", "--nbest", 1).stdout
     scores = re.findall(r"^H-\d+\t(\S+)\t.*\nD-.*\nP-\d+\t(.*)$", forced, re.M)
     assert len(scores) == 30

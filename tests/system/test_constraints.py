@@ -37,9 +37,9 @@ def test_a_constrained_run_violates_less_and_validates_under_the_constraint(cons
 
 
 @pytest.mark.parametrize("beam", [1, 5, 10])
-@pytest.mark.parametrize("kind", ["softmax", "unnormalized"])
-def test_every_output_is_a_permutation_of_its_source(data, constrained_run, softmax_checkpoint, beam, kind):
-    checkpoint = softmax_checkpoint if kind == "softmax" else constrained_run[0]
+@pytest.mark.parametrize("kind", ["softmax", "summed", "unnormalized"])
+def test_every_output_is_a_permutation_of_its_source(data, constrained_run, checkpoints, beam, kind):
+    checkpoint = constrained_run[0] if kind == "unnormalized" else checkpoints[kind]
     common = ["--user-dir", PLUGIN, "--cpu", *CONSTRAINED, "--path", checkpoint, "--beam", beam]
     found = sources_and_outputs(run("generate", data, *common).stdout)
     assert len(found) == 30

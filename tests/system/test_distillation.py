@@ -241,18 +241,31 @@ def test_an_empty_training_set_is_named(data, softmax_checkpoint, tmp_path):
     assert "the training set is empty" in last_line(done)
 
 
-def test_what_a_teacher_cannot_be(data, bso_run, tmp_path):
-    """An unnormalized model has no probabilities, but its output can teach."""
+def test_a_teachers_file_that_is_broken_or_missing_is_named(data, softmax_checkpoint, tmp_path):
     broken = tmp_path / "broken.pt"
-    broken.write_bytes(Path(bso_run[0]).read_bytes()[:1000])
+    broken.write_bytes(Path(softmax_checkpoint).read_bytes()[:1000])
     for path, message in ((broken, "broken.pt cannot be read"), (tmp_path / "none.pt", "none.pt does not exist")):
         with pytest.raises(BadInput, match=message):
             load_teacher(str(path), None, student(data))
-    done = train(data, tmp_path / "run", *WORD, "--teacher-path", bso_run[0], "--max-update", 2, check=False)
-    assert "has --scorer unnormalized and no probabilities" in last_line(done)
+
+
+@pytest.mark.parametrize("kind", ["summed", "unnormalized"])
+def test_a_teacher_of_raw_scores_teaches_by_its_output_alone(data, checkpoints, tmp_path, kind):
+    """It has no probabilities to learn from at each word."""
+    teacher = checkpoints[kind]
+    done = train(data, tmp_path / "run", *WORD, "--teacher-path", teacher, "--max-update", 2, check=False)
+    assert f"has --scorer {kind} and no probabilities" in last_line(done)
     assert not list(tmp_path.glob("run/*.pt"))
-    line = ["distill", data, "--teacher-path", bso_run[0], "--distill-cache", tmp_path / "cache", "--cpu"]
-    assert commands.main([*map(str, line), "--distill-mode", "seq_inter", "--distill-beam", "3"]) == 0
+    cache, short = tmp_path / "cache", ["--distill-mode", "seq_inter", "--distill-beam", 3, "--distill-max-len-b", 3]
+    message = f"--distill-lenpen is 0.6, but the raw scores of --scorer {kind} are never divided by length"
+    assert message in refusal(data, teacher, cache, *short, "--distill-lenpen", 0.6)
+    mixed = f"{teacher}:{checkpoints['softmax']}"
+    assert f"an ensemble of 1 {kind} and 1 softmax models" in refusal(data, mixed, cache, *short)
+    assert not cache.exists()  # or the options that were refused would be those that it is made with
+    distill(data, teacher, cache, *short)
+    options = [*SEQUENCE, "--teacher-path", teacher, "--distill-cache", cache, *short, "--max-update", 2]
+    done = train(data, tmp_path / "student", *options, "--disable-validation")
+    assert "training on the distilled pairs" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,15 @@ def states(*arguments):
 
 
 @pytest.mark.parametrize("along", ["reference", "output"])
-def test_states_of_trained_translation_models(data, softmax_checkpoint, bso_run, tmp_path, capsys, along):
-    for name, checkpoint in (("softmax", softmax_checkpoint), ("bso", bso_run[0])):
+def test_states_of_trained_translation_models(data, checkpoints, tmp_path, capsys, along):
+    for name, checkpoint in checkpoints.items():
         states(checkpoint, data, "--out", tmp_path / name, "--along", along, "--beam", 3)
         assert f"{tmp_path / name}: 30 sentences, bso_lstm on test" in capsys.readouterr().out
         capture = open_capture(tmp_path / name)
         facts = json.loads((tmp_path / name / "capture.json").read_text())
         assert facts["mode"] == along and facts["checkpoint"] == "checkpoint_last.pt" and facts["sentences"] == 30
         found = read(tmp_path / name)
+        assert ("loss" in found["decoder"], "score" in found["decoder"]) == (name == "softmax", name != "softmax")
         texts = {
             side: [capture.sides[side].text(*found[side]["sentence_offsets"][i : i + 2]) for i in range(30)]
             for side in found
