@@ -1,4 +1,4 @@
-"""Word ordering from start to end, on bundled text, in minutes: likelihood training, then beam search optimization.
+"""Word ordering from start to end, on bundled text, in minutes: what BSO gains over as much more cross entropy.
 
     python scripts/demo.py [--out demo-out] [--quick] [--fresh] [--threads N] [--seed N] [--cpu]
 
@@ -8,10 +8,11 @@ A shuffled sentence goes in and the sentence should come out. The stages, each a
     prepare       shuffle the bundled sentences, count a vocabulary
     preprocess    fairseq-preprocess
     nll           fairseq-train with cross entropy
-    bso           fairseq-train with beam search optimization, from the best checkpoint of `nll`
+    more          cross entropy continued, from the end of `nll`, for about as long as each of the next three takes
+    bso           beam search optimization, from the end of `nll`; the score is the sum of log-probabilities
     bso-con       the same with --successors word_order: the search knows that an output has the words of its source
-    decode-...    fairseq-generate for several beams, with `nll` and `bso` as they are, with `nll` and `bso-con` under
-                  that constraint
+    last-con      the same with the paper's score, that of the last word alone
+    decode-...    fairseq-generate for several beams, with and without that constraint
 
 Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only what is
 not done yet; `--fresh` begins again.
@@ -23,17 +24,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import write_report
+from demo_report import SYSTEMS, TITLES, write_report
 from prepare_word_ordering import SOURCE, TARGET
-from score import read_lines, read_seconds, score_file
+from score import score_file
 from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
 from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
 DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"
 TEXTS = {"ewt": DATA, "tatoeba": DATA / "tatoeba"}
-# Of the validation loss. That of BSO is comparable over time: validation searches with the final beam throughout.
-BEST = "checkpoint_best.pt"
+LAST = "checkpoint_last.pt"  # no validation: it would take time, and the learning rate falls to zero
+CONSTRAINT = ["--task", "bso_translation", "--successors", "word_order"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,13 @@ class Budget:
     batch: int  # sentences of one update
     nll_updates: int
     nll_lr: float
+    more_updates: int  # such that it takes as long as the BSO trainings
+    more_lr: float
     bso_updates: int
     bso_con_updates: int
     bso_lr: float
-    nll_weight: float  # in BSO without the constraint; with it, cross entropy only costs BLEU
+    last_updates: int
+    last_lr: float
     initial_beam: int
     train_beam: int
     updates_per_beam: int
@@ -74,12 +78,15 @@ FULL = Budget(
     init_range=0.21,
     dropout=0.2,
     batch=64,
-    nll_updates=1600,  # 920 updates show each sentence once
+    nll_updates=900,  # 920 updates show each sentence once
     nll_lr=4e-3,
-    bso_updates=1100,
-    bso_con_updates=600,
-    bso_lr=1e-3,
-    nll_weight=0.25,
+    more_updates=400,
+    more_lr=1e-3,
+    bso_updates=300,
+    bso_con_updates=300,
+    bso_lr=5e-4,
+    last_updates=300,
+    last_lr=1e-3,
     initial_beam=4,
     train_beam=10,
     updates_per_beam=50,
@@ -98,12 +105,15 @@ QUICK = Budget(
     init_range=0.42,
     dropout=0.1,
     batch=16,
-    nll_updates=300,
+    nll_updates=200,
     nll_lr=3e-3,
-    bso_updates=50,
-    bso_con_updates=50,
+    more_updates=20,
+    more_lr=1e-3,
+    bso_updates=20,
+    bso_con_updates=20,
     bso_lr=1e-3,
-    nll_weight=0.0,
+    last_updates=20,
+    last_lr=1e-3,
     initial_beam=2,
     train_beam=3,
     updates_per_beam=25,
@@ -112,37 +122,36 @@ QUICK = Budget(
 )
 
 
-def model_options(budget, scorer):
+def model_options(budget):
     width = str(budget.width)
-    options = ["--arch", "bso_lstm", "--scorer", scorer, "--dropout", str(budget.dropout)]
-    options += ["--init-range", str(budget.init_range)]
+    options = ["--arch", "bso_lstm", "--dropout", str(budget.dropout), "--init-range", str(budget.init_range)]
     for side in ("encoder", "decoder"):
         options += [f"--{side}-embed-dim", width, f"--{side}-hidden-size", width, f"--{side}-layers", "1"]
     return [*options, "--encoder-bidirectional", "--share-all-embeddings"]
 
 
-def nll_options(budget):
-    return [*model_options(budget, "softmax"), "--criterion", "cross_entropy", "--lr", str(budget.nll_lr)]
+def nll_options(lr):
+    return ["--criterion", "cross_entropy", "--lr", str(lr)]
 
 
-def bso_options(budget, start, nll_weight):
+def bso_options(budget, lr):
     return [
-        *model_options(budget, "unnormalized"),
-        *["--criterion", "beam_search_optimization", "--lr", str(budget.bso_lr)],
-        *["--finetune-from-model", str(start), "--delta", "zero_one", "--margin", "1.0", "--search-dtype", "float32"],
+        *["--criterion", "beam_search_optimization", "--lr", str(lr), "--delta", "zero_one", "--margin", "1.0"],
         *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam)],
-        *["--updates-per-beam", str(budget.updates_per_beam), "--nll-weight", str(nll_weight)],
+        *["--updates-per-beam", str(budget.updates_per_beam)],
     ]
 
 
-# What the table compares: the stage that trains it, and whether it is decoded under the constraint.
-SYSTEMS = {"nll": ("nll", False), "bso": ("bso", False), "nll-con": ("nll", True), "bso-con": ("bso-con", True)}
-
-
-def task_options(constrained):
-    if constrained:
-        return ["--task", "bso_translation", "--successors", "word_order"]
-    return ["--task", "translation"]
+def trainings(budget):
+    """(name, title, options, updates) of each training; the first is the start of all others."""
+    bso, last = bso_options(budget, budget.bso_lr), [*bso_options(budget, budget.last_lr), "--scorer", "unnormalized"]
+    return [
+        ("nll", "Train with cross entropy", nll_options(budget.nll_lr), budget.nll_updates),
+        ("more", "Continue with cross entropy", nll_options(budget.more_lr), budget.more_updates),
+        ("bso", "Train with beam search optimization", bso, budget.bso_updates),
+        ("bso-con", "The same with the constraint", [*bso, *CONSTRAINT], budget.bso_con_updates),
+        ("last-con", "The same with the score of the last word", [*last, *CONSTRAINT], budget.last_updates),
+    ]
 
 
 class Demo:
@@ -154,24 +163,10 @@ class Demo:
         self.common += ["--num-workers", "0", *(["--cpu"] if cpu else [])]
         self.prepare = self.prepare_stage()
         self.preprocess = self.preprocess_stage()
-        best = out / "nll" / BEST
-        self.nll = self.train_stage(
-            "nll", "Train with cross entropy", nll_options(budget), budget.nll_updates, self.preprocess
-        )
-        self.bso = self.train_stage(
-            "bso",
-            "Train with beam search optimization",
-            bso_options(budget, best, budget.nll_weight),
-            budget.bso_updates,
-            self.nll,
-        )
-        title = "Train with constrained beam search optimization"
-        options = [*bso_options(budget, best, 0.0), *task_options(constrained=True)]
-        self.bso_con = self.train_stage("bso-con", title, options, budget.bso_con_updates, self.nll)
-        self.trained = {stage.name: stage for stage in (self.nll, self.bso, self.bso_con)}
-        self.decodings = {
-            (system, beam): self.decode_stage(system, beam) for system in SYSTEMS for beam in budget.test_beams
-        }
+        self.trained = {}
+        for name, title, options, updates in trainings(budget):
+            self.trained[name] = self.train_stage(name, title, options, updates)
+        self.decodings = {system: self.decode_stage(system) for system in SYSTEMS}
         self.stages = [self.prepare, self.preprocess, *self.trained.values(), *self.decodings.values()]
 
     def prepare_stage(self):
@@ -194,55 +189,48 @@ class Demo:
             command += [option, str(text / name)]
         return Stage("preprocess", "Binarise them", command, [], [data_bin], after=[self.prepare])
 
-    def train_stage(self, name, title, options, updates, before):
-        folder = self.out / name
-        command = [program("fairseq-train"), str(self.out / "data-bin"), *self.common, *options]
-        command += ["--optimizer", "adam", "--clip-norm", "5.0", "--batch-size", str(self.budget.batch)]
+    def train_stage(self, name, title, options, updates):
+        folder, start = self.out / name, self.trained.get("nll")
+        command = [program("fairseq-train"), str(self.out / "data-bin"), *self.common, *model_options(self.budget)]
+        command += [*options, "--optimizer", "adam", "--clip-norm", "5.0", "--batch-size", str(self.budget.batch)]
+        command += ["--finetune-from-model", str(self.out / "nll" / LAST)] if start else []
         command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
-        command += [
-            "--validate-interval-updates",
-            str(max(1, updates // 5)),
-            "--max-update",
-            str(updates),
-            "--save-dir",
-            str(folder),
-            "--no-epoch-checkpoints",
-        ]
-        command += ["--log-format", "json", "--log-interval", str(self.budget.log_interval)]
-        log = self.out / "logs" / f"{name}.log"
+        command += ["--max-update", str(updates), "--disable-validation", "--no-epoch-checkpoints"]
+        command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", str(self.budget.log_interval)]
+        log, before = self.out / "logs" / f"{name}.log", start or self.preprocess
         stage = Stage(name, title, command, [PLUGIN], [folder], "update", after=[before], resumes=True)
         stage.measure = lambda: training_progress(log, updates)
         return stage
 
-    def decode_stage(self, system, beam):
-        name, (trained, constrained) = f"decode-{system}-beam{beam}", SYSTEMS[system]
-        generated = self.out / name / "generate-test.txt"
-        command = [program("fairseq-generate"), str(self.out / "data-bin"), *self.common, *task_options(constrained)]
-        command += ["--path", str(self.out / trained / BEST), "--gen-subset", "test", "--beam", str(beam)]
+    def decode_stage(self, system):
+        """Decodes with all beams."""
+        name, (trained, constrained) = f"decode-{system}", SYSTEMS[system]
+        script, beams = ROOT / "scripts" / "generate_beams.py", self.budget.test_beams
+        command = [sys.executable, str(script), "--beams", *map(str, beams), "--results-path", str(self.out / name)]
+        command += ["--", str(self.out / "data-bin"), *self.common, "--path", str(self.out / trained / LAST)]
+        command += ["--gen-subset", "test", "--no-progress-bar", *(CONSTRAINT if constrained else [])]
         # No more words than the source has. The constraint sees to that; without it, fairseq counts the source's end
         # mark too, hence -1, and takes the longest source of a batch, hence small batches of about equal lengths.
-        limit = (
-            ["--batch-size", "64"] if constrained else ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "16"]
-        )
-        command += [*limit, "--results-path", str(generated.parent), "--no-progress-bar"]
-        if trained != "nll":
-            command.append("--unnormalized")
-        title = f"Decode with {system.upper()}, beam {beam}"
-        after = [self.trained[trained]]
-        stage = Stage(name, title, command, [PLUGIN], [generated.parent], "sentence", after=after)
-        stage.measure = lambda: (count_hypotheses(generated), self.count_test(), "")
+        limit = ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "16"]
+        command += ["--batch-size", "64"] if constrained else limit
+        title, after = f"Decode with {TITLES[system]}", [self.trained[trained]]
+        stage = Stage(name, title, command, [PLUGIN, script], [self.out / name], "sentence", after=after)
+        stage.measure = lambda: (self.count_decoded(system), self.count_test() * len(beams), "")
         return stage
+
+    def count_decoded(self, system):
+        return sum(count_hypotheses(self.generated(system, beam)) for beam in self.budget.test_beams)
+
+    def generated(self, system, beam):
+        return self.out / f"decode-{system}" / f"beam{beam}" / "generate-test.txt"
 
     def count_test(self):
         return (self.out / "text" / f"test.{TARGET}").read_bytes().count(b"\n")
 
     def score(self, system, beam):
-        stage, text = self.decodings[system, beam], self.out / "text"
-        generated = stage.outputs[0] / "generate-test.txt"
+        text = self.out / "text"
         references, sources = text / f"test.{TARGET}", text / f"test.{SOURCE}"
-        result = score_file(generated, references, sources, text / "dict.txt", tokenize="none")
-        # With --results-path only the hypotheses go there; the time is in what the command printed.
-        return {**result, "seconds": read_seconds(read_lines(self.out / "logs" / f"{stage.name}.log"))}
+        return score_file(self.generated(system, beam), references, sources, text / "dict.txt", tokenize="none")
 
 
 def count_hypotheses(path):
@@ -274,9 +262,8 @@ def main(argv=None):
         demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)
         runner = Runner(demo.out, threads_environment(arguments.threads), arguments.fresh, len(demo.stages))
         seconds = {stage.name: runner.run(stage) for stage in demo.stages}
-    scores = {pair: demo.score(*pair) for pair in demo.decodings}
-    training = {system: seconds[trained] for system, (trained, _) in SYSTEMS.items()}
-    write_report(demo.out, budget, arguments.seed, scores, training)
+    scores = {(system, beam): demo.score(system, beam) for system in SYSTEMS for beam in budget.test_beams}
+    write_report(demo.out, budget, arguments.seed, scores, {name: seconds[name] for name in demo.trained})
 
 
 if __name__ == "__main__":

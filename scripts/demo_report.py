@@ -5,16 +5,30 @@ import logging
 import os
 from dataclasses import asdict
 
-from progress import clock
 from training_log import read_curve
 
+# What the table compares: the stage that trains it, and whether it is decoded under the constraint.
+SYSTEMS = {
+    "nll": ("nll", False),
+    "more": ("more", False),
+    "bso": ("bso", False),
+    "nll-con": ("nll", True),
+    "more-con": ("more", True),
+    "bso-con": ("bso-con", True),
+    "last-con": ("last-con", True),
+}
 TITLES = {
     "nll": "cross entropy",
-    "bso": "beam search optimization",
+    "more": "cross entropy continued",
+    "bso": "BSO",
     "nll-con": "cross entropy, constrained",
+    "more-con": "cross entropy continued, constrained",
     "bso-con": "constrained BSO",
+    "last-con": "constrained BSO, last score",
 }
-COLOURS = {"nll": "#7f7f7f", "bso": "#1f77b4", "nll-con": "#c7c7c7", "bso-con": "#17becf"}
+COLOURS = {"nll": "#9a9a9a", "more": "#4d4d4d", "bso": "#1f77b4", "bso-con": "#1f77b4", "last-con": "#d95f02"}
+# The BSO trainings: how each is drawn over its updates.
+TRAINED = {"bso": "--", "bso-con": "-", "last-con": "-"}
 
 
 def write_report(out, budget, seed, scores, seconds):
@@ -25,20 +39,20 @@ def write_report(out, budget, seed, scores, seconds):
         budget: its dataclass of settings.
         seed: the seed of the run.
         scores: (system, beam) -> what `score.score_file` returns.
-        seconds: system -> seconds that its training took.
+        seconds: training -> how long it took.
     """
     table = make_table(scores, seconds)
     write_beside(out / "results.txt", table + "\n")
-    results = {
-        "seed": seed,
-        "budget": asdict(budget),
-        "train_seconds": {system: round(seconds[system], 1) for system in TITLES},
-        "scores": [{"system": system, "beam": beam, **score} for (system, beam), score in scores.items()],
-    }
+    rows = [
+        {"system": system, "training": SYSTEMS[system][0], "constrained": SYSTEMS[system][1], "beam": beam, **score}
+        for (system, beam), score in scores.items()
+    ]
+    train_seconds = {training: round(value, 1) for training, value in seconds.items()}
+    results = {"seed": seed, "budget": asdict(budget), "train_seconds": train_seconds, "scores": rows}
     write_beside(out / "results.json", json.dumps(results, indent=1) + "\n")
     print("\n" + table + "\n")
     written = [out / "results.txt", out / "results.json"]
-    if draw(out / "demo.png", out / "logs" / "bso.log", scores, budget):
+    if draw(out / "demo.png", {name: out / "logs" / f"{name}.log" for name in TRAINED}, scores, budget):
         written.append(out / "demo.png")
     else:
         print("No picture: matplotlib is not installed.")
@@ -84,75 +98,90 @@ def write_beside(path, text):
 
 
 def make_table(scores, seconds):
-    """BLEU and search seconds, a row per system and a column per beam."""
+    """Seconds of training and BLEU, a row per system and a column per beam."""
     beams = sorted({beam for _, beam in scores})
-    signature = next(iter(scores.values()))
-    lines = [f"Word ordering, {signature['sentences']} test sentences: BLEU (seconds of search)", ""]
-    lines.append(f"{'trained with':28}{'training':>10}" + "".join(f"{f'beam {beam}':>16}" for beam in beams))
-    for system, title in TITLES.items():
-        cells = [f"{scores[system, beam]['bleu']:.1f} ({format_seconds(scores[system, beam])})" for beam in beams]
-        lines.append(f"{title:28}{clock(seconds[system]):>10}" + "".join(f"{cell:>16}" for cell in cells))
-    lines += ["", f"sacrebleu {signature['signature']}"]
-    lines.append("The training of either kind of BSO comes on top of that with cross entropy.")
-    lines.append("Constrained: every output has the words of its source; searched in batches of 64, the others of 16.")
+    first = next(iter(scores.values()))
+    lines = [f"Word ordering, {first['sentences']} test sentences: BLEU", ""]
+    lines.append(
+        f"{'trained with':38}{'training':>10}{'constrained':>13}" + "".join(f"{f'beam {beam}':>10}" for beam in beams)
+    )
+    for system, (trained, constrained) in SYSTEMS.items():
+        time = f"{seconds[trained]:.0f} s"
+        cells = "".join(f"{scores[system, beam]['bleu']:>10.1f}" for beam in beams)
+        name = TITLES[system].removesuffix(", constrained")
+        lines.append(f"{name:38}{time:>10}{'yes' if constrained else 'no':>13}{cells}")
+    lines += ["", f"sacrebleu {first['signature']}"]
+    lines.append("All but the first training begin where the first ended: their time comes on top of it.")
+    lines.append("Constrained: in decoding, and for BSO in training too, every output has the words of its source.")
     return "\n".join(lines)
 
 
-def format_seconds(score):
-    return "?" if score["seconds"] is None else f"{score['seconds']:.1f} s"
-
-
-def draw(path, log, scores, budget):
-    """BLEU by test beam, and how the BSO training went; False without matplotlib."""
+def draw(path, logs, scores, budget):
+    """BLEU by test beam, and how the BSO trainings went; False without matplotlib."""
     try:
         pyplot = silent_pyplot()
     except ImportError:
         return False
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    draw_scores(left, scores)
-    draw_training(right, log, budget)
+    figure, panels = pyplot.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1.9, 1, 1))
+    draw_scores(panels[0], scores)
+    draw_training(panels[1], logs, budget, "violations_per_token", "violations per word")
+    draw_training(panels[2], logs, budget, "margin_loss", "margin loss per word")
     save_figure(figure, path)
     return True
 
 
 def draw_scores(axes, scores):
+    """A line for each system, named at its right end."""
     beams = sorted({beam for _, beam in scores})
-    width = 0.8 / len(TITLES)
-    for index, (system, title) in enumerate(TITLES.items()):
-        values = [scores[system, beam]["bleu"] for beam in beams]
-        places = [place + (index - (len(TITLES) - 1) / 2) * width for place in range(len(beams))]
-        bars = axes.bar(places, values, width, color=COLOURS[system], label=title)
-        axes.bar_label(bars, fmt="%.1f", fontsize=8)
-    axes.set_xticks(range(len(beams)))
-    axes.set_xticklabels([str(beam) for beam in beams])
-    axes.margins(y=0.4)
-    axes.set_xlabel("beam of the test search")
+    ends = {system: scores[system, beams[-1]]["bleu"] for system in SYSTEMS}
+    values = [score["bleu"] for score in scores.values()]
+    heights = spread(ends, 0.055 * max(max(values) - min(values), 0.1))
+    for system, (trained, constrained) in SYSTEMS.items():
+        line = [scores[system, beam]["bleu"] for beam in beams]
+        bold = 2.4 if trained.startswith("bso") else 1.4
+        axes.plot(line, "o-" if constrained else "o--", color=COLOURS[trained], linewidth=bold, markersize=4)
+        place = (len(beams) - 1 + 0.06, heights[system])
+        axes.annotate(f"{ends[system]:.1f}  {TITLES[system]}", place, color=COLOURS[trained], va="center", fontsize=9)
+    axes.set_xticks(range(len(beams)), [str(beam) for beam in beams])
+    axes.set_xlim(-0.15, len(beams) - 1 + 0.75 * len(beams))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("beam of the test search", loc="left")
     axes.set_ylabel("BLEU")
-    axes.set_title("Word ordering, test sentences")
-    axes.legend(loc="upper left", frameon=False)
+    axes.set_title("Word ordering, test sentences (dashed: unconstrained)", loc="left", fontsize=10)
 
 
-def draw_training(axes, log, budget):
-    axes.set_title("Training with beam search optimization")
-    axes.set_xlabel("update")
-    curve = read_curve(log, "violations_per_token", "margin_loss")
-    if not curve:
-        axes.text(0.5, 0.5, "the training log holds no curve", ha="center", transform=axes.transAxes)
+def spread(ends, gap):
+    """Heights for names that would overlap: in the order of their values, at least `gap` apart, as near as may be."""
+    names = sorted(ends, key=ends.get)
+    groups = []  # of names side by side: [names, height of the lowest]
+    for name in names:
+        groups.append([[name], ends[name]])
+        while len(groups) > 1 and groups[-2][1] + gap * len(groups[-2][0]) > groups[-1][1]:
+            joined = groups[-2][0] + groups.pop()[0]
+            middle = sum(ends[one] for one in joined) / len(joined)
+            groups[-1] = [joined, middle - gap * (len(joined) - 1) / 2]
+    return {name: low + gap * place for joined, low in groups for place, name in enumerate(joined)}
+
+
+def draw_training(axes, logs, budget, value, title):
+    """One value over the updates of each BSO training; grey lines where the beam grows."""
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("update of BSO")
+    axes.spines[["top", "right"]].set_visible(False)
+    curves = {name: read_curve(log, value) for name, log in logs.items()}
+    for name, curve in curves.items():
+        if curve:
+            updates, values = zip(*curve)
+            axes.plot(updates, values, TRAINED[name], color=COLOURS[name], linewidth=1.4, label=TITLES[name])
+    if not any(curves.values()):
+        axes.text(0.5, 0.5, "the training logs hold no curve", ha="center", transform=axes.transAxes)
         return
-    updates, violations, losses = zip(*curve)
-    other = axes.twinx()
-    lines = axes.plot(updates, violations, color=COLOURS["bso"], label="violations per token")
-    lines += other.plot(updates, losses, color="#d62728", label="margin loss")
-    axes.set_ylabel("violations per token")
-    other.set_ylabel("margin loss")
-    # From zero, with room for the legend above the curves.
-    axes.set_ylim(0, 1.3 * max(violations) or 1)
-    other.set_ylim(0, 1.3 * max(losses) or 1)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend above the curves
+    last = max(curve[-1][0] for curve in curves.values() if curve)
     for beam in range(budget.initial_beam, budget.train_beam + 1):
         grows = (beam - budget.initial_beam) * budget.updates_per_beam
-        if grows < updates[-1]:
-            axes.axvline(grows, color="#cccccc", linewidth=0.8, zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8, "color": "#666666"}
-            text = f"{beam}" if beam < budget.train_beam else f"{beam}  (training beam)"
-            axes.annotate(text, (grows, 0.02), **place)
-    axes.legend(lines, [line.get_label() for line in lines], loc="upper right", frameon=False)
+        if grows < last:
+            axes.axvline(grows, color="#dddddd", linewidth=0.8, zorder=0)
+            place = {"xycoords": ("data", "axes fraction"), "fontsize": 7, "color": "#888888"}
+            axes.annotate(f"{'beam ' if beam == budget.initial_beam else ''}{beam}", (grows, 0.01), **place)
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
