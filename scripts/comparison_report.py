@@ -1,0 +1,112 @@
+"""The tables of compare_training.py."""
+
+from __future__ import annotations
+
+import json
+
+from comparison_recipes import MORE, START
+from comparison_scores import METRICS, ratio_of
+from demo_report import write_beside
+from progress import clock
+from significance import mean_and_spread, paired_bootstrap, paired_bootstrap_over_seeds
+
+
+class Report:
+    """Scores, gains over continued cross entropy and lengths.
+
+    Arguments:
+        recipe: the settings of the task.
+        seeds: of every training.
+        rows: the lines of the tables: of each the training, and whether it is decoded under the constraint.
+        statistics: (row, subset, beam) -> an array for each seed.
+        seconds: (seed, name of the training) -> how long it took.
+    """
+
+    def __init__(self, recipe, seeds, rows, statistics, seconds):
+        self.recipe, self.seeds, self.rows, self.statistics, self.seconds = recipe, seeds, rows, statistics, seconds
+        self.cells = [
+            self.measure(row, subset, beam, metric)
+            for subset in recipe.subsets
+            for metric in recipe.metrics
+            for row in rows
+            for beam in recipe.beams
+        ]
+
+    def measure(self, row, subset, beam, metric):
+        """All that is said of one row at one beam."""
+        score, found = METRICS[metric], self.statistics[row, subset, beam]
+        scores = [score(one.sum(0)) for one in found]
+        mean, spread = mean_and_spread(scores)
+        cell = {"training": row.training, "constrained": row.constrained, "subset": subset, "beam": beam}
+        cell.update({"metric": metric, "scores": scores, "mean": mean, "spread": spread})
+        ratio = ratio_of(self.recipe, sum(found).sum(0))
+        cell.update({} if ratio is None else {"length_ratio": ratio})
+        baseline = self.statistics.get((self.baseline(row), subset, beam))
+        if baseline is not None and row.training not in (START, MORE):
+            others = [score(one.sum(0)) for one in baseline]
+            cell["gain"] = mean - mean_and_spread(others)[0]
+            cell["p"] = paired_bootstrap_over_seeds(baseline, found, score)
+            cell["p_of_seeds"] = [paired_bootstrap(*pair, score) for pair in zip(baseline, found)]
+        return cell
+
+    def baseline(self, row):
+        """Continued cross entropy, decoded in the same way."""
+        return next((one for one in self.rows if (one.training, one.constrained) == (MORE, row.constrained)), None)
+
+    def text(self):
+        """All tables, in Markdown."""
+        seeds = ", ".join(map(str, self.seeds))
+        parts = [f"{self.recipe.title}; seed{'s' * (len(self.seeds) > 1)} {seeds}; mean and standard deviation"]
+        for subset in self.recipe.subsets:
+            for metric in self.recipe.metrics:
+                cells = [cell for cell in self.cells if (cell["subset"], cell["metric"]) == (subset, metric)]
+                parts.append(self.table(f"{metric}, {subset}", cells, score_text))
+                if any("gain" in cell for cell in cells):
+                    gains = [cell for cell in cells if "gain" in cell]
+                    title = f"{metric}, {subset}: gain over continued cross entropy, p of all seeds (of each)"
+                    parts.append(self.table(title, gains, gain_text))
+            lengths = [cell for cell in self.cells if cell["subset"] == subset and "length_ratio" in cell]
+            if lengths:
+                title = f"{subset}: words of the output for each of the reference"
+                parts.append(self.table(title, lengths, lambda cell: f"{cell['length_ratio']:.3f}"))
+        return "\n\n".join(parts)
+
+    def table(self, title, cells, say):
+        """A line for each row that has cells, a column for each beam."""
+        lines = [f"| training | decoding | time | {' | '.join(f'beam {beam}' for beam in self.recipe.beams)} |"]
+        lines.append("|---" * (3 + len(self.recipe.beams)) + "|")
+        for row in self.rows:
+            mine = [
+                cell for cell in cells if (cell["training"], cell["constrained"]) == (row.training, row.constrained)
+            ]
+            if mine:
+                time = mean_and_spread([self.seconds[seed, row.training] for seed in self.seeds])[0]
+                named = self.recipe.named[row.training].title
+                lines.append(f"| {named} | {row.decoding} | {clock(time)} | {' | '.join(map(say, mine))} |")
+        return "\n".join([f"{title}:", "", *lines])
+
+    def write(self, out):
+        """results.txt and results.json."""
+        write_beside(out / "results.txt", self.text() + "\n")
+        trainings = {
+            one.name: {
+                "title": one.title,
+                "options": one.options,
+                "updates": one.updates,
+                "constrained": one.constrained,
+                "seconds": [round(self.seconds[seed, one.name], 1) for seed in self.seeds],
+            }
+            for one in self.recipe.trainings
+        }
+        found = {"task": self.recipe.title, "model": self.recipe.model, "seeds": self.seeds, "trainings": trainings}
+        write_beside(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
+
+
+def score_text(cell):
+    return f"{cell['mean']:.1f}" + (f" ± {cell['spread']:.1f}" if len(cell["scores"]) > 1 else "")
+
+
+def gain_text(cell):
+    """The gain, the p-value of all seeds, and those of each if there are several."""
+    each = " ".join(f"{value:.3f}" for value in cell["p_of_seeds"])
+    return f"{cell['gain']:+.1f}, p {cell['p']:.3f}" + (f" ({each})" if len(cell["p_of_seeds"]) > 1 else "")

@@ -1,0 +1,26 @@
+"""scripts/compare_training.py on a few sentences: every stage, the tables, and a second run that does nothing again."""
+
+import json
+import subprocess
+import sys
+
+from system_commands import ROOT
+
+
+def test_the_quick_comparison_makes_its_tables_and_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "compare_training.py"), "tatoeba", "--quick", "--cpu"]
+    command += ["--threads", "1", "--seeds", "1", "--out", str(tmp_path)]
+    first = subprocess.run([*command, "--only", "bso-con", "--train-only"], capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    before = (tmp_path / "seed1" / "bso-con" / "checkpoint_best.pt").stat().st_mtime_ns
+    only = [*command, "--only", "nll-more", "bso", "bso-con"]
+    done = subprocess.run(only, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "seed1" / "bso-con" / "checkpoint_best.pt").stat().st_mtime_ns == before
+    text = (tmp_path / "results.txt").read_text()
+    assert text.strip() in done.stdout
+    assert "gain over continued cross entropy" in text and "words of the output for each of the reference" in text
+    found = json.loads((tmp_path / "results.json").read_text())
+    compared = {(cell["training"], cell["constrained"]) for cell in found["results"] if "p" in cell}
+    assert compared == {("bso", False), ("bso-con", True)}
+    assert {cell["beam"] for cell in found["results"]} == {1, 3}

@@ -1,0 +1,137 @@
+"""scripts/compare_training.py: what is planned for each task, what is refused, and the tables."""
+
+import json
+import re
+
+import compare_training
+import numpy as np
+import pytest
+from compare_training import Comparison, Row, parse_arguments
+from comparison_recipes import MORE, RECIPES, START
+from comparison_report import Report
+from comparison_scores import statistics_of
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with a file for every name that some recipe needs."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for recipe in RECIPES.values():
+        for name in recipe.needs:
+            (folder / name.replace("*", ".xz")).touch()
+    return folder
+
+
+def plan(task, data, *options):
+    needed = ["--data", str(data)] if RECIPES[task].needs else []
+    arguments = parse_arguments([task, "--out", str(data.parent / "out"), *needed, *options])
+    return Comparison(arguments.recipe, arguments.out, arguments.seeds, arguments.data)
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_all_but_the_start_begin_where_the_start_of_their_seed_ended(task, data):
+    comparison = plan(task, data, "--seeds", "2")
+    assert comparison.seeds == [1, 2]
+    for (seed, name), stage in comparison.trained.items():
+        assert stage.command[stage.command.index("--seed") + 1] == str(seed)
+        given = "--finetune-from-model" in stage.command
+        assert given == (name != START)
+        if given:
+            start = stage.command[stage.command.index("--finetune-from-model") + 1]
+            assert start.endswith(f"seed{seed}/{START}/checkpoint_best.pt")
+            assert stage.after == [comparison.trained[seed, START]]
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_every_bso_is_decoded_like_a_row_of_continued_cross_entropy(task, data):
+    rows = plan(task, data).rows
+    assert len(rows) == len(set(rows))
+    for row in rows:
+        assert Row(MORE, row.constrained) in rows
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_commands_name_no_folder_that_is_left_open(task, data):
+    comparison = plan(task, data)
+    stages = [*comparison.prepared, *comparison.trained.values(), *comparison.decoded.values()]
+    assert len({stage.name for stage in stages}) == len(stages)
+    for stage in stages:
+        assert not [word for word in stage.command if set(word) & set("{}*")]
+
+
+def test_constraint_and_limits_of_decoding():
+    comparison = Comparison(RECIPES["tatoeba"], compare_training.ROOT, [1])
+    for (_, row, _), stage in comparison.decoded.items():
+        assert ("--successors" in stage.command) == row.constrained
+        assert ("--max-len-a" in stage.command) == (not row.constrained)
+
+
+def test_one_more_training_is_one_of_the_recipe_with_other_settings(data):
+    comparison = plan("parsing", data, "--also", "wide = bso-con --train-beam 16 --max-update 7", "--only", "wide")
+    assert [one.name for one in comparison.recipe.trainings] == [START, "wide"]
+    command = comparison.trained[1, "wide"].command
+    assert command[-6:-2] == ["--train-beam", "16", "--max-update", "7"]
+    assert command[command.index("--total-num-update") + 1] == "7"
+    assert Row("wide", True) in comparison.rows
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["ptb"], r"ptb needs --data DIR, a folder with ptb\.train"),
+        (["iwslt14", "--data", "."], "holds no train.de"),
+        (["parsing", "--data", "."], "the data of parsing is bundled"),
+        (["parsing", "--only", "bso"], "--only bso: is no training of this task; there are nll, nll-more, bso-con"),
+        (["parsing", "--also", "bso-con = nll-more"], "with a NAME that is not taken"),
+        (["parsing", "--also", "new = bso --lr 1"], "bso is no training; begin with one of nll-more, bso-con"),
+        (["parsing", "--also", "new = bso-con --max-update x"], "--max-update is followed by x"),
+        (["parsing", "--seeds", "0"], "0: must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(words, message, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(words)
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert re.search(message, error), error
+
+
+def test_bleu_puts_unknown_words_back_and_joins_subwords(tmp_path):
+    (tmp_path / "dict.txt").write_text("a 1\nb 1\n")
+    (tmp_path / "test.shuffled").write_text("rare a b a\n")
+    (tmp_path / "test.ordered").write_text("a rare b a\n")
+    (tmp_path / "generated").write_text("T-0\ta <<unk>> b a\nH-0\t-1\ta <unk> b a\n")
+    places = {"out": tmp_path, "data": tmp_path, "root": "", "subset": "test"}
+    found = statistics_of(RECIPES["tatoeba"], tmp_path / "generated", places)
+    assert found.tolist() == [[4, 4, 4, 3, 2, 1, 4, 3, 2, 1]]
+    (tmp_path / "test.en").write_text("a ra@@ re b\n")
+    (tmp_path / "generated").write_text("T-0\ta rare b\nH-0\t-1\ta rare c d\n")
+    found = statistics_of(RECIPES["iwslt14"], tmp_path / "generated", places)
+    assert found.tolist() == [[4, 3, 2, 1, 0, 0, 4, 3, 2, 1]]
+
+
+def test_the_tables_compare_with_continued_cross_entropy(tmp_path):
+    """Of 40 words in each of two seeds: continued cross entropy has 20 and 22 heads right, BSO 30 and 28."""
+    recipe = RECIPES["parsing"]
+    rows = [Row(START, True), Row(MORE, True), Row("bso-con", True)]
+    heads = {START: (10, 10), MORE: (20, 22), "bso-con": (30, 28)}
+
+    def counted(right):
+        return np.array([[1, int(number < right), 0] for number in range(40)])
+
+    statistics = {
+        (row, "test", beam): [counted(right) for right in heads[row.training]] for row in rows for beam in recipe.beams
+    }
+    seconds = {(seed, one.name): 60.0 * seed for seed in (1, 2) for one in recipe.trainings}
+    report = Report(recipe, [1, 2], rows, statistics, seconds)
+    text = report.text()
+    assert "| cross entropy continued | constrained | 1:30 | 52.5 ± 3.5 |" in text
+    assert "| constrained BSO | constrained | 1:30 | +20.0, p 0.0" in text
+    assert "words of the output" not in text
+    report.write(tmp_path)
+    assert (tmp_path / "results.txt").read_text() == text + "\n"
+    found = json.loads((tmp_path / "results.json").read_text())
+    cell = next(one for one in found["results"] if one["training"] == "bso-con" and one["metric"] == "UAS")
+    assert cell["scores"] == [75.0, 70.0] and cell["gain"] == pytest.approx(20.0)
+    assert len(cell["p_of_seeds"]) == 2 and all(0 < value < 0.02 for value in (cell["p"], *cell["p_of_seeds"]))
+    assert found["trainings"]["bso-con"]["seconds"] == [60.0, 120.0]
