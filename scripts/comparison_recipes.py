@@ -64,10 +64,14 @@ class Recipe:
         return {training.name: training for training in self.trainings}
 
     def decodings(self, training):
-        """Whether the outputs of a training are made under the constraint: one or two answers."""
-        if training.name in (START, MORE):
-            return ([True] if self.successors else []) + ([False] if self.free is not None else [])
-        return [training.constrained]
+        """Whether the outputs of a training are made under the constraint: one or two answers.
+
+        Those of BSO as it was trained, those of cross entropy in each way in which there is a BSO to compare with."""
+        if training.name not in (START, MORE):
+            return [training.constrained]
+        compared = {one.constrained for one in self.trainings if one.name not in (START, MORE)}
+        possible = ([True] if self.successors else []) + ([False] if self.free is not None else [])
+        return [mode for mode in possible if mode in compared or not compared]
 
     def quick(self):
         """The same in seconds, to see that all works."""

@@ -60,6 +60,12 @@ def test_commands_name_no_folder_that_is_left_open(task, data):
         assert not [word for word in stage.command if set(word) & set("{}*")]
 
 
+def test_cross_entropy_is_decoded_in_the_ways_of_the_bso_that_is_there(data):
+    for only, expected in (("bso-con", [True]), ("bso", [False]), (MORE, [True, False])):
+        rows = plan("tatoeba", data, "--only", MORE, only).rows
+        assert [row.constrained for row in rows if row.training == MORE] == expected
+
+
 def test_constraint_and_limits_of_decoding():
     comparison = Comparison(RECIPES["tatoeba"], compare_training.ROOT, [1])
     for (_, row, _), stage in comparison.decoded.items():
