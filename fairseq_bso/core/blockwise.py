@@ -15,11 +15,13 @@ from torch import Tensor
 
 from .products import ROWS, multiply
 
-__all__ = ["Visit", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
+__all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
 HALF = (torch.float16, torch.bfloat16)
-# Scores that are alive at once: 8 MiB on a CPU. Fewer would stay in smaller caches, but products would take longer.
-CPU_BLOCK, DEVICE_BLOCK = 2**21, 2**25
+# Rows that products are quick with, where their scores are neither too few nor too many: 4 MiB stay in the cache, and
+# above 32 MiB glibc's malloc hands out fresh memory every time, page by page.
+CPU_ROWS, CPU_SCORES = 128, (2**20, 2**22)
+DEVICE_SCORES = 2**25
 
 # Gets rows, their scores (r, V) in float32 at least, and whether the gradient is wanted; then it writes the gradient of
 # its loss over the scores. Returns its loss (), summed over these rows.
@@ -27,9 +29,13 @@ Visit = Callable[[slice, Tensor, bool], Tensor]
 
 
 def row_blocks(outputs: Tensor, words: int) -> Iterator[slice]:
-    """Rows of ``outputs`` (N, H) to score together, whole blocks of ROWS where there are enough of them."""
-    elements = CPU_BLOCK if outputs.device.type == "cpu" else DEVICE_BLOCK
-    step = max(ROWS, elements // max(1, words) // ROWS * ROWS)
+    """Rows of ``outputs`` (N, H) to score together, in whole blocks of ROWS."""
+    if outputs.device.type == "cpu":
+        fewest, most = (scores // max(1, words) for scores in CPU_SCORES)
+        step = min(max(fewest, CPU_ROWS), most)
+    else:
+        step = DEVICE_SCORES // max(1, words)
+    step = max(1, step // ROWS) * ROWS
     return (slice(start, start + step) for start in range(0, outputs.size(0), step))
 
 
@@ -80,7 +86,7 @@ def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor)
         bias: (V,).
 
     Returns:
-        () differentiable in all three but ``visit``'s own; float32, of a float64 model float64.
+        () float32, of a float64 model float64; differentiable in all three, and it goes backward once.
     """
     wanted = _wanted(outputs, weight, bias)
     if not any(wanted):
@@ -97,15 +103,16 @@ class _BlockSum(torch.autograd.Function):
     ) -> Tensor:
         gradients = _Gradients(outputs, weight, bias, wanted)
         total = _sum_over_blocks(visit, outputs, weight, bias, gradients)
-        ctx.save_for_backward(*gradients.parts)
-        ctx.dtype = outputs.dtype
+        ctx.parts, ctx.dtype = gradients.parts, outputs.dtype
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, scale: Tensor) -> Any:
-        parts = (None if part is None else (part * scale).to(ctx.dtype) for part in ctx.saved_tensors)
-        return (*parts, None, None)
+        if ctx.parts is None:
+            raise RuntimeError("a sum over blocks goes backward once: its gradient has been given away")
+        parts, ctx.parts = ctx.parts, None
+        return (*(None if part is None else part.mul_(scale).to(ctx.dtype) for part in parts), None, None)
 
 
 def _sum_over_blocks(
@@ -118,6 +125,81 @@ def _sum_over_blocks(
         if gradients is not None:
             gradients.add(rows, scores)
     return total
+
+
+class CrossEntropy(NamedTuple):
+    """What ``cross_entropy`` adds up over the words of a batch, padding left out."""
+
+    loss: Tensor
+    """() what to minimise, in nats; all else is for the log and constant"""
+    nll: Tensor
+    """() negative log-likelihood of gold, without label smoothing"""
+    squared_log_z: Tensor
+    """() sum of ``(log Z)^2``"""
+    correct: Tensor
+    """() int64, at how many words gold is the best; 0 where that was not asked for"""
+
+
+def cross_entropy(
+    outputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    padding: int,
+    smoothing: float = 0.0,
+    self_normalize: float = 0.0,
+    count_correct: bool = False,
+) -> CrossEntropy:
+    """The negative log-likelihood of gold words, label smoothing as fairseq has it, and ``weight * (log Z)^2``.
+
+    Args:
+        outputs: (N, H) attentional vectors.
+        weight: (V, H).
+        bias: (V,).
+        target: (N,) int64 gold words.
+        padding: the target that counts nothing: its rows are never scored.
+        smoothing: epsilon, the share of the loss that goes to all words alike.
+        self_normalize: weight of ``(log Z)^2`` at each word, which draws ``f`` to log-probabilities (Devlin et al.
+            2014, section 2.3).
+        count_correct: whether ``correct`` is wanted.
+    """
+    real = target.ne(padding).nonzero().squeeze(1)  # (N',)
+    visit = _CrossEntropyOfBlock(target.index_select(0, real), smoothing, self_normalize, count_correct)
+    loss = sum_over_blocks(visit, outputs.index_select(0, real), weight, bias)
+    return CrossEntropy(loss, visit.nll, visit.squared_log_z, visit.correct)
+
+
+class _CrossEntropyOfBlock:
+    """A ``Visit``; sums for the log stay here."""
+
+    def __init__(self, target: Tensor, smoothing: float, self_normalize: float, count_correct: bool) -> None:
+        self.target, self.smoothing, self.self_normalize = target, smoothing, self_normalize
+        self.count_correct = count_correct
+        self.correct = target.new_zeros(())
+        self.nll = self.squared_log_z = target.new_zeros((), dtype=torch.float32)
+
+    def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
+        words = self.target[rows].unsqueeze(1)  # (r, 1)
+        if self.count_correct:
+            self.correct += scores.argmax(1, keepdim=True).eq(words).sum()
+        size = scores.size(1)
+        # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
+        share = self.smoothing / max(1, size - 1)
+        certain = 1.0 - self.smoothing - share
+        gold = scores.gather(1, words).squeeze(1)  # (r,)
+        total = scores.sum(1) if share > 0 else gold  # (r,)
+        log_z, sums = exponentials(scores)  # (r,), (r, 1)
+        nll = log_z - gold
+        squares = log_z.square()
+        self.nll = self.nll + nll.sum()
+        self.squared_log_z = self.squared_log_z + squares.sum()
+        if wants_gradient:
+            scores.mul_((1 + 2 * self.self_normalize * log_z).unsqueeze(1).div_(sums))
+            if share > 0:
+                scores.sub_(share)
+            scores.scatter_add_(1, words, scores.new_full(words.shape, -certain))
+        loss = certain * nll + self.self_normalize * squares
+        return (loss + share * (size * log_z - total) if share > 0 else loss).sum()
 
 
 class _Gradients:
@@ -182,78 +264,3 @@ def _wide(tensor: Tensor) -> torch.dtype:
 def _wanted(*tensors: Tensor) -> tuple[bool, ...]:
     """Which of them a gradient is wanted for."""
     return tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors)
-
-
-class CrossEntropy(NamedTuple):
-    """What ``cross_entropy`` adds up over the words of a batch, padding left out."""
-
-    loss: Tensor
-    """() what to minimise, in nats; all else is for the log and constant"""
-    nll: Tensor
-    """() negative log-likelihood of gold, without label smoothing"""
-    squared_log_z: Tensor
-    """() sum of ``(log Z)^2``"""
-    correct: Tensor
-    """() int64, at how many words gold is the best; 0 where that was not asked for"""
-
-
-def cross_entropy(
-    outputs: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    target: Tensor,
-    padding: int,
-    smoothing: float = 0.0,
-    self_normalize: float = 0.0,
-    count_correct: bool = False,
-) -> CrossEntropy:
-    """The negative log-likelihood of gold words, label smoothing as fairseq has it, and ``weight * (log Z)^2``.
-
-    Args:
-        outputs: (N, H) attentional vectors.
-        weight: (V, H).
-        bias: (V,).
-        target: (N,) int64 gold words.
-        padding: the target that counts nothing: its rows are never scored.
-        smoothing: epsilon, the share of the loss that goes to all words alike.
-        self_normalize: weight of ``(log Z)^2`` at each word, which draws ``f`` to log-probabilities (Devlin et al. 2014,
-            section 2.3).
-        count_correct: whether ``correct`` is wanted.
-    """
-    real = target.ne(padding).nonzero().squeeze(1)  # (N',)
-    visit = _CrossEntropyOfBlock(target.index_select(0, real), smoothing, self_normalize, count_correct)
-    loss = sum_over_blocks(visit, outputs.index_select(0, real), weight, bias)
-    return CrossEntropy(loss, loss.new_tensor(0) + visit.nll, loss.new_tensor(0) + visit.squared_log_z, visit.correct)
-
-
-class _CrossEntropyOfBlock:
-    """A ``Visit``; sums for the log stay here."""
-
-    def __init__(self, target: Tensor, smoothing: float, self_normalize: float, count_correct: bool) -> None:
-        self.target, self.smoothing, self.self_normalize = target, smoothing, self_normalize
-        self.count_correct = count_correct
-        self.correct = target.new_zeros(())
-        self.nll = self.squared_log_z = torch.zeros((), device=target.device)
-
-    def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
-        words = self.target[rows].unsqueeze(1)  # (r, 1)
-        if self.count_correct:
-            self.correct += scores.argmax(1, keepdim=True).eq(words).sum()
-        size = scores.size(1)
-        # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
-        share = self.smoothing / max(1, size - 1)
-        certain = 1.0 - self.smoothing - share
-        gold = scores.gather(1, words).squeeze(1)  # (r,)
-        total = scores.sum(1) if share > 0 else gold  # (r,)
-        log_z, sums = exponentials(scores)  # (r,), (r, 1)
-        nll = log_z - gold
-        squares = log_z.square()
-        self.nll = self.nll + nll.sum()
-        self.squared_log_z = self.squared_log_z + squares.sum()
-        if wants_gradient:
-            scores.mul_((1 + 2 * self.self_normalize * log_z).unsqueeze(1).div_(sums))
-            if share > 0:
-                scores.sub_(share)
-            scores.scatter_add_(1, words, scores.new_full(words.shape, -certain))
-        loss = certain * nll + self.self_normalize * squares
-        return (loss + share * (size * log_z - total) if share > 0 else loss).sum()

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from reference import blockwise as slow
 
 from fairseq_bso.core import blockwise
-from fairseq_bso.core.blockwise import log_partition
+from fairseq_bso.core.blockwise import cross_entropy, log_partition
 
 
-@pytest.fixture(autouse=True, params=[1, 2**21], ids=["16 rows a block", "one block"])
+@pytest.fixture(autouse=True, params=[(1, 1), blockwise.CPU_SCORES], ids=["16 rows a block", "one block"])
 def block(request, monkeypatch):
     """The fewest rows that a block can have, and all."""
-    monkeypatch.setattr(blockwise, "CPU_BLOCK", request.param)
+    monkeypatch.setattr(blockwise, "CPU_SCORES", request.param)
 
 
 def layer(seed, rows, words, units=3, dtype=torch.float64):
@@ -74,3 +74,80 @@ def test_log_partition_of_a_16_bit_model_is_float32(dtype):
     for one, other in zip(torch.autograd.grad(ours.sum(), inputs), torch.autograd.grad(theirs.sum(), exact)):
         assert one.dtype == dtype
         torch.testing.assert_close(one.double(), other, rtol=0.02, atol=0.05)
+
+
+PADDING = 1
+LOSSES = {
+    "smoothing": st.sampled_from([0.0, 0.1]),
+    "self_normalize": st.sampled_from([0.0, 0.3]),
+}
+
+
+def targets(seed, rows, words):
+    return torch.randint(words, (rows,), generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**16), rows=st.integers(0, 50), words=st.integers(2, 9), **LOSSES)
+def test_cross_entropy_and_its_gradients_equal_the_twin(seed, rows, words, smoothing, self_normalize):
+    inputs, target = layer(seed, rows, words), targets(seed, rows, words)
+    ours = cross_entropy(*inputs, target, PADDING, smoothing, self_normalize, count_correct=True)
+    theirs = slow.cross_entropy(*inputs, target, PADDING, smoothing, self_normalize)
+    for one, other in zip(ours, theirs):
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-6, atol=1e-6)
+    assert_gradients_equal(3 * ours.loss, 3 * theirs[0], inputs)
+
+
+@given(seed=st.integers(0, 2**16), frozen=st.sets(st.integers(0, 2), max_size=3), **LOSSES)
+def test_cross_entropy_makes_only_the_gradients_that_are_wanted(seed, frozen, smoothing, self_normalize):
+    inputs = layer(seed, 20, 6)
+    parts = [part.detach() if index in frozen else part for index, part in enumerate(inputs)]
+    rest = [part for part in parts if part.requires_grad]
+    target = targets(seed, 20, 6)
+    ours = cross_entropy(*parts, target, PADDING, smoothing, self_normalize).loss
+    assert ours.requires_grad == bool(rest)
+    if rest:
+        assert_gradients_equal(ours, slow.cross_entropy(*parts, target, PADDING, smoothing, self_normalize)[0], rest)
+    with torch.no_grad():
+        assert torch.equal(cross_entropy(*inputs, target, PADDING, smoothing, self_normalize).loss, ours)
+
+
+def test_a_weight_that_is_used_elsewhere_too_gets_both_gradients():
+    inputs, target = layer(3, 20, 6), targets(3, 20, 6)
+
+    def tied(loss):
+        outputs, weight, bias = inputs
+        fed = outputs + weight.index_select(0, target)  # an embedding
+        return 2 * loss(fed, weight, bias, target, PADDING)[0] + loss(fed, weight, bias, target, PADDING)[0].square()
+
+    assert_gradients_equal(tied(cross_entropy), tied(slow.cross_entropy), inputs)
+
+
+def test_a_second_backward_is_refused():
+    loss = cross_entropy(*layer(1, 20, 6), targets(1, 20, 6), PADDING).loss
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="goes backward once"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("smoothing, self_normalize", [(0.0, 0.0), (0.1, 0.2)])
+def test_cross_entropy_of_a_16_bit_model_is_float32(dtype, smoothing, self_normalize):
+    inputs = [part.detach().to(dtype).requires_grad_() for part in layer(1, 40, 50)]
+    exact, target = [part.detach().double().requires_grad_() for part in inputs], targets(2, 40, 50)
+    ours = cross_entropy(*inputs, target, PADDING, smoothing, self_normalize)
+    theirs = slow.cross_entropy(*exact, target, PADDING, smoothing, self_normalize)
+    assert ours.loss.dtype == ours.nll.dtype == torch.float32
+    torch.testing.assert_close(ours.loss.double(), theirs[0], rtol=0.01, atol=0)
+    for one, other in zip(torch.autograd.grad(ours.loss, inputs), torch.autograd.grad(theirs[0], exact)):
+        assert one.dtype == dtype
+        torch.testing.assert_close(one.double(), other, rtol=0.02, atol=0.05)
+
+
+def test_float16_keeps_the_gradients_of_unlikely_words():
+    """Of 20,000 words each wrong one has a probability of 5e-5; its gradient is that times the output, 1e-3."""
+    outputs = torch.full((1, 1), 1e-3, dtype=torch.float16)
+    weight = torch.zeros(20000, 1, dtype=torch.float16, requires_grad=True)
+    loss = cross_entropy(outputs, weight, weight.new_zeros(20000), torch.tensor([2]), PADDING).loss
+    (gradient,) = torch.autograd.grad(loss * 2**14, weight)  # as a scaler of losses does it
+    torch.testing.assert_close(gradient[3:].float(), torch.full((19997, 1), 2**14 * 1e-3 / 20000), rtol=2e-3, atol=0)
