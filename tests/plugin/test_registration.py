@@ -33,6 +33,10 @@ def test_the_registries_hold_our_classes():
     assert MODEL_REGISTRY["bso_lstm"] is models.BsoLSTMModel
     assert CRITERION_REGISTRY["beam_search_optimization"] is criterions.BeamSearchOptimizationCriterion
     assert CRITERION_REGISTRY["word_distillation"] is criterions.WordDistillationCriterion
+    assert CRITERION_REGISTRY["blockwise_cross_entropy"] is criterions.BlockwiseCrossEntropyCriterion
+    smoothed = CRITERION_REGISTRY["blockwise_label_smoothed_cross_entropy"]
+    assert smoothed is criterions.BlockwiseLabelSmoothedCrossEntropyCriterion
+    assert CRITERION_REGISTRY["self_normalized_cross_entropy"] is criterions.SelfNormalizedCrossEntropyCriterion
     assert TASK_REGISTRY["bso_translation"] is tasks.BsoTranslationTask
     assert TASK_REGISTRY["word_distillation"] is tasks.WordDistillationTask
     assert TASK_REGISTRY["sequence_distillation"] is tasks.SequenceDistillationTask
@@ -49,7 +53,11 @@ def test_named_sizes_set_both_sides_and_yield_to_the_command_line(name):
     assert args.decoder_hidden_size == 7
 
 
-CRITERIONS = (criterions.BeamSearchOptimizationConfig, criterions.WordDistillationCriterionConfig)
+CRITERIONS = (
+    criterions.BeamSearchOptimizationConfig,
+    criterions.SelfNormalizedCrossEntropyConfig,
+    criterions.WordDistillationCriterionConfig,
+)
 TASKS = (tasks.BsoTranslationConfig, tasks.WordDistillationConfig, tasks.SequenceDistillationConfig)
 
 
