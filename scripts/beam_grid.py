@@ -6,8 +6,9 @@
 
 FOLDER is what prepare_word_ordering.py wrote, with fairseq-preprocess's `data-bin` inside. From the checkpoint
 `--start` (trained with cross entropy) one model is trained for each training beam with beam search optimization and
-`--successors word_order`; what stands after ` -- ` goes to fairseq-train as it is. All of them, and the start, are
-decoded under the constraint. A second run does only what is not done yet.
+`--successors word_order`; what stands after ` -- ` goes to fairseq-train as it is (`--scorer unnormalized` there makes
+it the paper's grid). All of them, and the start, are decoded under the constraint. A second run does only what is not
+done yet.
 """
 
 import argparse
@@ -41,7 +42,7 @@ BEST = "checkpoint_best.pt"
 def train_stage(arguments, beam):
     """Trains with one beam, which grows from 2."""
     folder = arguments.out / f"beam{beam}"
-    command = [program("fairseq-train"), str(arguments.folder / "data-bin"), *CONSTRAINT, "--scorer", "unnormalized"]
+    command = [program("fairseq-train"), str(arguments.folder / "data-bin"), *CONSTRAINT]
     command += ["--criterion", "beam_search_optimization", "--train-beam", str(beam), "--initial-beam", "2"]
     command += ["--updates-per-beam", str(arguments.updates_per_beam), "--seed", str(arguments.seed)]
     command += ["--finetune-from-model", str(arguments.start), "--save-dir", str(folder), "--no-epoch-checkpoints"]
