@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from .products import ROWS, multiply
+from .products import ROWS, multiply, onednn_suits
 
 __all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
@@ -217,6 +217,9 @@ class _Gradients:
         self.parts = [
             part.new_zeros(part.shape, dtype=_wide(part)) if wants else None for part, wants in zip(given, wanted)
         ]
+        self.by_onednn = onednn_suits(outputs.t(), weight)
+        if self.by_onednn and wanted[1]:  # as oneDNN is quickest with
+            self.parts[1] = weight.new_zeros(weight.shape[::-1]).t()
         # The slope of most words is too small for float16.
         narrow = outputs.dtype == torch.float16
         self.outputs, self.weight = (outputs.float(), weight.float()) if narrow else (outputs, weight)
@@ -231,7 +234,9 @@ class _Gradients:
             to_outputs[rows] = multiply(slope, self.weight.t())  # (r, H)
         if to_weight is None:
             return
-        if to_weight.dtype == slope.dtype:  # MKL adds in place, which oneDNN cannot
+        if self.by_onednn:
+            to_weight += multiply(self.outputs[rows].t(), slope.t()).t()
+        elif to_weight.dtype == slope.dtype:  # adds in place, which oneDNN cannot
             to_weight.addmm_(slope.t(), self.outputs[rows])
         else:
             to_weight += slope.t().mm(self.outputs[rows])

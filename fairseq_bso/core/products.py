@@ -1,9 +1,9 @@
 """Products of matrices by the quickest library there is.
 
-torch multiplies float32 matrices on a CPU with MKL, which leaves much of a CPU of another maker than Intel unused: on
-an AMD EPYC (Zen 5) oneDNN takes a third to a half of the time; on an Intel Xeon (Emerald Rapids) up to a third more.
-oneDNN is what torch itself takes for bfloat16; here it takes float32 as well, on a CPU that is not Intel's and where
-this torch has the operator.
+torch multiplies float32 matrices on a CPU with MKL, which leaves the AVX-512 of a CPU of another maker than Intel
+unused: on an AMD EPYC (Zen 5) oneDNN takes a third to a half of the time; on one without AVX-512 (Zen 3) up to a sixth
+more, on an Intel Xeon (Emerald Rapids) up to a third more. oneDNN is what torch itself takes for bfloat16; here it
+takes float32 as well, where MKL leaves something unused and this torch has the operator.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _is_intels() -> bool:
-    """Whether the CPU is, where the system says so. Linux writes a page for each core: only the first is read."""
+def _suits_mkl() -> bool:
+    """Whether the CPU is Intel's, or has no AVX-512, where the system says so."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            return "GenuineIntel" in file.read(256)
+            text = file.read(4096)  # Linux writes a page for each core: only the first is read
     except OSError:  # not Linux
-        return "GenuineIntel" in platform.processor()
+        text = platform.processor()
+    return "GenuineIntel" in text or ("avx2" in text and "avx512f" not in text)
 
 
-_ONEDNN = None if _is_intels() else getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_ONEDNN = None if _suits_mkl() else getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 # Products of fewer multiplications than this are over before oneDNN has begun.
 _WORTH_IT = 2**22
 # oneDNN compiles code for every number of rows, in about the time of one product, and keeps the latest 1,024 pieces. A

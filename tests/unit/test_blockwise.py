@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import blockwise as slow
 
-from fairseq_bso.core import blockwise
+from fairseq_bso.core import blockwise, products
 from fairseq_bso.core.blockwise import cross_entropy, log_partition
 
 
@@ -14,6 +14,13 @@ from fairseq_bso.core.blockwise import cross_entropy, log_partition
 def block(request, monkeypatch):
     """The fewest rows that a block can have, and all."""
     monkeypatch.setattr(blockwise, "CPU_SCORES", request.param)
+
+
+@pytest.fixture(params=["the plain products", "oneDNN"])
+def library(request, monkeypatch):
+    """Both, whichever this CPU is quicker with."""
+    wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
+    monkeypatch.setattr(products, "_ONEDNN", wanted)
 
 
 def layer(seed, rows, words, units=3, dtype=torch.float64):
@@ -151,3 +158,12 @@ def test_float16_keeps_the_gradients_of_unlikely_words():
     loss = cross_entropy(outputs, weight, weight.new_zeros(20000), torch.tensor([2]), PADDING).loss
     (gradient,) = torch.autograd.grad(loss * 2**14, weight)  # as a scaler of losses does it
     torch.testing.assert_close(gradient[3:].float(), torch.full((19997, 1), 2**14 * 1e-3 / 20000), rtol=2e-3, atol=0)
+
+
+def test_products_that_are_large_enough_for_onednn(library):
+    inputs = layer(1, 150, 3000, units=64, dtype=torch.float32)
+    inputs = [(part.detach() / 4).requires_grad_() for part in inputs]
+    target = targets(2, 150, 3000)
+    ours, theirs = (loss(*inputs, target, PADDING, 0.1, 0.1) for loss in (cross_entropy, slow.cross_entropy))
+    torch.testing.assert_close(ours.loss, theirs[0], rtol=1e-6, atol=0)
+    assert_gradients_equal(ours.loss, theirs[0], inputs, rtol=1e-5, atol=1e-5)
