@@ -25,7 +25,7 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
 from fairseq_bso.callbacks import Pruner
 from fairseq_bso.core.pruning import Schedule
-from fairseq_bso.criterions import WordDistillationCriterion
+from fairseq_bso.criterions import BlockwiseCrossEntropyCriterion, WordDistillationCriterion
 from fairseq_bso.models import bso_lstm
 from fairseq_bso.models.decoder import DecoderPass
 from fairseq_bso.teacher import Teacher
@@ -88,13 +88,17 @@ def constrained_updates(options, batches, state):
 
 
 def against_fairseq(task, options, batches):
-    """NLL update of `bso_lstm` / of fairseq's `lstm`."""
+    """NLL update of `bso_lstm`, in blocks of words and by fairseq's criterion / of fairseq's `lstm`."""
     contenders = {
-        "ours": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)),
-        "fairseq": Contender(fairseqs(task, options), CrossEntropyCriterion(task, False)),
+        "blockwise_cross_entropy": Contender(
+            ours(task, options, "softmax"), BlockwiseCrossEntropyCriterion(task, False)
+        ),
+        "cross_entropy": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)),
+        "fairseq lstm": Contender(fairseqs(task, options), CrossEntropyCriterion(task, False)),
     }
     seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
-    return {"ours / fairseq lstm": ratio(seconds["ours"], seconds["fairseq"])}
+    theirs = seconds.pop("fairseq lstm")
+    return {f"{name} / fairseq lstm": ratio(taken, theirs) for name, taken in seconds.items()}
 
 
 class PrunedContender(Contender):
@@ -215,7 +219,7 @@ def print_peak(task, options, batches):
     """Does a few updates of one kind and prints the peak in MiB (the GPU's, where there is one)."""
     if options.peak != "none":
         scorer = "softmax" if options.peak == "nll" else "unnormalized"
-        criterion = CrossEntropyCriterion(task, False) if options.peak == "nll" else bso_criterion(task, 6)
+        criterion = BlockwiseCrossEntropyCriterion(task, False) if options.peak == "nll" else bso_criterion(task, 6)
         contender = Contender(ours(task, options, scorer), criterion)
         for sample in batches:
             contender.update(sample)
