@@ -44,7 +44,7 @@ def ours(task, options, scorer):
     size, sides = options.hidden, ("encoder", "decoder")
     sizes = {f"{side}_{name}": size for side in sides for name in ("embed_dim", "hidden_size")}
     limits = {"max_source_positions": 1024, "max_target_positions": 1024}
-    config = bso_lstm.BsoLSTMConfig(**sizes, **limits, dropout=0.2, scorer=scorer)
+    config = bso_lstm.BsoLSTMConfig(**sizes, **limits, dropout=0.2, scorer=scorer, init_range="0.1")
     return place(bso_lstm.BsoLSTMModel.build_model(config, task), options)
 
 

@@ -93,6 +93,7 @@ class CandidateSearch:
         best: Optional[BestWords] = None,
     ) -> None:
         self.successors, self.gold, self.log_totals, self.best = successors, gold, log_totals, best
+        self.candidates: Optional[Tensor] = successors.candidates
         self.scores = CandidateScorer(scorer, successors.candidates)
         self.gold_memory = states_along(successors, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)

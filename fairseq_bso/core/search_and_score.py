@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .blockwise import cross_entropy
-from .candidate_search import CandidateSearch, ExactLogTotals
+from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
 from .prefix_score import PrefixScore
 from .scorer import Scorer
 from .search_words import Agreement, Searched, SearchWordsLogTotals, agreement, search_words
@@ -100,7 +100,8 @@ def make_search(
         the search, and the search words (B, C) if it is not exact.
     """
     product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
-    constraint, totals = options.successors, None
+    constraint = options.successors
+    totals: Optional[LogTotals] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
     if options.search_words == 0:

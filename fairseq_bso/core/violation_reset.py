@@ -42,6 +42,9 @@ class Decoder(Protocol):
     """What the search and the segments need of a model. ``times`` is the step whose word is scored next; together with
     the sentence it picks the dropout masks, which all hypotheses of a sentence share."""
 
+    def prepare(self, words: Tensor) -> None:
+        """The only words (U,), each once, that a search will embed: they may be looked up from here on."""
+
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
         """words, sentences, times (N,) -> (N, I), the words as inputs of ``advance``."""
 
@@ -92,6 +95,8 @@ class Search(Protocol):
     """(B, T) local scores of the gold words"""
     gold_memory: State
     """each (T, B, ...), what is remembered of every gold prefix; none without a constraint"""
+    candidates: Optional[Tensor]
+    """(B, C) or (1, C) int64, the words that may come onto a beam; None is any"""
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix."""
@@ -236,6 +241,7 @@ class Searcher:
     def run(self) -> Trace:
         """Searches from the first word to the last."""
         time, (sentences, width) = self.gold.outputs.size(0), (self.gold.words.size(0), self.rules.beam - 1)
+        self._prepare_decoder()
         best, best_words = self.search.best_after_gold(self.rules.beam)  # (T, B, K)
         kept = self._nothing_kept(best[0].new_zeros(sentences, width))
         decisions: List[Decision] = []
@@ -252,6 +258,13 @@ class Searcher:
         zero = self.gold.words.new_zeros(sentences, 1)
         parents = torch.stack([torch.cat([zero, made.slots], 1) for made in decisions])  # (T, B, K)
         return Trace(decisions, parents, torch.stack([torch.cat([zero, made.words], 1) for made in decisions]))
+
+    def _prepare_decoder(self) -> None:
+        """Tells the decoder the words that it will embed, where they are fewer than what it embeds in all."""
+        if self.search.candidates is not None:
+            words = self.search.candidates.unique()
+            if words.numel() < self.gold.words.numel() * (self.rules.beam - 1):
+                self.decoder.prepare(words)
 
     def _nothing_kept(self, scores: Tensor) -> Hypotheses:
         ended = torch.zeros_like(scores, dtype=torch.long)

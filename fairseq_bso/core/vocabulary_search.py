@@ -165,8 +165,8 @@ def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: b
             if part.log_totals is None
             else outputs.new_zeros(time * sentences, dtype=part.scores.dtype).index_copy_(0, real, part.log_totals),
         )
-    totals = None if found.log_totals is None else found.log_totals.view(time, sentences)
-    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), totals)
+    log_totals = None if found.log_totals is None else found.log_totals.view(time, sentences)
+    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_totals)
 
 
 class VocabularySearch:
@@ -180,6 +180,7 @@ class VocabularySearch:
     """
 
     gold_memory: State = ()
+    candidates: Optional[Tensor] = None
 
     def __init__(self, product: VocabularyProduct, gold: GoldRun, beam: int, normalized: bool) -> None:
         self.product, self.normalized = product, normalized

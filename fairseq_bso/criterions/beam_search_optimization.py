@@ -170,8 +170,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         if found.agreement is not None:
             words, sentences, kept, violators = found.agreement
             logger.info(
-                f"the search looks at {words:.0f} words a sentence (--search-words {options.search_words}); in the first "
-                f"{sentences} sentences the exact search keeps {kept:.2%} of its hypotheses too, and finds "
+                f"the search looks at {words:.0f} words a sentence (--search-words {options.search_words}); in the "
+                f"first {sentences} sentences the exact search keeps {kept:.2%} of its hypotheses too, and finds "
                 f"{violators:.2%} of its violators"
             )
 

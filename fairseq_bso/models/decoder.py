@@ -198,6 +198,7 @@ class DecoderPass:
         self.attentional = RecurrentWeight(decoder.attentional.weight)
         self.memory = AttentionMemory(encoder_out.keys, encoder_out.values, encoder_out.padding)
         self.masks = self._draw_masks(time)
+        self.table: Optional[Tuple[Tensor, Tensor]] = None  # (U, 4H) and the row of each word (V,)
         self.attention: Optional[Tensor] = None  # (B * n, S) of the latest step
 
     def every_row(self) -> Rows:
@@ -236,10 +237,24 @@ class DecoderPass:
         stacked = tuple(torch.stack(part) for part in zip(*history))
         return stacked[-1], stacked, attention
 
+    def prepare(self, words: Tensor) -> None:
+        """Words (U,), each once, are looked up by ``embed`` from here on where it needs no gradient."""
+        if self.masks.embedded is not None:  # another mask at every step
+            return
+        rows = words.new_zeros(self.decoder.embedding.num_embeddings)
+        rows[words] = torch.arange(words.numel(), device=words.device)
+        self.table = self._project(self.decoder.embedding(words)), rows
+
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
         """(N,) -> (N, 4H): the words' part of the first layer's gates, bias included."""
+        if self.table is not None and not torch.is_grad_enabled():
+            table, rows = self.table
+            return table.index_select(0, rows[words])
         embedded = self.decoder.embedding(words)  # (N, E)
-        embedded = self._masked(embedded, self.masks.embedded, sentences, times)
+        return self._project(self._masked(embedded, self.masks.embedded, sentences, times))
+
+    def _project(self, embedded: Tensor) -> Tensor:
+        """(N, E) -> (N, 4H)."""
         projection = self.decoder.input_projection
         return linear(embedded, projection.weight, projection.bias)
 

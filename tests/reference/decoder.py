@@ -40,6 +40,9 @@ class TableDecoder:
         """(R,) -> (R, N)."""
         return torch.eye(self.table.size(0), dtype=self.table.dtype)[state]
 
+    def prepare(self, words: Tensor) -> None:
+        """Nothing is prepared."""
+
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
         """Words pass as they are, one column: (N,) -> (N, 1)."""
         return words.unsqueeze(1)
