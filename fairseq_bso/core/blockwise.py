@@ -8,7 +8,7 @@ the cache. Where the loss is a sum, its gradient is made in the same visit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -22,46 +22,53 @@ HALF = (torch.float16, torch.bfloat16)
 # above 32 MiB glibc's malloc hands out fresh memory every time, page by page.
 CPU_ROWS, CPU_SCORES = 128, (2**20, 2**22)
 DEVICE_SCORES = 2**25
+# Probabilities that wait for their gradient: 64 MiB.
+KEPT = 2**24
 
 # Gets rows, their scores (r, V) in float32 at least, and whether the gradient is wanted; then it writes the gradient of
 # its loss over the scores. Returns its loss (), summed over these rows.
 Visit = Callable[[slice, Tensor, bool], Tensor]
+Kept = Tuple[slice, Tensor]
 
 
-def row_blocks(outputs: Tensor, words: int) -> Iterator[slice]:
-    """Rows of ``outputs`` (N, H) to score together, in whole blocks of ROWS."""
+def row_blocks(outputs: Tensor, words: int, first: int = 0) -> Iterator[slice]:
+    """Rows of ``outputs`` (N, H) to score together, from row ``first`` on, in whole blocks of ROWS."""
     if outputs.device.type == "cpu":
         fewest, most = (scores // max(1, words) for scores in CPU_SCORES)
         step = min(max(fewest, CPU_ROWS), most)
     else:
         step = DEVICE_SCORES // max(1, words)
     step = max(1, step // ROWS) * ROWS
-    return (slice(start, start + step) for start in range(0, outputs.size(0), step))
+    return (slice(start, min(start + step, outputs.size(0))) for start in range(first, outputs.size(0), step))
 
 
-def log_partition(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def log_partition(outputs: Tensor, weight: Tensor, bias: Tensor, known: Optional[Tensor] = None) -> Tensor:
     """``log Z``, the logarithm of the softmax's denominator, differentiable in all three.
 
     Args:
         outputs: (N, H) attentional vectors.
         weight: (V, H).
         bias: (V,).
+        known: (n,) what it is for the first n rows, where something else has scored them before.
 
     Returns:
         (N,) float32, of a float64 model float64.
     """
+    known = outputs.new_empty(0, dtype=_wide(outputs)) if known is None else known
     if not any(_wanted(outputs, weight, bias)):
-        return _log_partition(outputs, weight, bias)
-    return _LogPartition.apply(outputs, weight, bias)
+        return _log_partition(outputs, weight, bias, known)
+    return _LogPartition.apply(outputs, weight, bias, known)
 
 
 class _LogPartition(torch.autograd.Function):
-    """Scores each block again in backward, where it is known what each row counts."""
+    """What each row counts is known in backward only. Up to KEPT probabilities wait for it; others are made again."""
 
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        totals = _log_partition(outputs, weight, bias)
+    def forward(ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
+        ctx.kept = []
+        totals = _log_partition(outputs, weight, bias, known, ctx.kept)
         ctx.save_for_backward(outputs, weight, bias, totals)
+        ctx.known = known.numel()
         return totals
 
     @staticmethod
@@ -69,11 +76,30 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         outputs, weight, bias, totals = ctx.saved_tensors
         gradients = _Gradients(outputs, weight, bias, ctx.needs_input_grad[:3])
-        for rows in row_blocks(outputs, bias.numel()):
+        for rows, probabilities in ctx.kept:
+            gradients.add(rows, probabilities * gradient[rows].unsqueeze(1))
+        rest = ctx.kept[-1][0].stop if ctx.kept else ctx.known
+        for rows in (*row_blocks(outputs[: ctx.known], bias.numel()), *row_blocks(outputs, bias.numel(), rest)):
             slope = _scores(outputs[rows], weight, bias)  # (r, V)
             slope.sub_(totals[rows].unsqueeze(1)).exp_().mul_(gradient[rows].unsqueeze(1))
             gradients.add(rows, slope)
-        return tuple(None if part is None else part.to(outputs.dtype) for part in gradients.parts)
+        return (*(None if part is None else part.to(outputs.dtype) for part in gradients.parts), None)
+
+
+def _log_partition(
+    outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor, kept: Optional[List[Kept]] = None
+) -> Tensor:
+    """Also notes in ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
+    totals = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
+    totals[: known.numel()] = known
+    room = KEPT
+    for rows in row_blocks(outputs, bias.numel(), known.numel()):
+        scores = _scores(outputs[rows], weight, bias)
+        totals[rows], sums = exponentials(scores)
+        room -= scores.numel()
+        if kept is not None and room >= 0:
+            kept.append((rows, scores.div_(sums)))
+    return totals
 
 
 def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -240,13 +266,6 @@ class _Gradients:
             to_weight.addmm_(slope.t(), self.outputs[rows])
         else:
             to_weight += slope.t().mm(self.outputs[rows])
-
-
-def _log_partition(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    totals = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
-    for rows in row_blocks(outputs, bias.numel()):
-        totals[rows] = exponentials(_scores(outputs[rows], weight, bias))[0]
-    return totals
 
 
 def exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,8 @@ class LogTotals(Protocol):
 
     gold: Tensor
     """(T, B) after every gold prefix"""
+    exact_gold: bool
+    """whether those are exact, not of a low-precision product"""
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
         """(B, W) of the other hypotheses; anything where there is none."""
@@ -61,7 +63,7 @@ class ExactLogTotals:
     """
 
     def __init__(self, product: VocabularyProduct, gold: GoldRun) -> None:
-        self.product = product
+        self.product, self.exact_gold = product, not product.screened
         totals = best_after_gold(product, gold, 1, True).log_totals
         assert totals is not None
         self.gold = totals
@@ -98,6 +100,7 @@ class CandidateSearch:
         self.gold_memory = states_along(successors, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
+        self.gold_log_totals = log_totals.gold if log_totals is not None and log_totals.exact_gold else None
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best successors of every gold prefix.

@@ -82,7 +82,8 @@ def search_and_score(
         if options.compare and words is not None:
             exact, _ = make_search(bare, scorer, score, padding, options._replace(search_words=0))
             agreed = agreement(found, searched(exact), bare, words, padding)
-    gaps = violation_gaps(gold, found.violations, decoder, scorer, score, options.finished_lenpen)
+    totals = search.gold_log_totals
+    gaps = violation_gaps(gold, found.violations, decoder, scorer, score, options.finished_lenpen, totals)
     nll = gold_nll(gold, scorer, padding) if options.nll else None
     return SearchScores(gaps, found.violations, nll, agreed)
 
@@ -111,7 +112,7 @@ def make_search(
     best = best_after_gold(product, gold, max(options.beam, options.search_words), score.normalized)
     words = search_words(best, gold, padding)
     if score.normalized:
-        totals = SearchWordsLogTotals(scorer, words, gold, best, padding)
+        totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:
         return CandidateSearch(scorer, constraint, gold, totals), words
     return CandidateSearch(scorer, Successors(words, padding), gold, totals, best), words

@@ -51,10 +51,14 @@ class SearchWordsLogTotals:
         gold: the gold run, detached.
         best: (T, B, n) after gold, with log totals.
         padding: fills rows of ``words`` up.
+        exact_gold: whether the log totals of ``best`` are exact.
     """
 
-    def __init__(self, scorer: Scorer, words: Tensor, gold: GoldRun, best: BestWords, padding: int) -> None:
+    def __init__(
+        self, scorer: Scorer, words: Tensor, gold: GoldRun, best: BestWords, padding: int, exact_gold: bool = True
+    ) -> None:
         assert best.log_totals is not None
+        self.exact_gold = exact_gold
         self.scores = CandidateScorer(scorer, words)
         self.scores.bias.masked_fill_(words == padding, -torch.inf)
         self.gold = best.log_totals

@@ -42,6 +42,7 @@ def violation_gaps(
     scorer: Scorer,
     score: PrefixScore,
     finished_lenpen: Optional[float] = None,
+    gold_log_totals: Optional[Tensor] = None,
 ) -> Tensor:
     """Gold score minus violator score of every violation, exact and with gradient.
 
@@ -55,6 +56,7 @@ def violation_gaps(
         scorer: the output layer.
         score: how prefixes are scored.
         finished_lenpen: of the search's rules.
+        gold_log_totals: (T, B) ``log Z`` after every gold prefix, if it is known.
 
     Returns:
         (M,) float.
@@ -80,8 +82,11 @@ def violation_gaps(
     at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
     weights = torch.where(words.places == branches, at_branch, weights)
     counted = (weights != 0).nonzero().squeeze(1)
-    words = words.select(counted)
-    log_totals = log_partition(words.outputs, scorer.weight, scorer.bias)
+    words, of_gold = words.select(counted), int(is_gold[counted].sum())
+    known = None
+    if gold_log_totals is not None:
+        known = gold_log_totals[words.places[:of_gold], violations.sentences[words.owners[:of_gold]]]
+    log_totals = log_partition(words.outputs, scorer.weight, scorer.bias, known)
     return gaps.index_add(0, words.owners, -weights[counted] * log_totals)
 
 

@@ -93,6 +93,8 @@ class Search(Protocol):
 
     gold_scores: Tensor
     """(B, T) local scores of the gold words"""
+    gold_log_totals: Optional[Tensor]
+    """(T, B) exact ``log Z`` after every gold prefix, where the search has made it"""
     gold_memory: State
     """each (T, B, ...), what is remembered of every gold prefix; none without a constraint"""
     candidates: Optional[Tensor]

@@ -187,6 +187,7 @@ class VocabularySearch:
         self.best = best_after_gold(product, gold, beam, normalized)
         raw = product.exact.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         self.gold_scores = raw if self.best.log_totals is None else raw - self.best.log_totals.t()
+        self.gold_log_totals = None if product.screened else self.best.log_totals
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix; k is at most the beam."""
