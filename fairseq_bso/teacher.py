@@ -10,6 +10,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor, nn
 
 from .core.distillation import mixture
+from .core.scorer import Scorer
 from .errors import BadInput
 from .generation import prefix_score_of
 
@@ -65,6 +66,15 @@ class Teacher:
         with torch.autocast(device.type, enabled=False):
             members = [model.get_normalized_probs(model(**net_input), log_probs=True) for model in models]
         return mixture(members)
+
+    @torch.no_grad()
+    def outputs(self, net_input: Dict[str, Any]) -> Optional[List[Tuple[Tensor, Scorer]]]:
+        """Of each member the attentional vectors (B, T, H) along the given prefixes and the scorer; None where a member
+        is of a kind that does not give them."""
+        if any(getattr(model, "prefix_score", None) is None for model in self.models):
+            return None
+        models = self.place(net_input["src_tokens"].device)
+        return [model(**net_input, word_loss=lambda outputs, scorer: (outputs, scorer)) for model in models]
 
     def max_positions(self) -> Tuple[int, int]:
         """The longest source and target that every member takes."""

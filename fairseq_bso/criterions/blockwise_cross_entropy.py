@@ -42,11 +42,11 @@ def cross_entropy_of(model, sample: Dict[str, Any], padding: int, skipped: int =
         skipped: how many words at the beginning of each target count nothing.
         options: of ``core.blockwise.cross_entropy``.
     """
-    target = sample["target"][:, skipped:].t().flatten()  # (N,), by time, as the model has its outputs
+    target = sample["target"][:, skipped:].flatten()  # (N,)
 
     def loss(outputs: Tensor, scorer: Scorer) -> CrossEntropy:
-        by_time = outputs[:, skipped:].transpose(0, 1).flatten(0, 1)  # (N, H)
-        return cross_entropy(by_time, scorer.weight, scorer.bias, target, padding, **options)
+        flat = outputs[:, skipped:].flatten(0, 1)  # (N, H)
+        return cross_entropy(flat, scorer.weight, scorer.bias, target, padding, **options)
 
     return model(**sample["net_input"], word_loss=loss)
 

@@ -8,9 +8,13 @@ from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
+from torch import Tensor
 
 from ..compat import metrics
-from ..core.distillation import TeacherWords, soften, word_loss
+from ..core.blockwise_distillation import TeacherRows, block_word_loss, rows_of_scorers
+from ..core.distillation import TeacherWords, soften
+from ..core.scorer import Scorer
+from ..core.word_loss import WordLoss, word_loss
 from ..distilling import MemoryFolder, TeacherMemory
 from ..errors import BadInput
 
@@ -86,19 +90,7 @@ class WordDistillationCriterion(FairseqCriterion):
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""
-        net_output = model(**sample["net_input"])
-        log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (B, T, V)
-        target = model.get_targets(sample, net_output).view(-1)  # (N,)
-        soft = self._teachers_words(sample["net_input"]) if self.weight > 0 else None
-        found = word_loss(
-            log_probs.view(-1, log_probs.size(-1)),
-            target,
-            self.padding_idx,
-            soft,
-            self.weight,
-            self.temperature,
-            self.label_smoothing,
-        )
+        found = self._sums(model, sample)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logged = {
             "loss": found.loss.detach(),
@@ -106,12 +98,38 @@ class WordDistillationCriterion(FairseqCriterion):
             "distill_loss": found.distillation,
             "teacher_entropy": found.entropy,
             "agreement": found.agreement,
-            "distilled_tokens": sample["ntokens"] if soft is not None else 0,
+            "distilled_tokens": sample["ntokens"] if self.weight > 0 else 0,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
         return found.loss, sample_size, logged
+
+    def _sums(self, model, sample: Dict[str, Any]) -> WordLoss:
+        """What is added up over the words of a batch: in blocks of words where the model can, and has probabilities."""
+        net_input, options = sample["net_input"], (self.weight, self.temperature, self.label_smoothing)
+        score = getattr(model, "prefix_score", None)
+        if score is None or not score.normalized:
+            net_output = model(**net_input)
+            log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (B, T, V)
+            target = model.get_targets(sample, net_output).view(-1)  # (N,)
+            soft = self._teachers_words(net_input) if self.weight > 0 else None
+            return word_loss(log_probs.view(-1, log_probs.size(-1)), target, self.padding_idx, soft, *options)
+        target = sample["target"].reshape(-1)  # (N,)
+        teacher = self._teachers_rows(net_input) if self.weight > 0 else None
+
+        def loss(outputs: Tensor, scorer: Scorer) -> WordLoss:
+            return block_word_loss(outputs.flatten(0, 1), scorer, target, self.padding_idx, teacher, *options)
+
+        return model(**net_input, word_loss=loss)
+
+    def _teachers_rows(self, net_input: Dict[str, Any]) -> TeacherRows:
+        """The teacher's distribution at some of the target words, computed when it is asked for if the teacher can."""
+        members = self.teacher.outputs(net_input) if self.memory is None else None
+        if members is None:
+            return self._teachers_words(net_input).at
+        flat = [(outputs.flatten(0, 1), scorer) for outputs, scorer in members]  # (N, H)
+        return rows_of_scorers(flat, self.temperature, self.top_k)
 
     def _teachers_words(self, net_input: Dict[str, Any]) -> TeacherWords:
         """The teacher's distribution at each of the (N,) target words, computed or remembered."""

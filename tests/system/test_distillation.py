@@ -92,7 +92,8 @@ def test_word_distillation_logs_both_losses_and_saves_the_student_alone(data, so
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_weight_0_is_plain_training_to_the_bit(data, softmax_checkpoint, tmp_path, smoothing):
     common = ["--max-update", 5, "--disable-validation", "--label-smoothing", smoothing]
-    plain = ["--criterion", "label_smoothed_cross_entropy"] if smoothing else ["--criterion", "cross_entropy"]
+    kind = "label_smoothed_cross_entropy" if smoothing else "cross_entropy"
+    plain = ["--criterion", f"blockwise_{kind}"]
     ours = [*WORD, "--teacher-path", softmax_checkpoint, "--distill-weight", 0]
     train(data, tmp_path / "plain", *plain, *common[: None if smoothing else 3])
     train(data, tmp_path / "ours", *ours, *common)

@@ -8,6 +8,10 @@ from reference import blockwise as slow
 
 from fairseq_bso.core import blockwise, products
 from fairseq_bso.core.blockwise import cross_entropy, log_partition
+from fairseq_bso.core.blockwise_distillation import block_word_loss, rows_of_scorers
+from fairseq_bso.core.distillation import mixture, soften
+from fairseq_bso.core.scorer import Scorer
+from fairseq_bso.core.word_loss import word_loss
 
 
 @pytest.fixture(autouse=True, params=[(1, 1), blockwise.CPU_SCORES], ids=["16 rows a block", "one block"])
@@ -167,3 +171,41 @@ def test_products_that_are_large_enough_for_onednn(library):
     ours, theirs = (loss(*inputs, target, PADDING, 0.1, 0.1) for loss in (cross_entropy, slow.cross_entropy))
     torch.testing.assert_close(ours.loss, theirs[0], rtol=1e-6, atol=0)
     assert_gradients_equal(ours.loss, theirs[0], inputs, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**16),
+    rows=st.integers(0, 40),
+    members=st.integers(1, 2),
+    weight=st.sampled_from([0.3, 1.0]),
+    temperature=st.sampled_from([0.5, 1.0, 3.0]),
+    top_k=st.integers(0, 5),
+    smoothing=st.sampled_from([0.0, 0.1]),
+)
+def test_distillation_equals_that_of_all_log_probabilities(seed, rows, members, weight, temperature, top_k, smoothing):
+    """The teacher given as a whole, and made where it is asked for; `word_loss` has a slow twin of its own."""
+    inputs, target = layer(seed, rows, 6), targets(seed, rows, 6)
+    teachers = [[part.detach().float() for part in layer(seed + 1 + member, rows, 6, 4)] for member in range(members)]
+    options = weight, temperature, smoothing
+    whole = soften(mixture([torch.nn.functional.linear(*each).log_softmax(1) for each in teachers]), temperature, top_k)
+    student = torch.nn.functional.linear(*inputs).log_softmax(1)
+    expected = word_loss(student, target, PADDING, whole, *options)
+    scorers = [(outputs, Scorer(weights, bias)) for outputs, weights, bias in teachers]
+    for teacher in (whole.at, rows_of_scorers(scorers, temperature, top_k)):
+        found = block_word_loss(inputs[0], Scorer(*inputs[1:]), target, PADDING, teacher, *options)
+        for one, other in zip(found, expected):
+            torch.testing.assert_close(one.double(), other.double(), rtol=1e-6, atol=1e-5)
+        gradients = torch.autograd.grad(found.loss, inputs)
+        retained = word_loss(torch.nn.functional.linear(*inputs).log_softmax(1), target, PADDING, whole, *options).loss
+        for one, other in zip(gradients, torch.autograd.grad(retained, inputs)):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_distillation_without_a_teacher_is_cross_entropy(smoothing):
+    inputs, target = layer(4, 20, 6), targets(4, 20, 6)
+    found = block_word_loss(inputs[0], Scorer(*inputs[1:]), target, PADDING, label_smoothing=smoothing)
+    plain = cross_entropy(*inputs, target, PADDING, smoothing)
+    assert torch.equal(found.loss, plain.loss) and torch.equal(found.nll, plain.nll)
+    assert not found.distillation and not found.entropy and not found.agreement
