@@ -13,17 +13,15 @@ import sys
 from pathlib import Path
 
 import torch
+from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
 from benchmark_decoding import cache_speed, constrained_generation, generation, translation
-from benchmark_setup import Task, make_batches, ours
+from benchmark_setup import Task, make_batches
 from benchmark_training import (
+    PEAKS,
     against_fairseq,
-    breakdown,
-    constrained_updates,
     peak_memory,
     print_peak,
     pruning,
-    trained_state,
-    updates,
     word_distillation,
 )
 
@@ -43,8 +41,9 @@ def parse(words):
     parser.add_argument("--training", type=int, default=160, help="updates that make the trained model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
+    parser.add_argument("--beside", metavar="DIR", help="a checkout of another build, for BSO updates in the same race")
     parser.add_argument("--out", help="also write the results to this JSON file")
-    parser.add_argument("--peak", choices=["none", "nll", "bso"], help=argparse.SUPPRESS)
+    parser.add_argument("--peak", choices=["none", *PEAKS], help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     options.words = list(words)
     return options
@@ -73,12 +72,12 @@ def main():
     size = {name: getattr(options, name) for name in "device dtype threads sentences length vocabulary hidden".split()}
     results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
     print(json.dumps(results))
-    fresh = ours(task, options, "unnormalized").state_dict()
-    trained = functools.lru_cache(None)(lambda: trained_state(task, options, batches))
+    fresh = fresh_states(task, options)
+    trained = functools.lru_cache(None)(lambda: trained_states(task, options))
     measurements = {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
-        "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh, 0.0),
-        "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained(), 0.0),
+        "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh),
+        "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained()),
         "BSO-Con update / NLL update, fresh model": lambda: constrained_updates(options, batches, fresh),
         "BSO-Con update / NLL update, trained model": lambda: constrained_updates(options, batches, trained()),
         "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained()),
@@ -88,7 +87,7 @@ def main():
         "distilled sentences a second": lambda: cache_speed(options),
         "NLL update, pruned / unpruned": lambda: pruning(task, options, batches),
         "translation speed on a CPU, fairseq-bso translate / fairseq's generator": lambda: translation(
-            task, options, batches, trained()
+            task, options, batches, trained()["unnormalized"]
         ),
         "peak memory": lambda: peak_memory(options),
     }

@@ -1,7 +1,6 @@
 """Measurements of benchmark.py on updates: their time, its parts, and their memory."""
 
 import functools
-import statistics
 import subprocess
 import sys
 from argparse import Namespace
@@ -11,80 +10,19 @@ from pathlib import Path
 import torch
 from benchmark_setup import (
     Contender,
-    OrderingTask,
     bso_criterion,
     fairseqs,
-    make_batches,
     ours,
     race,
     ratio,
     synchronised_time,
-    to_ordering,
 )
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
 from fairseq_bso.callbacks import Pruner
 from fairseq_bso.core.pruning import Schedule
 from fairseq_bso.criterions import BlockwiseCrossEntropyCriterion, WordDistillationCriterion
-from fairseq_bso.models import bso_lstm
-from fairseq_bso.models.decoder import DecoderPass
 from fairseq_bso.teacher import Teacher
-
-BEAMS = (2, 6, 11)
-
-
-def trained_state(task, options, batches):
-    """Parameters after a short NLL training and a shorter BSO training on the noisy chain."""
-    more = make_batches(task, Namespace(**{**vars(options), "seed": options.seed + 1}), 64)
-    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
-    for index in range(options.training):
-        nll.update(more[index % len(more)])
-    bso = Contender(ours(task, options, "unnormalized"), bso_criterion(task, 6), 1e-3)
-    bso.model.load_state_dict(nll.model.state_dict())
-    for index in range(options.training // 4):
-        bso.update(more[index % len(more)])
-    return bso.model.state_dict()
-
-
-def updates(task, options, batches, state, learning_rate):
-    """BSO / NLL at several beams, exact and screened; from one set of parameters, which `learning_rate` 0 keeps."""
-    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), learning_rate)
-    contenders = {"nll": nll}
-    for beam in BEAMS:
-        for dtype in ("model", "bfloat16"):
-            model = ours(task, options, "unnormalized")
-            contenders[f"beam {beam} {'exact' if dtype == 'model' else dtype}"] = Contender(
-                model, bso_criterion(task, beam, dtype), learning_rate
-            )
-    logged = {}
-    for contender in contenders.values():
-        contender.model.load_state_dict(state)
-
-    def act(name, sample):
-        logged[name] = contenders[name].update(sample)
-
-    acts = {name: (lambda sample, name=name: act(name, sample)) for name in contenders}
-    seconds = race(acts, batches, options)
-    results = {"nll seconds": round(statistics.median(seconds["nll"]), 4)}
-    for name in contenders:
-        if name != "nll":
-            tokens = logged[name]["ntokens"]
-            share = round(logged[name]["violations"] / tokens, 3)
-            results[name] = {**ratio(seconds[name], seconds["nll"]), "violations per token": share}
-    return results
-
-
-def constrained_updates(options, batches, state):
-    """BSO-Con / NLL at several beams, from one set of parameters, on sources that the targets order."""
-    task, batches = OrderingTask(options.vocabulary), to_ordering(batches, options)
-    contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 0.0)}
-    for beam in BEAMS:
-        model = ours(task, options, "unnormalized")
-        contenders[f"beam {beam}"] = Contender(model, bso_criterion(task, beam), 0.0)
-    for contender in contenders.values():
-        contender.model.load_state_dict(state)
-    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
-    return {name: ratio(seconds[name], seconds["nll"]) for name in contenders if name != "nll"}
 
 
 def against_fairseq(task, options, batches):
@@ -183,43 +121,24 @@ def timed(owner, name, label, totals, device):
         setattr(owner, name, original)
 
 
-def breakdown(task, options, batches, state, beam=6):
-    """Share of each part in a BSO update."""
-    model = ours(task, options, "unnormalized")
-    model.load_state_dict(state)
-    contender, totals, device = Contender(model, bso_criterion(task, beam), 0.0), {}, options.device
-    for sample in batches:
-        contender.update(sample)
-    with (
-        timed(model.encoder, "forward", "encode", totals, device),
-        timed(DecoderPass, "along", "gold run", totals, device),
-        timed(bso_lstm, "violation_reset_search", "search", totals, device),
-        timed(bso_lstm, "violator_outputs", "segments", totals, device),
-        timed(torch.Tensor, "backward", "backward", totals, device),
-        clock(totals, "update", device),
-    ):
-        for sample in batches:
-            contender.update(sample)
-    whole = totals.pop("update")
-    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
-    return {**shares, "rest": round(1 - sum(shares.values()), 3)}
+PEAKS = {"nll": ("softmax", None), "bso": ("softmax", 6), "bso, last score": ("unnormalized", 6)}
 
 
 def peak_memory(options):
     """Peak memory in MiB of a process that does NLL, or BSO, updates alone."""
     command = [sys.executable, str(Path(__file__).with_name("benchmark.py")), *options.words]
     found = {}
-    for kind in ("none", "nll", "bso"):
+    for kind in ("none", *PEAKS):
         output = subprocess.run([*command, "--peak", kind], check=True, capture_output=True, text=True).stdout
         found[kind] = float(output.strip().splitlines()[-1])
-    return {f"{kind} MiB above an idle process": round(found[kind] - found["none"]) for kind in ("nll", "bso")}
+    return {f"{kind}: MiB above an idle process": round(found[kind] - found["none"]) for kind in PEAKS}
 
 
 def print_peak(task, options, batches):
     """Does a few updates of one kind and prints the peak in MiB (the GPU's, where there is one)."""
     if options.peak != "none":
-        scorer = "softmax" if options.peak == "nll" else "unnormalized"
-        criterion = BlockwiseCrossEntropyCriterion(task, False) if options.peak == "nll" else bso_criterion(task, 6)
+        scorer, beam = PEAKS[options.peak]
+        criterion = BlockwiseCrossEntropyCriterion(task, False) if beam is None else bso_criterion(task, beam)
         contender = Contender(ours(task, options, scorer), criterion)
         for sample in batches:
             contender.update(sample)
