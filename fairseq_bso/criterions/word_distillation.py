@@ -125,9 +125,12 @@ class WordDistillationCriterion(FairseqCriterion):
 
     def _teachers_rows(self, net_input: Dict[str, Any]) -> TeacherRows:
         """The teacher's distribution at some of the target words, computed when it is asked for if the teacher can."""
-        members = self.teacher.outputs(net_input) if self.memory is None else None
-        if members is None:
+        if self.memory is not None:
             return self._teachers_words(net_input).at
+        members = self.teacher.outputs(net_input)
+        if members is None:
+            log_probs = self.teacher.log_probs(net_input).flatten(0, 1)  # (N, V)
+            return lambda rows: soften(log_probs[rows], self.temperature, self.top_k, in_place=True)
         flat = [(outputs.flatten(0, 1), scorer) for outputs, scorer in members]  # (N, H)
         return rows_of_scorers(flat, self.temperature, self.top_k)
 

@@ -159,6 +159,31 @@ def test_the_criterion_averages_an_ensemble_and_equals_the_slow_twin(temperature
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
+class AnotherKind(torch.nn.Module):
+    """A model that gives probabilities alone, as fairseq's own do."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.get_normalized_probs, self.get_targets = model.get_normalized_probs, model.get_targets
+
+    def forward(self, **net_input):
+        return self.model(**net_input)
+
+
+@pytest.mark.parametrize("temperature, top_k", [(1.0, 0), (2.0, 3)])
+def test_a_teacher_or_student_of_another_kind_gives_the_same_loss(temperature, top_k):
+    student, teacher = fakes.model(0, scorer="softmax"), fakes.model(1, scorer="softmax")
+    sample, losses = made_sample(student), []
+    for teaches, learns in ((teacher, student), (AnotherKind(teacher), student), (teacher, AnotherKind(student))):
+        found = criterion(teaching_task(teaches), distill_temperature=temperature, teacher_top_k=top_k)
+        losses.append(found(learns, sample)[2])
+    for other in losses[1:]:
+        assert {key: float(value) for key, value in other.items()} == pytest.approx(
+            {key: float(value) for key, value in losses[0].items()}, rel=1e-5
+        )
+
+
 def test_the_teacher_is_frozen_also_while_the_student_trains():
     student, teacher = fakes.model(0, scorer="softmax"), fakes.model(1, scorer="softmax", dropout=0.5)
     found = criterion(teaching_task(teacher.train()))
