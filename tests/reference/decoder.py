@@ -1,8 +1,10 @@
 """A model for the search's tests whose every score can be written down: ``f(w | prefix)`` is read from a table at a
 hash of the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
 
+import math
 from typing import List, Tuple
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -19,6 +21,31 @@ def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
     for word in prefix:
         state = (state * MULTIPLIER + word + 1) % table.size(0)
     return table[state].tolist()
+
+
+def local_scores(table, sentence, scorer, barred=()):
+    """``l(w | prefix)`` of one sentence, in plain Python."""
+
+    def score(prefix):
+        values = table_score(table, sentence, prefix)
+        if scorer.normalized:
+            total = math.log(sum(math.exp(value) for value in values))
+            values = [value - total for value in values]
+        return [-math.inf if word in barred else value for word, value in enumerate(values)]
+
+    return score
+
+
+def without_ties(table):
+    """The same with scores that are all different, by far more than rounding."""
+    generator = torch.Generator().manual_seed(0)
+    return table + torch.rand(table.shape, generator=generator, dtype=table.dtype) / 4
+
+
+def same_violations(fast, slow, tolerance=1e-9):
+    assert [violation[:4] for violation in fast] == [violation[:4] for violation in slow]
+    for ours, theirs in zip(fast, slow):
+        assert ours[4] == pytest.approx(theirs[4], abs=tolerance)
 
 
 class TableDecoder:

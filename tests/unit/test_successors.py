@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow_search
 from reference import successors as slow
-from reference.decoder import TableDecoder, table_score
+from reference.decoder import TableDecoder, local_scores, same_violations, without_ties
 from reference.host_reads import ForbidHostReads
 
 from fairseq_bso.core import beam, violation_reset
-from fairseq_bso.core.candidate_search import CandidateSearch
+from fairseq_bso.core.candidate_search import CandidateSearch, ExactLogTotals
+from fairseq_bso.core.prefix_score import SCORERS
 from fairseq_bso.core.successors import (
     ArcStandard,
     Successors,
@@ -23,7 +24,8 @@ from fairseq_bso.core.successors import (
     register_successors,
     sorted_candidates,
 )
-from fairseq_bso.core.violation_reset import violation_reset_search
+from fairseq_bso.core.violation_reset import Rules, violation_reset_search
+from fairseq_bso.core.vocabulary_search import VocabularyProduct
 
 PADDING, END, UNKNOWN = 1, 2, 3
 SYMBOLS = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "@L_det", "@R_obj"]
@@ -176,38 +178,41 @@ def allowed_words(kind, source, prefix):
     return slow_allowed(kind, source, prefix)
 
 
-@settings(max_examples=300, deadline=None)
-@given(searches(), st.booleans())
-def test_the_constrained_search_equals_the_slow_twin(case, live_rows_only):
+def search_of(scorer, successors, gold, table_scorer):
+    """The search under a constraint, exact for every scorer."""
+    totals = ExactLogTotals(VocabularyProduct(table_scorer), gold) if scorer.normalized else None
+    return CandidateSearch(table_scorer, successors, gold, totals)
+
+
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
+@settings(max_examples=150, deadline=None)
+@given(case=searches(), live_rows_only=st.booleans(), rival=st.booleans())
+def test_the_constrained_search_equals_the_slow_twin(scorer, case, live_rows_only, rival):
     kind, sentences, golds, table, beam = case
+    table = without_ties(table) if scorer.normalized else table
+    lenpen = 0.0 if rival and scorer.cumulative else None
     successors = FixedLength(*padded(sentences), VOCABULARY) if kind == "fixed_length" else fast(kind, sentences)
-    words, lengths = padded(golds)
     decoder = TableDecoder(table)
-    gold = decoder.gold_run(words, lengths)
-    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
-    search = CandidateSearch(decoder.scorer, successors, words)
-    found = violation_reset_search(gold, scores, search, decoder, beam, END, live_rows_only=live_rows_only)
+    gold = decoder.gold_run(*padded(golds))
+    rules = Rules(beam, END, PADDING, 1.0, scorer.cumulative, lenpen)
+    search = search_of(scorer, successors, gold, decoder.scorer)
+    found = violation_reset_search(gold, search, decoder, rules, live_rows_only)
+    rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.paths.tolist())
     listed = [
-        (sentence, time, reset, tuple(path[: time + 1]), gap)
-        for sentence, time, reset, path, gap in zip(
-            found.sentences.tolist(),
-            found.times.tolist(),
-            found.resets.tolist(),
-            found.paths.tolist(),
-            found.gaps.tolist(),
-        )
+        (sentence, time, reset, tuple(path[: int(found.ends[row]) + 1]), float(found.gaps[row]))
+        for row, (sentence, time, reset, path) in enumerate(rows)
     ]
     expected = []
     for row, (source, target) in enumerate(zip(sentences, golds)):
+        local = local_scores(table, row, scorer)
 
-        def score(prefix, row=row, source=source):
+        def score(prefix, local=local, source=source):
             allowed = allowed_words(kind, source, list(prefix))
-            values = table_score(table, row, prefix)
-            return [value if word in allowed else -math.inf for word, value in enumerate(values)]
+            return [value if word in allowed else -math.inf for word, value in enumerate(local(prefix))]
 
-        violations, _ = slow_search.search(target, score, beam, END)
+        violations, _ = slow_search.search(target, score, beam, END, 1.0, scorer.cumulative, lenpen)
         expected += [(row, v.time, v.reset, v.violator, v.gap) for v in violations]
-    assert sorted(listed) == sorted(expected)
+    same_violations(sorted(listed), sorted(expected))
 
 
 def test_a_reset_restores_what_gold_has_left():
@@ -222,34 +227,33 @@ def test_a_reset_restores_what_gold_has_left():
     table[0, [a, b, c]] = torch.tensor([5.0, 9.0, 8.0], dtype=torch.float64)
     table[a + 1, [b, c]] = torch.tensor([6.0, 7.0], dtype=torch.float64)
     decoder = TableDecoder(table)
-    words, lengths = padded([[a, b, c, END]])
-    gold = decoder.gold_run(words, lengths)
-    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
-    search = CandidateSearch(decoder.scorer, fast("word_order", [[c, a, b]]), words)
-    found = violation_reset_search(gold, scores, search, decoder, 2, END)
+    gold = decoder.gold_run(*padded([[a, b, c, END]]))
+    search = CandidateSearch(decoder.scorer, fast("word_order", [[c, a, b]]), gold)
+    found = violation_reset_search(gold, search, decoder, Rules(2, END, PADDING, cumulative=False))
     assert found.times.tolist() == [0, 1]
     assert found.resets.tolist() == [0, 1]
     assert [path[: time + 1] for path, time in zip(found.paths.tolist(), found.times.tolist())] == [[c], [a, c]]
 
 
+@pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
 @pytest.mark.parametrize("kind, source", [("word_order", [4, 5, 6]), ("arc_standard", [4, 5])])
-def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source):
-    loop = violation_reset._search_all_steps
+def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source, scorer):
+    loop, prepare = violation_reset.Searcher.run, violation_reset.Searcher._prepare_decoder
 
-    def guarded(*args):
+    def guarded(self):
+        prepare(self)  # how many words there are is asked once, before the loop
         with ForbidHostReads():
-            return loop(*args)
+            return loop(self)
 
-    monkeypatch.setattr(violation_reset, "_search_all_steps", guarded)
+    monkeypatch.setattr(violation_reset.Searcher, "_prepare_decoder", lambda self: None)
+    monkeypatch.setattr(violation_reset.Searcher, "run", guarded)
     monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
     decoder = TableDecoder(torch.randn(50, len(SYMBOLS), dtype=torch.float64))
-    words, lengths = padded([[6, 5, 4, END] if kind == "word_order" else [4, 5, 7, END]])
-    gold = decoder.gold_run(words, lengths)
-    scores = decoder.scorer.score_words(gold.outputs.transpose(0, 1), words)
-    sources = padded([source])
-    with ForbidHostReads():
-        search = CandidateSearch(decoder.scorer, KINDS[kind](*sources, VOCABULARY), words)
-    violation_reset_search(gold, scores, search, decoder, 3, END, live_rows_only=False)
+    gold = decoder.gold_run(*padded([[6, 5, 4, END] if kind == "word_order" else [4, 5, 7, END]]))
+    successors = fast(kind, [source])
+    rules = Rules(3, END, PADDING, cumulative=scorer.cumulative)
+    search = search_of(scorer, successors, gold, decoder.scorer)
+    violation_reset_search(gold, search, decoder, rules, live_rows_only=False)
 
 
 def test_names():

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow
-from reference.decoder import TableDecoder, table_score
+from reference.decoder import local_scores, same_violations, table_score, without_ties
 from reference.host_reads import ForbidHostReads
+from search_cases import END, PADDING, cases, gold_run
 
 from fairseq_bso.core.candidate_search import CandidateSearch
 from fairseq_bso.core.prefix_score import SCORERS
@@ -17,18 +18,7 @@ from fairseq_bso.core.successors import Successors
 from fairseq_bso.core.violation_reset import Rules, violation_reset_search
 from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
-END, PADDING = 0, -1
 LAST, SUMMED, SOFTMAX = SCORERS["unnormalized"], SCORERS["summed"], SCORERS["softmax"]
-
-
-def gold_run(table, golds):
-    """A decoder over the table and its run along ragged gold sentences."""
-    lengths = torch.tensor([len(gold) for gold in golds])
-    words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
-    for row, gold in enumerate(golds):
-        words[row, : len(gold)] = torch.tensor(gold)
-    decoder = TableDecoder(table)
-    return decoder, decoder.gold_run(words, lengths)
 
 
 def run_fast(
@@ -45,8 +35,10 @@ def run_fast(
     else:
         best = best_after_gold(product, gold, n, scorer.normalized)
         words = Successors(search_words(best, gold, PADDING), PADDING)
-        totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)
-        search = CandidateSearch(decoder.scorer, words, gold, totals if scorer.normalized else None, best)
+        totals = None
+        if scorer.normalized:
+            totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)
+        search = CandidateSearch(decoder.scorer, words, gold, totals, best)
     rules = Rules(beam, END, PADDING, margin, scorer.cumulative, lenpen)
     found = violation_reset_search(gold, search, decoder, rules, live_rows_only)
     rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.branches.tolist())
@@ -60,19 +52,6 @@ def run_fast(
     return sorted(listed), decoder
 
 
-def local_scores(table, sentence, scorer, barred=()):
-    """``l(w | prefix)`` of one sentence, in plain Python."""
-
-    def score(prefix):
-        values = table_score(table, sentence, prefix)
-        if scorer.normalized:
-            total = math.log(sum(math.exp(value) for value in values))
-            values = [value - total for value in values]
-        return [-math.inf if word in barred else value for word, value in enumerate(values)]
-
-    return score
-
-
 def run_slow(table, golds, beam, scorer=LAST, margin=1.0, barred=(), lenpen=None):
     listed = []
     for sentence, gold in enumerate(golds):
@@ -80,33 +59,6 @@ def run_slow(table, golds, beam, scorer=LAST, margin=1.0, barred=(), lenpen=None
         violations, _ = slow.search(gold, score, beam, END, margin, scorer.cumulative, lenpen)
         listed += [(sentence, v.time, v.reset, v.violator, v.gap) for v in violations]
     return sorted(listed)
-
-
-def same_violations(fast, slow, tolerance=1e-9):
-    assert [violation[:4] for violation in fast] == [violation[:4] for violation in slow]
-    for ours, theirs in zip(fast, slow):
-        assert ours[4] == pytest.approx(theirs[4], abs=tolerance)
-
-
-@st.composite
-def cases(draw):
-    """A table of few integers (many ties), gold sentences of ragged lengths with repeated words, and a beam."""
-    vocabulary = draw(st.integers(2, 7))
-    states = draw(st.sampled_from([5, 11, 23]))
-    spread = draw(st.sampled_from([1, 3, 12]))
-    seed = draw(st.integers(0, 10**6))
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.randint(-spread, spread + 1, (states, vocabulary), generator=generator).double() / 2
-    golds = draw(
-        st.lists(st.lists(st.integers(1, vocabulary - 1), max_size=6).map(lambda s: [*s, END]), min_size=1, max_size=4)
-    )
-    if draw(st.booleans()):  # a model that likes gold: long searches without a violation
-        for sentence, gold in enumerate(golds):
-            state = sentence
-            for word in gold:
-                table[state % states, word] += 4
-                state = (state * 31 + word + 1) % states
-    return table, golds, draw(st.integers(2, 6))
 
 
 @settings(max_examples=250, deadline=None)
@@ -165,12 +117,6 @@ def test_few_search_words_equal_the_twin_that_knows_only_those(case, scorer, mor
         violations, _ = slow.search(gold, few, beam, END, 1.0, scorer.cumulative)
         listed += [(sentence, v.time, v.reset, v.violator, v.gap) for v in violations]
     assert run_fast(table, golds, beam, scorer, n=n)[0] == sorted(listed)
-
-
-def without_ties(table):
-    """The same with scores that are all different, by far more than rounding."""
-    generator = torch.Generator().manual_seed(0)
-    return table + torch.rand(table.shape, generator=generator, dtype=table.dtype) / 4
 
 
 @settings(max_examples=100, deadline=None)
