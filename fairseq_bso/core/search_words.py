@@ -17,6 +17,8 @@ from .violation_reset import GoldRun, Hypotheses, Trace, Violations
 from .vocabulary_search import BestWords
 
 Words = Tuple[int, ...]
+# Words of a batch that the estimate of log Z always counts: those that the most sentences look at.
+COMMON_WORDS = 512
 
 
 def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
@@ -43,7 +45,9 @@ def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
 
 
 class SearchWordsLogTotals:
-    """An estimate from the search words alone: what the other words add is taken from gold at the same step.
+    """An estimate from few words: those that most sentences of the batch look at, and a sentence's own search words.
+
+    What all other words add is taken from gold at the same step.
 
     Args:
         scorer: the output layer.
@@ -58,16 +62,25 @@ class SearchWordsLogTotals:
         self, scorer: Scorer, words: Tensor, gold: GoldRun, best: BestWords, padding: int, exact_gold: bool = True
     ) -> None:
         assert best.log_totals is not None
-        self.exact_gold = exact_gold
-        self.scores = CandidateScorer(scorer, words)
-        self.scores.bias.masked_fill_(words == padding, -torch.inf)
-        self.gold = best.log_totals
-        of_gold = self.scores(gold.outputs.transpose(0, 1)).logsumexp(2).t()  # (T, B)
-        self.others = self.gold - of_gold  # (T, B) what the other words add
+        self.exact_gold, self.gold = exact_gold, best.log_totals
+        tally = torch.bincount(words.flatten(), minlength=scorer.bias.numel())  # (V,)
+        tally[padding] = 0
+        common = tally.topk(min(COMMON_WORDS, tally.numel())).indices  # (U,)
+        is_common = torch.zeros_like(tally, dtype=torch.bool)
+        is_common[common] = True
+        self.own = CandidateScorer(scorer, words)
+        self.own.bias.masked_fill_((words == padding) | is_common[words], -torch.inf)
+        self.common = CandidateScorer(scorer, common.unsqueeze(0))
+        of_gold = self._log_sum(gold.outputs.transpose(0, 1)).t()  # (T, B)
+        self.rest = self.gold - of_gold  # (T, B) by what the other words raise it
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
         """(B, W) of the other hypotheses; anything where there is none."""
-        return self.scores(in_places(kept.outputs, kept)).logsumexp(2) + self.others[t].unsqueeze(1)
+        return self._log_sum(in_places(kept.outputs, kept)) + self.rest[t].unsqueeze(1)
+
+    def _log_sum(self, outputs: Tensor) -> Tensor:
+        """(B, W, H) -> (B, W) over the common and the own words."""
+        return torch.logaddexp(self.common(outputs).logsumexp(2), self.own(outputs).logsumexp(2))
 
 
 class Searched(NamedTuple):
