@@ -137,10 +137,10 @@ TATOEBA = ordering(
     model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.2 "
     "--batch-size 64",
     trainings=(
-        *cross_entropy(1600, 4e-3, 900, 1e-3),
-        Training("bso", "BSO", f"{BSO} {curriculum(5e-4, 4, 10, 50)}", 600),
-        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 10, 50)}", 600, constrained=True),
-        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1e-3, 4, 10, 50)}", 600, True),
+        *cross_entropy(900, 4e-3, 450, 1e-3),
+        Training("bso", "BSO", f"{BSO} {curriculum(5e-4, 4, 10, 25)}", 250),
+        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 10, 25)}", 250, constrained=True),
+        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1e-3, 4, 10, 25)}", 250, True),
     ),
 )
 
