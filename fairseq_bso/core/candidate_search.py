@@ -7,6 +7,7 @@ from copy import copy
 from typing import Optional, Protocol, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .beam import best_of
@@ -27,7 +28,8 @@ class CandidateScorer:
     def __init__(self, scorer: Scorer, candidates: Tensor) -> None:
         weight, bias = scorer.weight.detach()[candidates], scorer.bias.detach()[candidates]  # (B, C, H), (B, C)
         exact = torch.promote_types(weight.dtype, torch.float32)
-        self.weight, self.bias = weight.to(exact), bias.to(exact)
+        # (B, H, C) in this order in memory, in which a product takes two thirds of the time.
+        self.weight, self.bias = weight.to(exact).transpose(1, 2).contiguous(), bias.to(exact)
 
     def select(self, sentences: Tensor) -> CandidateScorer:
         """The same for some of the sentences (B',)."""
@@ -38,8 +40,10 @@ class CandidateScorer:
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """outputs (B, W, H) -> (B, W, C)."""
-        weight = self.weight[0].t() if self.weight.size(0) == 1 else self.weight.transpose(1, 2)  # never one per row
-        return outputs.to(weight.dtype).matmul(weight) + self.bias.unsqueeze(1)
+        outputs = outputs.to(self.weight.dtype)
+        if self.weight.size(0) == 1:  # one product for all sentences
+            return F.linear(outputs, self.weight[0].t(), self.bias[0])
+        return torch.baddbmm(self.bias.unsqueeze(1), outputs, self.weight)
 
 
 class LogTotals(Protocol):
