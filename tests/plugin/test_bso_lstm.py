@@ -62,7 +62,9 @@ def test_teacher_forced_scores_equal_the_twin(options):
 def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, seed, liked, lenpen):
     model = fakes.model(seed, scorer=scorer, **options)
     lenpen = None if scorer == "unnormalized" else lenpen and (lenpen if scorer == "softmax" else 0.0)
-    finished = {} if lenpen is None else {"finished": "rival", "finished_lenpen": lenpen}
+    finished = {} if lenpen is None else {"finished": "rival"}
+    if finished and scorer == "softmax":
+        finished["finished_lenpen"] = lenpen
     sources, golds = [source for source, _ in data], [gold if len(gold) > 1 else [4, 2] for _, gold in data]
     if liked:  # a model that likes some words, so that hypotheses live for several steps
         with torch.no_grad():
