@@ -1,6 +1,7 @@
 """``--criterion beam_search_optimization`` (Wiseman & Rush 2016)."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
@@ -100,15 +101,21 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         except ValueError as fault:
             raise BadInput(f"beam_search_optimization: {fault}") from None
         for name, value, right in (
-            ("--margin", margin, margin > 0),
+            ("--margin", margin, 0 < margin < math.inf),
             ("--search-screen", search_screen, search_screen >= 1),
-            ("--nll-weight", nll_weight, nll_weight >= 0),
+            ("--nll-weight", nll_weight, 0 <= nll_weight < math.inf),
             ("--search-words", search_words, search_words >= 0),
-            ("--finished-lenpen", finished_lenpen, finished_lenpen >= 0),
+            ("--finished-lenpen", finished_lenpen, 0 <= finished_lenpen < math.inf),
         ):
             if not right:
                 allowed = "above 0" if name in ("--margin", "--search-screen") else "at least 0"
-                raise BadInput(f"beam_search_optimization: {name} is {value}, but must be {allowed}")
+                finite = ", and finite" if isinstance(value, float) else ""
+                raise BadInput(f"beam_search_optimization: {name} is {value}, but must be {allowed}{finite}")
+        if str(finished) == "dropped" and finished_lenpen != 1:
+            raise BadInput(
+                f"beam_search_optimization: --finished-lenpen is {finished_lenpen}, but --finished dropped compares "
+                "no finished hypotheses: add --finished rival, or leave out --finished-lenpen"
+            )
         self.margin, self.nll_weight, self.sentence_avg = margin, nll_weight, sentence_avg
         self.search_dtype, self.search_screen = SEARCH_DTYPES[str(search_dtype)], search_screen
         self.search_words, self.finished, self.finished_lenpen = search_words, str(finished), finished_lenpen
@@ -183,6 +190,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             raise BadInput(
                 f"--finished rival compares sums, but --scorer {score.name} scores the last word alone: take --scorer "
                 "softmax or summed, or leave out --finished"
+            )
+        if not score.normalized and self.finished_lenpen != 1:
+            raise BadInput(
+                f"--finished-lenpen is {self.finished_lenpen}, but the raw scores of --scorer {score.name} are never "
+                "divided by length: leave out --finished-lenpen"
             )
         return self.finished_lenpen if score.normalized else 0.0
 
