@@ -5,8 +5,10 @@ from collections import Counter
 from typing import List, Optional, Tuple
 
 import torch
+from fairseq import utils
 from fairseq.sequence_generator import EnsembleModel
 from fairseq.sequence_scorer import SequenceScorer
+from fairseq.tasks import TASK_REGISTRY
 from torch import Tensor, nn
 
 from .core.prefix_score import SCORERS, PrefixScore
@@ -133,3 +135,35 @@ def warn_of_undivided_sums(args) -> None:
         "--unnormalized compares hypotheses of a softmax model by the plain sum of their log-probabilities: short ones "
         f"win{unused}; leave out --unnormalized, it is for models with --scorer summed or unnormalized"
     )
+
+
+def check_commands_options(score: PrefixScore, cfg) -> None:
+    """Looks at how ``fairseq-generate`` or ``fairseq-interactive`` decodes, where its task is not one that does.
+
+    Args:
+        score: of the model.
+        cfg: fairseq's, of the command.
+
+    Raises:
+        BadInput: for what would silently be wrong, or not used.
+    """
+    path, task = getattr(cfg.common_eval, "path", None), str(getattr(cfg.task, "_name", ""))
+    if not path or getattr(TASK_REGISTRY.get(task), "looks_at_scorers", False):
+        return  # without a path it is fairseq's hub, whose options of decoding come later
+    if score.normalized:
+        warn_of_undivided_sums(cfg.generation)
+        return
+    paths = utils.split_paths(path)
+    check_raw_scores(score, len(paths), cfg.generation, in_training=False)
+    if getattr(cfg.generation, "score_reference", False):
+        return
+    if not getattr(cfg.generation, "unnormalized", False):
+        raise BadInput(
+            f"--task {task} divides scores by length, which the raw scores of --scorer {score.name} never are: add "
+            "--unnormalized, or take --task bso_translation"
+        )
+    if len(paths) > 1:
+        raise BadInput(
+            f"--task {task} averages probabilities over {len(paths)} models, but --scorer {score.name} has none: take "
+            "--task bso_translation"
+        )

@@ -18,6 +18,7 @@ from ..core.scorer import Scorer
 from ..core.search_and_score import SearchOptions, search_and_score
 from ..core.violation_reset import GoldRun
 from ..errors import BadInput
+from ..generation import check_commands_options
 from ..weight_classes import class_by_module
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
@@ -209,6 +210,11 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         gold = GoldRun(target, target.ne(padding).sum(1), outputs, states)
         return search_and_score(run, gold, self.decoder.scorer, self.prefix_score, padding, end, search)
 
+    def prepare_for_inference_(self, cfg) -> None:
+        """Called once by what decodes; raises BadInput if it would divide raw scores by length."""
+        check_commands_options(self.prefix_score, cfg)
+        super().prepare_for_inference_(cfg)
+
     def load_state_dict(self, state_dict, strict: bool = True, model_cfg=None, args=None):
         """Loads parameters; raises BadInput if the checkpoint was made with other dictionaries."""
         for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
@@ -235,7 +241,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         if not log_probs or (sample is None and not extra["incremental"]):
             raise BadInput(
                 f"this model has --scorer {self.prefix_score.name} and no probabilities: train it with --criterion "
-                "beam_search_optimization, or give --scorer softmax"
+                "self_normalized_cross_entropy or beam_search_optimization, or give --scorer softmax"
             )
         return (
             scores.float() if self.prefix_score.cumulative else scores.float() - extra["previous_scores"].unsqueeze(-1)

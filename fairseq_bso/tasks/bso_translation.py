@@ -20,14 +20,15 @@ from ..generation import (
     common_prefix_score,
     warn_of_undivided_sums,
 )
+from ..length_ratios import LengthRatioConfig, LengthRatioMixin
 
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences
 
 
 @dataclass
-class BsoTranslationConfig(TranslationConfig, PruningConfig):
-    """The options of ``translation``, the constraint on outputs, and pruning."""
+class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
+    """The options of ``translation``, the constraint on outputs, pruning, and what validation looks at."""
 
     successors: str = field(
         default="none",
@@ -39,7 +40,7 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig):
 
 
 @register_task("bso_translation", dataclass=BsoTranslationConfig)
-class BsoTranslationTask(PruningMixin, TranslationTask):
+class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
     """Translation under an optional successor function, with optional pruning.
 
     Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. Over an
@@ -47,6 +48,7 @@ class BsoTranslationTask(PruningMixin, TranslationTask):
     """
 
     cfg: BsoTranslationConfig
+    looks_at_scorers = True  # so that models need not: `generation.check_commands_options`
 
     def __init__(self, cfg: BsoTranslationConfig, src_dict, tgt_dict) -> None:
         super().__init__(cfg, src_dict, tgt_dict)

@@ -175,3 +175,54 @@ def test_other_models_than_ours_are_softmax_models():
     models = [torch.nn.Linear(1, 1), fakes.model(scorer="summed")]
     with pytest.raises(BadInput, match="an ensemble of 1 softmax and 1 summed models"):
         common_prefix_score(models)
+
+
+def command(task="translation", path="model.pt", **options):
+    """What a command that decodes gives its models."""
+    given = {"_name": None, "unnormalized": False, "score_reference": False, "lenpen": 1, "print_alignment": None}
+    return OmegaConf.create(
+        {"common_eval": {"path": path}, "task": {"_name": task}, "generation": {**given, **options}}
+    )
+
+
+@pytest.mark.parametrize("scorer", ["summed", "unnormalized"])
+@pytest.mark.parametrize(
+    "cfg, message",
+    [
+        (command(), "--task translation divides scores by length.*add --unnormalized, or take --task bso_translation"),
+        (command(path="a.pt:b.pt", unnormalized=True), "--task translation averages probabilities over 2 models"),
+        (command(unnormalized=True, lenpen=0.6), "--lenpen is 0.6, but the raw scores of --scorer .* are never"),
+    ],
+)
+def test_another_task_that_would_change_raw_scores_is_refused(scorer, cfg, message):
+    with pytest.raises(BadInput, match=message) as refused:
+        fakes.model(scorer=scorer).prepare_for_inference_(cfg)
+    assert scorer in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scorer", EVERY_SCORER)
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        command("bso_translation"),
+        command("word_distillation"),
+        command("bso_translation", path="a.pt:b.pt", unnormalized=True),
+        command(score_reference=True),
+        command(path=None),  # fairseq's hub
+    ],
+)
+def test_what_another_task_leaves_as_it_is_passes(scorer, cfg, caplog):
+    model = fakes.model(scorer=scorer)
+    model.prepare_for_inference_(cfg)
+    assert model._is_generation_fast  # fairseq's own part was done
+    assert not caplog.records
+
+
+def test_undivided_sums_are_warned_of_under_another_task_too(caplog):
+    fakes.model(scorer="softmax").prepare_for_inference_(command(unnormalized=True))
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "short ones win; leave out --unnormalized" in warning
+    caplog.clear()
+    fakes.model(scorer="softmax").prepare_for_inference_(command())
+    fakes.model(scorer="summed").prepare_for_inference_(command(unnormalized=True))
+    assert not caplog.records
