@@ -12,6 +12,9 @@ from system_commands import BSO, PLUGIN, QUIET, preprocess, run, train
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
 
+SOFTMAX = ["--criterion", "beam_search_optimization"]  # of a model that has no flag either
+SUMMED = [*SOFTMAX, "--scorer", "summed"]
+
 
 def parameters(checkpoint):
     """The saved parameters."""
@@ -43,9 +46,11 @@ def test_scores_of_stock_generate_are_the_sum_of_f_or_the_last(data, checkpoints
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)])
     model.double().eval()
     sources = dict(re.findall(r"^S-(\d+)\t(.*)$", output, re.M))
-    hypotheses = re.findall(r"^H-(\d+)\t(\S+)\t(.*)$", output, re.M)
+    hypotheses = re.findall(r"^H-(\d+)\t(\S+)\t(.*)\nD-.*\nP-\d+\t(.*)$", output, re.M)
     assert len(sources) == 30 and len(hypotheses) == 30 * beam
-    for sentence, score, text in hypotheses:
+    whole = [one for one in hypotheses if len(one[2].split()) + 1 == len(one[3].split())]
+    assert len(whole) >= 27 * beam  # fairseq does not print the word <s>
+    for sentence, score, text, _ in whole:
         source = task.source_dictionary.encode_line(sources[sentence], add_if_not_exist=False).tolist()
         words = task.target_dictionary.encode_line(text, add_if_not_exist=False).tolist()
         with torch.no_grad():
@@ -122,21 +127,22 @@ def test_interactive_and_score_reference(data, checkpoints, kind):
         assert float(score) == pytest.approx(sum(map(float, positional.split())), abs=2e-3)
 
 
-@pytest.mark.parametrize("update", [5, 9])
-def test_a_resumed_run_equals_one_that_never_stopped(data, softmax_checkpoint, tmp_path, update):
+@pytest.mark.parametrize("bso, update", [(BSO, 5), (SUMMED, 7), ([*SOFTMAX, "--finished", "rival"], 9)])
+def test_a_resumed_run_equals_one_that_never_stopped(data, softmax_checkpoint, tmp_path, bso, update):
     """The beam grows every 4 updates; `--save-interval-updates` saves in the middle of an epoch of 13 updates."""
-    options = [*BSO, "--train-beam", 5, "--updates-per-beam", 4, "--max-update", 16, "--save-interval-updates", 1]
+    options = [*bso, "--train-beam", 5, "--updates-per-beam", 4, "--max-update", 16, "--save-interval-updates", 1]
     options += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 4, "--dropout", 0.2, "--disable-validation"]
-    whole = tmp_path / "whole"
-    train(data, whole, *options, "--finetune-from-model", softmax_checkpoint)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    first = train(data, whole, *options, "--finetune-from-model", softmax_checkpoint)
     (middle,) = whole.glob(f"checkpoint_*_{update}.pt")
-    resumed = tmp_path / "resumed"
-    train(data, resumed, *options, "--restore-file", middle)
+    second = train(data, resumed, *options, "--restore-file", middle)
+    for run_of in (first, second):  # in both epochs together
+        assert len(re.findall("the search looks at .* words a sentence", run_of.stderr + run_of.stdout)) == 1
     assert difference(whole / "checkpoint_last.pt", resumed / "checkpoint_last.pt") == 0
     assert difference(whole / "checkpoint_last.pt", middle) > 0
 
 
-@pytest.mark.parametrize("criterion", [["--criterion", "cross_entropy"], [*BSO, "--train-beam", 3]])
+@pytest.mark.parametrize("criterion", [["--criterion", "cross_entropy"], [*SOFTMAX, "--train-beam", 3]])
 def test_bfloat16_trains_resumes_and_decodes_without_a_tpu(data, softmax_checkpoint, tmp_path, criterion):
     options = [*criterion, "--bf16", "--task", "bso_translation", "--max-update", 8, "--save-interval-updates", 4]
     done = train(data, tmp_path, *options, "--disable-validation", "--finetune-from-model", softmax_checkpoint)
@@ -154,8 +160,9 @@ def test_bfloat16_trains_resumes_and_decodes_without_a_tpu(data, softmax_checkpo
     assert len(re.findall(r"^H-", run("generate", data, *common, "--beam", 3).stdout, re.M)) == 30
 
 
-def test_two_workers_equal_one_with_twice_the_batches(data, softmax_checkpoint, tmp_path):
-    options = [*BSO, "--finetune-from-model", softmax_checkpoint, "--train-beam", 4, "--max-update", 5]
+@pytest.mark.parametrize("bso", [BSO, SOFTMAX])
+def test_two_workers_equal_one_with_twice_the_batches(data, softmax_checkpoint, tmp_path, bso):
+    options = [*bso, "--finetune-from-model", softmax_checkpoint, "--train-beam", 4, "--max-update", 5]
     options += ["--disable-validation", "--clip-norm", 1.0, "--batch-size", 8]
     train(data, tmp_path / "one", *options, "--update-freq", 2)
     group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
@@ -196,13 +203,16 @@ def last_line(done):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--criterion", "beam_search_optimization"], "add --scorer unnormalized"),
         ([*BSO, "--train-beam", 1], "the train beam is 1, but must be at least 2"),
         ([*BSO, "--margin", 0], "--margin is 0.0, but must be above 0"),
+        ([*BSO, "--margin", "nan"], "--margin is nan, but must be above 0, and finite"),
+        ([*BSO, "--search-words", -1], "--search-words is -1, but must be at least 0"),
+        ([*BSO, "--finished", "rival"], "take --scorer softmax or summed, or leave out --finished"),
         ([*BSO, "--initial-beam", 9, "--updates-per-beam", 5], "the initial beam is 9, but must be from 2 to"),
         ([*BSO, "--delta", "meteor"], "meteor"),
         ([*BSO, "--nll-weight", -1], "--nll-weight is -1.0, but must be at least 0"),
-        (["--scorer", "unnormalized", "--criterion", "cross_entropy"], "give --scorer softmax"),
+        (["--scorer", "summed", "--criterion", "cross_entropy"], "self_normalized_cross_entropy or beam_search_"),
+        ([*SUMMED, "--finished", "rival", "--finished-lenpen", 0.5], "are never divided by length: leave out --fin"),
         ([*BSO, "--encoder-layers", 2], "--encoder-layers 2 and --decoder-layers 1 differ"),
         ([*BSO, "--decoder-embed-path", "nowhere.txt"], "nowhere.txt does not exist"),
     ],

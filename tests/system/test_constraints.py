@@ -122,7 +122,8 @@ def test_a_user_dir_of_ones_own_trains_and_decodes_under_its_constraint(data, so
     options = [*BSO, *task, "--train-beam", 3, "--max-epoch", 1, "--finetune-from-model", softmax_checkpoint]
     train(data, tmp_path, *options, "--user-dir", own)
     common = ["--user-dir", own, "--cpu", *task, "--path", tmp_path / "checkpoint_last.pt", "--beam", 5]
-    found = sources_and_outputs(run("generate", data, *common).stdout)
-    assert len(found) == 30
-    for source, output in found.values():
-        assert len(source) == len(output)
+    printed = run("generate", data, *common).stdout
+    found, scores = sources_and_outputs(printed), dict(re.findall(r"^P-(\d+)\t(.*)$", printed, re.M))
+    assert len(found) == len(scores) == 30
+    for sentence, (source, _) in found.items():  # fairseq does not print the word <s>, but its score
+        assert len(scores[sentence].split()) == len(source) + 1
