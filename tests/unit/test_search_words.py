@@ -63,7 +63,7 @@ def test_the_words_are_the_best_after_some_gold_prefix_and_golds_own(case, n):
     assert found.size(1) == max((row != padding).sum() for row in found)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(padded_cases(), every_scorer, lenpens)
 def test_kept_hypotheses_are_those_of_the_slow_twin(case, scorer, lenpen):
     table, golds, beam = case
@@ -114,11 +114,11 @@ def test_agreement_is_the_share_that_the_exact_search_finds_too(after_gold, afte
 
 def _table_of(scores):
     """A table with a row for each prefix of sentence 0 in ``scores``; 0 elsewhere."""
-    table = torch.zeros(9973, 5, dtype=torch.float64)
+    table = torch.zeros(101, 5, dtype=torch.float64)
     for prefix, row in scores.items():
         state = 0
         for word in prefix:
-            state = (state * 31 + word + 1) % 9973
+            state = (state * 31 + word + 1) % 101
         table[state] = torch.tensor(row, dtype=torch.float64)
     return table
 
