@@ -138,9 +138,9 @@ TATOEBA = ordering(
     "--batch-size 64",
     trainings=(
         *cross_entropy(900, 4e-3, 450, 1e-3),
-        Training("bso", "BSO", f"{BSO} {curriculum(5e-4, 4, 10, 25)}", 250),
-        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 10, 25)}", 250, constrained=True),
-        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1e-3, 4, 10, 25)}", 250, True),
+        Training("bso", "BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250),
+        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250, constrained=True),
+        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1.5e-3, 4, 10, 25)}", 250, True),
     ),
 )
 
