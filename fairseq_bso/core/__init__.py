@@ -3,7 +3,9 @@
 Beam search optimization
     search_and_score    one batch: the search along gold, and exact scores of what it found
     prefix_score        how words and prefixes are scored: what ``--scorer`` means
-    violation_reset     the time loop, with its violations and resets
+    decoder             what the search needs of a model
+    violation_reset     the time loop, with its resets
+    violations          what makes a violation, and what is known of those of a batch
     vocabulary_search   the best successors over the whole vocabulary
     candidate_search    the best successors among few words of each sentence
     search_words        which few words those are without a constraint, and what they leave of the exact search

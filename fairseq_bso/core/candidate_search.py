@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .beam import best_of
+from .decoder import GoldRun
 from .scorer import Candidates, Scorer
 from .successors import State, Successors, allowed_along, states_along
-from .violation_reset import GoldRun, Hypotheses
+from .violation_reset import Hypotheses
 from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
 
 

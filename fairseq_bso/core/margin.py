@@ -7,7 +7,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from .violation_reset import Violations
+from .violations import Violations
 
 
 def margin_loss(gaps: Tensor, costs: Tensor, margin: float = 1.0) -> Tensor:

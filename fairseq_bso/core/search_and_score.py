@@ -12,12 +12,14 @@ from torch import Tensor
 
 from .blockwise import cross_entropy
 from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
+from .decoder import Decoder, GoldRun
 from .prefix_score import PrefixScore
 from .scorer import Scorer
 from .search_words import Agreement, Searched, SearchWordsLogTotals, agreement, search_words
 from .segments import violation_gaps
 from .successors import Successors
-from .violation_reset import Decoder, GoldRun, Rules, Search, Searcher, Violations
+from .violation_reset import Search, Searcher
+from .violations import Rules, Violations
 from .vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
 

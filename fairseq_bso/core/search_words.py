@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from .candidate_search import CandidateScorer, in_places
+from .decoder import GoldRun
 from .scorer import Scorer
-from .violation_reset import GoldRun, Hypotheses, Trace, Violations
+from .violation_reset import Hypotheses, Trace
+from .violations import Violations
 from .vocabulary_search import BestWords
 
 Words = Tuple[int, ...]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .blockwise import log_partition
+from .decoder import Decoder, GoldRun, Rows
 from .prefix_score import PrefixScore
 from .scorer import Scorer
-from .violation_reset import Decoder, GoldRun, Rows, Violations
+from .violations import Violations
 
 
 class Scored(NamedTuple):

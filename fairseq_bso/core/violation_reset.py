@@ -17,56 +17,9 @@ import torch
 from torch import Tensor
 
 from .beam import best_of, recover_paths
+from .decoder import Decoder, GoldRun, Rows, State
 from .scorer import Candidates
-
-State = Tuple[Tensor, ...]
-
-
-class Rows(NamedTuple):
-    """Which places of a flat ``B * width`` beam the rows of a batch of hypotheses stand for."""
-
-    slots: Tensor
-    """(R,) int64, ascending within what a step needs to scatter"""
-    width: int
-    """places per sentence"""
-    everywhere: bool
-    """whether the rows are all ``B * width`` places in order"""
-
-    @property
-    def sentences(self) -> Tensor:
-        """(R,) int64"""
-        return self.slots.div(self.width, rounding_mode="floor")
-
-
-class Decoder(Protocol):
-    """What the search and the segments need of a model. ``times`` is the step whose word is scored next; together with
-    the sentence it picks the dropout masks, which all hypotheses of a sentence share."""
-
-    def prepare(self, words: Tensor) -> None:
-        """The only words (U,), each once, that a search will embed: they may be looked up from here on."""
-
-    def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
-        """words, sentences, times (N,) -> (N, I), the words as inputs of ``advance``."""
-
-    def advance(self, inputs: Tensor, states: State, rows: Rows, times: Tensor) -> Tuple[Tensor, State]:
-        """inputs (R, I), states each (R, ...), times (R,) -> outputs (R, H) and the states after these inputs."""
-
-
-class GoldRun(NamedTuple):
-    """The model's pass along the gold words."""
-
-    words: Tensor
-    """(B, T) int64, anything beyond a sentence's length"""
-    lengths: Tensor
-    """(B,) int64 >= 1, including ``</s>``"""
-    outputs: Tensor
-    """(T, B, H): ``outputs[t]`` scores word ``t``"""
-    states: State
-    """each (T, B, ...): the state that gave ``outputs[t]``"""
-
-    def detach(self) -> GoldRun:
-        """The same without gradient."""
-        return GoldRun(self.words, self.lengths, self.outputs.detach(), tuple(part.detach() for part in self.states))
+from .violations import Rules, Violations
 
 
 class Hypotheses(NamedTuple):
@@ -108,54 +61,6 @@ class Search(Protocol):
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
         """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
-
-
-class Rules(NamedTuple):
-    """What makes a violation."""
-
-    beam: int
-    """K >= 2"""
-    end: int
-    """the word id of ``</s>``; a hypothesis that ended has no successors"""
-    padding: int
-    """stands in paths after a violator's ``</s>``"""
-    margin: float = 1.0
-    """by which gold must beat the violator, > 0"""
-    cumulative: bool = True
-    """whether the score of a prefix is the sum over its words, or that of the last word alone"""
-    finished_lenpen: Optional[float] = None
-    """if given, hypotheses that ended stay in the comparison, and gold must beat them by ``s / length ** lenpen``"""
-
-    def check(self) -> None:
-        """Raises ValueError if gold could fall off the beam unnoticed."""
-        if self.beam < 2:
-            raise ValueError(
-                f"the train beam is {self.beam}, but must be at least 2: with one hypothesis gold has no rival"
-            )
-        if self.margin <= 0:
-            raise ValueError(
-                f"the margin is {self.margin}, but must be above 0, or gold could leave the beam unnoticed"
-            )
-
-
-class Violations(NamedTuple):
-    """All margin violations of a batch, in order of (time, sentence)."""
-
-    sentences: Tensor
-    """(M,) int64"""
-    times: Tensor
-    """(M,) int64, from 0"""
-    resets: Tensor
-    """(M,) int64: words ``resets..times`` were searched since the last reset (``r + 1 .. t`` of the paper)"""
-    branches: Tensor
-    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where
-    only its last word does"""
-    ends: Tensor
-    """(M,) int64 in ``[branches, times]``: the violator's last word, before ``times`` where it had ended"""
-    paths: Tensor
-    """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
-    gaps: Tensor
-    """(M,) float: gold score minus violator score, as the search saw them"""
 
 
 class Decision(NamedTuple):

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .beam import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
+from .decoder import GoldRun, State
 from .products import ROWS, in_whole_blocks, linear, onednn_suits
 from .scorer import HALF, Candidates, Scorer
-from .violation_reset import GoldRun, Hypotheses, State
+from .violation_reset import Hypotheses
 
 # Scores that are alive at once. On a CPU 8 MiB stay in the cache, and in memory that malloc hands out again and again.
 CPU_CHUNK, DEVICE_CHUNK = 2**21, 2**27

@@ -13,10 +13,10 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from omegaconf import II
 from torch import Tensor, nn
 
+from ..core.decoder import GoldRun
 from ..core.prefix_score import SCORERS, PrefixScore
 from ..core.scorer import Scorer
 from ..core.search_and_score import SearchOptions, search_and_score
-from ..core.violation_reset import GoldRun
 from ..errors import BadInput
 from ..generation import check_commands_options
 from ..weight_classes import class_by_module

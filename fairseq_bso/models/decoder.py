@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
+from ..core.decoder import Rows, State
 from ..core.prefix_score import PrefixScore
 from ..core.products import linear
 from ..core.scorer import Scorer
-from ..core.violation_reset import Rows, State
 from .encoder import EncoderOut
 from .recurrent import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 
@@ -182,7 +182,7 @@ def _in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
 
 class DecoderPass:
     """One batch's worth of decoder steps: the weights and the attention memory with gradients gathered over time, and
-    the dropout masks of every (time, sentence). Implements ``core.violation_reset.Decoder``.
+    the dropout masks of every (time, sentence). Implements ``core.decoder.Decoder``.
 
     Args:
         decoder: the parameters.

@@ -12,7 +12,8 @@ from fairseq_bso.core.margin import margin_loss
 from fairseq_bso.core.prefix_score import SCORERS
 from fairseq_bso.core.search_and_score import SearchOptions, make_search, search_and_score
 from fairseq_bso.core.search_words import Searched, agreement, kept_hypotheses, search_words
-from fairseq_bso.core.violation_reset import Rules, Searcher
+from fairseq_bso.core.violation_reset import Searcher
+from fairseq_bso.core.violations import Rules
 from fairseq_bso.core.vocabulary_search import VocabularyProduct, best_after_gold
 
 every_scorer = st.sampled_from(list(SCORERS.values()))

@@ -24,7 +24,8 @@ from fairseq_bso.core.successors import (
     register_successors,
     sorted_candidates,
 )
-from fairseq_bso.core.violation_reset import Rules, violation_reset_search
+from fairseq_bso.core.violation_reset import violation_reset_search
+from fairseq_bso.core.violations import Rules
 from fairseq_bso.core.vocabulary_search import VocabularyProduct
 
 PADDING, END, UNKNOWN = 1, 2, 3

@@ -15,7 +15,8 @@ from fairseq_bso.core.candidate_search import CandidateSearch
 from fairseq_bso.core.prefix_score import SCORERS
 from fairseq_bso.core.search_words import SearchWordsLogTotals, search_words
 from fairseq_bso.core.successors import Successors
-from fairseq_bso.core.violation_reset import Rules, violation_reset_search
+from fairseq_bso.core.violation_reset import violation_reset_search
+from fairseq_bso.core.violations import Rules
 from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
 LAST, SUMMED, SOFTMAX = SCORERS["unnormalized"], SCORERS["summed"], SCORERS["softmax"]

@@ -1,0 +1,55 @@
+"""Margin violations: what makes one, and what is known of those of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from torch import Tensor
+
+
+class Rules(NamedTuple):
+    """What makes a violation."""
+
+    beam: int
+    """K >= 2"""
+    end: int
+    """the word id of ``</s>``; a hypothesis that ended has no successors"""
+    padding: int
+    """stands in paths after a violator's ``</s>``"""
+    margin: float = 1.0
+    """by which gold must beat the violator, > 0"""
+    cumulative: bool = True
+    """whether the score of a prefix is the sum over its words, or that of the last word alone"""
+    finished_lenpen: Optional[float] = None
+    """if given, hypotheses that ended stay in the comparison, and gold must beat them by ``s / length ** lenpen``"""
+
+    def check(self) -> None:
+        """Raises ValueError if gold could fall off the beam unnoticed."""
+        if self.beam < 2:
+            raise ValueError(
+                f"the train beam is {self.beam}, but must be at least 2: with one hypothesis gold has no rival"
+            )
+        if self.margin <= 0:
+            raise ValueError(
+                f"the margin is {self.margin}, but must be above 0, or gold could leave the beam unnoticed"
+            )
+
+
+class Violations(NamedTuple):
+    """All margin violations of a batch, in order of (time, sentence)."""
+
+    sentences: Tensor
+    """(M,) int64"""
+    times: Tensor
+    """(M,) int64, from 0"""
+    resets: Tensor
+    """(M,) int64: words ``resets..times`` were searched since the last reset (``r + 1 .. t`` of the paper)"""
+    branches: Tensor
+    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where
+    only its last word does"""
+    ends: Tensor
+    """(M,) int64 in ``[branches, times]``: the violator's last word, before ``times`` where it had ended"""
+    paths: Tensor
+    """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
+    gaps: Tensor
+    """(M,) float: gold score minus violator score, as the search saw them"""
