@@ -166,7 +166,7 @@ def spread(ends, gap):
 def draw_training(axes, logs, budget, value, title):
     """One value over the updates of each BSO training; grey lines where the beam grows."""
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel("update of BSO")
+    axes.set_xlabel("update of BSO (grey: beam of training)")
     axes.spines[["top", "right"]].set_visible(False)
     curves = {name: read_curve(log, value) for name, log in logs.items()}
     for name, curve in curves.items():
@@ -183,5 +183,5 @@ def draw_training(axes, logs, budget, value, title):
         if grows < last:
             axes.axvline(grows, color="#dddddd", linewidth=0.8, zorder=0)
             place = {"xycoords": ("data", "axes fraction"), "fontsize": 7, "color": "#888888"}
-            axes.annotate(f"{'beam ' if beam == budget.initial_beam else ''}{beam}", (grows, 0.01), **place)
+            axes.annotate(f" {beam}", (grows, 0.01), **place)
     axes.legend(loc="upper right", frameon=False, fontsize=8)
