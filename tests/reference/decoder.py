@@ -2,7 +2,7 @@
 hash of the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
 
 import math
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from fairseq_bso.core.scorer import Scorer
 
 Prefix = Tuple[int, ...]
 MULTIPLIER = 31
+STATES = 211
 
 
 def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
@@ -36,10 +37,21 @@ def local_scores(table, sentence, scorer, barred=()):
     return score
 
 
-def without_ties(table):
-    """The same with scores that are all different, by far more than rounding."""
+def without_ties(table: Tensor, liked: Sequence[Prefix] = ()) -> Tensor:
+    """Its rows in turn, with scores that are all different by far more than rounding.
+
+    There are so many states that no two prefixes of a small search pass through the same ones: sums would be equal
+    but for rounding. ``liked`` are the sentences (of the first, second ... sentence) whose words score 4 more.
+    """
     generator = torch.Generator().manual_seed(0)
-    return table + torch.rand(table.shape, generator=generator, dtype=table.dtype) / 4
+    rows = table[torch.arange(STATES) % table.size(0)]
+    made = rows + torch.rand(rows.shape, generator=generator, dtype=table.dtype) / 4
+    for sentence, words in enumerate(liked):
+        state = sentence
+        for word in words:
+            made[state, word] += 4
+            state = (state * MULTIPLIER + word + 1) % STATES
+    return made
 
 
 def same_violations(fast, slow, tolerance=1e-9):

@@ -74,7 +74,7 @@ def test_equals_the_slow_twin(case, scorer, live_rows_only):
 @given(cases(), st.sampled_from([None, None, 0.0, 1.0, 0.6]), st.booleans(), st.booleans())
 def test_log_probabilities_equal_the_slow_twin(case, lenpen, live_rows_only, barred):
     table, golds, beam = case
-    table = without_ties(table)
+    table = without_ties(table, golds if len(golds) > 1 else ())
     barred = (1,) if barred and not any(1 in gold for gold in golds) else ()
     fast, _ = run_fast(table, golds, beam, SOFTMAX, live_rows_only=live_rows_only, barred=barred, lenpen=lenpen)
     same_violations(fast, run_slow(table, golds, beam, SOFTMAX, barred=barred, lenpen=lenpen))
@@ -94,7 +94,7 @@ def test_finished_rivals_of_summed_scores_equal_the_slow_twin(case, live_rows_on
 @given(cases(), st.sampled_from([LAST, SUMMED, SOFTMAX]), st.sampled_from([None, 0.0]))
 def test_search_words_that_are_the_whole_vocabulary_change_nothing(case, scorer, lenpen):
     table, golds, beam = case
-    table, lenpen = without_ties(table), (lenpen if scorer.cumulative else None)
+    table, lenpen = without_ties(table, golds if len(golds) > 1 else ()), (lenpen if scorer.cumulative else None)
     exact, _ = run_fast(table, golds, beam, scorer, lenpen=lenpen)
     same_violations(run_fast(table, golds, beam, scorer, lenpen=lenpen, n=max(table.size(1), beam))[0], exact)
 
