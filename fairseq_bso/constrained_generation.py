@@ -15,6 +15,7 @@ from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch import Tensor, nn
 
 from .constraint import Constraint
+from .core.blockwise import log_partition
 from .core.candidate_search import CandidateScorer
 from .core.scorer import Scorer
 from .core.successors import State, Successors
@@ -156,7 +157,8 @@ class ConstrainedEnsemble(EnsembleModel):
         width = encoder_out.width
         scores = scorer(outputs.view(-1, width, outputs.size(2))).flatten(0, 1)  # (N, C)
         if self.prefix_score.normalized:
-            totals = decoder.scorer.log_totals(outputs.squeeze(1), temperature)  # (N,)
+            weight, bias = decoder.scorer
+            totals = log_partition(outputs.squeeze(1).div(temperature), weight, bias.div(temperature))  # (N,)
             scores = scores.div(temperature) - totals.unsqueeze(1)
         return scores, extra["attn"][0][:, -1]
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from .products import ROWS, multiply, onednn_suits
+from .scorer import HALF
 
 __all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
-HALF = (torch.float16, torch.bfloat16)
 # Rows that products are quick with, where their scores are neither too few nor too many: 4 MiB stay in the cache, and
 # above 32 MiB glibc's malloc hands out fresh memory every time, page by page.
 CPU_ROWS, CPU_SCORES = 128, (2**20, 2**22)

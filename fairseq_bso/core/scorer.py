@@ -7,10 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .products import linear
-
-# Scores that are alive at once: on a CPU 2 MiB stay in the cache.
-CPU_CACHED, DEVICE_CHUNK = 2**19, 2**27
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -39,20 +35,6 @@ class Scorer(NamedTuple):
         if outputs.dtype in HALF:
             outputs, rows, bias = outputs.float(), rows.float(), bias.float()
         return (outputs * rows).sum(-1) + bias
-
-    @torch.no_grad()
-    def log_totals(self, outputs: Tensor, temperature: float = 1.0) -> Tensor:
-        """The logarithm of the softmax's denominator, without gradient: outputs (R, H) -> (R,) float32.
-
-        On a CPU some rows at a time, so that their V scores are still in the cache when they are added up.
-        """
-        elements = CPU_CACHED if outputs.device.type == "cpu" else DEVICE_CHUNK
-        totals = []
-        for chunk in outputs.split(max(1, elements // self.bias.numel())):
-            scores = linear(chunk, self.weight, self.bias).float().div_(temperature)  # (r, V)
-            highest = scores.amax(1, keepdim=True)
-            totals.append(scores.sub_(highest).exp_().sum(1).log_().add_(highest.squeeze(1)))
-        return torch.cat(totals)
 
 
 class Candidates(NamedTuple):

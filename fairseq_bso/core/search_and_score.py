@@ -15,10 +15,10 @@ from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
 from .decoder import Decoder, GoldRun
 from .prefix_score import PrefixScore
 from .scorer import Scorer
-from .search_words import Agreement, Searched, SearchWordsLogTotals, agreement, search_words
+from .search_words import Agreement, SearchWordsLogTotals, agreement, search_words
 from .segments import violation_gaps
 from .successors import Successors
-from .violation_reset import Search, Searcher
+from .violation_reset import Search, violation_reset_search
 from .violations import Rules, Violations
 from .vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
@@ -72,18 +72,12 @@ def search_and_score(
     """
     on_cpu, bare = gold.words.device.type == "cpu", gold.detach()
     rules = Rules(options.beam, end, padding, options.margin, score.cumulative, options.finished_lenpen)
-    rules.check()
-
-    def searched(search: Search) -> Searched:
-        trace = Searcher(bare, search, decoder, rules, live_rows_only=on_cpu).run()
-        return Searched(trace, trace.violations(bare, rules))
-
     with torch.no_grad():
         search, words = make_search(bare, scorer, score, padding, options)
-        found, agreed = searched(search), None
+        found, agreed = violation_reset_search(bare, search, decoder, rules, on_cpu), None
         if options.compare and words is not None:
             exact, _ = make_search(bare, scorer, score, padding, options._replace(search_words=0))
-            agreed = agreement(found, searched(exact), bare, words, padding)
+            agreed = agreement(found, violation_reset_search(bare, exact, decoder, rules, on_cpu), bare, words, padding)
     totals = search.gold_log_totals
     gaps = violation_gaps(gold, found.violations, decoder, scorer, score, options.finished_lenpen, totals)
     nll = gold_nll(gold, scorer, padding) if options.nll else None
@@ -102,11 +96,11 @@ def make_search(
     Returns:
         the search, and the search words (B, C) if it is not exact.
     """
-    product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
     constraint = options.successors
     totals: Optional[LogTotals] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
+    product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
     if options.search_words == 0:
         if constraint is None:
             return VocabularySearch(product, gold, options.beam, score.normalized), None

@@ -14,7 +14,7 @@ from torch import Tensor
 from .candidate_search import CandidateScorer, in_places
 from .decoder import GoldRun
 from .scorer import Scorer
-from .violation_reset import Hypotheses, Trace
+from .violation_reset import Hypotheses, Searched, Trace
 from .violations import Violations
 from .vocabulary_search import BestWords
 
@@ -83,13 +83,6 @@ class SearchWordsLogTotals:
     def _log_sum(self, outputs: Tensor) -> Tensor:
         """(B, W, H) -> (B, W) over the common and the own words."""
         return torch.logaddexp(self.common(outputs).logsumexp(2), self.own(outputs).logsumexp(2))
-
-
-class Searched(NamedTuple):
-    """One search of a batch."""
-
-    trace: Trace
-    violations: Violations
 
 
 class Agreement(NamedTuple):

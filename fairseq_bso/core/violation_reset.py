@@ -113,9 +113,16 @@ class Trace(NamedTuple):
         return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
 
 
+class Searched(NamedTuple):
+    """One search of a batch."""
+
+    trace: Trace
+    violations: Violations
+
+
 def violation_reset_search(
     gold: GoldRun, search: Search, decoder: Decoder, rules: Rules, live_rows_only: bool = True
-) -> Violations:
+) -> Searched:
     """Searches all sentences of a batch at once and returns where gold fell below the margin.
 
     Args:
@@ -132,7 +139,8 @@ def violation_reset_search(
     """
     rules.check()
     with torch.no_grad():
-        return Searcher(gold, search, decoder, rules, live_rows_only).run().violations(gold, rules)
+        trace = Searcher(gold, search, decoder, rules, live_rows_only).run()
+        return Searched(trace, trace.violations(gold, rules))
 
 
 @dataclass(frozen=True)

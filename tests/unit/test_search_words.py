@@ -11,8 +11,8 @@ from search_cases import END, cases, gold_run
 from fairseq_bso.core.margin import margin_loss
 from fairseq_bso.core.prefix_score import SCORERS
 from fairseq_bso.core.search_and_score import SearchOptions, make_search, search_and_score
-from fairseq_bso.core.search_words import Searched, agreement, kept_hypotheses, search_words
-from fairseq_bso.core.violation_reset import Searcher
+from fairseq_bso.core.search_words import agreement, kept_hypotheses, search_words
+from fairseq_bso.core.violation_reset import violation_reset_search
 from fairseq_bso.core.violations import Rules
 from fairseq_bso.core.vocabulary_search import VocabularyProduct, best_after_gold
 
@@ -41,8 +41,7 @@ def searched(table, golds, beam, scorer, lenpen=None, n=0):
     options, padding = options_of(table, beam, scorer, lenpen, search_words=n)
     search, words = make_search(gold, decoder.scorer, scorer, padding, options)
     rules = Rules(beam, END, padding, 1.0, scorer.cumulative, options.finished_lenpen)
-    trace = Searcher(gold, search, decoder, rules).run()
-    return Searched(trace, trace.violations(gold, rules)), gold, words
+    return violation_reset_search(gold, search, decoder, rules), gold, words
 
 
 @settings(max_examples=100)

@@ -197,7 +197,7 @@ def test_the_constrained_search_equals_the_slow_twin(scorer, case, live_rows_onl
     gold = decoder.gold_run(*padded(golds))
     rules = Rules(beam, END, PADDING, 1.0, scorer.cumulative, lenpen)
     search = search_of(scorer, successors, gold, decoder.scorer)
-    found = violation_reset_search(gold, search, decoder, rules, live_rows_only)
+    found = violation_reset_search(gold, search, decoder, rules, live_rows_only).violations
     rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.paths.tolist())
     listed = [
         (sentence, time, reset, tuple(path[: int(found.ends[row]) + 1]), float(found.gaps[row]))
@@ -230,7 +230,7 @@ def test_a_reset_restores_what_gold_has_left():
     decoder = TableDecoder(table)
     gold = decoder.gold_run(*padded([[a, b, c, END]]))
     search = CandidateSearch(decoder.scorer, fast("word_order", [[c, a, b]]), gold)
-    found = violation_reset_search(gold, search, decoder, Rules(2, END, PADDING, cumulative=False))
+    found = violation_reset_search(gold, search, decoder, Rules(2, END, PADDING, cumulative=False)).violations
     assert found.times.tolist() == [0, 1]
     assert found.resets.tolist() == [0, 1]
     assert [path[: time + 1] for path, time in zip(found.paths.tolist(), found.times.tolist())] == [[c], [a, c]]

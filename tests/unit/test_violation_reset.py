@@ -41,7 +41,7 @@ def run_fast(
             totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)
         search = CandidateSearch(decoder.scorer, words, gold, totals, best)
     rules = Rules(beam, END, PADDING, margin, scorer.cumulative, lenpen)
-    found = violation_reset_search(gold, search, decoder, rules, live_rows_only)
+    found = violation_reset_search(gold, search, decoder, rules, live_rows_only).violations
     rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.branches.tolist())
     listed = []
     for row, (sentence, time, reset, branch) in enumerate(rows):
@@ -155,7 +155,7 @@ def test_a_bfloat16_screen_wide_enough_to_hold_everything_changes_nothing(case):
     found = [
         violation_reset_search(
             gold, VocabularySearch(VocabularyProduct(decoder.scorer, (), dtype, 50), gold, beam, False), decoder, rules
-        )
+        ).violations
         for dtype in (None, torch.bfloat16)
     ]
     for exact, screened in zip(*found):
