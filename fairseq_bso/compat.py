@@ -1,20 +1,24 @@
 """Every difference between releases of fairseq and torch that the package meets, and nowhere else.
 
 Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader,
-on every worker, keeps fairseq-fixed from leaving out sentences, lets fairseq cut text into sentences under numpy 2, and
-lets --bf16 train where there is no TPU.
+on every worker, keeps fairseq-fixed from leaving out sentences, lets fairseq cut text into sentences under numpy 2,
+lets --bf16 train where there is no TPU, and ends the thread that reads ahead before Python ends.
 """
 
 import argparse
+import atexit
 import functools
 import importlib.util
 import logging
+import queue
+import time
 import types
+import weakref
 from typing import Any, Callable, List, Tuple
 
 import numpy
 import torch
-from fairseq.data import data_utils
+from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
@@ -129,6 +133,38 @@ def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torc
     return box[0]
 
 
+class EndingConsumer(iterators.BackgroundConsumer):
+    """fairseq's thread that reads batches ahead (--data-buffer-size), which ends before Python does.
+
+    A training that ends within an epoch leaves fairseq's own at work. Where Python's end meets it inside torch, the
+    process aborts ("terminate called without an active exception"): all is saved, but the exit status is that of a
+    failure.
+    """
+
+    running: "weakref.WeakSet[EndingConsumer]" = weakref.WeakSet()
+
+    def start(self) -> None:
+        self.running.add(self)
+        super().start()
+
+    def end(self, seconds: float = 10.0) -> None:
+        """Lets the thread finish the batch at which it is; gives up after so many seconds."""
+        self._max_len = 0  # after the next batch it has read enough
+        limit = time.monotonic() + seconds
+        while self.is_alive() and time.monotonic() < limit:
+            try:
+                self._queue.get(timeout=0.05)  # it may wait for room
+            except queue.Empty:
+                pass
+
+
+@atexit.register
+def end_consumers() -> None:
+    """Ends every thread that still reads ahead."""
+    for consumer in list(EndingConsumer.running):
+        consumer.end()
+
+
 # fairseq keeps the command line of a run in its checkpoint as an `argparse.Namespace`, and with --eval-bleu the n-gram
 # counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read, so this is early enough.
 allow_in_checkpoints(argparse.Namespace, *numpy_array_parts())
@@ -147,3 +183,6 @@ dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.overri
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)
+
+# Iterators look this name up in the module, too.
+iterators.BackgroundConsumer = EndingConsumer

@@ -1,6 +1,5 @@
 """How a fairseq command ends when its user must change something: with one message in place of a traceback."""
 
-import os
 import sys
 from types import TracebackType
 from typing import Optional, Type
@@ -24,10 +23,6 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
         _hook_before(kind, value, trace)
         return
     print(value, file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # At a usual exit the thread that fetches fairseq's batches may be inside torch, and the process aborts.
-    os._exit(1)
 
 
 sys.excepthook = _report

@@ -161,3 +161,35 @@ def test_bf16_means_a_tpu_only_where_one_can_be(monkeypatch, there, tpu):
     alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu itself stays what it is
     dataclass_utils.override_module_args(alone)
     assert alone.tpu
+
+
+READS_AHEAD = """
+import sys
+import torch
+from fairseq.data import iterators
+import fairseq_bso
+from fairseq_bso.errors import BadInput
+
+class Endless:
+    def __len__(self):
+        return 10**9
+
+    def __iter__(self):
+        rows = torch.ones(20000, 20)
+        while True:
+            yield torch.stack([rows.clone() for _ in range(20)]).sum()
+
+next(iterators.BufferedIterator(int(sys.argv[1]), Endless()))
+if sys.argv[2] == "refused":
+    raise BadInput("so it is")
+"""
+
+
+@pytest.mark.parametrize("room", [1, 10**6])  # the thread waits for room, or is inside torch nearly all the time
+@pytest.mark.parametrize("how, status", [("done", 0), ("refused", 1)])
+def test_a_process_that_still_reads_ahead_ends_with_its_own_status(room, how, status):
+    """With fairseq's own thread the process aborts nearly always where there is room."""
+    command = [sys.executable, "-c", READS_AHEAD, str(room), how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert ("so it is" in done.stderr) == (how == "refused") and "Traceback" not in done.stderr
