@@ -10,7 +10,8 @@ class SameLength(Successors):
 
     def __init__(self, words, lengths, vocabulary):
         everything = torch.arange(len(vocabulary.symbols), device=words.device)
-        candidates = everything[everything != vocabulary.padding].unsqueeze(0)  # (1, V - 1): the same for all sentences
+        no_words = torch.tensor([vocabulary.padding, *vocabulary.starting_with("<s>")], device=words.device)
+        candidates = everything[~torch.isin(everything, no_words)].unsqueeze(0)  # (1, C): the same for all sentences
         super().__init__(candidates, vocabulary.padding, longest=lengths + 1)
         self.lengths, self.is_end = lengths, candidates == vocabulary.end
 
@@ -19,7 +20,7 @@ class SameLength(Successors):
 
     def allowed(self, state, sentences):
         complete = state[0] == self.lengths[sentences]  # (N,)
-        return self.is_end == complete.unsqueeze(1)  # (N, V - 1): </s> when complete, any other word before
+        return self.is_end == complete.unsqueeze(1)  # (N, C): </s> when complete, any other word before
 
     def advance(self, state, words, sentences):
         return (state[0] + 1,)
