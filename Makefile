@@ -14,7 +14,7 @@ help:  ## list the targets
 	@echo '  Variables: PYTHON=python3.12 (for a new .venv)  TORCH=torch==2.12.0 (same)  WORKERS=4  TESTS=tests/unit'
 
 demo: .venv/stamp  ## train and decode on bundled text, print a table, draw a picture
-	.venv/bin/python scripts/demo.py
+	.venv/bin/python scripts/experiments/demo.py
 
 test: .venv/stamp  ## run every test (TESTS=... for some)
 	$(call RUN_TESTS,.venv,$(TESTS))
@@ -25,7 +25,7 @@ check: .venv/stamp  ## lint, format check, types of core
 	.venv/bin/mypy
 
 bench: .venv/stamp  ## measure speed, as ratios in one run
-	.venv/bin/python scripts/benchmark.py
+	.venv/bin/python scripts/benchmarks/benchmark.py
 
 test-legacy: .venv-legacy/stamp  ## run the tests with fairseq 0.12.2 and torch 1.13.1 (Python 3.10 or 3.9)
 	$(call RUN_TESTS,.venv-legacy,$(TESTS))
@@ -35,10 +35,10 @@ clean:  ## remove the environments, caches and outputs
 	find fairseq_bso bso_runtime scripts tests user_dir_examples -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written last, so an environment that was left half built is built again.
-.venv/stamp: scripts/build_venv.sh pyproject.toml
-	@scripts/build_venv.sh .venv $(PYTHON)
+.venv/stamp: scripts/tools/build_venv.sh pyproject.toml
+	@scripts/tools/build_venv.sh .venv $(PYTHON)
 	@touch $@
 
-.venv-legacy/stamp: scripts/build_venv.sh pyproject.toml
-	@scripts/build_venv.sh .venv-legacy $(if $(filter command line,$(origin PYTHON)),$(PYTHON),python3.10 python3.9)
+.venv-legacy/stamp: scripts/tools/build_venv.sh pyproject.toml
+	@scripts/tools/build_venv.sh .venv-legacy $(if $(filter command line,$(origin PYTHON)),$(PYTHON),python3.10 python3.9)
 	@touch $@

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from .products import Product
+from .matmul import Product
 
 Array = np.ndarray
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .container import BadFile
+from .model_file import BadFile
 from .network import Memory, State
 
 Array = np.ndarray

@@ -1,7 +1,26 @@
-"""Beam-Search Optimization for fairseq. ``--user-dir fairseq_bso`` imports this, and importing this registers
-everything."""
+"""Plugins for fairseq: ``--user-dir fairseq_bso`` imports this, and importing this registers everything.
 
-from . import compat, criterions, models, tasks
+The public face is what ``__all__`` names. A user-dir of your own imports from here, and from nowhere below.
+"""
 
-__all__ = ["compat", "criterions", "models", "tasks"]
+from . import compat
+from .bso import criterion as _bso  # noqa: F401
+from .bso.costs import register_delta
+from .cross_entropy import criterion as _cross_entropy  # noqa: F401
+from .distill import criterion as _distill  # noqa: F401
+from .distill import tasks as _distill_tasks  # noqa: F401
+from .models import bso_lstm as _bso_lstm  # noqa: F401
+from .prune.pruner import register_pruned_task
+from .prune.schemes import register_scheme
+from .search.constraints import Successors, Vocabulary, register_successors
+
+__all__ = [
+    "Successors",
+    "Vocabulary",
+    "compat",
+    "register_delta",
+    "register_pruned_task",
+    "register_scheme",
+    "register_successors",
+]
 __version__ = "0.1.0"

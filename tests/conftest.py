@@ -7,7 +7,7 @@ from hypothesis import settings
 
 TIERS = ("unit", "plugin", "system")
 
-# No deadline: the first call of a torch function is slow, and speed is the business of scripts/benchmark.py.
+# No deadline: the first call of a torch function is slow, and speed is the business of scripts/benchmarks/benchmark.py.
 settings.register_profile("fairseq_bso", deadline=None, print_blob=True)
 settings.load_profile("fairseq_bso")
 

@@ -1,7 +1,7 @@
 """Small models of all kinds, as bso_runtime reads them."""
 
 from bso_runtime.network import Network
-from fairseq_bso.commands import export
+from fairseq_bso.export import command as export
 
 VARIANTS = [
     {},

@@ -8,11 +8,11 @@ import numpy
 import torch
 from fairseq import tasks
 from fairseq.data import indexed_dataset
+from fairseq_bso.interpret.capture.capture.capture.capture import Options, capture
 from omegaconf import OmegaConf
 from reference import fakes
 
-from fairseq_bso.interpret.capture import Options, capture
-from fairseq_bso.models import BsoLSTMConfig
+from fairseq_bso.models.bso_lstm import BsoLSTMConfig
 
 SOURCES = [[5, 6, 7, 4, 2], [8, 2], [9, 9, 4, 2], [2], [4, 5, 6, 7, 8, 9, 4, 5, 2]]
 TARGETS = [[6, 6, 2], [4, 9, 8, 7, 6, 5, 4, 2], [2], [7, 2], [5, 4, 2]]

@@ -13,13 +13,11 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from omegaconf import II
 from torch import Tensor, nn
 
-from ..core.decoder import GoldRun
-from ..core.prefix_score import SCORERS, PrefixScore
-from ..core.scorer import Scorer
-from ..core.search_and_score import SearchOptions, search_and_score
+from ..decoding.unnormalized import check_commands_options
 from ..errors import BadInput
-from ..generation import check_commands_options
-from ..weight_classes import class_by_module
+from ..search.decoder import GoldRun
+from ..search.scorer import SCORERS, PrefixScore, Scorer
+from ..search.search_and_score import SearchOptions, search_and_score
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 
@@ -139,13 +137,13 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         return cls(encoder, decoder)
 
     @staticmethod
-    def weight_class(name: str) -> str:
-        """The class of a parameter for pruning (See et al. 2016, section 3.1)."""
+    def weight_class(name: str) -> Optional[str]:
+        """The class of a parameter for pruning (See et al. 2016, section 3.1); None for one of no class of its own."""
         for pattern, kind in WEIGHT_CLASSES:
             found = re.match(pattern, name)
             if found:
                 return kind(found)
-        return class_by_module(name)
+        return None
 
     @property
     def prefix_score(self) -> PrefixScore:

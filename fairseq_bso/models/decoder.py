@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
-from ..core.decoder import Rows, State
-from ..core.prefix_score import PrefixScore
-from ..core.products import linear
-from ..core.scorer import Scorer
+from ..linear import linear
+from ..search.decoder import Rows, State
+from ..search.scorer import PrefixScore, Scorer
+from .deferred_gradients import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 from .encoder import EncoderOut
-from .recurrent import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 
 
 class DropoutMasks(NamedTuple):

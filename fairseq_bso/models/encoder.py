@@ -9,7 +9,7 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ..core.products import linear
+from ..linear import linear
 
 
 class EncoderOut(NamedTuple):

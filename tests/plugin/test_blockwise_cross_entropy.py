@@ -10,13 +10,13 @@ from fairseq.logging import metrics
 from reference import blockwise as slow
 from reference import fakes
 
-from fairseq_bso.core import blockwise
-from fairseq_bso.criterions import (
+from fairseq_bso.cross_entropy.criterion import (
     BlockwiseCrossEntropyCriterion,
     BlockwiseLabelSmoothedCrossEntropyCriterion,
     SelfNormalizedCrossEntropyCriterion,
 )
 from fairseq_bso.errors import BadInput
+from fairseq_bso.search import blockwise
 
 MODELS = [
     {},

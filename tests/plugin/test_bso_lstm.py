@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes, lstm
 
-from fairseq_bso.criterions import BeamSearchOptimizationCriterion
+from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.errors import BadInput
 from fairseq_bso.models import decoder as decoder_module
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference import fakes
 
-from fairseq_bso.criterions import BeamSearchOptimizationConfig, BeamSearchOptimizationCriterion
+from fairseq_bso.bso.criterion import BeamSearchOptimizationConfig, BeamSearchOptimizationCriterion
 from fairseq_bso.errors import BadInput
 
 INF, NAN = float("inf"), float("nan")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fairseq_bso
-from fairseq_bso import commands
+from fairseq_bso import cli as commands
 
 PACKAGE = Path(fairseq_bso.__file__).resolve().parent
 

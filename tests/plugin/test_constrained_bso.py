@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from reference import fakes, lstm
 from reference import successors as slow
 
-from fairseq_bso.constraint import Constraint
-from fairseq_bso.core.search_words import SearchWordsLogTotals
-from fairseq_bso.criterions import BeamSearchOptimizationCriterion
+from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
+from fairseq_bso.decoding.constraint import Constraint
+from fairseq_bso.search.search_words import SearchWordsLogTotals
 
 END = 2
 LABELS = ["@L_a", "@R_a", "@R_b"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reference import fakes
 from reference import successors as slow
 
-from fairseq_bso.constrained_generation import ConstrainedGenerator
-from fairseq_bso.constraint import Constraint
+from fairseq_bso.decoding.constrained import ConstrainedGenerator
+from fairseq_bso.decoding.constraint import Constraint
 from fairseq_bso.errors import BadInput
 
 PADDING, END = 1, 2
@@ -158,7 +158,7 @@ def test_other_searches_stay_within_the_constraint():
 
 def test_a_sentence_without_an_output_is_empty_and_named(caplog):
     """A successor function under which one word can never be used, so that its sentence never ends."""
-    from fairseq_bso.core import successors as core
+    from fairseq_bso.search import constraints as core
 
     class Stuck(core.WordOrder):
         def allowed(self, state, sentences):

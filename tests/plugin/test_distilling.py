@@ -8,10 +8,12 @@ from reference import distillation as slow
 from reference import fakes
 
 from fairseq_bso import criterions
-from fairseq_bso.distilling import Cache, Chooser, MemoryFolder, length_batches
-from fairseq_bso.distilling.decode import decode_missing, in_parts, order_of_parts
+from fairseq_bso.distill.cache import Cache
+from fairseq_bso.distill.job import decode_missing, in_parts, length_batches, order_of_parts
+from fairseq_bso.distill.selection import Chooser
+from fairseq_bso.distill.teacher import Teacher
+from fairseq_bso.distill.teacher_cache import MemoryFolder
 from fairseq_bso.errors import BadInput
-from fairseq_bso.teacher import Teacher
 
 PADDING, END = 1, 2
 

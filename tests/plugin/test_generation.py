@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from reference import fakes, lstm
 from tiny_captures import SIZES
 
-from fairseq_bso.core.prefix_score import SCORERS
+from fairseq_bso.decoding.unnormalized import common_prefix_score, prefix_score_of
 from fairseq_bso.errors import BadInput
-from fairseq_bso.generation import common_prefix_score, prefix_score_of
+from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.tasks import BsoTranslationConfig, BsoTranslationTask
 
 PADDING, END = 1, 2

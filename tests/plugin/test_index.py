@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
 from fairseq_bso.errors import BadInput
-from fairseq_bso.interpret.capture_folder import open_capture
-from fairseq_bso.interpret.index import build_index, levels, open_index
+from fairseq_bso.interpret.folder.index import build_index, levels, open_index
+from fairseq_bso.interpret.folder.reader import open_capture
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_rows_and_cells_hold_all_states_side_by_side(folder):
 
 def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
     whole = numpy.array(open_index(open_side(folder)).rows)
-    monkeypatch.setattr("fairseq_bso.interpret.index.BLOCK", 72 * 7)  # seven steps at a time
+    monkeypatch.setattr("fairseq_bso.interpret.folder.index.BLOCK", 72 * 7)  # seven steps at a time
     told = []
     build_index(folder / "decoder", lambda done, total: told.append((done, total)))
     assert (open_index(open_side(folder)).rows == whole).all()

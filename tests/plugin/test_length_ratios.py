@@ -9,9 +9,9 @@ from reference import fakes
 from tiny_captures import SIZES
 
 from fairseq_bso.compat import metrics
-from fairseq_bso.criterions import BlockwiseCrossEntropyCriterion
+from fairseq_bso.cross_entropy.criterion import BlockwiseCrossEntropyCriterion
+from fairseq_bso.decoding.length_ratios import beams_of
 from fairseq_bso.errors import BadInput
-from fairseq_bso.length_ratios import beams_of
 from fairseq_bso.tasks import BsoTranslationConfig, BsoTranslationTask
 
 SOURCES = [[5, 6, 2], [7, 4, 4, 8, 9, 2], [6, 2]]

@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from reference import fakes
 from torch import nn
 
-from fairseq_bso import callbacks, optimizer_states
-from fairseq_bso.core.pruning import Schedule
 from fairseq_bso.errors import BadInput
-from fairseq_bso.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
+from fairseq_bso.prune import optimizer_state as optimizer_states
+from fairseq_bso.prune import pruner as callbacks
+from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
 
 
 def classes_of(model, exclude=""):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fairseq_bso.core import products
-from fairseq_bso.models.recurrent import AttentionMemory, RecurrentWeight, lstm_cell
+from fairseq_bso import linear as products
+from fairseq_bso.models.deferred_gradients import AttentionMemory, RecurrentWeight, lstm_cell
 
 
 def _double(*shape):

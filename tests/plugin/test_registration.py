@@ -14,7 +14,7 @@ from fairseq.tasks.translation import TranslationConfig
 from reference import fakes
 
 from fairseq_bso import criterions, models, tasks
-from fairseq_bso.core import costs
+from fairseq_bso.bso import costs
 
 SIZES = {
     "bso_lstm": (1, 256),

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from reference import fakes
 from runtime_models import VARIANTS, facts_and_tensors, network_of
 
-from bso_runtime import command, container, text
-from bso_runtime import search as runtime_search
-from bso_runtime.container import BadFile
-from bso_runtime.search import Options, beam_search, search
-from bso_runtime.successors import Constraint
-from fairseq_bso.commands import export
-from fairseq_bso.constrained_generation import ConstrainedGenerator
-from fairseq_bso.constraint import Constraint as TorchConstraint
-from fairseq_bso.core import prefix_score
+from bso_runtime import beam_search as runtime_search
+from bso_runtime import model_file as container
+from bso_runtime import translate as command
+from bso_runtime import vocabulary as text
+from bso_runtime.beam_search import Options, beam_search, search
+from bso_runtime.constraints import Constraint
+from bso_runtime.model_file import BadFile
+from fairseq_bso.decoding.constrained import ConstrainedGenerator
+from fairseq_bso.decoding.constraint import Constraint as TorchConstraint
+from fairseq_bso.export import command as export
+from fairseq_bso.search import scorer as prefix_score
 
 SCORERS = ["softmax", "summed", "unnormalized"]
 LABELS = ["@L_a", "@R_a", "@R_b"]

@@ -8,12 +8,12 @@ import pytest
 from reference import fakes
 from runtime_models import VARIANTS, facts_and_tensors
 
-from bso_runtime import command
-from bso_runtime.container import BadFile
+from bso_runtime import translate as command
+from bso_runtime.beam_search import Options, search
+from bso_runtime.model_file import BadFile
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
-from bso_runtime.search import Options, search
-from fairseq_bso import onnx_graphs
+from fairseq_bso.export import onnx_graphs
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

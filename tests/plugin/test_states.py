@@ -6,10 +6,10 @@ import torch
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq_bso.interpret.capture.capture.capture import writer as writing
 from reference import fakes, states
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, run
 
-from fairseq_bso.interpret import writing
 from fairseq_bso.models.decoder import DecoderPass
 
 TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}

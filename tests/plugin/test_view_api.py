@@ -12,13 +12,13 @@ import torch
 import waitress
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
-from fairseq_bso import commands
-from fairseq_bso.core.cell_ranking import rank_cells
+from fairseq_bso import cli as commands
 from fairseq_bso.errors import BadInput
-from fairseq_bso.interpret.capture_folder import open_capture
-from fairseq_bso.interpret.index import open_index
-from fairseq_bso.interpret.queries import Queries
-from fairseq_bso.interpret.server import make_app
+from fairseq_bso.interpret.folder.index import open_index
+from fairseq_bso.interpret.folder.reader import open_capture
+from fairseq_bso.interpret.units.ranking import rank_cells
+from fairseq_bso.interpret.view.answers import Queries
+from fairseq_bso.interpret.view.server import make_app
 
 
 def application(folder, **options):
@@ -454,7 +454,7 @@ def test_the_command_refuses_a_port_that_is_taken(folder, app):
 def test_the_command_names_a_package_that_is_missing(folder, monkeypatch):
     import sys
 
-    for name in [name for name in sys.modules if name.startswith("fairseq_bso.interpret.server")]:
+    for name in [name for name in sys.modules if name.startswith("fairseq_bso.interpret.view.server")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "waitress", None)
     with pytest.raises(BadInput, match=r"needs the package waitress: pip install 'fairseq-bso\[interpret\]'"):

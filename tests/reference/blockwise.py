@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/core/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
+"""Slow twin of `fairseq_bso/search/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
 
 import torch.nn.functional as F
 

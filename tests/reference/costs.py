@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/core/costs.py`: plain Python, one pair of word lists at a time."""
+"""Slow twin of `fairseq_bso/bso/costs.py`: plain Python, one pair of word lists at a time."""
 
 from __future__ import annotations
 

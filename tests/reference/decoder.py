@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairseq_bso.core.decoder import GoldRun, Rows
-from fairseq_bso.core.scorer import Scorer
+from fairseq_bso.search.decoder import GoldRun, Rows
+from fairseq_bso.search.scorer import Scorer
 
 Prefix = Tuple[int, ...]
 MULTIPLIER = 31

@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/core/distillation.py`: one word, or one sentence, at a time."""
+"""Slow twin of `fairseq_bso/distill/loss.py`: one word, or one sentence, at a time."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from system_commands import BSO, preprocess, train
 
-from fairseq_bso.commands.prune import load_state
+from fairseq_bso.checkpoints import load_state
 
 
 @pytest.fixture(scope="session")

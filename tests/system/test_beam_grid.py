@@ -1,4 +1,4 @@
-"""scripts/beam_grid.py on a few sentences: every stage, the table and the picture."""
+"""scripts/experiments/beam_grid.py on a few sentences: every stage, the table and the picture."""
 
 import json
 import random
@@ -14,7 +14,7 @@ def test_the_grid_has_every_training_and_test_beam(tmp_path):
         lines = [" ".join(sorted(generator.sample(WORDS, 4))) for _ in range(count)]
         (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
     folder = tmp_path / "ordering"
-    script = [sys.executable, ROOT / "scripts" / "prepare_word_ordering.py", "--out", folder]
+    script = [sys.executable, ROOT / "scripts" / "experiments" / "prepare_word_ordering.py", "--out", folder]
     files = [word for name in ("train", "valid", "test") for word in (f"--{name}", tmp_path / f"{name}.txt")]
     subprocess.run([*map(str, script + files)], check=True)
     languages = ["--source-lang", "shuffled", "--target-lang", "ordered", "--joined-dictionary"]
@@ -24,7 +24,14 @@ def test_the_grid_has_every_training_and_test_beam(tmp_path):
     few = ["--max-update", 3, "--no-epoch-checkpoints"]
     common = ["--user-dir", ROOT / "fairseq_bso", "--cpu", "--num-workers", 0, *TINY, *few]
     run("train", folder / "data-bin", *common, "--criterion", "cross_entropy", "--save-dir", tmp_path / "nll")
-    command = [sys.executable, ROOT / "scripts" / "beam_grid.py", folder, "--out", tmp_path / "grid", "--cpu"]
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "experiments" / "beam_grid.py",
+        folder,
+        "--out",
+        tmp_path / "grid",
+        "--cpu",
+    ]
     command += ["--start", tmp_path / "nll" / "checkpoint_best.pt", "--threads", 1]
     command += ["--train-beams", 3, "--test-beams", 1, 4, "--", *TINY, *few]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)

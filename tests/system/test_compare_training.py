@@ -1,4 +1,4 @@
-"""scripts/compare_training.py on a few sentences: every stage, the tables, and a second run that does nothing again."""
+"""scripts/experiments/compare_training.py on a few sentences: every stage, the tables, and a second run of nothing."""
 
 import json
 import subprocess
@@ -8,7 +8,13 @@ from system_commands import ROOT
 
 
 def test_the_quick_comparison_makes_its_tables_and_goes_on_where_it_was(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "compare_training.py"), "tatoeba", "--quick", "--cpu"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "experiments" / "compare_training.py"),
+        "tatoeba",
+        "--quick",
+        "--cpu",
+    ]
     command += ["--threads", "1", "--seeds", "1", "--out", str(tmp_path)]
     first = subprocess.run([*command, "--only", "bso-con", "--train-only"], capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr

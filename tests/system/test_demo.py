@@ -9,7 +9,7 @@ from system_commands import ROOT
 
 
 def test_the_quick_demo_makes_its_table_and_picture_and_skips_what_is_done(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--quick", "--cpu", "--threads", "1"]
+    command = [sys.executable, str(ROOT / "scripts" / "experiments" / "demo.py"), "--quick", "--cpu", "--threads", "1"]
     command += ["--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

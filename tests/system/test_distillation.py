@@ -15,9 +15,10 @@ import torch
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
 
-from fairseq_bso import commands, tasks
+from fairseq_bso import cli as commands
+from fairseq_bso import tasks
+from fairseq_bso.distill.teacher import load_teacher
 from fairseq_bso.errors import BadInput
-from fairseq_bso.teacher import load_teacher
 
 WORD = ["--task", "word_distillation", "--criterion", "word_distillation"]
 SEQUENCE = ["--task", "sequence_distillation", "--criterion", "cross_entropy"]
@@ -43,7 +44,7 @@ def last_line(done):
 
 def distill_command(data, teacher, cache, *arguments):
     """`fairseq-bso distill` as this interpreter runs it."""
-    code = "import sys; from fairseq_bso.commands import main; sys.exit(main())"
+    code = "import sys; from fairseq_bso.cli import main; sys.exit(main())"
     line = [sys.executable, "-c", code, "distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu"]
     return [*map(str, line), *map(str, arguments)]
 
@@ -51,7 +52,7 @@ def distill_command(data, teacher, cache, *arguments):
 def distill(data, teacher, cache, *arguments, check=True):
     """Runs it."""
     common = ["--teacher-path", teacher, "--distill-cache", cache, "--cpu"]
-    done = call("fairseq_bso.commands:main", "distill", data, *common, *arguments)
+    done = call("fairseq_bso.cli:main", "distill", data, *common, *arguments)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -1,4 +1,4 @@
-"""scripts/distillation_grid.py: teacher, distilled sets, every student, the table; a second run trains nothing."""
+"""scripts/experiments/distillation_grid.py: teacher, distilled sets, students, the table; a second run trains nothing."""
 
 import json
 import subprocess
@@ -9,7 +9,16 @@ from system_commands import ROOT, write_corpus
 
 def grid(folder, out, *arguments):
     """The script with a teacher and students of a few units and updates."""
-    command = [sys.executable, ROOT / "scripts" / "distillation_grid.py", folder, "--out", out, "--cpu", "--threads", 1]
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "experiments" / "distillation_grid.py",
+        folder,
+        "--out",
+        out,
+        "--cpu",
+        "--threads",
+        1,
+    ]
     command += ["--reference", folder / "test.tgt", "--subset", "test", "--teacher-top-k", 4]
     command += ["--teacher-max-tokens", 200, "--student-max-tokens", 4000, "--teacher-size", 12, "--teacher-layers", 1]
     command += ["--teacher-updates", 3, "--student-updates", 3, "--inter-updates", 1]

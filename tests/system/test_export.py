@@ -13,9 +13,9 @@ import pytest
 import torch
 from system_commands import BSO, PLUGIN, ROOT, run, train
 
-from bso_runtime import container
-from fairseq_bso import commands
-from fairseq_bso.commands.prune import load_state
+from bso_runtime import model_file as container
+from fairseq_bso import cli as commands
+from fairseq_bso.checkpoints import load_state
 from fairseq_bso.errors import BadInput
 
 ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # what `translate` may need

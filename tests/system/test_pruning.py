@@ -11,9 +11,9 @@ from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
-from fairseq_bso import commands
-from fairseq_bso.core.pruning import Schedule
+from fairseq_bso import cli as commands
 from fairseq_bso.errors import BadInput
+from fairseq_bso.prune.schemes import Schedule
 
 TASK = ["--task", "bso_translation", "--criterion", "cross_entropy", "--disable-validation"]
 GRADUAL = ["--prune-amount", 0.8, "--prune-schedule", "gradual", "--prune-start", 2, "--prune-end", 17]
@@ -128,7 +128,7 @@ def test_every_task_and_criterion_prunes(data, softmax_checkpoint, tmp_path, kin
         user_dir = tmp_path / "own"
         user_dir.mkdir()
         (user_dir / "__init__.py").write_text(
-            "from fairseq_bso.callbacks import register_pruned_task\n"
+            "from fairseq_bso.prune.pruner import register_pruned_task\n"
             "register_pruned_task('multilingual_translation', 'pruned_multilingual')\n"
         )
         options += ["--arch", "multilingual_transformer_iwslt_de_en", "--encoder-embed-dim", 8, "--encoder-layers", 1]

@@ -1,4 +1,4 @@
-"""scripts/pruning_grid.py: pruned, retrained, exported, translated with, and the table of it all."""
+"""scripts/experiments/pruning_grid.py: pruned, retrained, exported, translated with, and the table of it all."""
 
 import json
 import subprocess
@@ -12,7 +12,13 @@ def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpo
     write_corpus(tmp_path, "test", sentences=30, seed=2)  # as in the shared data
     (tmp_path / "data-bin").symlink_to(data)
     out = tmp_path / "out"
-    command = [sys.executable, ROOT / "scripts" / "pruning_grid.py", tmp_path, "--start", softmax_checkpoint]
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "experiments" / "pruning_grid.py",
+        tmp_path,
+        "--start",
+        softmax_checkpoint,
+    ]
     command += ["--text", tmp_path / "test.src", "--reference", tmp_path / "test.tgt", "--out", out, "--cpu"]
     command += ["--teacher", softmax_checkpoint, "--schemes", "class_uniform", "--amounts", 0.5, "--threads", 1]
     command += ["--", "--task", "bso_translation", "--criterion", "cross_entropy", *TINY, "--max-update", 3]

@@ -12,8 +12,8 @@ import pytest
 from system_commands import PLUGIN, QUIET, ROOT, run
 from tiny_captures import read
 
-from fairseq_bso import commands
-from fairseq_bso.interpret.capture_folder import open_capture
+from fairseq_bso import cli as commands
+from fairseq_bso.interpret.folder.reader import open_capture
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_losses_of_a_language_model_are_those_of_fairseq_eval_lm(language_model,
 
 
 def test_a_disk_that_fills_up_ends_with_one_line_and_no_folder(data, softmax_checkpoint, tmp_path):
-    code = "import sys; from fairseq_bso.commands import main; sys.exit(main())"
+    code = "import sys; from fairseq_bso.cli import main; sys.exit(main())"
     line = [
         sys.executable,
         "-W",

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_bso.core import beam
-from fairseq_bso.core.beam import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
-from fairseq_bso.core.decoder import GoldRun, Rows
-from fairseq_bso.core.scorer import Scorer
-from fairseq_bso.core.violation_reset import Hypotheses
-from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch
+from fairseq_bso.search import topk as beam
+from fairseq_bso.search.decoder import GoldRun, Rows
+from fairseq_bso.search.scorer import Scorer
+from fairseq_bso.search.topk import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
+from fairseq_bso.search.violation_reset import Hypotheses
+from fairseq_bso.search.vocabulary_search import VocabularyProduct, VocabularySearch
 
 INFINITY = float("inf")
 

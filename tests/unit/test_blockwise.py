@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import blockwise as slow
 
-from fairseq_bso.core import blockwise, products
-from fairseq_bso.core.blockwise import cross_entropy, log_partition
-from fairseq_bso.core.blockwise_distillation import block_word_loss, rows_of_scorers
-from fairseq_bso.core.distillation import mixture, soften
-from fairseq_bso.core.scorer import Scorer
-from fairseq_bso.core.word_loss import word_loss
+from fairseq_bso import linear as products
+from fairseq_bso.distill.blockwise_loss import block_word_loss, rows_of_scorers
+from fairseq_bso.distill.loss import mixture, soften
+from fairseq_bso.distill.word_loss import word_loss
+from fairseq_bso.search import blockwise
+from fairseq_bso.search.blockwise import cross_entropy, log_partition
+from fairseq_bso.search.scorer import Scorer
 
 
 @pytest.fixture(autouse=True, params=[(1, 1), blockwise.CPU_SCORES], ids=["16 rows a block", "one block"])

@@ -1,4 +1,4 @@
-"""scripts/compare_training.py: what is planned for each task, what is refused, and the tables."""
+"""scripts/experiments/compare_training.py: what is planned for each task, what is refused, and the tables."""
 
 import json
 import re

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bso_runtime import container
+from bso_runtime import model_file as container
 
 values = st.floats(-4, 4, width=16)
 matrices = st.tuples(st.integers(1, 5), st.integers(1, 20)).flatmap(

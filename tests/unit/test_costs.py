@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.costs import hamming_cost, sentence_bleu_cost
 
-from fairseq_bso.core import costs
+from fairseq_bso import sentence_bleu
+from fairseq_bso.bso import costs
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def expected(pairs):
 @settings(max_examples=200, deadline=None)
 @given(pairs=ragged_pairs(), fill=st.integers(-1, 3), extra=st.integers(0, 3))
 def test_sentence_bleu_equals_its_slow_twin(pairs, fill, extra):
-    torch.testing.assert_close(costs.sentence_bleu(*padded(pairs, fill, extra)), expected(pairs))
+    torch.testing.assert_close(costs.sentence_bleu_cost(*padded(pairs, fill, extra)), expected(pairs))
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,10 +62,10 @@ def test_padding_does_not_matter(pairs, seed):
     outside = torch.arange(gold.size(1)) >= lengths.unsqueeze(1)
     generator = torch.Generator().manual_seed(seed)
     garbage = torch.randint(0, 4, (2, *gold.shape), generator=generator)
-    other = costs.sentence_bleu(
+    other = costs.sentence_bleu_cost(
         torch.where(outside, garbage[0], hypothesis), torch.where(outside, garbage[1], gold), lengths
     )
-    torch.testing.assert_close(other, costs.sentence_bleu(hypothesis, gold, lengths), rtol=0, atol=0)
+    torch.testing.assert_close(other, costs.sentence_bleu_cost(hypothesis, gold, lengths), rtol=0, atol=0)
 
 
 def test_traced_by_hand():
@@ -77,7 +78,7 @@ def test_traced_by_hand():
     product 3/4 * 3/4 * 2/3 * 1/2 = 3/16, BLEU = (3/16) ** (1/4) = 0.658037
     """
     a, b, c = 7, 5, 9
-    cost = costs.sentence_bleu(torch.tensor([[a, a, b, a]]), torch.tensor([[a, b, a, c]]), torch.tensor([4]))
+    cost = costs.sentence_bleu_cost(torch.tensor([[a, a, b, a]]), torch.tensor([[a, b, a, c]]), torch.tensor([4]))
     torch.testing.assert_close(cost, torch.tensor([1 - 0.658037]), rtol=0, atol=1e-6)
 
 
@@ -85,13 +86,13 @@ def test_traced_by_hand():
 @given(pairs=ragged_pairs())
 def test_identical_costs_0_and_disjoint_costs_1(pairs):
     hypothesis, _, lengths = padded(pairs, extra=1)
-    assert costs.sentence_bleu(hypothesis, hypothesis, lengths).tolist() == [0.0] * len(pairs)
-    assert costs.sentence_bleu(hypothesis, hypothesis + 10, lengths).tolist() == [1.0] * len(pairs)
+    assert costs.sentence_bleu_cost(hypothesis, hypothesis, lengths).tolist() == [0.0] * len(pairs)
+    assert costs.sentence_bleu_cost(hypothesis, hypothesis + 10, lengths).tolist() == [1.0] * len(pairs)
 
 
 def test_one_word():
     hypothesis, gold = torch.tensor([[3], [3]]), torch.tensor([[3], [4]])
-    assert costs.sentence_bleu(hypothesis, gold, torch.tensor([1, 1])).tolist() == [0.0, 1.0]
+    assert costs.sentence_bleu_cost(hypothesis, gold, torch.tensor([1, 1])).tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["zero_one", "sentence_bleu"])
@@ -106,17 +107,17 @@ def test_no_violation_gives_an_empty_cost(name, length):
 @given(pairs=ragged_pairs(), rows=st.integers(1, 4))
 def test_chunks_do_not_change_the_cost(pairs, rows):
     inputs = padded(pairs)
-    whole = costs.sentence_bleu(*inputs)
+    whole = costs.sentence_bleu_cost(*inputs)
     with pytest.MonkeyPatch.context() as patch:
         length = inputs[0].size(1)
-        patch.setattr(costs, "_BYTES_AT_ONCE", rows * costs._BYTES_PER_ELEMENT * length * length)
-        assert costs._rows_at_once(length) == rows
-        torch.testing.assert_close(costs.sentence_bleu(*inputs), whole)
+        patch.setattr(sentence_bleu, "_BYTES_AT_ONCE", rows * sentence_bleu._BYTES_PER_ELEMENT * length * length)
+        assert sentence_bleu._rows_at_once(length) == rows
+        torch.testing.assert_close(costs.sentence_bleu_cost(*inputs), whole)
 
 
 @pytest.mark.parametrize("length, rows", [(0, 2**26), (50, 3355), (200, 209), (10_000, 1)])
 def test_chunk_size_bounds_the_memory(length, rows):
-    assert costs._rows_at_once(length) == rows
+    assert sentence_bleu._rows_at_once(length) == rows
 
 
 @pytest.mark.parametrize("name", ["zero_one", "sentence_bleu"])
@@ -154,17 +155,17 @@ def test_equals_sacrebleu(pairs):
         metric.sentence_score(" ".join(map(str, hypothesis)), [" ".join(map(str, gold))]).score / 100
         for hypothesis, gold in pairs
     ]
-    torch.testing.assert_close(costs.sentence_bleu(*padded(pairs)), 1 - torch.tensor(scores), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(costs.sentence_bleu_cost(*padded(pairs)), 1 - torch.tensor(scores), rtol=1e-5, atol=1e-6)
 
 
 def test_shapes_that_do_not_fit():
     words, lengths = torch.ones((2, 3), dtype=torch.int64), torch.tensor([3, 3])
     with pytest.raises(ValueError, match=r"got \(2, 3\), \(1, 3\) and \(2,\)"):
-        costs.sentence_bleu(words, words[:1], lengths)
+        costs.sentence_bleu_cost(words, words[:1], lengths)
     with pytest.raises(ValueError, match=r"got \(2, 3\), \(2, 3\) and \(1,\)"):
-        costs.sentence_bleu(words, words, lengths[:1])
+        costs.sentence_bleu_cost(words, words, lengths[:1])
     with pytest.raises(ValueError, match=r"got \(3,\), \(3,\) and \(3,\)"):
-        costs.sentence_bleu(words[0], words[0], words[0])
+        costs.sentence_bleu_cost(words[0], words[0], words[0])
 
 
 def test_registered_delta_is_found(empty_registry):
@@ -183,7 +184,7 @@ def test_registered_delta_is_found(empty_registry):
 def test_registry_knows_the_built_in_deltas():
     assert {"hamming", "sentence_bleu", "zero_one"} <= set(costs.delta_names())
     assert costs.get_delta("zero_one") is costs.zero_one
-    assert costs.get_delta("sentence_bleu") is costs.sentence_bleu
+    assert costs.get_delta("sentence_bleu") is costs.sentence_bleu_cost
 
 
 def test_duplicate_name(empty_registry):

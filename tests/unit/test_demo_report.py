@@ -1,4 +1,4 @@
-"""scripts/demo_report.py: the table of the demo, and names beside lines that end close to each other."""
+"""scripts/experiments/demo_report.py: the table of the demo, and names beside lines that end close to each other."""
 
 import demo_report
 import pytest

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import distillation as slow
 
-from fairseq_bso.core import distillation
-from fairseq_bso.core.distillation import mixture, rank_by_closeness, soften
-from fairseq_bso.core.word_loss import word_loss
+from fairseq_bso.distill import loss as distillation
+from fairseq_bso.distill.loss import mixture, rank_by_closeness, soften
+from fairseq_bso.distill.word_loss import word_loss
 
 PADDING = 1
 

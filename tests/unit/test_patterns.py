@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import patterns as twin
 
-from fairseq_bso.core import other_cells, patterns
+from fairseq_bso.interpret.units import block_counts as other_cells
+from fairseq_bso.interpret.units import patterns
 
 LEVEL = 30
 values = st.sampled_from([-128, -80, -30, -29, 0, 29, 30, 31, 90])

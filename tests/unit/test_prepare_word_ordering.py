@@ -1,4 +1,4 @@
-"""The pure parts of scripts/prepare_word_ordering.py, and the whole on a few sentences."""
+"""The pure parts of scripts/experiments/prepare_word_ordering.py, and the whole on a few sentences."""
 
 import gzip
 import lzma

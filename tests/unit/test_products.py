@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fairseq_bso.core import products
-from fairseq_bso.core.blockwise import log_partition
-from fairseq_bso.core.products import linear, multiply
-from fairseq_bso.core.scorer import Scorer
+from fairseq_bso import linear as products
+from fairseq_bso.linear import linear, multiply
+from fairseq_bso.search.blockwise import log_partition
+from fairseq_bso.search.scorer import Scorer
 
 
 @pytest.fixture(autouse=True, params=["the plain products", "oneDNN"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import pruning as twin
 
-from fairseq_bso.core import pruning
+from fairseq_bso.prune import schemes as pruning
 
 SCHEMES = ["class_blind", "class_uniform", "class_distribution"]
 # Quarters: their sums and squares are exact, so both sides find the same deviation and the same ties.

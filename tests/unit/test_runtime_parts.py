@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bso_runtime.products import Product
-from bso_runtime.search import _best
-from bso_runtime.successors import Constraint
-from bso_runtime.text import Text
+from bso_runtime.beam_search import _best
+from bso_runtime.constraints import Constraint
+from bso_runtime.matmul import Product
+from bso_runtime.vocabulary import Text
 
 
 @pytest.mark.parametrize("outputs", [1, 63, 64, 200])

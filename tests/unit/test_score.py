@@ -1,4 +1,4 @@
-"""scripts/score.py: reading fairseq-generate's output, restoring the order, filling unknown words, scoring."""
+"""scripts/tools/score.py: reading fairseq-generate's output, restoring the order, filling unknown words, scoring."""
 
 import json
 

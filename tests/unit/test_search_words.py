@@ -8,13 +8,13 @@ from reference import search as slow
 from reference.decoder import TableDecoder, local_scores, without_ties
 from search_cases import END, cases, gold_run
 
-from fairseq_bso.core.margin import margin_loss
-from fairseq_bso.core.prefix_score import SCORERS
-from fairseq_bso.core.search_and_score import SearchOptions, make_search, search_and_score
-from fairseq_bso.core.search_words import agreement, kept_hypotheses, search_words
-from fairseq_bso.core.violation_reset import violation_reset_search
-from fairseq_bso.core.violations import Rules
-from fairseq_bso.core.vocabulary_search import VocabularyProduct, best_after_gold
+from fairseq_bso.bso.objective import margin_loss
+from fairseq_bso.search.scorer import SCORERS
+from fairseq_bso.search.search_and_score import SearchOptions, make_search, search_and_score
+from fairseq_bso.search.search_words import agreement, kept_hypotheses, search_words
+from fairseq_bso.search.violation_reset import violation_reset_search
+from fairseq_bso.search.violations import Rules
+from fairseq_bso.search.vocabulary_search import VocabularyProduct, best_after_gold
 
 every_scorer = st.sampled_from(list(SCORERS.values()))
 lenpens = st.sampled_from([None, None, 0.0, 1.0, 0.6])

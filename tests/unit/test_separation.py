@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import separation as twin
 
-from fairseq_bso.core import cell_ranking, separation
+from fairseq_bso.interpret.units import ranking as cell_ranking
+from fairseq_bso.interpret.units import statistics as separation
 
 levels = st.sampled_from([-127, -40, -1, 0, 1, 40, 41, 127])
 

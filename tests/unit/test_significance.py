@@ -1,4 +1,4 @@
-"""scripts/significance.py: statistics of sentences, the paired bootstrap test, means over seeds."""
+"""scripts/experiments/significance.py: statistics of sentences, the paired bootstrap test, means over seeds."""
 
 import random
 

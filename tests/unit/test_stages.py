@@ -1,4 +1,4 @@
-"""scripts/stages.py, training_log.py and progress.py: what the demo stands on."""
+"""scripts/experiments/stages.py, training_log.py and progress.py: what the demo stands on."""
 
 import argparse
 import io

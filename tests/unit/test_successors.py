@@ -11,10 +11,10 @@ from reference import successors as slow
 from reference.decoder import TableDecoder, local_scores, same_violations, without_ties
 from reference.host_reads import ForbidHostReads
 
-from fairseq_bso.core import beam, violation_reset
-from fairseq_bso.core.candidate_search import CandidateSearch, ExactLogTotals
-from fairseq_bso.core.prefix_score import SCORERS
-from fairseq_bso.core.successors import (
+from fairseq_bso.search import topk as beam
+from fairseq_bso.search import violation_reset
+from fairseq_bso.search.candidate_search import CandidateSearch, ExactLogTotals
+from fairseq_bso.search.constraints import (
     ArcStandard,
     Successors,
     Vocabulary,
@@ -24,9 +24,10 @@ from fairseq_bso.core.successors import (
     register_successors,
     sorted_candidates,
 )
-from fairseq_bso.core.violation_reset import violation_reset_search
-from fairseq_bso.core.violations import Rules
-from fairseq_bso.core.vocabulary_search import VocabularyProduct
+from fairseq_bso.search.scorer import SCORERS
+from fairseq_bso.search.violation_reset import violation_reset_search
+from fairseq_bso.search.violations import Rules
+from fairseq_bso.search.vocabulary_search import VocabularyProduct
 
 PADDING, END, UNKNOWN = 1, 2, 3
 SYMBOLS = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "@L_det", "@R_obj"]

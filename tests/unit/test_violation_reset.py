@@ -11,13 +11,13 @@ from reference.decoder import local_scores, same_violations, table_score, withou
 from reference.host_reads import ForbidHostReads
 from search_cases import END, PADDING, cases, gold_run
 
-from fairseq_bso.core.candidate_search import CandidateSearch
-from fairseq_bso.core.prefix_score import SCORERS
-from fairseq_bso.core.search_words import SearchWordsLogTotals, search_words
-from fairseq_bso.core.successors import Successors
-from fairseq_bso.core.violation_reset import violation_reset_search
-from fairseq_bso.core.violations import Rules
-from fairseq_bso.core.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
+from fairseq_bso.search.candidate_search import CandidateSearch
+from fairseq_bso.search.constraints import Successors
+from fairseq_bso.search.scorer import SCORERS
+from fairseq_bso.search.search_words import SearchWordsLogTotals, search_words
+from fairseq_bso.search.violation_reset import violation_reset_search
+from fairseq_bso.search.violations import Rules
+from fairseq_bso.search.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
 LAST, SUMMED, SOFTMAX = SCORERS["unnormalized"], SCORERS["summed"], SCORERS["softmax"]
 
@@ -243,7 +243,8 @@ def test_refuses_a_search_without_rivals_or_margin(options, message):
 
 @pytest.mark.parametrize("scorer, lenpen", [(LAST, None), (SUMMED, 0.0), (SOFTMAX, None), (SOFTMAX, 1.0)])
 def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, scorer, lenpen):
-    from fairseq_bso.core import beam, violation_reset
+    from fairseq_bso.search import topk as beam
+    from fairseq_bso.search import violation_reset
 
     loop = violation_reset.Searcher.run
 

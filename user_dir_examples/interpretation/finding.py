@@ -16,9 +16,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from fairseq_bso.core.cell_ranking import predict_number, rank_cells, shuffled_control  # noqa: E402
-from fairseq_bso.interpret.capture_folder import open_capture  # noqa: E402
-from fairseq_bso.interpret.index import open_index  # noqa: E402
+from fairseq_bso.interpret.folder.index import open_index  # noqa: E402
+from fairseq_bso.interpret.folder.reader import open_capture  # noqa: E402
+from fairseq_bso.interpret.units.ranking import predict_number, rank_cells, shuffled_control  # noqa: E402
 
 BEST = 5
 # fairseq lets every library say everything.

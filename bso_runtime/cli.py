@@ -1,0 +1,28 @@
+"""The `fairseq-bso` command. `translate` runs here, without fairseq and torch; all other words go to fairseq_bso."""
+
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from . import translate
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs `fairseq-bso` with `arguments`, else with those of the process. Returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [translate.NAME]:
+        parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=translate.HELP)
+        translate.add_arguments(parser)
+        return translate.run(parser.parse_args(words[1:]))
+    try:
+        from fairseq_bso.cli import main as rest
+    except ModuleNotFoundError as fault:
+        print(
+            f"only `translate` runs without the package {fault.name}: install fairseq_bso for the rest", file=sys.stderr
+        )
+        return 1
+    return rest(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Mistake costs ("Delta") of beam search optimization, and their registry.
+
+A violation is weighted by what its mistake costs (Wiseman & Rush 2016, section 4). A `Delta` is a callable
+
+    delta(hypothesis, gold, lengths) -> cost
+
+    hypothesis  (M, L) int64    the violator's words since the last reset, yhat_{r+1..t}
+    gold        (M, L) int64    the gold words of the same span, y_{r+1..t}
+    lengths     (M,)   int64    t - r, from 1 to L; what stands at later positions is arbitrary and must not matter
+    cost        (M,)   float32  on the device of its inputs, constant: no gradient flows through it
+
+with `M` violations of at most `L` words; `M` (and `L` with it) may be 0. It runs inside training, so it should not
+ask the device for a value. A new one is a function and one line:
+
+    @register_delta("wrong_last_word")
+    def wrong_last_word(hypothesis, gold, lengths):
+        last = (lengths - 1).unsqueeze(1)  # (M, 1)
+        return (hypothesis.gather(1, last) != gold.gather(1, last)).squeeze(1).float()  # (M,)
+"""
+
+from __future__ import annotations
+
+from typing import Callable, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..sentence_bleu import sentence_bleu
+
+__all__ = ["Delta", "delta_names", "get_delta", "hamming", "register_delta", "sentence_bleu_cost", "zero_one"]
+
+Delta = Callable[[Tensor, Tensor, Tensor], Tensor]
+_DeltaT = TypeVar("_DeltaT", bound=Delta)
+
+_DELTAS: dict[str, Delta] = {}
+
+
+def register_delta(name: str) -> Callable[[_DeltaT], _DeltaT]:
+    """Decorator that makes a Delta available under `name`.
+
+    Raises:
+        TypeError: `name` is not a string (the decorator was written without its name).
+        ValueError: another Delta has this name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f'register_delta needs a name, as in @register_delta("my_cost"); got {name!r}')
+    if name in _DELTAS:
+        raise ValueError(f"a delta named {name!r} is already registered; registered: {', '.join(delta_names())}")
+
+    def register(delta: _DeltaT) -> _DeltaT:
+        _DELTAS[name] = delta
+        return delta
+
+    return register
+
+
+def get_delta(name: str) -> Delta:
+    """The Delta registered under `name`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _DELTAS:
+        raise ValueError(f"unknown delta {name!r}; choose from: {', '.join(delta_names())}")
+    return _DELTAS[name]
+
+
+def delta_names() -> list[str]:
+    """Names of all registered Deltas, sorted."""
+    return sorted(_DELTAS)
+
+
+@register_delta("zero_one")
+def zero_one(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
+    """Every violation costs 1. Arguments and result as in the module's docstring."""
+    return torch.ones(lengths.shape, dtype=torch.float32, device=lengths.device)  # (M,)
+
+
+@register_delta("hamming")
+def hamming(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
+    """How many of the words since the last reset are not gold's, from 1 up.
+
+    A violator that left gold long ago weighs more than one that differs in its last word, so that comparisons of long
+    hypotheses, which are rare, count (the Hamming loss of structured prediction; Taskar et al. 2003).
+    """
+    inside = torch.arange(gold.size(1), device=gold.device) < lengths.unsqueeze(1)  # (M, L)
+    return ((hypothesis != gold) & inside).sum(1).float()
+
+
+@register_delta("sentence_bleu")
+def sentence_bleu_cost(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
+    """One minus smoothed sentence BLEU (Wiseman & Rush 2016, section 4). No common word costs 1.
+
+    Both sides have the same length, so the brevity penalty is 1. A single right word costs 0.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if hypothesis.dim() != 2 or gold.shape != hypothesis.shape or lengths.shape != hypothesis.shape[:1]:
+        raise ValueError(
+            "sentence_bleu needs hypothesis (M, L), gold (M, L) and lengths (M,); "
+            f"got {tuple(hypothesis.shape)}, {tuple(gold.shape)} and {tuple(lengths.shape)}"
+        )
+    return 1.0 - sentence_bleu(hypothesis, gold, lengths, lengths)

@@ -1,0 +1,91 @@
+"""The BSO objective (Wiseman & Rush 2016): the loss of violations (equation 5 of section 4.1), the words that a cost
+compares, and the growing training beam (section 5.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+from ..search.violations import Violations
+
+
+def margin_loss(gaps: Tensor, costs: Tensor, margin: float = 1.0) -> Tensor:
+    """``sum over violations of Delta * max(0, margin - gap)``.
+
+    A search that looked at fewer words, or in low precision, may call a violation what exact scores do not confirm; it
+    then costs nothing.
+
+    Args:
+        gaps: (M,) gold score minus violator score.
+        costs: (M,) Delta of each violation; a constant, no gradient goes through it.
+        margin: the margin of the search.
+
+    Returns:
+        () the summed loss; zero, and still attached to the graph, where there is no violation.
+    """
+    return (costs.detach() * (margin - gaps).clamp(min=0)).sum()
+
+
+def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """What a Delta compares: the violator's and gold's words since the last reset.
+
+    Args:
+        violations: M violations.
+        gold_words: (B, T) int64.
+
+    Returns:
+        hypothesis (M, L), gold (M, L) and lengths (M,); places beyond a length hold other words. A violator that ended
+        before gold is filled up with padding, which is no word of gold's.
+    """
+    lengths = violations.times - violations.resets + 1  # (M,)
+    longest = int(lengths.max()) if lengths.numel() > 0 else 0
+    offset = torch.arange(longest, device=lengths.device)
+    places = (violations.resets.unsqueeze(1) + offset).clamp(max=gold_words.size(1) - 1)  # (M, L)
+    gold = gold_words.index_select(0, violations.sentences)
+    return violations.paths.gather(1, places), gold.gather(1, places), lengths
+
+
+@dataclass(frozen=True)
+class BeamCurriculum:
+    """The beam by update number, so that resuming needs no state.
+
+    It starts at ``initial`` and grows by one every ``updates_per_beam`` updates to ``final``; with 0 it is ``final``.
+    With ``mixed`` every run of updates as long as there are beams from ``initial`` to ``final`` has each of them once,
+    in an order that is shuffled anew: the model then learns for large beams without losing small ones.
+
+    Raises:
+        ValueError: for a beam below 2, a shrinking beam or a negative number of updates.
+    """
+
+    initial: int
+    final: int
+    updates_per_beam: int
+    mixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.final < 2:
+            raise ValueError(
+                f"the train beam is {self.final}, but must be at least 2: with one hypothesis gold has no rival"
+            )
+        if self.updates_per_beam < 0:
+            raise ValueError(f"updates per beam is {self.updates_per_beam}, but must be 0 (no curriculum) or more")
+        if self.mixed and self.updates_per_beam > 0:
+            raise ValueError(
+                f"updates per beam is {self.updates_per_beam}, but mixed beams do not grow: leave out one of the two"
+            )
+        if (self.mixed or self.updates_per_beam > 0) and not 2 <= self.initial <= self.final:
+            raise ValueError(f"the initial beam is {self.initial}, but must be from 2 to the train beam {self.final}")
+
+    def beam(self, update: int) -> int:
+        """The beam of update number ``update``, counted from 0."""
+        if self.mixed:
+            beams = range(self.initial, self.final + 1)
+            run, place = divmod(update, len(beams))
+            return Random(run).sample(beams, len(beams))[place]
+        if self.updates_per_beam == 0:
+            return self.final
+        return min(self.final, self.initial + update // self.updates_per_beam)

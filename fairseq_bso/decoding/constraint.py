@@ -1,0 +1,61 @@
+"""A successor function bound to the dictionaries of a task: fairseq batches in, ``core.successors`` out."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from ..search.constraints import Successors, Vocabulary, first_disallowed, get_successors
+
+
+class Constraint:
+    """What ``--successors NAME`` means for one pair of dictionaries.
+
+    Args:
+        name: of the successor function, not ``none``.
+        source: source dictionary.
+        target: target dictionary.
+
+    Raises:
+        BadInput: if there is none of this name.
+    """
+
+    def __init__(self, name: str, source, target) -> None:
+        try:
+            self.factory = get_successors(name)
+        except ValueError as fault:
+            raise BadInput(f"--successors: {fault}") from None
+        self.name = name
+        self.vocabulary = Vocabulary(target.symbols, target.pad(), target.eos(), target.unk())
+        self.source_padding, self.source_end = source.pad(), source.eos()
+        same = source == target
+        ids = range(len(source)) if same else [target.index(symbol) for symbol in source.symbols]
+        self.target_word = torch.tensor(list(ids))  # (source vocabulary,)
+
+    def __call__(self, src_tokens: Tensor) -> Successors:
+        """src_tokens (B, S) int64, padded on either side -> the successor function of these sentences."""
+        if self.target_word.device != src_tokens.device:
+            self.target_word = self.target_word.to(src_tokens.device)
+        is_word = (src_tokens != self.source_padding) & (src_tokens != self.source_end)  # (B, S)
+        order = (~is_word).long().argsort(dim=1, stable=True)
+        words = self.target_word[src_tokens.gather(1, order)]
+        lengths = is_word.sum(1)
+        words = words.masked_fill(
+            torch.arange(words.size(1), device=words.device) >= lengths.unsqueeze(1), self.vocabulary.padding
+        )
+        try:
+            return self.factory(words, lengths, self.vocabulary)
+        except ValueError as fault:
+            raise BadInput(f"--successors {self.name}: {fault}") from None
+
+    def first_disallowed(self, src_tokens: Tensor, target: Tensor) -> Tensor:
+        """src_tokens (B, S), target (B, T) padded on the right -> (B,) the first word of each target (from 0) that the
+        successor function does not allow, -1 where it allows all."""
+        lengths = target.ne(self.vocabulary.padding).sum(1)
+        return first_disallowed(self(src_tokens), target, lengths)
+
+
+def make_constraint(name: str, source, target) -> Optional[Constraint]:
+    """The Constraint of this name; None for ``none``."""
+    return None if name == "none" else Constraint(name, source, target)

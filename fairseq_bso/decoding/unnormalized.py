@@ -1,0 +1,169 @@
+"""Decoding as the model's ``--scorer`` asks for, in fairseq's own generator."""
+
+import logging
+from collections import Counter
+from typing import List, Optional, Tuple
+
+import torch
+from fairseq import utils
+from fairseq.sequence_generator import EnsembleModel
+from fairseq.sequence_scorer import SequenceScorer
+from fairseq.tasks import TASK_REGISTRY
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from ..search.scorer import SCORERS, PrefixScore
+
+logger = logging.getLogger(__name__)
+
+
+def prefix_score_of(model: nn.Module) -> PrefixScore:
+    """How a model scores prefixes; fairseq's own models all do as ``softmax``."""
+    return getattr(model, "prefix_score", SCORERS["softmax"])
+
+
+def common_prefix_score(models: List[nn.Module]) -> PrefixScore:
+    """How all models of an ensemble score prefixes.
+
+    Raises:
+        BadInput: if they do not do it in one way.
+    """
+    scores = [prefix_score_of(model) for model in models]
+    counts = Counter(score.name for score in scores)
+    if len(counts) > 1:
+        *most, last = (f"{count} {name}" for name, count in counts.items())
+        raise BadInput(
+            f"an ensemble of {', '.join(most)} and {last} models has no common score: decode with models of one "
+            "--scorer"
+        )
+    return scores[0]
+
+
+class UnnormalizedEnsemble(EnsembleModel):
+    """Averages raw scores over models, where fairseq averages probabilities.
+
+    Models that score the last word alone emit the difference ``f_t - f_{t-1}``. The mean of differences is the
+    difference of means, so sums telescope to the mean ``f`` of the last word.
+    """
+
+    def __init__(self, models: List[nn.Module]) -> None:
+        super().__init__(models)
+        self.members = [EnsembleModel([model]) for model in models]
+
+    def forward_decoder(
+        self, tokens: Tensor, encoder_outs: list, incremental_states: list, temperature: float = 1.0
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """tokens (N, t) -> mean scores (N, V) and mean attention (N, S)."""
+        parts = [
+            member.forward_decoder(tokens, [encoder_out], [state], temperature)
+            for member, encoder_out, state in zip(self.members, encoder_outs, incremental_states)
+        ]
+        scores = torch.stack([score for score, _ in parts]).mean(0)
+        attention = [weights for _, weights in parts if weights is not None]
+        return scores, torch.stack(attention).mean(0) if attention else None
+
+
+class UnnormalizedScorer(SequenceScorer):
+    """Scores references by the sum of what their words add, where fairseq divides it by length.
+
+    The sum is that of all ``f``; where the last word alone counts, differences telescope to its ``f``.
+    """
+
+    @torch.no_grad()
+    def generate(self, models, sample, **kwargs) -> list:
+        """One list with one hypothesis (the reference) per sentence."""
+        references = super().generate(models, sample, **kwargs)
+        for (reference,) in references:
+            reference["score"] = reference["positional_scores"].sum()
+        return references
+
+
+def check_raw_scores(score: PrefixScore, models: int, args, in_training: bool) -> None:
+    """Looks at the options of decoding with scores that are no probabilities.
+
+    Args:
+        score: of all models.
+        models: how many there are.
+        args: fairseq's options of generation.
+        in_training: whether they are those of ``--eval-bleu-args``. A length penalty there is only warned of: runs of
+            earlier releases that have one go on.
+
+    Raises:
+        BadInput: for what would silently be wrong, or not used.
+    """
+    temperature = getattr(args, "temperature", 1.0)
+    if temperature != 1.0:
+        raise BadInput(
+            f"--temperature is {temperature}, but the raw scores of --scorer {score.name} have no temperature: leave "
+            "it at 1"
+        )
+    if getattr(args, "sampling_topp", -1.0) > 0:
+        raise BadInput(f"--sampling-topp {args.sampling_topp} needs probabilities: use --sampling-topk or --beam")
+    if getattr(args, "match_source_len", False):
+        raise BadInput(
+            f"--match-source-len sets the score of </s> to 0, which the raw scores of --scorer {score.name} may lie "
+            "below: leave it out"
+        )
+    if getattr(args, "score_reference", False) and models > 1:
+        raise BadInput(
+            f"--score-reference takes one model with --scorer {score.name}, but got {models}: score them in turn"
+        )
+    fault = unused_length_penalty(score, getattr(args, "lenpen", 1.0), "--lenpen")
+    if fault and not in_training:
+        raise BadInput(fault)
+    if fault:
+        logger.warning(f"--eval-bleu-args: {fault}")
+
+
+def unused_length_penalty(score: PrefixScore, value: float, option: str) -> Optional[str]:
+    """What is wrong with a length penalty where scores are not divided by length; None if nothing is."""
+    if score.normalized or value == 1:
+        return None
+    return (
+        f"{option} is {value}, but the raw scores of --scorer {score.name} are never divided by length, so that it has "
+        f"no effect: leave out {option}"
+    )
+
+
+def warn_of_undivided_sums(args) -> None:
+    """Says what ``--unnormalized`` does to a model with probabilities: fairseq allows it, and it is seldom meant."""
+    if not getattr(args, "unnormalized", False) or getattr(args, "score_reference", False):
+        return
+    lenpen = getattr(args, "lenpen", 1.0)
+    unused = "" if lenpen == 1 else f", --lenpen {lenpen} is not used"
+    logger.warning(
+        "--unnormalized compares hypotheses of a softmax model by the plain sum of their log-probabilities: short ones "
+        f"win{unused}; leave out --unnormalized, it is for models with --scorer summed or unnormalized"
+    )
+
+
+def check_commands_options(score: PrefixScore, cfg) -> None:
+    """Looks at how ``fairseq-generate`` or ``fairseq-interactive`` decodes, where its task is not one that does.
+
+    Args:
+        score: of the model.
+        cfg: fairseq's, of the command.
+
+    Raises:
+        BadInput: for what would silently be wrong, or not used.
+    """
+    path, task = getattr(cfg.common_eval, "path", None), str(getattr(cfg.task, "_name", ""))
+    if not path or getattr(TASK_REGISTRY.get(task), "looks_at_scorers", False):
+        return  # without a path it is fairseq's hub, whose options of decoding come later
+    if score.normalized:
+        warn_of_undivided_sums(cfg.generation)
+        return
+    paths = utils.split_paths(path)
+    check_raw_scores(score, len(paths), cfg.generation, in_training=False)
+    if getattr(cfg.generation, "score_reference", False):
+        return
+    if not getattr(cfg.generation, "unnormalized", False):
+        raise BadInput(
+            f"--task {task} divides scores by length, which the raw scores of --scorer {score.name} never are: add "
+            "--unnormalized, or take --task bso_translation"
+        )
+    if len(paths) > 1:
+        raise BadInput(
+            f"--task {task} averages probabilities over {len(paths)} models, but --scorer {score.name} has none: take "
+            "--task bso_translation"
+        )

@@ -1,0 +1,102 @@
+"""The word-level distillation loss that never holds the student's scores of all words, nor the teacher's.
+
+The loss is that of ``word_loss.word_loss``. Here a block of rows of the student's attentional vectors is scored,
+compared with the teacher's words of the same rows, and forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from ..linear import multiply
+from ..search.blockwise import cross_entropy, sum_over_blocks
+from ..search.scorer import Scorer
+from .loss import TeacherWords, mixture, soften
+from .word_loss import Options, WordLoss, compare
+
+__all__ = ["TeacherRows", "block_word_loss", "rows_of_scorers"]
+
+# Gives the teacher's words (r, C) at some rows (r,) of the batch's N words; ``at`` of a TeacherWords is one.
+TeacherRows = Callable[[Tensor], TeacherWords]
+
+
+def rows_of_scorers(members: Sequence[tuple[Tensor, Scorer]], temperature: float, top_k: int) -> TeacherRows:
+    """Of a teacher, or an ensemble, that scores only the rows that it is asked for.
+
+    Args:
+        members: of each attentional vectors (N, H) and the scorer.
+        temperature: tau.
+        top_k: of the teacher's words only so many; 0: all.
+    """
+
+    def at(rows: Tensor) -> TeacherWords:
+        scores = (multiply(outputs.index_select(0, rows), scorer.weight, scorer.bias) for outputs, scorer in members)
+        log_probs = mixture([torch.log_softmax(each, 1, dtype=torch.float32) for each in scores])  # (r, V)
+        return soften(log_probs, temperature, top_k, in_place=True)
+
+    return at
+
+
+def block_word_loss(
+    outputs: Tensor,
+    scorer: Scorer,
+    target: Tensor,
+    padding: int,
+    teacher: Optional[TeacherRows] = None,
+    weight: float = 0.0,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
+) -> WordLoss:
+    """Sums `(1 - a) * NLL + a * tau**2 * CE(teacher, student)` over the words of a batch.
+
+    Args:
+        outputs: (N, H) the student's attentional vectors.
+        scorer: the student's output layer.
+        target: (N,) int64 gold words.
+        padding: the target that counts nothing.
+        teacher: at the same temperature; None: the plain loss.
+        weight: a, from 0 to 1.
+        temperature: tau.
+        label_smoothing: share of the gold part that goes to all words alike, as fairseq has it.
+    """
+    if teacher is None:
+        plain = cross_entropy(outputs, scorer.weight, scorer.bias, target, padding, label_smoothing)
+        nothing = plain.nll.new_zeros(())
+        return WordLoss(plain.loss, plain.nll, nothing, nothing, target.new_zeros(()))
+    real = target.ne(padding).nonzero().squeeze(1)  # (N',)
+    options = Options(weight, temperature, label_smoothing)
+    visit = _DistillationOfBlock(target.index_select(0, real), real, teacher, options)
+    loss = sum_over_blocks(visit, outputs.index_select(0, real), scorer.weight, scorer.bias)
+    return WordLoss(loss, visit.nll, visit.distillation, visit.entropy, visit.agreement)
+
+
+class _DistillationOfBlock:
+    """A ``Visit``; sums for the log stay here.
+
+    Args:
+        target: (N',) gold words, without padding.
+        real: (N',) where they stand among all N.
+        teacher: asked for rows among all N.
+        options: of the loss.
+    """
+
+    def __init__(self, target: Tensor, real: Tensor, teacher: TeacherRows, options: Options) -> None:
+        self.target, self.real, self.teacher, self.options = target, real, teacher, options
+        self.nll = self.distillation = self.entropy = target.new_zeros((), dtype=torch.float32)
+        self.agreement = target.new_zeros(())
+
+    def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
+        teacher, weight = self.teacher(self.real[rows]), self.options.weight
+        log_probs = torch.log_softmax(scores, 1)  # (r, V)
+        gold, nll, crossed, agrees = compare(
+            log_probs, self.target[rows], teacher, self.options, scores if wants_gradient else None
+        )
+        self.nll, self.distillation = self.nll + nll.sum(), self.distillation + crossed.sum()
+        self.entropy = self.entropy + teacher.entropy.sum()
+        self.agreement += agrees.sum()
+        if wants_gradient:  # of log-probabilities until here
+            scores.sub_(log_probs.exp_().mul_(scores.sum(1, keepdim=True)))
+        return (1 - weight) * gold.sum() + weight * crossed.sum()

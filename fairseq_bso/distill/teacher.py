@@ -1,0 +1,181 @@
+"""A trained model, or an ensemble, frozen: what a student learns from."""
+
+import logging
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq import checkpoint_utils, tasks, utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from torch import Tensor, nn
+
+from ..checkpoints import NOT_NEEDED
+from ..decoding.unnormalized import prefix_score_of
+from ..errors import BadInput
+from ..search.scorer import Scorer
+from .loss import mixture
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Teacher:
+    """Frozen models that never train. No module: whoever holds it has no more parameters, in a checkpoint or elsewhere.
+
+    Models move to the device of what they are given.
+
+    Args:
+        models: encoder-decoder models.
+        paths: where each comes from.
+        dtype: a name of DTYPES; "auto" is float16 on a GPU and float32 on a CPU.
+    """
+
+    def __init__(self, models: List[nn.Module], paths: List[str], dtype: str = "auto") -> None:
+        self.paths, self.dtype = paths, dtype
+        self.models = [model.eval().requires_grad_(False) for model in models]
+        self.device: Optional[torch.device] = None
+
+    def place(self, device: torch.device) -> List[nn.Module]:
+        """The models on a device. Raises BadInput for float16 on a CPU."""
+        if device != self.device:
+            dtype = dtype_on(device, self.dtype)
+            for model in self.models:
+                model.to(device, dtype)
+            self.device = device
+        return self.models
+
+    def check_probabilities(self) -> None:
+        """Raises BadInput for a member without probabilities."""
+        for path, model in zip(self.paths, self.models):
+            score = prefix_score_of(model)
+            if not score.normalized:
+                raise BadInput(
+                    f"the teacher {path} has --scorer {score.name} and no probabilities to learn from at each word: "
+                    "take a softmax model, or learn from its output with --task sequence_distillation and --criterion "
+                    "cross_entropy"
+                )
+
+    @torch.no_grad()
+    def log_probs(self, net_input: Dict[str, Any]) -> Tensor:
+        """(B, T, V) float32: log-probabilities along the given prefixes; of an ensemble those of the mean."""
+        device = net_input["src_tokens"].device
+        models = self.place(device)
+        with torch.autocast(device.type, enabled=False):
+            members = [model.get_normalized_probs(model(**net_input), log_probs=True) for model in models]
+        return mixture(members)
+
+    @torch.no_grad()
+    def outputs(self, net_input: Dict[str, Any]) -> Optional[List[Tuple[Tensor, Scorer]]]:
+        """Of each member the attentional vectors (B, T, H) along the given prefixes and the scorer; None where a member
+        is of a kind that does not give them."""
+        if any(getattr(model, "prefix_score", None) is None for model in self.models):
+            return None
+        models = self.place(net_input["src_tokens"].device)
+        return [model(**net_input, word_loss=lambda outputs, scorer: (outputs, scorer)) for model in models]
+
+    def max_positions(self) -> Tuple[int, int]:
+        """The longest source and target that every member takes."""
+        return utils.resolve_max_positions(*[model.max_positions() for model in self.models])
+
+
+def dtype_on(device: torch.device, name: str) -> torch.dtype:
+    """What `--teacher-dtype` means on a device. Raises BadInput for float16 on a CPU."""
+    on_gpu = device.type == "cuda"
+    if name == "float16" and not on_gpu:
+        raise BadInput("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 where it has that")
+    return DTYPES[name] or (torch.float16 if on_gpu else torch.float32)
+
+
+def load_teacher(paths: Optional[str], data: Optional[str], student, dtype: str = "auto") -> Teacher:
+    """The teacher that `--teacher-path` names.
+
+    Args:
+        paths: checkpoints, separated by colons.
+        data: the folder with the teacher's dictionaries; None: where it was trained.
+        student: the student's task, with which dictionaries and languages must agree.
+        dtype: of its parameters, a name of DTYPES.
+
+    Raises:
+        BadInput: no path, a checkpoint that is missing, damaged or of another kind of model, dictionaries that differ
+            or cannot be found.
+    """
+    if not paths:
+        raise BadInput("distillation needs a teacher: give --teacher-path CHECKPOINT (several, separated by colons)")
+    found = utils.split_paths(paths)
+    for path in found:
+        if not os.path.isfile(path):
+            raise BadInput(f"the teacher's checkpoint {path} does not exist: correct --teacher-path")
+    models = [_load_member(path, data, student) for path in found]
+    for path, model in zip(found, models):
+        size = sum(parameter.numel() for parameter in model.parameters())
+        logger.info(f"teacher {path}: {type(model).__name__}, {size:,} parameters")
+    return Teacher(models, found, dtype)
+
+
+def _load_member(path: str, data: Optional[str], student) -> nn.Module:
+    """One model, its dictionaries compared."""
+    overrides = dict(NOT_NEEDED, **({"data": data} if data else {}))
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+        old = state.get("args")
+        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
+    except Exception as fault:  # torch, pickle and zip each have their own
+        raise BadInput(f"the teacher's checkpoint {path} cannot be read ({_first_line(fault)})") from None
+    task = _teachers_task(path, config, given=bool(data))
+    _compare(path, task, student)
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
+    except Exception as fault:
+        raise BadInput(f"the teacher's model in {path} cannot be built ({_first_line(fault)})") from None
+    if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
+        raise BadInput(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
+    return model
+
+
+def _teachers_task(path: str, config, given: bool):
+    """The task that the teacher was trained on, with its dictionaries."""
+    folder = getattr(config.task, "data", None)
+    try:
+        task = tasks.setup_task(config.task)
+        if task.source_dictionary is None or task.target_dictionary is None:
+            raise ValueError("it has no pair of dictionaries")
+        return task
+    except Exception as fault:
+        way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
+        raise BadInput(
+            f"the teacher {path}: its dictionaries in {folder}, which must be those of the student, cannot be loaded "
+            f"({_first_line(fault)}): {way}"
+        ) from None
+
+
+def _compare(path: str, teachers, student) -> None:
+    """Raises BadInput unless languages, padding and dictionaries of the two tasks are the same."""
+    pairs = [
+        tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
+    ]
+    if None not in pairs[0] and pairs[0] != pairs[1]:
+        raise BadInput(
+            f"the teacher {path} translates {pairs[0][0]} to {pairs[0][1]}, the student {pairs[1][0]} to "
+            f"{pairs[1][1]}: take a teacher of the same pair, or correct --source-lang and --target-lang"
+        )
+    for side in ("source", "target"):
+        pads = [bool(getattr(task.cfg, f"left_pad_{side}", side == "source")) for task in (teachers, student)]
+        if pads[0] != pads[1]:
+            raise BadInput(
+                f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
+                "both the same"
+            )
+        theirs, ours = getattr(teachers, f"{side}_dictionary"), getattr(student, f"{side}_dictionary")
+        for index in range(max(len(theirs), len(ours))):
+            words = [repr(each[index]) if index < len(each) else "no symbol" for each in (theirs, ours)]
+            if words[0] != words[1]:
+                raise BadInput(
+                    f"the {side} dictionaries of teacher {path} and student differ, first at symbol {index}: the "
+                    f"teacher has {words[0]}, the student {words[1]}: prepare the student's data with the teacher's "
+                    "dictionaries (fairseq-preprocess --srcdict and --tgtdict)"
+                )
+
+
+def _first_line(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else 'no reason given'}"

@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all, and checksums."""
+
+import hashlib
+import os
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterable, Iterator
+
+from .errors import BadInput
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
+    """While open, a file beside `path`, which takes its place at the end.
+
+    The file is whole also if the machine stops. After an exception nothing of it is left, and an earlier file stays.
+    Pipes and devices are written to as they are.
+
+    Args:
+        path: its folder is made if it is missing. Where it is a link, its target is written.
+        mode, options: as of `open`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and (not path.is_file() or path.parts[:2] in (("/", "dev"), ("/", "proc"))):
+        with open(path, mode, **options) as file:
+            yield file
+        return
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sha256(paths: Iterable[Path]) -> str:
+    """The sha256 of the contents of files, one after another. Raises BadInput where one cannot be read."""
+    total = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                for block in iter(lambda file=file: file.read(2**20), b""):  # type: ignore[misc]
+                    total.update(block)
+        except OSError as fault:
+            raise BadInput(f"{path} cannot be read ({fault.strerror})") from None
+    return total.hexdigest()

@@ -1,0 +1,244 @@
+"""What is read: N sentences in the order of the data set, and which word each row of a side is.
+
+A row is one step of one side. Encoder rows of a sentence are its source words and `</s>`; decoder rows what is fed in,
+`</s>` and all words but the last. A language model has decoder rows alone.
+"""
+
+from pathlib import Path
+from typing import Iterable, List, Optional, Sequence, Tuple
+
+import numpy
+import torch
+from fairseq import utils
+from fairseq.data import MonolingualDataset, TokenBlockDataset, data_utils
+from torch import Tensor
+
+from ...batches import length_batches
+from ...errors import BadInput
+
+BREAK_MODES = ("none", "complete", "complete_doc", "eos")
+
+
+def offsets(lengths: numpy.ndarray) -> numpy.ndarray:
+    """(N,) lengths -> (N + 1,) int64: the row at which each sentence starts, and at last the number of rows."""
+    return numpy.concatenate([[0], numpy.cumsum(lengths, dtype=numpy.int64)])
+
+
+def batches(
+    lengths: numpy.ndarray, places: Iterable[int], max_tokens: int, batch_size: Optional[int]
+) -> List[List[int]]:
+    """Sentences of like lengths together.
+
+    Args:
+        lengths: (N,) of every sentence.
+        places: those to put into batches.
+        max_tokens: words in a batch, padding included; a sentence that is longer makes a batch of its own.
+        batch_size: sentences in a batch at most; None: any number.
+    """
+    found = length_batches(lengths, list(places), max_tokens)
+    size = batch_size or len(lengths)
+    return [batch[start : start + size] for batch in found for start in range(0, len(batch), size)]
+
+
+class Sentences:
+    """What is captured."""
+
+    mode = "reference"
+    source_lengths: Optional[numpy.ndarray] = None
+    """(N,) int64 encoder rows; None without an encoder"""
+    target_lengths: Optional[numpy.ndarray] = None
+    """(N,) int64 decoder rows; None where targets are not known"""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def source(self, place: int) -> Tensor:
+        """(S,) int64."""
+        raise NotImplementedError
+
+    def target(self, place: int) -> Tuple[Tensor, Tensor]:
+        """What the decoder reads, and what each of its rows is to predict: (T,) int64 each."""
+        raise NotImplementedError
+
+    def lines(self, side: str) -> numpy.ndarray:
+        """How many words each line of a track for this side has, `</s>` not counted."""
+        raise NotImplementedError
+
+    def words_of_rows(self, side: str) -> numpy.ndarray:
+        """(rows,) int64: which word of those lines each row has read, -1 for `</s>`."""
+        raise NotImplementedError
+
+
+class Pairs(Sentences):
+    """Sources and, where they are known, targets; each ends with `</s>`.
+
+    Args:
+        sources: N of (S,) int64.
+        targets: N of (T,) int64, or None.
+        end: the id of `</s>`.
+        mode: `reference`, or `output` for targets of the model's own.
+    """
+
+    def __init__(self, sources: Sequence, targets: Optional[Sequence], end: int, mode: str = "reference") -> None:
+        self.sources, self.targets, self.end, self.mode = sources, targets, end, mode
+        self.source_lengths = _lengths(sources, "source")
+        self.target_lengths = None if targets is None else _lengths(targets, "target")
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def source(self, place: int) -> Tensor:
+        """(S,) int64."""
+        return torch.as_tensor(self.sources[place]).long()
+
+    def target(self, place: int) -> Tuple[Tensor, Tensor]:
+        """(T,) int64 each."""
+        words = torch.as_tensor(self.targets[place]).long()
+        return torch.cat([words.new_tensor([self.end]), words[:-1]]), words
+
+    def lines(self, side: str) -> numpy.ndarray:
+        """Words without `</s>`."""
+        return (self.source_lengths if side == "encoder" else self.target_lengths) - 1
+
+    def words_of_rows(self, side: str) -> numpy.ndarray:
+        """`</s>` is an encoder's last row of a sentence, a decoder's first."""
+        lengths = self.source_lengths if side == "encoder" else self.target_lengths
+        ends = offsets(lengths)
+        is_word = numpy.ones(ends[-1], dtype=bool)
+        is_word[ends[1:] - 1 if side == "encoder" else ends[:-1]] = False
+        return numpy.where(is_word, numpy.cumsum(is_word) - 1, -1)
+
+
+class Samples(Sentences):
+    """The samples of a language model, cut as fairseq cuts them.
+
+    Args:
+        sentences: the lines of the text, (T,) int64 each with `</s>`.
+        sizes: their lengths.
+        task: a LanguageModelingTask.
+        break_mode: of BREAK_MODES.
+    """
+
+    mode = "language_model"
+
+    def __init__(self, sentences: Sequence, sizes: numpy.ndarray, task, break_mode: str) -> None:
+        self.sizes, self.bos = numpy.asarray(sizes, dtype=numpy.int64), int(bool(task.args.add_bos_token))
+        dictionary = task.source_dictionary
+        blocks = TokenBlockDataset(
+            sentences,
+            self.sizes,
+            task.args.tokens_per_sample,
+            pad=dictionary.pad(),
+            eos=dictionary.eos(),
+            break_mode=break_mode,
+            include_targets=True,
+        )
+        self.dataset = MonolingualDataset(
+            blocks,
+            blocks.sizes,
+            dictionary,
+            task.target_dictionary,
+            targets=["future"],
+            add_bos_token=bool(self.bos),
+        )
+        self.cuts = blocks.slice_indices.astype(numpy.int64)  # (N, 2) first and last + 1 of the words to predict
+        self.target_lengths = self.cuts[:, 1] - self.cuts[:, 0] + self.bos
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def target(self, place: int) -> Tuple[Tensor, Tensor]:
+        """(T,) int64 each."""
+        sample = self.dataset[place]
+        return sample["source"].long(), sample["target"].long()
+
+    def lines(self, side: str) -> numpy.ndarray:
+        """Words without `</s>` of every line, however lines are joined to samples."""
+        return self.sizes - 1
+
+    def words_of_rows(self, side: str) -> numpy.ndarray:
+        """A row has read the word before the one that it predicts."""
+        ends = offsets(self.sizes)
+        is_word = numpy.ones(ends[-1], dtype=bool)
+        is_word[ends[1:] - 1] = False
+        words = numpy.where(is_word, numpy.cumsum(is_word) - 1, -1)
+        before = numpy.concatenate([[-1], words])  # `before[i]`: the word that stands before place i of the text
+        rows = [numpy.concatenate([[-1] * self.bos, before[start:stop]]) for start, stop in self.cuts]
+        return numpy.concatenate(rows).astype(numpy.int64)
+
+
+def _lengths(sentences: Sequence, side: str) -> numpy.ndarray:
+    # Not the data set's own sizes: those of sources that fairseq cuts short (--truncate-source) are not right.
+    lengths = numpy.array([len(sentences[place]) for place in range(len(sentences))], dtype=numpy.int64)
+    empty = numpy.flatnonzero(lengths == 0)
+    if len(empty):
+        raise BadInput(f"the {side} of sentence {empty[0]} (counted from 0) has no words and no </s>: leave it out")
+    return lengths
+
+
+def from_data_set(task, subset: str, break_mode: Optional[str]) -> Sentences:
+    """The sentences of a binarised data set.
+
+    Raises:
+        BadInput: there is no such subset, or nothing in it.
+    """
+    cfg = task.args if hasattr(task, "args") else task.cfg
+    folder = utils.split_paths(cfg.data)[0]
+    try:
+        if not hasattr(task, "args"):
+            getattr(task, "load_original_dataset", task.load_dataset)(subset)
+            found = task.dataset(subset)
+            sentences = Pairs(found.src, found.tgt, task.target_dictionary.eos())
+        else:
+            lines = data_utils.load_indexed_dataset(f"{folder}/{subset}", task.source_dictionary, cfg.dataset_impl)
+            if lines is None:
+                raise FileNotFoundError
+            sentences = _samples(lines, lines.sizes, task, break_mode)
+    except FileNotFoundError:
+        there = sorted({path.name.split(".")[0] for path in Path(folder).glob("*.idx")})
+        raise BadInput(
+            f"the data folder {folder} has no subset {subset!r} of this model's languages: --gen-subset must be one of "
+            f"those prepared there ({', '.join(there) or 'none'})"
+        ) from None
+    return _not_empty(sentences, f"the subset {subset} in {folder}")
+
+
+def from_text(task, source: str, target: Optional[str], break_mode: Optional[str]) -> Sentences:
+    """Lines of text, one sentence each, their words separated by spaces as in the data that the model learnt from.
+
+    Raises:
+        BadInput: a file that cannot be read, is empty, or has not as many lines as the other.
+    """
+    lines = _read_lines(source, task.source_dictionary, "--text")
+    if hasattr(task, "args"):
+        if target:
+            raise BadInput("--target-text is the other side of a translation, but this is a language model")
+        sizes = numpy.array([len(line) for line in lines], dtype=numpy.int64)
+        return _not_empty(_samples(lines, sizes, task, break_mode), f"--text {source}")
+    targets = _read_lines(target, task.target_dictionary, "--target-text") if target else None
+    if targets is not None and len(targets) != len(lines):
+        raise BadInput(
+            f"--text {source} has {len(lines)} lines and --target-text {target} has {len(targets)}: they must be the "
+            "two sides of the same sentences"
+        )
+    return _not_empty(Pairs(lines, targets, task.target_dictionary.eos()), f"--text {source}")
+
+
+def _samples(lines: Sequence, sizes: numpy.ndarray, task, break_mode: Optional[str]) -> Sentences:
+    if len(lines) == 0:
+        return Pairs([], None, 0)
+    return Samples(lines, sizes, task, break_mode or str(task.args.sample_break_mode or "none"))
+
+
+def _not_empty(sentences: Sentences, name: str) -> Sentences:
+    if len(sentences) == 0:
+        raise BadInput(f"{name} holds no sentence: there is nothing to capture")
+    return sentences
+
+
+def _read_lines(path: str, dictionary, option: str) -> List[Tensor]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [dictionary.encode_line(line, add_if_not_exist=False).long() for line in file]
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadInput(f"{option} {path} cannot be read: {fault}") from None

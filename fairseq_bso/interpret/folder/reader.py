@@ -1,0 +1,212 @@
+"""Reads what `fairseq-bso states` wrote: words, windows of states straight from the file, tracks and attention.
+
+Nothing is written, and of the states no more is read than what is asked for. One side (encoder or decoder) is a project
+folder of LSTMVis, so a folder made for LSTMVis by other programs opens as a capture with one side, "states".
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import h5py
+import numpy
+
+from ...errors import BadInput
+from .project import Project, open_hdf5
+from .tracks import Track, read_tracks
+
+__all__ = ["Capture", "Side", "States", "open_capture"]
+
+SIDES = ("encoder", "decoder")
+
+
+class States:
+    """One dataset of states, (T, units).
+
+    Arguments:
+        name: of the dataset, "hidden1" for instance.
+        first: the number of its first unit among all columns of the side.
+        transform: "tanh" for cell states, which have no bounds of their own, else "none".
+    """
+
+    def __init__(self, name: str, data: "h5py.Dataset", first: int, transform: str):
+        self.name, self.data, self.first, self.transform = name, data, first, transform
+        self.units = int(data.shape[1])
+
+    def window(self, start: int, stop: int) -> numpy.ndarray:
+        """(stop - start, units) float32, transformed."""
+        values = self.data[start:stop].astype(numpy.float32)
+        return numpy.tanh(values) if self.transform == "tanh" else values
+
+    def describe(self) -> Dict[str, Any]:
+        """What the page needs to know."""
+        return {"name": self.name, "units": self.units, "first": self.first, "transform": self.transform}
+
+
+class Side:
+    """Encoder or decoder: T steps of words and their states. Positions are rows of the corpus, from 0."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name = folder, name
+        project = Project(folder)
+        sequence = project.part("word_sequence")
+        train = project.hdf5(sequence.get("file"))
+        self.states = _open_states(project, own="sentence_offsets" in train)
+        self.steps = int(self.states[0].data.shape[0])
+        self.columns = sum(one.units for one in self.states)
+        self.word_ids = _vector(train, sequence.get("path"), self.steps)  # (T,)
+        self.words = project.words(sequence.get("dict_file"))
+        if self.steps and not 0 <= self.word_ids.min() <= self.word_ids.max() < len(self.words):
+            raise BadInput(f"{folder}: a word's number is not in the dictionary of {len(self.words):,} words")
+        self.offsets = self._read_offsets(train)  # (sentences + 1,)
+        self.sentences = len(self.offsets) - 1
+        self.sentence_ids = _optional(train, "sentence_ids", self.sentences)
+        self.predictions = _open_predictions(train, self.steps)
+        self.tracks: Dict[str, Track] = read_tracks(project, train, self.steps)
+
+    def _read_offsets(self, train: "h5py.File") -> numpy.ndarray:
+        if "sentence_offsets" not in train:  # made by another program
+            return numpy.array([0, self.steps], dtype=numpy.int64)
+        offsets = train["sentence_offsets"][:].astype(numpy.int64)
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != self.steps or (numpy.diff(offsets) < 0).any():
+            raise BadInput(f"{train.filename}: sentence_offsets do not go from 0 to {self.steps}, the number of words")
+        return offsets
+
+    def sentence_of(self, position: int) -> int:
+        """The number of the sentence that holds a position."""
+        return int(numpy.searchsorted(self.offsets, position, side="right")) - 1
+
+    def text(self, start: int, stop: int) -> List[str]:
+        """The words of some positions."""
+        return [self.words[one] for one in self.word_ids[start:stop]]
+
+    def predicted(self, start: int, stop: int) -> Optional[List[List[Tuple[str, Optional[float]]]]]:
+        """For each position the words that the model expects next, best first, with their scores."""
+        if self.predictions is None:
+            return None
+        ids, scores = (one[start:stop] for one in self.predictions)  # (n, k) each
+        known = len(self.words)
+        return [
+            [
+                (self.words[i] if 0 <= i < known else f"#{i}", round(float(s), 4) if numpy.isfinite(s) else None)
+                for i, s in zip(row, of_row)
+            ]
+            for row, of_row in zip(ids.tolist(), scores.tolist())
+        ]
+
+    def describe(self) -> Dict[str, Any]:
+        """What the page needs to know."""
+        return {
+            "name": self.name,
+            "steps": self.steps,
+            "sentences": self.sentences,
+            "states": [one.describe() for one in self.states],
+            "tracks": [one.describe() for one in self.tracks.values()],
+            "predictions": 0 if self.predictions is None else int(self.predictions[0].shape[1]),
+        }
+
+
+class Capture:
+    """A whole folder: its sides by name, and the attention between them where there is one."""
+
+    def __init__(self, folder: Path, facts: Dict[str, Any], sides: Dict[str, Side]):
+        self.folder, self.facts, self.sides = folder, facts, sides
+        self.attention = self._open_attention()
+
+    def _open_attention(self) -> Optional[Tuple["h5py.Dataset", numpy.ndarray]]:
+        """Weights (total,), and where each sentence starts in them."""
+        path = self.folder / "decoder" / "attention.hdf5"
+        if len(self.sides) < 2 or not path.exists():
+            return None
+        file = open_hdf5(path)
+        if "weights" not in file or "offsets" not in file:
+            raise BadInput(f"{path} lacks weights or offsets: capture the states again")
+        sources, targets = (numpy.diff(self.sides[name].offsets) for name in SIDES)
+        wanted = numpy.concatenate([[0], numpy.cumsum(sources * targets)]) if len(sources) == len(targets) else []
+        offsets = file["offsets"][:]
+        if not numpy.array_equal(offsets, wanted) or file["weights"].shape != (offsets[-1],):
+            raise BadInput(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
+        return file["weights"], offsets
+
+    def weights(self, sentence: int) -> numpy.ndarray:
+        """The attention of one sentence pair, (target words, source words)."""
+        weights, offsets = self.attention  # type: ignore[misc]
+        begin = self.sides["decoder"].offsets
+        flat = weights[offsets[sentence] : offsets[sentence + 1]].astype(numpy.float32)
+        return flat.reshape(int(begin[sentence + 1] - begin[sentence]), -1)
+
+    def describe(self) -> Dict[str, Any]:
+        """What the page needs to know. Of capture.json only the known facts: it may name paths of other machines."""
+        known = ("architecture", "checkpoint", "mode", "description")
+        facts = {name: str(self.facts[name]) for name in known if self.facts.get(name) is not None}
+        facts["checkpoint"] = Path(facts.get("checkpoint", "")).name
+        sides = [side.describe() for side in self.sides.values()]
+        return {**facts, "sides": sides, "attention": self.attention is not None}
+
+
+def open_capture(folder: Path) -> Capture:
+    """Opens and checks a folder. Raises BadInput if it is not there, not whole, or damaged."""
+    if not folder.is_dir():
+        raise BadInput(f"the folder {folder} does not exist: fairseq-bso states writes one")
+    path = folder / "capture.json"
+    if not path.is_file():
+        if (folder / "lstm.yml").is_file():  # made for LSTMVis by another program, or one side of a capture
+            return Capture(folder, {"description": folder.name}, {"states": Side(folder, "states")})
+        raise BadInput(f"{folder} holds no whole capture (there is no capture.json): run fairseq-bso states again")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        version, names = facts["version"], list(facts["sides"])
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise BadInput(f"{path} cannot be read: {fault!r}") from None
+    if version != 1:
+        raise BadInput(f"{path} is of version {version}, but this program reads version 1")
+    if not names or any(name not in SIDES for name in names):
+        raise BadInput(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
+    return Capture(folder, facts, {name: Side(folder / name, name) for name in SIDES if name in names})
+
+
+def _open_states(project: Project, own: bool) -> List[States]:
+    """The datasets that lstm.yml names, in its order, then the others of the same file."""
+    part = project.part("states")
+    named: Dict[str, Tuple[Any, Any]] = {}  # dataset -> (its file, its transform)
+    for one in part.get("types") or []:
+        if not isinstance(one, dict) or "path" not in one:
+            raise BadInput(f"{project.path}: each of the states' types needs a path")
+        file = project.hdf5(one.get("file", part.get("file")))
+        # What other programs wrote is tanh-ed by LSTMVis unless it says otherwise.
+        named[str(one["path"])] = (file, one.get("transform", None if own else "tanh"))
+    if own:
+        file = project.hdf5(part.get("file"))
+        for name in sorted(file):
+            if isinstance(file[name], h5py.Dataset) and file[name].ndim == 2:
+                named.setdefault(name, (file, None))
+    found: List[States] = []
+    for name, (file, transform) in named.items():
+        if name not in file or file[name].ndim != 2 or file[name].dtype.kind != "f":
+            raise BadInput(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
+        if found and len(found[0].data) != len(file[name]):
+            raise BadInput(f"{file.filename}: {name} and {found[0].name} differ in their number of steps")
+        transform = transform or ("tanh" if name.startswith("cell") else "none")
+        found.append(States(name, file[name], sum(one.units for one in found), transform))
+    if not found or not found[0].data.shape[0]:
+        raise BadInput(f"{project.folder} holds no states: capture some sentences first")
+    return found
+
+
+def _vector(file: "h5py.File", name: Any, length: int) -> numpy.ndarray:
+    if not isinstance(name, str) or name not in file or file[name].shape != (length,):
+        raise BadInput(f"{file.filename} has no {name} for each of {length:,} steps: capture the states again")
+    return file[name][:]
+
+
+def _optional(file: "h5py.File", name: str, length: int) -> Optional[numpy.ndarray]:
+    return _vector(file, name, length) if name in file else None
+
+
+def _open_predictions(file: "h5py.File", steps: int) -> Optional[Tuple["h5py.Dataset", "h5py.Dataset"]]:
+    if "predictions" not in file or "prediction_scores" not in file:
+        return None
+    ids, scores = file["predictions"], file["prediction_scores"]
+    if ids.ndim != 2 or ids.shape != scores.shape or len(ids) != steps:
+        raise BadInput(f"{file.filename}: the predictions do not fit the {steps:,} steps: capture the states again")
+    return ids, scores

@@ -1,0 +1,107 @@
+"""Tracks: what is known of each word besides its states, a label or a number for each step."""
+
+import json
+from typing import Any, Dict, List, Optional
+
+import h5py
+import numpy
+
+from ...errors import BadInput
+from .project import Project
+
+__all__ = ["Track", "read_tracks"]
+
+# An integer track without labels shows its numbers as labels up to so many, above that it is a scale.
+MOST_NUMBERS_AS_LABELS = 64
+
+
+class Track:
+    """One value for each step, (T,): int32 codes of `labels`, below zero where there is none; or float32 numbers where
+    `labels` is None, NaN where there is none.
+
+    Arguments:
+        name: what the page calls it.
+        values: (T,) of any number type.
+        labels: a name for each code.
+        high: upper end of the colour scale; the largest value if it is not given.
+    """
+
+    def __init__(self, name: str, values: numpy.ndarray, labels: Optional[List[str]], high: Optional[float] = None):
+        self.name, self.labels = name, labels
+        self.values = values.astype(numpy.float32 if labels is None else numpy.int32)
+        if labels is not None:
+            if len(values) and self.values.max() >= len(labels):
+                raise BadInput(f"the track {name} has a code above those of its {len(labels)} labels")
+            return
+        finite = self.values[numpy.isfinite(self.values)]
+        self.values[~numpy.isfinite(self.values)] = numpy.nan
+        self.low = float(finite.min()) if len(finite) else 0.0
+        self.high = high if high is not None else float(finite.max()) if len(finite) else 1.0
+
+    def window(self, start: int, stop: int) -> List[Optional[float]]:
+        """The values of some steps, None where one is not known."""
+        if self.labels is not None:
+            return [code if code >= 0 else None for code in self.values[start:stop].tolist()]
+        values = numpy.round(self.values[start:stop].astype(numpy.float64), 4)
+        return [value if numpy.isfinite(value) else None for value in values.tolist()]
+
+    def describe(self) -> Dict[str, Any]:
+        """What the page needs to know."""
+        if self.labels is not None:
+            return {"name": self.name, "labels": self.labels}
+        return {"name": self.name, "range": [self.low, self.high]}
+
+
+def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, Track]:
+    """The user's tracks, those that lstm.yml names and those beside the words, then the loss of the next word.
+
+    Raises:
+        BadInput: for a track that does not have one value for each step, or codes without a label.
+    """
+    tracks: Dict[str, Track] = {}
+    group = train.get("meta")
+    for name in sorted(group) if isinstance(group, h5py.Group) else []:
+        tracks[name] = _track(name, group[name], _labels(group[name]), steps)
+    for name, one in (project.content.get("meta") or {}).items():
+        track = None if name in tracks or not isinstance(one, dict) else _described(project, str(name), one, steps)
+        if track is not None:
+            tracks[str(name)] = track
+    for name in ("loss", "score"):
+        if name in train and name not in tracks:
+            data = train[name][:]
+            finite = data[numpy.isfinite(data)]
+            # A few words that nobody could expect would else leave one colour for all the others.
+            high = float(numpy.quantile(finite, 0.99)) if len(finite) else 1.0
+            tracks[name] = _track(name, train[name], None, steps, high)
+    return tracks
+
+
+def _track(name: str, data: Any, labels: Optional[List[str]], steps: int, high: Optional[float] = None) -> Track:
+    if not isinstance(data, h5py.Dataset) or data.shape != (steps,) or data.dtype.kind not in "iufb":
+        raise BadInput(f"the track {name} does not hold one number for each of {steps:,} steps")
+    values = data[:]
+    if labels is None and values.dtype.kind in "iub" and -1 <= values.min() <= values.max() < MOST_NUMBERS_AS_LABELS:
+        labels = [str(number) for number in range(int(values.max()) + 1)]
+    return Track(name, values, labels, high)
+
+
+def _labels(data: Any) -> Optional[List[str]]:
+    text = data.attrs.get("labels")
+    if text is None:
+        return None
+    try:
+        return [str(one) for one in json.loads(text)]
+    except (TypeError, ValueError):
+        raise BadInput(f"the labels of {data.name} are no JSON list") from None
+
+
+def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> Optional[Track]:
+    """A track as LSTMVis describes it; None for kinds that are not shown, word lists for instance."""
+    if one.get("type") == "wordvec" or str(one.get("path", "")).startswith("meta/"):
+        return None
+    file = project.hdf5(one.get("file"))
+    data = file.get(str(one.get("path")))
+    if not isinstance(data, h5py.Dataset) or data.ndim != 1:
+        return None
+    labels = project.words(one["dict"]) if one.get("dict") else _labels(data)
+    return _track(name, data, labels, steps)

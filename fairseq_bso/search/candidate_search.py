@@ -1,0 +1,154 @@
+"""The best successors among few words of each sentence: what a successor function allows (Wiseman & Rush 2016, section
+4.2), or the words that stand among the best after some gold prefix."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Optional, Protocol, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .constraints import State, Successors, allowed_along, states_along
+from .decoder import GoldRun
+from .scorer import Candidates, Scorer
+from .topk import best_of
+from .violation_reset import Hypotheses
+from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
+
+
+class CandidateScorer:
+    """``f`` of each sentence's own candidates: their rows of ``W_out`` are gathered once for the whole batch.
+
+    Args:
+        scorer: the output layer; used detached, in float32 at least.
+        candidates: (B, C) int64, or (1, C) for all sentences alike.
+    """
+
+    def __init__(self, scorer: Scorer, candidates: Tensor) -> None:
+        weight, bias = scorer.weight.detach()[candidates], scorer.bias.detach()[candidates]  # (B, C, H), (B, C)
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        # (B, H, C) in this order in memory, in which a product takes two thirds of the time.
+        self.weight, self.bias = weight.to(exact).transpose(1, 2).contiguous(), bias.to(exact)
+
+    def select(self, sentences: Tensor) -> CandidateScorer:
+        """The same for some of the sentences (B',)."""
+        chosen = copy(self)
+        if self.weight.size(0) > 1:
+            chosen.weight, chosen.bias = self.weight.index_select(0, sentences), self.bias.index_select(0, sentences)
+        return chosen
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """outputs (B, W, H) -> (B, W, C)."""
+        outputs = outputs.to(self.weight.dtype)
+        if self.weight.size(0) == 1:  # one product for all sentences
+            return F.linear(outputs, self.weight[0].t(), self.bias[0])
+        return torch.baddbmm(self.bias.unsqueeze(1), outputs, self.weight)
+
+
+class LogTotals(Protocol):
+    """The logarithm of the softmax's denominator, for a search."""
+
+    gold: Tensor
+    """(T, B) after every gold prefix"""
+    exact_gold: bool
+    """whether those are exact, not of a low-precision product"""
+
+    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+        """(B, W) of the other hypotheses; anything where there is none."""
+
+
+class ExactLogTotals:
+    """One product with the vocabulary for every hypothesis.
+
+    Args:
+        product: the output layer.
+        gold: the gold run, detached.
+    """
+
+    def __init__(self, product: VocabularyProduct, gold: GoldRun) -> None:
+        self.product, self.exact_gold = product, not product.screened
+        totals = best_after_gold(product, gold, 1, True).log_totals
+        assert totals is not None
+        self.gold = totals
+
+    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+        """(B, W) of the other hypotheses; 0 where there is none."""
+        found = self.product.best_words(kept.outputs, 1, True).log_totals
+        assert found is not None
+        return in_places(found, kept)
+
+
+class CandidateSearch:
+    """Finds the best allowed successors of each hypothesis, without gradient.
+
+    Args:
+        scorer: the output layer.
+        successors: which candidates may follow.
+        gold: the gold run, detached; its words are allowed up to each sentence's length.
+        log_totals: what makes scores log-probabilities; None where they are ``f`` itself.
+        best: (T, B, n), what is best after gold, where that is known already.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        successors: Successors,
+        gold: GoldRun,
+        log_totals: Optional[LogTotals] = None,
+        best: Optional[BestWords] = None,
+    ) -> None:
+        self.successors, self.gold, self.log_totals, self.best = successors, gold, log_totals, best
+        self.candidates: Optional[Tensor] = successors.candidates
+        self.scores = CandidateScorer(scorer, successors.candidates)
+        self.gold_memory = states_along(successors, gold.words)
+        raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
+        self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
+        self.gold_log_totals = log_totals.gold if log_totals is not None and log_totals.exact_gold else None
+
+    def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
+        """The ``k`` best successors of every gold prefix.
+
+        Returns:
+            local scores (T, B, k), best first, ``-inf`` where there are fewer, and words (T, B, k). Ties go to the
+            smaller word id.
+        """
+        scores, words = self._best_candidates(k) if self.best is None else self.best[:2]
+        if self.log_totals is not None:
+            scores = scores - self.log_totals.gold.unsqueeze(2)
+        return scores[..., :k], words[..., :k]
+
+    def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
+        outputs = self.gold.outputs
+        time, sentences, _ = outputs.shape
+        allowed = allowed_along(self.successors, self.gold_memory, self.gold.words)  # (T, B, C)
+        scores = self.scores(outputs.transpose(0, 1)).transpose(0, 1).masked_fill(~allowed, -torch.inf)
+        values, columns = best_of(scores.flatten(0, 1), k)  # (T * B, k)
+        of = torch.arange(sentences, device=columns.device).repeat(time)
+        words = self.successors.of(self.successors.candidates, of).gather(1, columns)
+        return values.view(time, sentences, k), words.view(time, sentences, k)
+
+    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+        """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
+        sentences, width = kept.alive.shape
+        allowed = in_places(self.successors.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
+        scores = self.scores(in_places(kept.outputs, kept))  # (B, W, C)
+        added = kept.scores if self.log_totals is None else kept.scores - self.log_totals.of_others(kept, t)  # (B, W)
+        columns = scores.size(2)
+        scores = (scores + added.unsqueeze(2)).masked_fill(~(allowed & kept.alive.unsqueeze(2)), -torch.inf)
+        values, flat = best_of(scores.flatten(1), k)  # (B, k)
+        words = self.successors.candidates.expand(sentences, -1).gather(1, flat.remainder(columns))
+        return Candidates(values, flat.div(columns, rounding_mode="floor"), words)
+
+    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+        return self.successors.advance(memory, words, sentences)
+
+
+def in_places(rows: Tensor, kept: Hypotheses) -> Tensor:
+    """(R, ...) -> (B, W, ...), zero where there is no row."""
+    sentences, width = kept.alive.shape
+    if not kept.rows.everywhere:
+        rows = rows.new_zeros(sentences * width, *rows.shape[1:]).index_copy_(0, kept.rows.slots, rows)
+    return rows.view(sentences, width, *rows.shape[1:])

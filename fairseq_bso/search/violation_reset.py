@@ -1,0 +1,285 @@
+"""Violation-reset search: beam search in training that starts again from gold at every margin violation.
+
+Wiseman & Rush 2016 (arXiv 1606.02960), section 4 and algorithm 1; the search of LaSO (Daume & Marcu 2005). Slot 0 of
+every beam is the gold prefix, whose states the gold run already holds; slots 1..K-1 are the other hypotheses, best
+first. Time is counted from 0 here: step ``t`` ranks the candidates for word ``t``.
+
+Scores are kept as differences from the gold prefix of the same step, so gold's is 0 and a gap is read off directly.
+Where the score of a prefix is that of its last word alone, all these differences are 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Protocol, Tuple
+
+import torch
+from torch import Tensor
+
+from .decoder import Decoder, GoldRun, Rows, State
+from .scorer import Candidates
+from .topk import best_of, recover_paths
+from .violations import Rules, Violations
+
+
+class Hypotheses(NamedTuple):
+    """The W = K - 1 hypotheses beside gold that a step keeps of every sentence."""
+
+    rows: Rows
+    """the places of those that may be extended"""
+    outputs: Tensor
+    """(R, H)"""
+    states: State
+    """each (R, ...), the model's"""
+    memory: State
+    """each (R, ...), what the search remembers of a hypothesis to know its successors"""
+    scores: Tensor
+    """(B, W) float, less the gold prefix's"""
+    alive: Tensor
+    """(B, W) bool, which places hold a hypothesis that may be extended"""
+    ended: Tensor
+    """(B, W) int64, the length of a hypothesis that ended and stays in the comparison; 0 elsewhere"""
+
+
+class Search(Protocol):
+    """Finds the best successors: over all words, over a sentence's search words, or under a constraint."""
+
+    gold_scores: Tensor
+    """(B, T) local scores of the gold words"""
+    gold_log_totals: Optional[Tensor]
+    """(T, B) exact ``log Z`` after every gold prefix, where the search has made it"""
+    gold_memory: State
+    """each (T, B, ...), what is remembered of every gold prefix; none without a constraint"""
+    candidates: Optional[Tensor]
+    """(B, C) or (1, C) int64, the words that may come onto a beam; None is any"""
+
+    def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
+        """Local scores and words (T, B, k) of each gold prefix."""
+
+    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+        """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
+
+    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
+        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+
+
+class Decision(NamedTuple):
+    """What one step decides for every sentence."""
+
+    violated: Tensor
+    """(B,) bool"""
+    gap: Tensor
+    """(B,) float"""
+    violator_slot: Tensor
+    """(B,) int64"""
+    violator_word: Tensor
+    """(B,) int64, padding for a hypothesis that had ended"""
+    slots: Tensor
+    """(B, W) int64, parents of the other hypotheses kept"""
+    words: Tensor
+    """(B, W) int64, padding for those that had ended"""
+    scores: Tensor
+    """(B, W) float, less the gold prefix's"""
+    alive: Tensor
+    """(B, W) bool, whether a kept hypothesis can be extended"""
+    ended: Tensor
+    """(B, W) int64, as in Hypotheses"""
+
+
+class Trace(NamedTuple):
+    """The decisions of all steps, and the way back from each hypothesis."""
+
+    decisions: List[Decision]
+    """T of them"""
+    parents: Tensor
+    """(T, B, K) int64, slot 0 being gold"""
+    words: Tensor
+    """(T, B, K) int64"""
+
+    def violations(self, gold: GoldRun, rules: Rules) -> Violations:
+        """Gathers those of all steps and recovers what each violator said. The only place that counts them."""
+        violated = torch.stack([made.violated for made in self.decisions])  # (T, B)
+        time = torch.arange(len(self.decisions), device=violated.device)
+        after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
+        since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first after the reset
+        times, sentences = violated.nonzero(as_tuple=True)  # (M,)
+        slots = torch.stack([made.violator_slot for made in self.decisions])[times, sentences]
+        last = torch.stack([made.violator_word for made in self.decisions])[times, sentences]
+        paths, branches = recover_paths(self.parents, self.words, gold.words, sentences, times, slots)
+        paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
+        after_end = (paths == rules.padding) & (time <= times.unsqueeze(1)) & (time > branches.unsqueeze(1))  # (M, T)
+        gaps = torch.stack([made.gap for made in self.decisions])[times, sentences]
+        ends = times - after_end.sum(1)
+        return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
+
+
+class Searched(NamedTuple):
+    """One search of a batch."""
+
+    trace: Trace
+    violations: Violations
+
+
+def violation_reset_search(
+    gold: GoldRun, search: Search, decoder: Decoder, rules: Rules, live_rows_only: bool = True
+) -> Searched:
+    """Searches all sentences of a batch at once and returns where gold fell below the margin.
+
+    Args:
+        gold: the gold run, detached.
+        search: finds the best successors.
+        decoder: extends hypotheses; called without gradient.
+        rules: what makes a violation.
+        live_rows_only: compute only rows that hold a hypothesis (needs their number on the host each step: free on a
+            CPU). Otherwise all ``B * (K-1)`` rows are computed and the device is never asked for a value inside the
+            loop.
+
+    Raises:
+        ValueError: for rules that make no sense.
+    """
+    rules.check()
+    with torch.no_grad():
+        trace = Searcher(gold, search, decoder, rules, live_rows_only).run()
+        return Searched(trace, trace.violations(gold, rules))
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """The time loop; the arguments are those of ``violation_reset_search``."""
+
+    gold: GoldRun
+    search: Search
+    decoder: Decoder
+    rules: Rules
+    live_rows_only: bool = True
+
+    def run(self) -> Trace:
+        """Searches from the first word to the last."""
+        time, (sentences, width) = self.gold.outputs.size(0), (self.gold.words.size(0), self.rules.beam - 1)
+        self._prepare_decoder()
+        best, best_words = self.search.best_after_gold(self.rules.beam)  # (T, B, K)
+        kept = self._nothing_kept(best[0].new_zeros(sentences, width))
+        decisions: List[Decision] = []
+        for t in range(time):
+            parts = [Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])]
+            if kept.rows.slots.numel() > 0:
+                others = self.search.best_of_others(kept, t, self.rules.beam)
+                parts.append(others._replace(slots=others.slots + 1))
+            if self.rules.finished_lenpen is not None:
+                parts.append(self._ended_candidates(kept, t))
+            decisions.append(self._decide(_merge(parts, self.rules.beam), kept, t))
+            if t + 1 < time:
+                kept = self._extend(decisions[-1], kept, t)
+        zero = self.gold.words.new_zeros(sentences, 1)
+        parents = torch.stack([torch.cat([zero, made.slots], 1) for made in decisions])  # (T, B, K)
+        return Trace(decisions, parents, torch.stack([torch.cat([zero, made.words], 1) for made in decisions]))
+
+    def _prepare_decoder(self) -> None:
+        """Tells the decoder the words that it will embed, where they are fewer than what it embeds in all."""
+        if self.search.candidates is not None:
+            words = self.search.candidates.unique()
+            if words.numel() < self.gold.words.numel() * (self.rules.beam - 1):
+                self.decoder.prepare(words)
+
+    def _nothing_kept(self, scores: Tensor) -> Hypotheses:
+        ended = torch.zeros_like(scores, dtype=torch.long)
+        rows = Rows(ended.view(-1)[:0], scores.size(1), False)
+        return Hypotheses(rows, self.gold.outputs[0, :0], (), (), scores, ended.bool(), ended)
+
+    def _ended_candidates(self, kept: Hypotheses, t: int) -> Candidates:
+        """The hypotheses that ended before, as they are; at gold's last word by the measure that decoding uses."""
+        lenpen, scores = self.rules.finished_lenpen, kept.scores
+        if lenpen:
+            before = self.search.gold_scores[:, :t].sum(1, keepdim=True).to(scores.dtype)  # (B, 1) gold's own score
+            longer = (t + 1) / kept.ended.clamp(min=1).to(scores.dtype)  # (B, W)
+            measure = (scores + before) * longer**lenpen - before
+            scores = torch.where((self.gold.lengths == t + 1).unsqueeze(1), measure, scores)
+        scores = scores.masked_fill(kept.ended == 0, -torch.inf)
+        slots = torch.arange(1, self.rules.beam, device=scores.device).expand_as(kept.ended)
+        return Candidates(scores, slots, torch.full_like(kept.ended, self.rules.padding))
+
+    def _decide(self, candidates: Candidates, kept: Hypotheses, t: int) -> Decision:
+        """Ranks gold among the candidates (B, K) of step ``t``: who violates, and what is kept."""
+        gold, beam = self.gold, self.rules.beam
+        exists = candidates.scores > -torch.inf
+        scores, slots, words = candidates.scores, *(part.masked_fill(~exists, 0) for part in candidates[1:])
+        is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
+        final = gold.lengths == t + 1  # (B,)
+        active = gold.lengths > t
+        # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands at or next to an end.
+        place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
+        rival = scores.gather(1, place).squeeze(1)
+        gold_score = self.search.gold_scores[:, t].to(rival.dtype)
+        gap = gold_score - rival
+        threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold cannot fall off
+        violated = active & (threatened & (gap < self.rules.margin) | gap.isnan())  # a NaN must reach the loss
+        # The next beam without gold: skip its place. Gold is among the K wherever it is not violated.
+        gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
+        others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
+        others = others + (others >= gold_place.unsqueeze(1)).long()  # (B, W)
+        next_slots, next_words = slots.gather(1, others), words.gather(1, others)
+        goes_on = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)
+        ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~goes_on, 0)
+        next_scores = scores.gather(1, others) - gold_score.unsqueeze(1)
+        return Decision(
+            violated=violated,
+            gap=gap,
+            violator_slot=slots.gather(1, place).squeeze(1),
+            violator_word=words.gather(1, place).squeeze(1),
+            slots=next_slots,
+            words=next_words,
+            scores=next_scores if self.rules.cumulative else torch.zeros_like(next_scores),
+            alive=goes_on & (next_words != self.rules.end) & (ended == 0),
+            ended=ended,
+        )
+
+    def _ended_lengths(self, kept: Hypotheses, slots: Tensor, words: Tensor, t: int) -> Tensor:
+        """(B, W) the lengths of kept hypotheses that have ended, where those stay; else 0."""
+        if self.rules.finished_lenpen is None:
+            return torch.zeros_like(words)
+        before = kept.ended.gather(1, (slots - 1).clamp(min=0)).masked_fill(slots == 0, 0)
+        return torch.where(words == self.rules.end, torch.full_like(words, t + 1), before)
+
+    def _extend(self, made: Decision, kept: Hypotheses, t: int) -> Hypotheses:
+        """Feeds the kept words: the other hypotheses one step later. States of the model and what the search remembers
+        are selected, and reset to gold's, by the same index."""
+        sentences, width = made.slots.shape
+        every = torch.arange(sentences * width, device=made.slots.device)
+        slots = made.alive.view(-1).nonzero().squeeze(1) if self.live_rows_only else every  # (R,)
+        rows = Rows(slots, width, not self.live_rows_only)
+        if slots.numel() == 0:
+            nothing = self._nothing_kept(made.scores)
+            return nothing._replace(alive=made.alive, ended=made.ended)
+        of = rows.sentences
+        source = self._sources(made, kept, rows, every)
+        states = _select(tuple(part[t] for part in self.gold.states), kept.states, source)
+        memory = _select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
+        words = made.words.view(-1)[slots]
+        times = torch.full_like(slots, t + 1)
+        outputs, states = self.decoder.advance(self.decoder.embed(words, of, times), states, rows, times)
+        memory = self.search.follow(memory, words, of)
+        return Hypotheses(rows, outputs, states, memory, made.scores, made.alive, made.ended)
+
+    def _sources(self, made: Decision, kept: Hypotheses, rows: Rows, every: Tensor) -> Tensor:
+        """(R,) where each row's parent stands: among the B gold prefixes, then the rows of the other hypotheses."""
+        sentences, width = made.slots.shape
+        parent, of = made.slots.view(-1)[rows.slots], rows.sentences  # 0 is gold, k is slot k - 1 of the others
+        row_of_slot = torch.zeros_like(every)
+        row_of_slot[kept.rows.slots] = every[: kept.rows.slots.numel()]
+        other = sentences + row_of_slot[of * width + (parent - 1).clamp(min=0)]
+        return torch.where(parent == 0, of, other)
+
+
+def _select(gold: State, others: State, source: Tensor) -> State:
+    """The rows ``source`` (R,) of gold's states, each (B, ...), and then the others', each (R', ...) if there are."""
+    together = [torch.cat(pair) for pair in zip(gold, others)] if others else gold
+    return tuple(part.index_select(0, source) for part in together)
+
+
+def _merge(parts: List[Candidates], beam: int) -> Candidates:
+    """The best of all; ties go to the earlier part, then to the earlier place in it."""
+    if len(parts) == 1:
+        return parts[0]
+    scores, places = best_of(torch.cat([part.scores for part in parts], 1), beam)
+    slots = torch.cat([part.slots for part in parts], 1).gather(1, places)
+    return Candidates(scores, slots, torch.cat([part.words for part in parts], 1).gather(1, places))

@@ -1,0 +1,228 @@
+"""The best successors of prefixes over the whole vocabulary, without gradient.
+
+The vocabulary-wide product is only ever needed to *rank* words and to normalise; the few scores that enter the loss are
+one row of ``W_out`` each (``scorer``). The two uses are apart here.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..linear import ROWS, in_whole_blocks, linear, onednn_suits
+from .decoder import GoldRun, State
+from .scorer import HALF, Candidates, Scorer
+from .topk import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
+from .violation_reset import Hypotheses
+
+# Scores that are alive at once. On a CPU 8 MiB stay in the cache, and in memory that malloc hands out again and again.
+CPU_CHUNK, DEVICE_CHUNK = 2**21, 2**27
+
+
+class BestWords(NamedTuple):
+    """What one product with the vocabulary says of some prefixes."""
+
+    scores: Tensor
+    """(..., n) float, ``f`` of the best words, best first; ``-inf`` where there are fewer"""
+    words: Tensor
+    """(..., n) int64; of equal scores the smaller word id comes first"""
+    log_totals: Optional[Tensor]
+    """(...) float, the logarithm of the softmax's denominator, if asked for"""
+
+
+class VocabularyProduct:
+    """``f`` of all words, and the best of them.
+
+    Args:
+        scorer: the output layer; used detached.
+        barred: word ids that never follow any prefix (padding); they count in the softmax's denominator all the same.
+        dtype: of the V-wide product; None is the model's own. Below float32 the product only screens: the best
+            ``screen * K`` of a sentence are scored again in float32, then ranked.
+        screen: how many candidates survive a low-precision product, as a multiple of K.
+    """
+
+    def __init__(
+        self, scorer: Scorer, barred: Sequence[int] = (), dtype: Optional[torch.dtype] = None, screen: int = 2
+    ) -> None:
+        weight, bias = scorer.weight.detach(), scorer.bias.detach().clone()
+        self.barred = Scorer(weight[list(barred)], bias[list(barred)])
+        bias[list(barred)] = -torch.inf
+        self.exact = Scorer(weight, bias)
+        rest = -weight.size(0) % BLOCK  # whole blocks: V' = V + rest, and no prefix can be followed by the rest
+        weight = weight if dtype is None else weight.to(dtype)
+        self.weight = F.pad(weight, (0, 0, 0, rest)) if rest else weight  # (V', H)
+        self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
+        self.screened = weight.dtype in HALF
+        self.screen = screen
+        self.rooms: Dict[torch.dtype, Tensor] = {}
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first. What
+        is in them lasts until the next product."""
+        rows, outputs = outputs.size(0), outputs.detach().to(self.weight.dtype)
+        if outputs.device.type != "cpu":
+            scores = torch.addmm(self.bias, outputs, self.weight.t())
+            return scores.float() if self.screened else scores
+        if onednn_suits(outputs, self.weight):
+            return linear(outputs, self.weight, self.bias)
+        outputs = in_whole_blocks(outputs) if self.screened else outputs
+        scores = self._room(outputs.size(0), self.weight.dtype)
+        torch.addmm(self.bias, outputs, self.weight.t(), out=scores)
+        return self._room(rows, torch.float32).copy_(scores[:rows]) if self.screened else scores
+
+    def _room(self, rows: int, dtype: torch.dtype) -> Tensor:
+        """(R, V'), the same memory at every step: the system hands out fresh memory page by page, which takes as long
+        as a low-precision product."""
+        if dtype not in self.rooms or self.rooms[dtype].size(0) < rows:
+            self.rooms[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
+        return self.rooms[dtype][:rows]
+
+    def log_totals(self, scores: Tensor, maxima: Tensor, outputs: Tensor) -> Tensor:
+        """The logarithm of the softmax's denominator.
+
+        Args:
+            scores: (R, V') of ``scores``; written over.
+            maxima: (R, V'/BLOCK) their block maxima.
+            outputs: (R, H) attentional vectors, for the words that are barred.
+
+        Returns:
+            (R,).
+        """
+        highest = maxima.amax(1, keepdim=True)
+        totals = scores.sub_(highest).exp_().sum(1).log_().add_(highest.squeeze(1))
+        if self.barred.bias.numel() == 0:
+            return totals
+        weight, bias, outputs = (part.to(totals.dtype) for part in (*self.barred, outputs))
+        return torch.logaddexp(totals, torch.addmm(bias, outputs, weight.t()).logsumexp(1))
+
+    def best_words(self, outputs: Tensor, n: int, totals: bool = False) -> BestWords:
+        """The ``n`` best words of each prefix by itself: (R, H) -> BestWords (R, n)."""
+        elements = CPU_CHUNK if outputs.device.type == "cpu" else DEVICE_CHUNK
+        chunks = outputs.split(max(ROWS, elements // self.bias.numel() // ROWS * ROWS))
+        parts = [self._best_of_chunk(chunk, n, totals) for chunk in chunks]
+        scores, words, log_totals = zip(*parts)
+        return BestWords(torch.cat(scores), torch.cat(words), torch.cat(log_totals) if totals else None)
+
+    def _best_of_chunk(self, outputs: Tensor, n: int, totals: bool) -> BestWords:
+        scores = self.scores(outputs)
+        maxima = block_maxima(scores)
+        if not self.screened:
+            values, words = best_in_blocks(scores, maxima, n)
+        else:
+            screened, words = screen_in_blocks(scores, maxima, n * self.screen)
+            values, words = self.rescore(screened, words, n, outputs.unsqueeze(1), words)
+        return BestWords(values, words, self.log_totals(scores, maxima, outputs) if totals else None)
+
+    def rescore(
+        self,
+        screened: Tensor,
+        keys: Tensor,
+        k: int,
+        outputs: Tensor,
+        words: Tensor,
+        added: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """Ranks what the low-precision product kept by exact scores.
+
+        Args:
+            screened: (N, c) low-precision scores.
+            keys: (N, c) where they are from; of equal scores the smallest key comes first.
+            k: how many of the c are wanted.
+            outputs: (N, c, H) attentional vectors of their prefixes, or (N, 1, H) if they share it.
+            words: (N, c).
+            added: (N, c) what the scores are raised by.
+
+        Returns:
+            scores (N, k), best first, and keys (N, k); ``-inf`` and some key where there are fewer than k.
+        """
+        in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
+        exact = self.exact.score_words(outputs, in_vocabulary)  # (N, c)
+        exact = exact if added is None else exact + added
+        exact = exact.masked_fill(screened == -torch.inf, -torch.inf)
+        if exact.size(1) < k:
+            missing = (0, k - exact.size(1))
+            exact, keys = F.pad(exact, missing, value=-torch.inf), F.pad(keys, missing)
+        keys, order = keys.sort(dim=1)
+        scores, order = exact.gather(1, order).sort(dim=1, descending=True, stable=True)
+        return scores[:, :k], keys.gather(1, order[:, :k])
+
+
+def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: bool) -> BestWords:
+    """The ``n`` best words after every gold prefix: BestWords (T, B, n); of no score beyond a sentence's length."""
+    time, sentences, _ = gold.outputs.shape
+    outputs = gold.outputs.flatten(0, 1)  # (T * B, H)
+    if outputs.device.type != "cpu":
+        found = product.best_words(outputs, n, totals)
+    else:  # rows of padding are left out
+        real = (torch.arange(time).unsqueeze(1) < gold.lengths).flatten().nonzero().squeeze(1)
+        part = product.best_words(outputs.index_select(0, real), n, totals)
+        found = BestWords(
+            part.scores.new_full((time * sentences, n), -torch.inf).index_copy_(0, real, part.scores),
+            part.words.new_zeros(time * sentences, n).index_copy_(0, real, part.words),
+            part.log_totals
+            if part.log_totals is None
+            else outputs.new_zeros(time * sentences, dtype=part.scores.dtype).index_copy_(0, real, part.log_totals),
+        )
+    log_totals = None if found.log_totals is None else found.log_totals.view(time, sentences)
+    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_totals)
+
+
+class VocabularySearch:
+    """Finds the best successors over the whole vocabulary: the exact search.
+
+    Args:
+        product: the output layer.
+        gold: the gold run, detached.
+        beam: K.
+        normalized: whether local scores are log-probabilities.
+    """
+
+    gold_memory: State = ()
+    candidates: Optional[Tensor] = None
+
+    def __init__(self, product: VocabularyProduct, gold: GoldRun, beam: int, normalized: bool) -> None:
+        self.product, self.normalized = product, normalized
+        self.best = best_after_gold(product, gold, beam, normalized)
+        raw = product.exact.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
+        self.gold_scores = raw if self.best.log_totals is None else raw - self.best.log_totals.t()
+        self.gold_log_totals = None if product.screened else self.best.log_totals
+
+    def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
+        """Local scores and words (T, B, k) of each gold prefix; k is at most the beam."""
+        scores, words, log_totals = self.best
+        return (scores if log_totals is None else scores - log_totals.unsqueeze(2))[..., :k], words[..., :k]
+
+    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+        """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
+        product, (sentences, width) = self.product, kept.alive.shape
+        scores = product.scores(kept.outputs)  # (R, V')
+        maxima = block_maxima(scores)  # (R, V'/BLOCK)
+        added = kept.scores.view(-1)[kept.rows.slots]  # (R,)
+        if self.normalized:
+            added = added - product.log_totals(scores.clone(), maxima, kept.outputs)
+        maxima = maxima + added.unsqueeze(1)
+        if kept.rows.everywhere:
+            dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None
+        else:
+            slots = kept.rows.slots
+            dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf).index_copy_(0, slots, maxima)
+            row_of_slot = slots.new_zeros(sentences * width)
+            row_of_slot[slots] = torch.arange(slots.numel(), device=slots.device)
+        dense, columns = dense.view(sentences, -1), scores.size(1)  # (B, W * V'/BLOCK)
+        if not product.screened:
+            values, flat = best_in_blocks(scores, dense, k, row_of_slot, added)  # (B, k)
+        else:
+            screened, flat = screen_in_blocks(scores, dense, k * product.screen, row_of_slot, added)  # (B, kept)
+            rows = flat.div(columns, rounding_mode="floor")
+            rows = rows + width * torch.arange(sentences, device=rows.device).unsqueeze(1)
+            rows = rows if row_of_slot is None else row_of_slot[rows]
+            words = flat.remainder(columns)
+            values, flat = product.rescore(screened, flat, k, kept.outputs[rows], words, added[rows])
+        return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
+
+    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
+        """Nothing is remembered of a hypothesis."""
+        return memory

@@ -1,0 +1,156 @@
+"""``--task bso_translation``: fairseq's translation task, aware of raw scores and of successor functions."""
+
+import logging
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import numpy
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from torch import Tensor
+
+from .decoding.constrained import ConstrainedGenerator
+from .decoding.constraint import make_constraint
+from .decoding.length_ratios import LengthRatioConfig, LengthRatioMixin
+from .decoding.unnormalized import (
+    UnnormalizedEnsemble,
+    UnnormalizedScorer,
+    check_raw_scores,
+    common_prefix_score,
+    warn_of_undivided_sums,
+)
+from .errors import BadInput
+from .prune.pruner import PruningConfig, PruningMixin
+
+logger = logging.getLogger(__name__)
+CHECKED_AT_ONCE = 256  # sentences
+
+
+@dataclass
+class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
+    """The options of ``translation``, the constraint on outputs, pruning, and what validation looks at."""
+
+    successors: str = field(
+        default="none",
+        metadata={
+            "help": "which words may follow a prefix, in training with beam_search_optimization, validation and "
+            "decoding: none (any), word_order, arc_standard, or a name of your own registered successor function"
+        },
+    )
+
+
+@register_task("bso_translation", dataclass=BsoTranslationConfig)
+class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
+    """Translation under an optional successor function, with optional pruning.
+
+    Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. Over an
+    ensemble they are averaged, where fairseq averages probabilities.
+    """
+
+    cfg: BsoTranslationConfig
+    looks_at_scorers = True  # so that models need not: `generation.check_commands_options`
+
+    def __init__(self, cfg: BsoTranslationConfig, src_dict, tgt_dict) -> None:
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.constraint = make_constraint(cfg.successors, src_dict, tgt_dict)
+        self.learns = self.builds_model = False
+        self.allowed_of_dataset: WeakKeyDictionary = WeakKeyDictionary()
+
+    def make_successors(self, src_tokens: Tensor):
+        """The successor function of a batch (B, S); None where any word may follow."""
+        return None if self.constraint is None else self.constraint(src_tokens)
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """fairseq's model, and with ``--eval-bleu`` the generator that ``--eval-bleu-args`` describe."""
+        self.builds_model = True
+        try:
+            return super().build_model(cfg, from_checkpoint)
+        finally:
+            self.builds_model = False
+
+    def build_criterion(self, cfg, *args, **kwargs):
+        """fairseq's criterion. Only what trains or validates has one, and only then must gold be allowed."""
+        self.learns = True
+        return super().build_criterion(cfg, *args, **kwargs)
+
+    def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
+        """fairseq's filter; in training and validation also leaves out pairs whose target is not allowed.
+
+        Raises:
+            BadInput: if no pair is left.
+        """
+        indices = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
+        if self.constraint is None or not self.learns:
+            return indices
+        if dataset not in self.allowed_of_dataset:
+            self.allowed_of_dataset[dataset] = self._allowed(indices, dataset)
+        kept = indices[self.allowed_of_dataset[dataset][indices]]
+        if len(kept) == 0 and len(indices) > 0:
+            raise BadInput(
+                f"--successors {self.constraint.name} allows the target of none of {len(indices)} pairs: was the data "
+                "prepared for it?"
+            )
+        return kept
+
+    def _allowed(self, indices, dataset):
+        """bool of every sentence of a dataset, True where its target is allowed; warns once of all others."""
+        allowed = numpy.zeros(len(dataset), dtype=bool)
+        examples = []
+        for start in range(0, len(indices), CHECKED_AT_ONCE):
+            chunk = indices[start : start + CHECKED_AT_ONCE]
+            sample = dataset.collater([dataset[int(index)] for index in chunk])
+            first = self.constraint.first_disallowed(sample["net_input"]["src_tokens"], sample["target"])
+            allowed[sample["id"][first < 0].numpy()] = True
+            for row in (first >= 0).nonzero().squeeze(1).tolist():
+                word = self.target_dictionary[int(sample["target"][row, first[row]])]
+                examples.append((int(sample["id"][row]), int(first[row]), word))
+        if examples:
+            sentence, place, word = min(examples)
+            logger.warning(
+                f"{len(examples)} of {len(indices)} pairs are left out, because --successors {self.constraint.name} "
+                f"does not allow their targets; the first is sentence {sentence} with {word!r} as word {place} (both "
+                "counted from 0)"
+            )
+        return allowed
+
+    def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, prefix_allowed_tokens_fn=None):
+        """fairseq's generator (or scorer of references) for ``models``, all of one ``--scorer``.
+
+        Raises:
+            BadInput: for a mixture of models, or options that raw scores or a constraint give no meaning.
+        """
+        score = common_prefix_score(models)
+        if score.normalized:
+            warn_of_undivided_sums(args)
+        else:
+            check_raw_scores(score, len(models), args, self.builds_model)
+            if getattr(args, "score_reference", False):
+                alignment = getattr(args, "print_alignment", None)
+                return UnnormalizedScorer(self.target_dictionary, compute_alignment=bool(alignment))
+        if self.constraint is not None and not getattr(args, "score_reference", False):
+            _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn)
+            seq_gen_cls = ConstrainedGenerator
+            extra_gen_cls_kwargs = {**(extra_gen_cls_kwargs or {}), "constraint": self.constraint}
+        generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
+        if not score.normalized:
+            if generator.normalize_scores:
+                logger.info(f"the model has --scorer {score.name}: scores of hypotheses are not divided by length")
+            generator.normalize_scores = False
+            if len(models) > 1 and self.constraint is None:
+                generator.model = UnnormalizedEnsemble(models)
+        return generator
+
+
+def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
+    """Raises BadInput for options of fairseq's generator that take words where there are candidates."""
+    refused = [
+        ("--print-alignment", getattr(args, "print_alignment", None)),
+        ("--constraints", getattr(args, "constraints", None)),
+        ("--match-source-len", getattr(args, "match_source_len", False)),
+        ("--lm-path", getattr(args, "lm_path", None)),
+        ("another generator", seq_gen_cls),
+        ("a function of allowed prefixes", prefix_allowed_tokens_fn),
+    ]
+    given = [option for option, value in refused if value]
+    if given:
+        raise BadInput(f"{', '.join(given)} cannot be used with --successors: leave out one or the other")

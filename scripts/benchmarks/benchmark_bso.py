@@ -1,0 +1,120 @@
+"""Measurements of benchmark.py on updates of BSO: their time, beside that of another build, and its parts."""
+
+import statistics
+from argparse import Namespace
+
+import torch
+from benchmark_peer import Peer
+from benchmark_setup import Contender, OrderingTask, bso_criterion, make_batches, ours, ratio, to_ordering
+from benchmark_setup import synchronised_time as now
+from benchmark_training import clock, timed
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+
+from fairseq_bso.models.decoder import DecoderPass
+from fairseq_bso.search import search_and_score, segments, violation_reset
+
+BEAMS = (2, 6, 11)
+SCORERS = ("unnormalized", "summed", "softmax")
+
+
+def trained_states(task, options):
+    """Parameters after a short NLL training on the noisy chain, for the last score after a shorter BSO training too."""
+    more = make_batches(task, Namespace(**{**vars(options), "seed": options.seed + 1}), 64)
+    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
+    for index in range(options.training):
+        nll.update(more[index % len(more)])
+    bso = Contender(ours(task, options, "unnormalized"), bso_criterion(task, 6), 1e-3)
+    bso.model.load_state_dict(nll.model.state_dict())
+    for index in range(options.training // 4):
+        bso.update(more[index % len(more)])
+    states = dict.fromkeys(SCORERS, nll.model.state_dict())
+    return {**states, "unnormalized": bso.model.state_dict()}
+
+
+def fresh_states(task, options):
+    """Parameters that know nothing: nearly every word is a violation."""
+    return dict.fromkeys(SCORERS, ours(task, options, "softmax").state_dict())
+
+
+def updates(task, options, batches, states):
+    """BSO / NLL at several beams: every scorer, over search words and exactly; with `--beside` the last score there."""
+    cases = {}
+    for beam in BEAMS:
+        for scorer in SCORERS:
+            cases[f"{scorer}, beam {beam}"] = scorer, bso_criterion(task, beam)
+            cases[f"{scorer}, beam {beam}, --search-words 0"] = scorer, bso_criterion(task, beam, search_words=0)
+    peers = {f"other build, unnormalized, beam {beam}": ("unnormalized", beam, False) for beam in BEAMS}
+    return race_with_nll(task, options, batches, states, cases, peers)
+
+
+def constrained_updates(options, batches, states):
+    """BSO-Con / NLL at several beams, on sources that the targets order."""
+    task = OrderingTask(options.vocabulary)
+    cases = {f"{scorer}, beam {beam}": (scorer, bso_criterion(task, beam)) for beam in BEAMS for scorer in SCORERS}
+    peers = {f"other build, unnormalized, beam {beam}": ("unnormalized", beam, True) for beam in BEAMS}
+    return race_with_nll(task, options, to_ordering(batches, options), states, cases, peers)
+
+
+def race_with_nll(task, options, batches, states, cases, peers):
+    """Times one update of every case in every round, with an NLL update of its own model: medians and violations.
+
+    Each is timed in its second update in a row, as in `race`. The rate is 0: the parameters stay.
+    """
+    contenders = {"nll": contender(task, options, states, "softmax", CrossEntropyCriterion(task, False))}
+    contenders.update({name: contender(task, options, states, *case) for name, case in cases.items()})
+    peer = Peer(options.beside, options, states, peers) if options.beside else None
+    seconds = {name: [] for name in (*contenders, *(peers if peer else ()))}
+    logged = {}
+    for index in range(options.warm_up + options.rounds):
+        before, this = (index - 1) % len(batches), index % len(batches)
+        for name in seconds:
+            if name in contenders:
+                contenders[name].update(batches[before])
+                start = now(options.device)
+                logged[name] = contenders[name].update(batches[this])
+                taken = now(options.device) - start
+            else:
+                peer.update(name, before)
+                taken = peer.update(name, this)
+            if index >= options.warm_up:
+                seconds[name].append(taken)
+    if peer:
+        peer.close()
+    nll = seconds.pop("nll")
+    results = {"nll seconds": round(statistics.median(nll), 4)}
+    for name, taken in seconds.items():
+        results[name] = ratio(taken, nll)
+        if name in logged:
+            results[name]["violations per token"] = round(logged[name]["violations"] / logged[name]["ntokens"], 3)
+    return results
+
+
+def contender(task, options, states, scorer, criterion):
+    """A model with the parameters of `states`, which keeps them."""
+    model = ours(task, options, scorer)
+    model.load_state_dict(states[scorer])
+    return Contender(model, criterion, 0.0)
+
+
+def breakdown(task, options, batches, states, scorer="softmax", beam=6):
+    """Share of each part in a BSO update."""
+    contestant = contender(task, options, states, scorer, bso_criterion(task, beam))
+    totals, device = {}, options.device
+    for sample in batches:
+        contestant.update(sample)
+    with (
+        timed(contestant.model.encoder, "forward", "encode", totals, device),
+        timed(DecoderPass, "along", "gold run", totals, device),
+        timed(search_and_score, "make_search", "words after gold", totals, device),
+        timed(violation_reset.Searcher, "run", "search", totals, device),
+        timed(search_and_score, "violation_gaps", "segments and their scores", totals, device),
+        timed(segments, "log_partition", "of these log Z", totals, device),
+        timed(torch.Tensor, "backward", "backward", totals, device),
+        clock(totals, "update", device),
+    ):
+        for sample in batches:
+            contestant.update(sample)
+    whole = totals.pop("update")
+    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
+    rest = 1 - sum(share for name, share in shares.items() if name != "of these log Z")
+    return {**shares, "rest": round(rest, 3)}

@@ -1,0 +1,132 @@
+"""Measurements of benchmark.py on decoding: fairseq's generator, constrained, exported, and over a training set."""
+
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from benchmark_setup import OrderingTask, fairseqs, ours, race, ratio, to_ordering
+from fairseq.sequence_generator import SequenceGenerator
+
+from bso_runtime.beam_search import Options, beam_search
+from bso_runtime.network import Network
+from fairseq_bso.decoding.constrained import ConstrainedGenerator
+
+
+def generation(task, options, batches):
+    """Sentences per second, ours / fairseq's, every sentence `--length` words long."""
+    results = {}
+    for beam in (1, 5):
+        generators = {}
+        models = {"ours": ours(task, options, "softmax"), "unnormalized": ours(task, options, "unnormalized")}
+        models["fairseq"] = fairseqs(task, options)
+        for name, model in models.items():
+            made = SequenceGenerator(
+                [model.eval()],
+                task.target_dictionary,
+                beam_size=beam,
+                max_len_a=0,
+                max_len_b=options.length,
+                min_len=options.length,
+                normalize_scores=name != "unnormalized",
+            )
+            generators[name] = lambda sample, made=made, model=model: made.generate([model], sample)
+        seconds = race(generators, batches, options)
+        for name in ("ours", "unnormalized"):
+            results[f"beam {beam} {name} / fairseq"] = ratio(seconds["fairseq"], seconds[name])
+    return results
+
+
+def constrained_generation(options, batches, beam=5):
+    """Sentences per second with the constraint / without, outputs of the same length."""
+    task, batches, length = OrderingTask(options.vocabulary), to_ordering(batches, options), options.length
+    results = {}
+    for scorer in ("softmax", "unnormalized"):
+        model = ours(task, options, scorer).eval()
+        common = {"beam_size": beam, "normalize_scores": scorer == "softmax"}
+        limits = {"max_len_a": 0, "max_len_b": length - 1, "min_len": length - 1}
+        generators = {
+            "free": SequenceGenerator([model], task.target_dictionary, **common, **limits),
+            "constrained": ConstrainedGenerator([model], task.target_dictionary, task.make_successors, **common),
+        }
+        acts = {
+            name: (lambda sample, made=made, model=model: made.generate([model], sample))
+            for name, made in generators.items()
+        }
+        seconds = race(acts, batches, options)
+        results[f"beam {beam} {scorer}"] = ratio(seconds["free"], seconds["constrained"])
+    return results
+
+
+def translation(task, options, batches, state):
+    """Sentences per second one at a time, `fairseq-bso translate` / the generator; outputs as long as they come."""
+    model = ours(task, options, "unnormalized").eval().float().cpu()
+    model.load_state_dict(state)
+    facts = {"layers": 1, "bidirectional": False, "input_feeding": True, "attention": "general", "residual": False}
+    facts.update(scorer="unnormalized", max_target_positions=1024)
+    network = Network(facts, {name: one.cpu().numpy() for name, one in model.state_dict().items()})
+    singles = [
+        {"net_input": {name: one[:1].cpu() for name, one in sample["net_input"].items()}, "id": torch.arange(1)}
+        for sample in batches
+    ]
+    results = {}
+    for beam in (1, 5):
+        limits = {"max_len_a": 0, "max_len_b": options.length, "normalize_scores": False}
+        made = SequenceGenerator([model], task.target_dictionary, beam_size=beam, **limits)
+        contenders = {
+            "generator": lambda sample, made=made: made.generate([model], sample),
+            "translate": lambda sample, beam=beam: beam_search(
+                network, sample["net_input"]["src_tokens"][0].tolist(), Options(beam, 0, options.length)
+            ),
+        }
+        seconds = race(contenders, singles, options)
+        results[f"beam {beam}"] = ratio(seconds["generator"], seconds["translate"])
+    return results
+
+
+def cache_speed(options, sentences=2000, repetitions=3):
+    """Sentences per second, `fairseq-bso distill` (all of its loop) / `fairseq-generate` (its search alone)."""
+    plugin = Path(__file__).resolve().parents[2] / "fairseq_bso"
+    device = ["--cpu"] if options.device == "cpu" else []
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(plugin.parent)}
+
+    def run(module, *words):
+        command = [sys.executable, "-W", "ignore", "-c", module, *map(str, words)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return done.stdout + done.stderr
+
+    def fairseq(name, *words):
+        return run(f"from fairseq_cli.{name} import cli_main; cli_main()", *words)
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, teacher = f"{folder}/data", f"{folder}/teacher"
+        write_text(Path(folder), sentences, options.seed)
+        fairseq("preprocess", *f"-s a -t b --trainpref {folder}/train --destdir {data}".split())
+        training = f"--arch bso_lstm_iwslt --criterion cross_entropy --optimizer adam --lr 1e-3 --save-dir {teacher}"
+        training += " --max-update 100 --max-tokens 1000 --disable-validation --no-epoch-checkpoints --num-workers 0"
+        fairseq("train", data, "--user-dir", plugin, *training.split(), *device)
+        path = f"{teacher}/checkpoint_last.pt"
+        search = ["--gen-subset", "train", "--path", path, "--beam", 5, "--max-len-a", 1.5, "--max-len-b", 10]
+        ratios = []
+        for number in range(repetitions):
+            printed = fairseq("generate", data, "--user-dir", plugin, *search, *device)
+            theirs = float(re.search(r"\(([\d.]+) sentences/s,", printed).group(1))
+            words = [data, "--teacher-path", path, "--distill-cache", f"{folder}/cache{number}", *device]
+            printed = run("import sys; from fairseq_bso.cli import main; sys.exit(main())", "distill", *words)
+            ratios.append(float(re.search(r"\(([\d.]+) sentences/s\)", printed).group(1)) / theirs)
+    return {"distill / fairseq-generate": {"median": round(statistics.median(ratios), 3), "all": sorted(ratios)}}
+
+
+def write_text(folder, sentences, seed):
+    """Sentences of 3 to 30 of 2,000 words, and the same in another spelling."""
+    generator = random.Random(seed)
+    with open(folder / "train.a", "w") as source, open(folder / "train.b", "w") as target:
+        for _ in range(sentences):
+            words = [int(2000 * generator.random() ** 3) for _ in range(generator.randint(3, 30))]
+            source.write(" ".join(f"a{word}" for word in words) + "\n")
+            target.write(" ".join(f"b{word}" for word in words) + "\n")

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Measures pattern search and statistics on levels that wander, as states do: seconds, medians of a few rounds.
+
+By default a million steps of 500 cells on one core; nothing is compared, so the seconds are those of this machine.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from fairseq_bso.interpret.units import patterns
+from fairseq_bso.interpret.units import ranking as cell_ranking  # noqa: E402
+from fairseq_bso.interpret.units import statistics as separation
+
+# Left and right constraint.
+CONSTRAINTS = ((0, 0), (1, 0), (0, 1), (1, 1), (3, 3))
+
+
+def wandering_levels(steps, cells, seed, block=1 << 14):
+    """(T, C) int8: each cell walks at random, pulled back to zero within 2 to 300 steps; the tanh of it, as a state is.
+
+    Half of what moves a cell moves others too, so that cells switch on together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.empty(steps, cells, dtype=torch.int8)  # (T, C)
+    keep = 1 - 0.5 * (1 / 150) ** torch.rand(cells, generator=generator)  # (C,) of the value, from step to step
+    share = torch.randn(cells, 8, generator=generator) / 16**0.5  # (C, 8)
+    value = torch.zeros(cells)
+    for begin in range(0, steps, block):
+        size = min(block, steps - begin)
+        shared = torch.randn(size, 8, generator=generator) @ share.t()  # (b, C)
+        noise = shared + 0.5**0.5 * torch.randn(size, cells, generator=generator)
+        noise *= (1 - keep.square()).sqrt()
+        values = torch.empty(size, cells)
+        for step in range(size):
+            value = keep * value + noise[step]
+            values[step] = value
+        levels[begin : begin + size] = (100 * values.tanh_()).clamp_(-127, 127).to(torch.int8)
+    return levels
+
+
+def median_seconds(act, rounds):
+    """Median and largest of so many calls."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - start)
+    return {"median s": round(statistics.median(seconds), 3), "largest s": round(max(seconds), 3)}
+
+
+def query(rows, columns, level, options):
+    """Cells that are selected together: a range where many are on, filled up or cut to the number that is asked for."""
+    generator = torch.Generator().manual_seed(options.seed)
+    on = rows >= level  # (T, C)
+    places = torch.randint(1, rows.size(0) - 4, (2000,), generator=generator)
+    counts = (on[places] & on[places + 1]).sum(1)
+    place = int(places[counts.argmax()])
+    together = (on[place] & on[place + 1]).long() * 2 + torch.rand(rows.size(1), generator=generator)
+    return together.sort(descending=True).indices[:columns].sort().values
+
+
+def matches(rows, cells, options):
+    """A match for several numbers of selected cells, thresholds and constraints, with the reading of their levels."""
+    results = {}
+    for selected in (5, 20, 50):
+        for level in (10, 30, 60, 90):
+            chosen = query(rows, selected, level, options)
+            rest = torch.ones(rows.size(1), dtype=torch.bool)
+            rest[chosen] = False
+            others = patterns.OtherCells(rows, rest.nonzero().squeeze(1))
+            for left, right in CONSTRAINTS:
+
+                def act(chosen=chosen, level=level, left=left, right=right, others=others):
+                    return patterns.find_matches(cells[chosen], level, left, right, others=others)
+
+                found = act()
+                name = f"match, {selected} cells, level {level}, left {left}, right {right}"
+                best = [int(part[0]) if part.numel() else 0 for part in (found.overlap, found.lengths)]
+                results[name] = {**median_seconds(act, options.rounds), "best overlap, length": best}
+                print(f"  {name}: {results[name]}", flush=True)
+    return results
+
+
+def selection(rows, cells, options):
+    """The cells of one range of 20 steps."""
+    act = lambda: patterns.selected_cells(rows[1000:1022], 30, 1, 1)  # noqa: E731
+    return {"selection, 20 steps": median_seconds(act, options.rounds)}
+
+
+def statistics_pass(rows, cells, options):
+    """One pass for each kind of track, over both layouts, and a control."""
+    slow = rows[:, 0].float().cumsum(0).div(500).sin() + rows[:, 1] / 200  # (T,) something that lasts
+    codes, numbers = (slow > 0.5).long(), slow.double()
+    many = ((slow + 2) * 2.5).long().clamp(0, 9)
+    acts = {
+        "histogram, 2 labels": lambda: separation.joint_histogram(cells, codes),
+        "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.t(), codes),
+        "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
+        "ranking by area under the curve": lambda: cell_ranking.rank_cells(cells, codes, "area_under_curve", 1),
+        "ranking by correlation": lambda: cell_ranking.rank_cells(cells, numbers, "correlation"),
+        "control of 10 repeats": lambda: cell_ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
+        "prediction from one cell": lambda: cell_ranking.predict_number(cells[0], numbers),
+    }
+    return {name: median_seconds(act, max(1, options.rounds // 2)) for name, act in acts.items()}
+
+
+def memory(field):
+    """Of this process, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0]) // 1024
+
+
+def main():
+    """Runs all measurements and prints each as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="T")
+    parser.add_argument("--cells", type=int, default=500, help="C")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
+    parser.add_argument("--keep", metavar="FILE", help="where the levels are kept from one run to the next")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.keep and Path(options.keep).exists():
+        rows = torch.load(options.keep)
+    else:
+        rows = wandering_levels(options.steps, options.cells, options.seed)
+        if options.keep:
+            torch.save(rows, options.keep)
+    cells = rows.t().contiguous()  # (C, T)
+    size = {name: getattr(options, name) for name in "steps cells threads rounds".split()}
+    machine = platform.processor() or platform.machine()
+    print(json.dumps({"machine": machine, "torch": torch.__version__, **size, "MiB before": memory("VmRSS")}))
+    for measure in (selection, matches, statistics_pass):
+        if options.only and options.only not in measure.__name__:
+            continue
+        for name, found in measure(rows, cells, options).items():
+            if measure is not matches:
+                print(f"  {name}: {found}", flush=True)
+    print(json.dumps({"MiB at most": memory("VmHWM")}))
+
+
+if __name__ == "__main__":
+    main()

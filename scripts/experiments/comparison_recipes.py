@@ -1,0 +1,228 @@
+"""The settings of compare_training.py, one recipe a task.
+
+All trainings of a recipe but the first begin where that ended, and take about as long as each other: the updates of
+continued cross entropy are chosen so. Where a task has a constraint, a row says whether it was decoded under it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from prepare_word_ordering import SOURCE, TARGET
+
+ORDERING, PARSING, TRANSLATION = (
+    f"{{root}}/user_dir_examples/{name}" for name in ("word_ordering", "dependency_parsing", "translation")
+)
+START, MORE = "nll", "nll-more"
+CROSS_ENTROPY = "--criterion cross_entropy"
+BSO = "--criterion beam_search_optimization"
+LAST_SCORE = f"{BSO} --scorer unnormalized"
+QUICK_MODEL = "--arch bso_lstm_tiny --batch-size 16"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: a row of the table, or two where it is decoded with and without the constraint."""
+
+    name: str  # of its folder, and for --only
+    title: str
+    options: str  # of fairseq-train, beside those of the recipe
+    updates: int
+    constrained: bool = False  # in training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what one task's comparison is.
+
+    In its texts {out} is the folder of the prepared data, {data} that of the user's own, {root} that of the project,
+    {subset} a set that is decoded.
+    """
+
+    title: str
+    metrics: tuple[str, ...]  # BLEU, or UAS and LAS
+    prepare: tuple[tuple[str, str], ...]  # (title, command), in order
+    model: str  # options of fairseq-train that all trainings share
+    trainings: tuple[Training, ...]  # the start first, continued cross entropy second
+    generate: str  # options of fairseq-generate
+    reference: str  # file with the right outputs: text, or trees for UAS and LAS
+    successors: str = ""  # the constraint, if the task has one
+    free: str | None = ""  # more options of decoding without it; None: such an output is of no use
+    subsets: tuple[str, ...] = ("test",)
+    source: str = ""  # word ordering: file with the words that stand behind <unk>
+    remove: str = ""  # what joins the symbols of the reference to words
+    tokenize: str = "13a"
+    lowercase: bool = False
+    beams: tuple[int, ...] = (1, 5, 10)
+    needs: tuple[str, ...] = ()  # files that the user's own folder must hold; `*` stands for any ending
+    own: str = ""  # options of the first command of `prepare` where the user may give a folder
+    quick_prepare: str = ""  # and with --quick
+
+    @property
+    def named(self):
+        """{name: training}."""
+        return {training.name: training for training in self.trainings}
+
+    def decodings(self, training):
+        """Whether the outputs of a training are made under the constraint: one or two answers.
+
+        Those of BSO as it was trained, those of cross entropy in each way in which there is a BSO to compare with."""
+        if training.name not in (START, MORE):
+            return [training.constrained]
+        compared = {one.constrained for one in self.trainings if one.name not in (START, MORE)}
+        possible = ([True] if self.successors else []) + ([False] if self.free is not None else [])
+        return [mode for mode in possible if mode in compared or not compared]
+
+    def quick(self):
+        """The same in seconds, to see that all works."""
+        trainings = tuple(
+            replace(one, options=f"{one.options} --lr 0.01", updates=30 if one.name == START else 6)
+            for one in self.trainings
+        )
+        (title, command), *rest = self.prepare
+        prepare = ((title, f"{command} {self.quick_prepare}"), *rest)
+        return replace(self, prepare=prepare, model=QUICK_MODEL, trainings=trainings, beams=(1, 3))
+
+
+def cross_entropy(updates, lr, more_updates, more_lr):
+    """The first two trainings."""
+    start = Training(START, "cross entropy", f"{CROSS_ENTROPY} --lr {lr}", updates)
+    return start, Training(MORE, "cross entropy continued", f"{CROSS_ENTROPY} --lr {more_lr}", more_updates)
+
+
+def curriculum(lr, initial, final, every):
+    """Options of BSO: the rate, and how the beam of training grows."""
+    return f"--lr {lr} --initial-beam {initial} --train-beam {final} --updates-per-beam {every}"
+
+
+def ordering_commands(files, options):
+    """Shuffle and binarise; `files`: of training, validation and test."""
+    names = ("train", "valid", "test")
+    given = " ".join(f"--{name} {file}" for name, file in zip(names, files))
+    parts = " ".join(f"--{name}pref {{out}}/{name}" for name in names)
+    languages = f"--source-lang {SOURCE} --target-lang {TARGET} --joined-dictionary --srcdict {{out}}/dict.txt"
+    return (
+        (
+            "Shuffle the sentences",
+            f"{{root}}/scripts/experiments/prepare_word_ordering.py --out {{out}} {given} {options}",
+        ),
+        ("Binarise them", f"fairseq-preprocess {languages} {parts} --destdir {{out}}/data-bin"),
+    )
+
+
+def ordering(**more):
+    """A recipe of word ordering."""
+    return Recipe(
+        metrics=("BLEU",),
+        generate="--batch-size 64",
+        # fairseq counts the source's end mark too, hence -1, and takes the longest source of a batch, hence 16.
+        free="--batch-size 16 --max-len-a 1 --max-len-b -1",
+        reference=f"{{out}}/{{subset}}.{TARGET}",
+        source=f"{{out}}/{{subset}}.{SOURCE}",
+        successors="word_order",
+        tokenize="none",
+        quick_prepare="--max-train 300 --max-heldout 16 --max-len 6 --max-train-len 6",
+        **more,
+    )
+
+
+def bundled(folder):
+    """The three packed texts of a folder of examples."""
+    return [f"{folder}/{name}.txt.xz" for name in ("train", "dev", "test")]
+
+
+TATOEBA = ordering(
+    title="Word ordering, short sentences of Tatoeba",
+    prepare=ordering_commands(
+        bundled(f"{ORDERING}/data/tatoeba"),
+        "--lowercase --min-len 2 --max-len 15 --min-count 3 --max-train 60000 --max-heldout 1000",
+    ),
+    model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.2 "
+    "--batch-size 64",
+    trainings=(
+        *cross_entropy(900, 4e-3, 450, 1e-3),
+        Training("bso", "BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250),
+        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250, constrained=True),
+        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1.5e-3, 4, 10, 25)}", 250, True),
+    ),
+)
+
+PTB = ordering(
+    title="Word ordering, Penn Treebank text",
+    prepare=ordering_commands(
+        [f"{{data}}/ptb.{name}.txt*" for name in ("train", "valid", "test")], "--min-len 2 --max-train-len 30"
+    ),
+    model="--arch bso_lstm_word_ordering --share-all-embeddings --init-range 0.21 --dropout 0.3 --batch-size 64",
+    trainings=(
+        *cross_entropy(3000, 4e-3, 1500, 1e-3),
+        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 10, 100)}", 1000, constrained=True),
+    ),
+    needs=("ptb.train.txt*", "ptb.valid.txt*", "ptb.test.txt*"),
+)
+
+EWT = Recipe(
+    title="Dependency parsing, UD English EWT",
+    metrics=("UAS", "LAS"),
+    prepare=(
+        (
+            "Turn trees into sequences",
+            f"{PARSING}/prepare.py --out {{out}} --lowercase --digits --min-count 2 "
+            + " ".join(
+                f"--{name} {PARSING}/data/en_ewt-ud-{part}.conllu.xz"
+                for name, part in (("train", "train"), ("valid", "dev"), ("test", "test"))
+            ),
+        ),
+    ),
+    model="--arch bso_lstm_parsing --init-range 0.2 --dropout 0.3 --batch-size 64",
+    trainings=(
+        *cross_entropy(1500, 4e-3, 700, 1e-3),
+        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 6, 50)}", 500, constrained=True),
+    ),
+    generate="--batch-size 64 --max-len-a 2 --max-len-b 0",
+    free=None,
+    reference=f"{PARSING}/data/en_ewt-ud-{{subset}}.conllu.xz",
+    successors="arc_standard",
+    quick_prepare="--max-len 5",
+)
+
+MULTI30K = Recipe(
+    title="Translation, Multi30k German-English",
+    metrics=("BLEU",),
+    prepare=(("Split into pieces", f"{TRANSLATION}/prepare.py --out {{out}} --vocab 4000"),),
+    own="--from {data}",
+    model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.3 "
+    "--max-tokens 2000",
+    trainings=(
+        *cross_entropy(2400, 4e-3, 600, 5e-4),
+        Training("bso", "BSO", f"{BSO} {curriculum(3e-4, 4, 6, 50)} --nll-weight 0.25", 400),
+    ),
+    generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe sentencepiece",
+    reference="{out}/text/{subset}.en",
+    subsets=("test", "test1"),
+    lowercase=True,
+)
+
+IWSLT = Recipe(
+    title="Translation, IWSLT14 German-English, as prepare-iwslt14.sh leaves it",
+    metrics=("BLEU",),
+    prepare=(
+        (
+            "Binarise the text",
+            "fairseq-preprocess --source-lang de --target-lang en --joined-dictionary --trainpref {data}/train "
+            "--validpref {data}/valid --testpref {data}/test --destdir {out}/data-bin",
+        ),
+    ),
+    model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.2 "
+    "--max-tokens 4000",
+    trainings=(
+        *cross_entropy(12000, 4e-3, 3000, 5e-4),
+        Training("bso", "BSO", f"{BSO} {curriculum(3e-4, 4, 6, 200)} --nll-weight 0.25", 2000),
+    ),
+    generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe",
+    reference="{data}/{subset}.en",
+    remove="@@ ",
+    tokenize="none",
+    needs=tuple(f"{name}.{language}" for name in ("train", "valid", "test") for language in ("de", "en")),
+)
+
+RECIPES = {"tatoeba": TATOEBA, "ptb": PTB, "parsing": EWT, "multi30k": MULTI30K, "iwslt14": IWSLT}

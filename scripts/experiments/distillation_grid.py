@@ -1,0 +1,213 @@
+"""Kim & Rush 2016 in one command: a teacher, its distilled sets, students of several sizes, the table and the picture.
+
+    python scripts/experiments/distillation_grid.py m30k --reference m30k/text/test.en --lowercase \\
+        --remove-bpe sentencepiece --out m30k/distillation
+
+FOLDER holds `data-bin`, as fairseq-preprocess (or user_dir_examples/translation/prepare.py) wrote it, with a joined
+dictionary. All students of one size have the same architecture, number of updates and learning rate, which falls to
+zero; the checkpoint of the last update is taken. The systems:
+
+    teacher
+    gold              a student on the references
+    word              word-level distillation on the references
+    seq               a student on the teacher's best hypotheses
+    seq-inter         `seq`, then some updates on those of the teacher's beam that are closest to the references
+    word-seq          word-level distillation on the teacher's best hypotheses
+    word-seq-inter    `word-seq`, then word-level distillation on the closest ones
+
+A second run does only what is not done yet, and a training that was stopped goes on where it was. On several cores,
+let `--train-only --sizes 256` and `--train-only --sizes 128` run beside each other (what both need is made once), and
+measure last, with both sizes and nothing beside it.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from training_log import training_progress
+
+PLUGIN = ROOT / "fairseq_bso"
+LAST = "checkpoint_last.pt"
+START = 3.4  # over the root of a student's size: the range it starts in, 0.21 for 256. From 0.1 it learns slowly
+GOLD = ["--task", "bso_translation"]
+WORD = ["--criterion", "word_distillation"]
+SEQ = ["--task", "sequence_distillation"]
+INTER = [*SEQ, "--distill-mode", "seq_inter"]
+NLL = ["--criterion", "cross_entropy"]
+
+TITLES = {
+    "gold": "student on gold",
+    "word": "Word-KD",
+    "seq": "Seq-KD",
+    "seq-inter": "Seq-KD + Seq-Inter",
+    "word-seq": "Word-KD + Seq-KD",
+    "word-seq-inter": "Word + Seq + Inter",
+}
+
+
+class Grid:
+    """The stages for one teacher and several sizes of student, in order."""
+
+    def __init__(self, arguments):
+        self.arguments, self.out = arguments, arguments.out
+        self.data = str(arguments.folder / "data-bin")
+        self.teacher = self.train_teacher()
+        self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
+        self.knows += ["--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
+        self.word = [*WORD]
+        if arguments.teacher_top_k:
+            self.word += ["--teacher-top-k", str(arguments.teacher_top_k)]
+            self.word += ["--teacher-memory-folder", str(self.out / "teacher" / "likeliest")]
+        self.caches = {mode: self.distill(mode) for mode in ("seq_kd", "seq_inter")}
+        self.students = {}  # (size, system): stage
+        for size in arguments.sizes:
+            self.plan_students(size)
+        self.stages = [self.teacher, *self.caches.values(), *self.students.values()]
+
+    def train(self, name, title, size, layers, updates, rate, dropout, options, after):
+        """A training: one point of the grid."""
+        given, folder = self.arguments, self.out / name
+        command = [program("fairseq-train"), self.data, "--user-dir", str(PLUGIN), "--arch", "bso_lstm"]
+        for side in ("encoder", "decoder"):
+            command += [f"--{side}-embed-dim", str(size), f"--{side}-hidden-size", str(size)]
+            command += [f"--{side}-layers", str(layers)]
+        command += ["--encoder-bidirectional", "--share-all-embeddings", "--dropout", str(dropout), *options]
+        command += ["--optimizer", "adam", "--lr", str(rate), "--lr-scheduler", "polynomial_decay"]
+        command += ["--total-num-update", str(updates), "--max-update", str(updates), "--clip-norm", "5"]
+        tokens = given.teacher_max_tokens if name == "teacher" else given.student_max_tokens
+        command += ["--max-tokens", str(tokens), "--seed", str(given.seed), "--num-workers", "0"]
+        command += ["--disable-validation", "--no-epoch-checkpoints", "--save-interval-updates", "200"]
+        command += ["--keep-interval-updates", "1", "--save-dir", str(folder)]
+        command += ["--log-format", "json", "--log-interval", "10", *(["--cpu"] if given.cpu else [])]
+        command += ["--bf16"] if given.bf16 else []
+        stage = Stage(name, title, command, [], [folder], "update", after=after, resumes=True)
+        log = self.out / "logs" / f"{name}.log"
+        stage.measure = lambda: training_progress(log, updates)
+        return stage
+
+    def train_teacher(self):
+        given = self.arguments
+        smoothed = [*GOLD, "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+        size, layers, updates = given.teacher_size, given.teacher_layers, given.teacher_updates
+        return self.train("teacher", "Train the teacher", size, layers, updates, given.teacher_lr, 0.3, smoothed, [])
+
+    def targets(self, mode):
+        """Options of the cache of one mode."""
+        options = ["--distill-mode", mode, "--distill-cache", str(self.out / mode)]
+        if self.arguments.remove_bpe and mode == "seq_inter":
+            options += ["--distill-remove-bpe", self.arguments.remove_bpe]
+        return options
+
+    def distill(self, mode):
+        given = self.arguments
+        command = [program("fairseq-bso"), "distill", self.data, *self.knows]
+        command += [*self.targets(mode), "--workers", str(given.workers), *(["--cpu"] if given.cpu else [])]
+        title = "Let the teacher decode the training set" + (", closest to the references" * (mode == "seq_inter"))
+        return Stage(mode, title, command, [], [self.out / mode], after=[self.teacher], resumes=True)
+
+    def plan_students(self, size):
+        """Six systems of one size."""
+        seq = [*SEQ, *self.targets("seq_kd"), *self.knows]
+        inter = [*SEQ, *self.targets("seq_inter"), *self.knows]
+        teacher, caches = [self.teacher], self.caches
+        self.student(size, "gold", [*GOLD, *NLL], [])
+        self.student(size, "word", ["--task", "word_distillation", *self.word, *self.knows], teacher)
+        self.student(size, "seq", [*seq, *NLL], [caches["seq_kd"]])
+        self.student(size, "seq-inter", [*inter, *NLL], [caches["seq_inter"]], start="seq")
+        self.student(size, "word-seq", [*seq, *self.word], [caches["seq_kd"]])
+        self.student(size, "word-seq-inter", [*inter, *self.word], [caches["seq_inter"]], start="word-seq")
+
+    def student(self, size, system, options, after, start=None):
+        """One student; `start`: the system whose student of this size it goes on from."""
+        given = self.arguments
+        updates, rate = given.student_updates, given.student_lr
+        if start:
+            updates, rate, before = given.inter_updates, given.inter_lr, self.students[size, start]
+            options = [*options, "--finetune-from-model", str(before.outputs[0] / LAST)]
+            after = [*after, before]
+        name, title = f"{system}-{size}", f"Train {TITLES[system]}, size {size}"
+        options = [*options, "--init-range", f"{START / size**0.5:.2g}"]
+        stage = self.train(name, title, size, 1, updates, rate, given.student_dropout, options, after)
+        self.students[size, system] = stage
+
+    def report(self):
+        """The command that measures all systems."""
+        given = self.arguments
+        systems = {"teacher": self.teacher}
+        systems.update({f"{TITLES[system]}, {size}": stage for (size, system), stage in self.students.items()})
+        command = [sys.executable, str(ROOT / "scripts" / "experiments" / "distillation_report.py"), self.data]
+        command += ["--reference", str(given.reference), "--subset", given.subset, "--out", str(self.out / "report")]
+        command += [*(["--remove-bpe", given.remove_bpe] if given.remove_bpe else [])]
+        command += [*(["--lowercase"] if given.lowercase else [])]
+        for name, stage in systems.items():
+            command += ["--system", f"{name}={stage.outputs[0] / LAST}"]
+        return command
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with data-bin")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--reference", type=Path, required=True, metavar="FILE", help="plain text of the subset")
+    parser.add_argument("--subset", default="test", help="which subset is decoded (test)")
+    parser.add_argument("--remove-bpe", metavar="KIND", help="how symbols are joined to words, as fairseq has it")
+    parser.add_argument("--lowercase", action="store_true", help="sacrebleu's -lc")
+    counts = {
+        "teacher-size": (512, "units of the teacher"),
+        "teacher-layers": (2, "layers of the teacher, on each side"),
+        "teacher-updates": (2800, "updates of the teacher"),
+        "teacher-max-tokens": (2000, "of a batch of the teacher's training"),
+        "student-updates": (4000, "updates of a student"),
+        "inter-updates": (600, "updates of Seq-Inter, from a student"),
+        "student-max-tokens": (1000, "of a batch of a student's training"),
+        "seed": (1, "of every training"),
+        "workers": (1, "processes that decode the training set"),
+    }
+    parser.add_argument(
+        "--teacher-top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="learn from the teacher's K likeliest words, computed once (0: all words, computed in every epoch)",
+    )
+    parser.add_argument("--student-dropout", type=float, default=0.1, metavar="SHARE", help="of students (0.1)")
+    for name, (value, text) in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
+    for name, value in (("teacher-lr", 1e-3), ("student-lr", 4e-3), ("inter-lr", 5e-4)):
+        parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
+    add_machine_options(parser)
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the CPU or GPU has it")
+    parser.add_argument("--train-only", action="store_true", help="stop before the table")
+    arguments = parser.parse_args(argv)
+    for name in counts:
+        if getattr(arguments, name.replace("-", "_")) < 1:
+            parser.error(f"--{name} must be 1 or more")
+    if not 0 <= arguments.student_dropout < 1:
+        parser.error("--student-dropout must be at least 0 and below 1")
+    if arguments.teacher_top_k < 0:
+        parser.error("--teacher-top-k must be 0 or more")
+    for path in (arguments.folder / "data-bin", arguments.reference):
+        if not path.exists():
+            parser.error(f"{path} is not there")
+    arguments.out = arguments.out.resolve()
+    return arguments
+
+
+def main(argv=None):
+    arguments = parse_arguments(argv)
+    with ends_with_one_message():
+        grid = Grid(arguments)
+        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(grid.stages))
+        for stage in grid.stages:
+            runner.run(stage)
+    if not arguments.train_only:
+        raise SystemExit(subprocess.run(grid.report()).returncode)
+
+
+if __name__ == "__main__":
+    main()

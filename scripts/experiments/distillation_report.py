@@ -1,0 +1,165 @@
+"""The table and the picture of a distillation: what each trained system scores, and how fast it decodes.
+
+    python scripts/experiments/distillation_report.py m30k/data-bin --reference m30k/text/test.en --lowercase \\
+        --remove-bpe sentencepiece --out m30k/report \\
+        --system "teacher 2x512=m30k/teacher/checkpoint_best.pt" \\
+        --system "student on gold=m30k/gold/checkpoint_best.pt" ...
+
+For every system three runs of fairseq-generate, one sentence at a time on one CPU thread: beam 1, beam 5, and the
+references scored. What they print stays in OUT; a system whose checkpoint has not changed is not run again. Written are
+OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results.png.
+
+    BLEU          sacrebleu on the words of --reference
+    perplexity    of the references, per target symbol (pieces, where the data has pieces), </s> included
+    p(mode)       probability of the hypothesis that beam 5 finds, mean over the sentences
+    words/s       source words (joined from pieces) per second of fairseq-generate's search
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
+from stages import ROOT, tool
+
+score = tool("score")
+PLUGIN = ROOT / "fairseq_bso"
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("data", metavar="DATA", help="what fairseq-preprocess wrote")
+    parser.add_argument("--system", action="append", required=True, metavar="NAME=CHECKPOINT", help="one or more")
+    parser.add_argument("--reference", required=True, type=Path, metavar="FILE", help="plain text of the subset")
+    parser.add_argument("--subset", default="test", help="which subset is decoded (test)")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument("--remove-bpe", metavar="KIND", help="how symbols are joined to words, as fairseq has it")
+    parser.add_argument("--lowercase", action="store_true", help="sacrebleu's -lc")
+    parser.add_argument("--batch-size", type=int, default=1, help="sentences decoded together (1)")
+    arguments = parser.parse_args(argv)
+    for system in arguments.system:
+        name, _, path = system.partition("=")
+        if not name or not Path(path).is_file():
+            parser.error(f"--system {system}: must be NAME=CHECKPOINT, and the checkpoint must exist")
+    return arguments
+
+
+def generate(arguments, checkpoint, log, *options):
+    """One run of fairseq-generate, unless `log` is of this very run."""
+    command = [sys.executable, "-W", "ignore", "-m", "fairseq_cli.generate", arguments.data, "--user-dir", str(PLUGIN)]
+    command += ["--task", "bso_translation", "--path", checkpoint, "--gen-subset", arguments.subset, "--cpu"]
+    command += ["--batch-size", str(arguments.batch_size), "--required-batch-size-multiple", "1", *options]
+    command += ["--remove-bpe", arguments.remove_bpe] if arguments.remove_bpe else []
+    stamp = hashlib.sha256(Path(checkpoint).read_bytes() + "\n".join(command).encode()).hexdigest()
+    beside = log.with_suffix(".stamp")
+    if log.exists() and beside.exists() and beside.read_text() == stamp:
+        return
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"fairseq-generate failed for {checkpoint}:\n{done.stdout[-2000:]}")
+    log.write_text(done.stdout, encoding="utf-8")
+    beside.write_text(stamp)
+
+
+def positional(log):
+    """Of each best hypothesis its log2-probabilities, symbol by symbol."""
+    found = {}
+    for line in score.read_lines(log):
+        if line.startswith("P-"):
+            name, scores = line.split("\t")
+            found.setdefault(name, [float(score) for score in scores.split()])
+    return list(found.values())
+
+
+def source_words(log):
+    return sum(len(line.split("\t")[1].split()) for line in score.read_lines(log) if line.startswith("S-"))
+
+
+def tensors(checkpoint):
+    """The numbers of a checkpoint's model; a matrix that two parts share comes once."""
+    sys.path.insert(0, str(ROOT))
+    from fairseq_bso.checkpoints import distinct_parameters, load_state
+
+    return [part for _, part in distinct_parameters(load_state(str(checkpoint)))]
+
+
+def parameters(checkpoint):
+    """How many numbers a checkpoint's model holds."""
+    return sum(part.numel() for part in tensors(checkpoint))
+
+
+def measure(arguments, name, checkpoint):
+    """One row of the table."""
+    folder = arguments.out / "".join(letter if letter.isalnum() else "-" for letter in name)
+    folder.mkdir(parents=True, exist_ok=True)
+    row = {"name": name, "checkpoint": checkpoint, "parameters": parameters(checkpoint)}
+    for beam in (1, 5):
+        log = folder / f"beam{beam}.txt"
+        print(f"{name}: beam {beam}", flush=True)
+        generate(arguments, checkpoint, log, "--beam", str(beam), "--max-len-a", "1.5", "--max-len-b", "10")
+        scored = score.score_file(log, arguments.reference, lowercase=arguments.lowercase)
+        row[f"bleu {beam}"], row["signature"] = scored["bleu"], scored["signature"]
+        row[f"words/s {beam}"] = round(source_words(log) / scored["seconds"], 1)
+    hypotheses = positional(folder / "beam5.txt")
+    row["p(mode)"] = sum(2 ** sum(scores) for scores in hypotheses) / len(hypotheses)
+    print(f"{name}: references", flush=True)
+    generate(arguments, checkpoint, folder / "references.txt", "--score-reference")
+    references = positional(folder / "references.txt")
+    row["perplexity"] = 2 ** (-sum(map(sum, references)) / sum(map(len, references)))
+    return row
+
+
+def table(rows):
+    """Markdown."""
+    lines = ["| system | parameters | BLEU, beam 1 | beam 5 | perplexity | p(mode) | words/s, beam 1 | beam 5 |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        cells = [row["name"], f"{row['parameters'] / 1e6:.1f}M", f"{row['bleu 1']:.1f}", f"{row['bleu 5']:.1f}"]
+        cells += [f"{row['perplexity']:.1f}", f"{100 * row['p(mode)']:.1f}%"]
+        cells += [f"{row['words/s 1']:.0f}", f"{row['words/s 5']:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"sacrebleu `{rows[0]['signature']}`", ""])
+
+
+def draw(path, rows):
+    """BLEU against words per second: a line for each system, from beam 5 to beam 1. False without matplotlib."""
+    try:
+        pyplot = silent_pyplot()
+    except ImportError:
+        return False
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    colours = pyplot.get_cmap("tab20").colors
+    for number, row in enumerate(rows):
+        speeds, scores = [row["words/s 5"], row["words/s 1"]], [row["bleu 5"], row["bleu 1"]]
+        colour = colours[number % len(colours)]
+        axes.plot(speeds, scores, color=colour, linewidth=1, label=row["name"])
+        axes.plot(speeds[:1], scores[:1], "o", color=colour)
+        axes.plot(speeds[1:], scores[1:], "^", color=colour)
+    logarithmic_x(axes)
+    axes.set_xlabel("source words per second, one CPU thread (circle: beam 5, triangle: beam 1)")
+    axes.set_ylabel("BLEU")
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
+    return True
+
+
+def main(argv=None):
+    arguments = parse_arguments(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = [measure(arguments, *system.split("=", 1)) for system in arguments.system]
+    write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
+    write_beside(arguments.out / "results.md", table(rows))
+    print("\n" + table(rows))
+    if not draw(arguments.out / "results.png", rows):
+        print("No picture: matplotlib is not installed.")
+
+
+if __name__ == "__main__":
+    main()

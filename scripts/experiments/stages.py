@@ -1,0 +1,268 @@
+"""Run the stages of a long job one after another, each one once.
+
+A stage is one command. What it prints goes to `logs/NAME.log`. A stamp in `stamps/` records the command and the
+contents of its inputs; a later run skips the stage if it ended well and both are unchanged. A stage that was
+interrupted begins again, or, if it can, goes on from what it left (a training from its last checkpoint). Where inputs
+have changed a stage is run again; what another command made is not replaced but refused. Two runs in one folder do each
+stage once: the second waits for the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from progress import Progress, clock
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
+TAIL = 15  # lines of its log that a failed stage shows
+
+
+class StageFailed(Exception):
+    """A stage ended badly; the message says which, and shows the end of its log."""
+
+
+@dataclass
+class Stage:
+    """One command and what it needs and makes."""
+
+    name: str  # of the log and the stamp
+    title: str  # for the reader
+    command: list[str]
+    inputs: list[Path]  # files, or folders of which every .py file counts
+    outputs: list[Path]  # removed before the stage begins anew
+    unit: str = "step"
+    measure: Callable[[], tuple[int, int, str]] | None = None  # (done, total, note) from the stage's own files
+    after: list[Stage] = field(default_factory=list)  # stages whose outputs this one reads
+    resumes: bool = False  # whether the command goes on from what an interrupted run left
+
+
+@contextmanager
+def ends_with_one_message() -> Iterator[None]:
+    """While open, a stage that fails, or Ctrl-C, ends the program without a traceback."""
+    try:
+        yield
+    except StageFailed as problem:
+        raise SystemExit(str(problem)) from None
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def tool(name):
+    """A program of scripts/tools, as a module."""
+    folder = str(ROOT / "scripts" / "tools")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
+
+
+def add_machine_options(parser):
+    """`--threads` and `--cpu`, for an argparse parser."""
+    most = min(4, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=_one_or_more, default=most, metavar="N", help=f"CPU threads ({most})")
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+
+
+def _one_or_more(word):
+    """For argparse."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word}: must be 1 or more")
+    return int(word)
+
+
+def parse_with_rest(parser, argv=None):
+    """Parses the words before ` -- `; those after it are `rest` of what is returned."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    cut = argv.index("--") if "--" in argv else len(argv)
+    arguments = parser.parse_args(argv[:cut])
+    arguments.rest = argv[cut + 1 :]
+    try:
+        number_after(arguments.rest, "--max-update")
+    except ValueError as problem:
+        parser.error(f"after --: {problem}")
+    return arguments
+
+
+def number_after(words, option):
+    """The whole number that follows `option` among the words of a command, the last if there are several; 0 if none.
+
+    Raises ValueError if something else follows."""
+    found = 0
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            value = value if equals else (words[place + 1] if place + 1 < len(words) else "nothing")
+            if not value.isdecimal():
+                raise ValueError(f"{option} is followed by {value}, but must be by a whole number")
+            found = int(value)
+    return found
+
+
+def threads_environment(threads):
+    """What holds a command to so many CPU threads, and has glibc keep the memory that tensors give back: it would take
+    it again from the system page by page, at every update."""
+    kept = {name: value for name, value in KEPT_MEMORY.items() if name not in os.environ}
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **kept}
+
+
+def program(name):
+    """The full path of an installed command, that of this Python first."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise StageFailed(f"{name} is not installed beside {sys.executable} or on the PATH; install fairseq first")
+    return found
+
+
+def portable(command):
+    """A command without where the project and the installed programs lie, to compare with one given elsewhere."""
+    installed, *rest = command
+    return [Path(installed).name, *(item.replace(str(ROOT), "") for item in rest)]
+
+
+def digest(path):
+    """sha256 over a file, or over the names and contents of all Python files of a folder."""
+    total = hashlib.sha256()
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    for file in files:
+        total.update(file.relative_to(path.parent).as_posix().encode())
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+class Runner:
+    """Runs stages in the folder `out`; `environment` is added to that of the commands. Raises StageFailed if the folder
+    cannot be made."""
+
+    def __init__(self, out, environment: dict[str, str], fresh=False, total=0):
+        self.out, self.fresh, self.total = Path(out), fresh, total
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.begun = 0
+        for folder in ("logs", "stamps"):
+            try:
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise StageFailed(f"the folder {self.out / folder} cannot be made: {problem.strerror}") from None
+
+    def log(self, stage):
+        return self.out / "logs" / f"{stage.name}.log"
+
+    def stamp(self, stage):
+        path = self.out / "stamps" / f"{stage.name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def write_stamp(self, stage, **values):
+        path = self.out / "stamps" / f"{stage.name}.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+
+    def key(self, stage):
+        """What a result depends on beside the command: the inputs, and the very runs of the stages before it."""
+        before = [self.stamp(earlier).get("finished") for earlier in stage.after]
+        parts = [[digest(path) for path in stage.inputs], before]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def run(self, stage):
+        """Run the stage unless it is done; returns the seconds it took (then, or now)."""
+        self.begun += 1
+        print(f"[{self.begun}/{self.total}] {stage.title}", flush=True)
+        with self.alone(stage):
+            key, command, old = self.key(stage), portable(stage.command), {} if self.fresh else self.stamp(stage)
+            self.refuse_another_command(stage, old.get("command", command), command)
+            same, seconds = (old.get("key"), old.get("command")) == (key, command), 0.0
+            if same and old.get("finished") and all(path.exists() for path in stage.outputs):
+                print(f"  done before, in {clock(old['seconds'])}", flush=True)
+                return old["seconds"]
+            if same and stage.resumes and not old.get("finished"):
+                seconds = old["seconds"]
+            else:
+                self.clear(stage)
+            self.write_stamp(stage, key=key, command=command, seconds=seconds)
+            started = time.monotonic()
+            try:
+                self.execute(stage)
+            finally:
+                seconds += time.monotonic() - started
+                self.write_stamp(stage, key=key, command=command, seconds=seconds)
+            self.write_stamp(stage, key=key, command=command, seconds=seconds, finished=time.time())
+            return seconds
+
+    @contextmanager
+    def alone(self, stage):
+        """While open, no other run does this stage."""
+        with open(self.out / "stamps" / f"{stage.name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print("  another run does this; waiting for it", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def refuse_another_command(stage, then, now):
+        """Raises StageFailed if another command made what is there: it may have taken hours."""
+        there = [str(path) for path in stage.outputs if path.exists()]
+        if then != now and there:
+            raise StageFailed(
+                f"{stage.title}: {', '.join(there)} would be lost; another command made it.\n"
+                f"  then only: {shlex.join(item for item in then if item not in now) or '(another order)'}\n"
+                f"  now only:  {shlex.join(item for item in now if item not in then) or '(another order)'}\n"
+                "Give another --out, or remove what is there."
+            )
+
+    def clear(self, stage):
+        for path in [*stage.outputs, self.log(stage)]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+
+    def execute(self, stage):
+        """Run the command with its output in the log, showing progress; raises StageFailed."""
+        progress = Progress(stage.unit)
+        with open(self.log(stage), "ab") as log:
+            log.write(f"$ {shlex.join(stage.command)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(stage.command, stdout=log, stderr=subprocess.STDOUT, env=self.environment)
+            try:
+                self.watch(process, stage, progress)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+        if process.returncode:
+            progress.close(f"failed after {clock(time.monotonic() - progress.started)}")
+            lines = self.log(stage).read_text(encoding="utf-8", errors="replace").rstrip().split("\n")[-TAIL:]
+            raise StageFailed(
+                f"{stage.title}: ended with code {process.returncode}. The end of its log:\n\n"
+                + "\n".join("    " + line for line in lines)
+                + f"\n\nThe whole log, the command first: {self.log(stage)}"
+            )
+        progress.close(f"done in {clock(time.monotonic() - progress.started)}")
+
+    @staticmethod
+    def watch(process, stage, progress):
+        while True:
+            try:
+                process.wait(timeout=0.5)
+                return
+            except subprocess.TimeoutExpired:
+                progress.show(*(stage.measure() if stage.measure else (0, 0)))

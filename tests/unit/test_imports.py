@@ -1,0 +1,152 @@
+"""The law of imports, read from the source: which files are pure, which rooms know which, and no circles."""
+
+import ast
+from pathlib import Path
+
+import fairseq_bso
+
+ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
+
+PURE = (
+    "batches linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
+    "distill.blockwise_loss prune.schemes interpret.units.*"
+).split()
+"""files that a reader needs nothing but torch and numpy for"""
+PLAIN = set("__future__ collections dataclasses functools itertools math platform random re torch typing numpy".split())
+"""what pure files may import besides each other"""
+
+GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
+"""files at the top that every room may use"""
+
+ARROWS = {
+    "batches": set(),
+    "checkpoints": {"errors"},
+    "compat": set(),
+    "errors": set(),
+    "files": {"errors"},
+    "linear": set(),
+    "logs": set(),
+    "sentence_bleu": set(),
+    "search": GROUND,
+    "bso": GROUND | {"search"},
+    "cross_entropy": GROUND | {"search"},
+    "decoding": GROUND | {"search"},
+    "models": GROUND | {"search", "decoding"},
+    "prune": GROUND,
+    "tasks": GROUND | {"decoding", "prune"},
+    "distill": GROUND | {"search", "decoding", "tasks"},
+    "export": GROUND | {"bso_runtime"},
+    "interpret.units": GROUND,
+    "interpret.folder": GROUND,
+    "interpret.capture": GROUND | {"interpret.folder", "models"},
+    "interpret.view": GROUND | {"interpret.folder", "interpret.units"},
+    "cli": {"bso_runtime", "fairseq_bso"},
+    "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "models", "prune", "distill"},
+    "bso_runtime": {"cli"},
+}
+"""room, or file at the top -> which others it may import"""
+
+
+def source_files():
+    """{dotted name: path} of both packages."""
+    found = {}
+    for package in ("fairseq_bso", "bso_runtime"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(name, path, files):
+    """The dotted names that a file imports, also inside functions."""
+    own = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = own[: len(own) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{module}.{alias.name}"
+                yield inner if inner in files else module
+
+
+def room(name):
+    """The room of a file, or its own name at the top."""
+    parts = name.split(".")
+    if parts[0] != "fairseq_bso" or len(parts) == 1:
+        return parts[0]
+    return ".".join(parts[1:3]) if parts[1] == "interpret" and len(parts) > 2 else parts[1]
+
+
+def is_pure(name):
+    """Whether PURE names a file."""
+    inner = name.partition(".")[2]
+    return any(inner == pattern or (pattern.endswith("*") and inner.startswith(pattern[:-1])) for pattern in PURE)
+
+
+FILES = source_files()
+GRAPH = {name: sorted(set(imports_of(name, path, FILES)) - {name}) for name, path in FILES.items()}
+
+
+def test_pure_files_import_torch_numpy_and_each_other():
+    pure = [name for name in FILES if is_pure(name)]
+    assert len(pure) > 20
+    for name in pure:
+        for target in GRAPH[name]:
+            library = target.split(".")[0]
+            if library == "fairseq_bso":
+                assert is_pure(target), f"{name} is pure, but imports {target}"
+            else:
+                assert library in PLAIN, f"{name} is pure, but imports {target}"
+
+
+def test_rooms_import_only_what_they_may():
+    for name, targets in GRAPH.items():
+        for target in targets:
+            if target not in FILES or room(name) == room(target):
+                continue
+            if room(name) == "interpret" or room(target) == "interpret":
+                raise AssertionError(f"{name} imports {target}: interpret has four rooms, name one")
+            assert room(name) in ARROWS, f"{name} is in no known room"
+            assert room(target) in ARROWS[room(name)], f"the arrow {name} -> {target} goes against the house"
+
+
+def test_every_arrow_is_used():
+    """So that the table above says what is."""
+    used = {(room(name), room(target)) for name, targets in GRAPH.items() for target in targets if target in FILES}
+    for one, targets in ARROWS.items():
+        for target in targets - GROUND:
+            assert (one, target) in used, f"nothing in {one} imports {target} any more"
+
+
+def test_no_circle_of_files():
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name) :], name])}"
+        if name in done:
+            return
+        path.append(name)
+        for target in GRAPH[name]:
+            if target in FILES:
+                visit(target)
+        path.pop()
+        done.add(name)
+
+    for name in FILES:
+        visit(name)
+
+
+def test_packages_name_their_files():
+    """The docstring of each room is its table of contents."""
+    for name, path in FILES.items():
+        if path.name != "__init__.py" or name == "fairseq_bso":
+            continue
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        words = set(text.replace(",", " ").split())
+        for file in path.parent.glob("*.py"):
+            assert file.stem.startswith("__") or file.stem in words, f"{name} does not name {file.stem}"
+        for folder in path.parent.iterdir():
+            if (folder / "__init__.py").exists():
+                assert folder.name in words, f"{name} does not name {folder.name}"
