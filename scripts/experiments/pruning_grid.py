@@ -1,7 +1,8 @@
 """See et al. 2016 in one command: a model pruned by every scheme to every amount, retrained, exported, translated with.
 
     python scripts/experiments/pruning_grid.py m30k --start m30k/student/checkpoint_best.pt \\
-        --sentencepiece m30k/spm.model --text m30k/text/test.de --reference m30k/text/test.en --lowercase --out m30k/pruning \\
+        --sentencepiece m30k/spm.model --text m30k/text/test.de --reference m30k/text/test.en --lowercase \\
+        --out m30k/pruning \\
         -- --task bso_translation --criterion cross_entropy --arch bso_lstm ... --lr 5e-4 --max-update 1000
 
 FOLDER holds `data-bin`. What stands after ` -- ` goes to fairseq-train as it is, beside `--finetune-from-model START`

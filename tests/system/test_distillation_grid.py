@@ -1,4 +1,4 @@
-"""scripts/experiments/distillation_grid.py: teacher, distilled sets, students, the table; a second run trains nothing."""
+"""scripts/experiments/distillation_grid.py: every system, the table; a second run trains nothing."""
 
 import json
 import subprocess
