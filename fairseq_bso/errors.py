@@ -1,5 +1,6 @@
 """How a fairseq command ends when its user must change something: with one message in place of a traceback."""
 
+import os
 import sys
 from types import TracebackType
 from typing import Optional, Type
@@ -23,6 +24,10 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
         _hook_before(kind, value, trace)
         return
     print(value, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A usual exit may crash: it closes HDF5 files that could not be written, while fairseq's thread reads batches.
+    os._exit(1)
 
 
 sys.excepthook = _report

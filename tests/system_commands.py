@@ -1,6 +1,5 @@
 """Runs the real ``fairseq-*`` commands on a small corpus: number words to be put in order."""
 
-import functools
 import importlib
 import logging
 import multiprocessing
@@ -8,10 +7,10 @@ import os
 import random
 import sys
 import tempfile
-from multiprocessing import forkserver
 from pathlib import Path
 from subprocess import CompletedProcess
-from unittest import mock
+
+from forked import server
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "fairseq_bso"
@@ -20,14 +19,7 @@ TINY = "--arch bso_lstm_tiny --optimizer adam --lr 0.01 --batch-size 16 --requir
 QUIET = ["--cpu", "--num-workers", "0", "--log-format", "simple", "--log-interval", "1"]
 
 
-@functools.lru_cache(maxsize=None)
-def forks():
-    """Forks processes off one that has imported fairseq, which takes a new interpreter some seconds each time."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq", "fairseq.trainer"])
-    with mock.patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore"):
-        forkserver.ensure_running()
-    return context
+ENVIRONMENT = (("OMP_NUM_THREADS", "1"), ("PYTHONWARNINGS", "ignore"))
 
 
 def call(entry, *arguments, text=""):
@@ -35,7 +27,7 @@ def call(entry, *arguments, text=""):
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
         streams[0].write_text(text)
-        process = forks().Process(target=_in_the_fork, args=(entry, [*map(str, arguments)], streams))
+        process = server(ENVIRONMENT).Process(target=_in_the_fork, args=(entry, [*map(str, arguments)], streams))
         process.start()
         process.join()
         written = [path.read_text(encoding="utf-8") for path in streams[1:]]

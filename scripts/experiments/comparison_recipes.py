@@ -90,9 +90,9 @@ def cross_entropy(updates, lr, more_updates, more_lr):
     return start, Training(MORE, "cross entropy continued", f"{CROSS_ENTROPY} --lr {more_lr}", more_updates)
 
 
-def curriculum(lr, initial, final, every):
-    """Options of BSO: the rate, and how the beam of training grows."""
-    return f"--lr {lr} --initial-beam {initial} --train-beam {final} --updates-per-beam {every}"
+def mixed(lr, final):
+    """Options of BSO: the rate, and training beams from 2 to `final` in turn."""
+    return f"--lr {lr} --initial-beam 2 --train-beam {final} --mixed-beams"
 
 
 def ordering_commands(files, options):
@@ -140,10 +140,10 @@ TATOEBA = ordering(
     model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.2 "
     "--batch-size 64",
     trainings=(
-        *cross_entropy(900, 4e-3, 450, 1e-3),
-        Training("bso", "BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250),
-        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(1.5e-3, 4, 10, 25)}", 250, constrained=True),
-        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {curriculum(1.5e-3, 4, 10, 25)}", 250, True),
+        *cross_entropy(1600, 4e-3, 900, 1e-3),
+        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 600),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 600, constrained=True),
+        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 600, constrained=True),
     ),
 )
 
@@ -155,7 +155,7 @@ PTB = ordering(
     model="--arch bso_lstm_word_ordering --share-all-embeddings --init-range 0.21 --dropout 0.3 --batch-size 64",
     trainings=(
         *cross_entropy(3000, 4e-3, 1500, 1e-3),
-        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 10, 100)}", 1000, constrained=True),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(5e-4, 10)}", 1000, constrained=True),
     ),
     needs=("ptb.train.txt*", "ptb.valid.txt*", "ptb.test.txt*"),
 )
@@ -176,7 +176,7 @@ EWT = Recipe(
     model="--arch bso_lstm_parsing --init-range 0.2 --dropout 0.3 --batch-size 64",
     trainings=(
         *cross_entropy(1500, 4e-3, 700, 1e-3),
-        Training("bso-con", "constrained BSO", f"{BSO} {curriculum(5e-4, 4, 6, 50)}", 500, constrained=True),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 6)}", 500, constrained=True),
     ),
     generate="--batch-size 64 --max-len-a 2 --max-len-b 0",
     free=None,
@@ -194,7 +194,7 @@ MULTI30K = Recipe(
     "--max-tokens 2000",
     trainings=(
         *cross_entropy(2400, 4e-3, 600, 5e-4),
-        Training("bso", "BSO", f"{BSO} {curriculum(3e-4, 4, 6, 50)} --nll-weight 0.25", 400),
+        Training("bso", "BSO", f"{BSO} {mixed(3e-4, 6)} --nll-weight 0.25", 400),
     ),
     generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe sentencepiece",
     reference="{out}/text/{subset}.en",
@@ -216,7 +216,7 @@ IWSLT = Recipe(
     "--max-tokens 4000",
     trainings=(
         *cross_entropy(12000, 4e-3, 3000, 5e-4),
-        Training("bso", "BSO", f"{BSO} {curriculum(3e-4, 4, 6, 200)} --nll-weight 0.25", 2000),
+        Training("bso", "BSO", f"{BSO} {mixed(3e-4, 6)} --nll-weight 0.25", 2000),
     ),
     generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe",
     reference="{data}/{subset}.en",

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked import Forked, script_of
 from progress import Progress, clock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,7 +242,7 @@ class Runner:
         with open(self.log(stage), "ab") as log:
             log.write(f"$ {shlex.join(stage.command)}\n".encode())
             log.flush()
-            process = subprocess.Popen(stage.command, stdout=log, stderr=subprocess.STDOUT, env=self.environment)
+            process = self.start(stage.command, log)
             try:
                 self.watch(process, stage, progress)
             except BaseException:
@@ -257,6 +258,13 @@ class Runner:
                 + f"\n\nThe whole log, the command first: {self.log(stage)}"
             )
         progress.close(f"done in {clock(time.monotonic() - progress.started)}")
+
+    def start(self, command, log):
+        """A process, forked where it is a program of this Python."""
+        script, rest = script_of(command)
+        if script is None:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self.environment)
+        return Forked(script, rest, log.name, self.environment)
 
     @staticmethod
     def watch(process, stage, progress):

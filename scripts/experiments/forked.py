@@ -1,0 +1,100 @@
+"""Python programs forked off one process that has imported fairseq: a new interpreter needs some seconds for that.
+
+A program gets its own arguments, environment, output and exit status, as from `subprocess.Popen`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+from multiprocessing import forkserver
+from pathlib import Path
+
+PRELOADED = ["fairseq", "fairseq.trainer"]
+
+
+@functools.lru_cache(maxsize=None)
+def server(environment: tuple):
+    """The process that is forked. What torch and glibc read at their start (threads, memory) is of this environment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return context
+
+
+class Forked:
+    """A running program: what `subprocess.Popen` offers of it, as far as it is used here."""
+
+    def __init__(self, script, arguments, output, environment):
+        given = (str(script), [str(word) for word in arguments], str(output), dict(environment), os.getcwd())
+        self.process = server(tuple(sorted(environment.items()))).Process(target=_run, args=given)
+        self.process.start()
+
+    @property
+    def returncode(self):
+        """The exit status, negative for a signal; None while it runs."""
+        return self.process.exitcode
+
+    def wait(self, timeout=None):
+        """Waits for the end. Raises subprocess.TimeoutExpired."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.process.name, timeout)
+        return self.process.exitcode
+
+    def terminate(self):
+        """Asks it to end."""
+        self.process.terminate()
+
+
+def script_of(command):
+    """(script, its arguments) of a command of this Python or of fairseq beside it; (None, command) of any other."""
+    first, *rest = map(str, command)
+    if first == sys.executable and rest and rest[0].endswith(".py"):
+        return rest[0], rest[1:]
+    if Path(first).name.startswith("fairseq-") and Path(first).parent == Path(sys.executable).parent:
+        return first, rest
+    return None, command
+
+
+def _run(script, arguments, output, environment, folder):
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    multiprocessing.set_start_method("fork" if sys.platform == "linux" else None, force=True)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
+    _forget_logging()
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # as an interpreter does, and multiprocessing does not
+        with contextlib.suppress(Exception):
+            sys.stderr.flush()
+        sys.exit(1)
+
+
+def _forget_logging():
+    """Importing fairseq sets logging up; a program's own setting would not be heard."""
+    import logging
+
+    logging.root.handlers.clear()
+    logging.basicConfig()
