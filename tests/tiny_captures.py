@@ -8,10 +8,10 @@ import numpy
 import torch
 from fairseq import tasks
 from fairseq.data import indexed_dataset
-from fairseq_bso.interpret.capture.capture.capture.capture import Options, capture
 from omegaconf import OmegaConf
 from reference import fakes
 
+from fairseq_bso.interpret.capture.capture import Options, capture
 from fairseq_bso.models.bso_lstm import BsoLSTMConfig
 
 SOURCES = [[5, 6, 7, 4, 2], [8, 2], [9, 9, 4, 2], [2], [4, 5, 6, 7, 8, 9, 4, 5, 2]]

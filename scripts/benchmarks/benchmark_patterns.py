@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from fairseq_bso.interpret.units import patterns
-from fairseq_bso.interpret.units import ranking as cell_ranking  # noqa: E402
-from fairseq_bso.interpret.units import statistics as separation
+from fairseq_bso.interpret.units import patterns, ranking  # noqa: E402
+from fairseq_bso.interpret.units import statistics as separation  # noqa: E402
 
 # Left and right constraint.
 CONSTRAINTS = ((0, 0), (1, 0), (0, 1), (1, 1), (3, 3))
@@ -104,10 +103,10 @@ def statistics_pass(rows, cells, options):
         "histogram, 2 labels": lambda: separation.joint_histogram(cells, codes),
         "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.t(), codes),
         "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
-        "ranking by area under the curve": lambda: cell_ranking.rank_cells(cells, codes, "area_under_curve", 1),
-        "ranking by correlation": lambda: cell_ranking.rank_cells(cells, numbers, "correlation"),
-        "control of 10 repeats": lambda: cell_ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
-        "prediction from one cell": lambda: cell_ranking.predict_number(cells[0], numbers),
+        "ranking by area under the curve": lambda: ranking.rank_cells(cells, codes, "area_under_curve", 1),
+        "ranking by correlation": lambda: ranking.rank_cells(cells, numbers, "correlation"),
+        "control of 10 repeats": lambda: ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
+        "prediction from one cell": lambda: ranking.predict_number(cells[0], numbers),
     }
     return {name: median_seconds(act, max(1, options.rounds // 2)) for name, act in acts.items()}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import multiprocessing
 import os
 import runpy
@@ -15,16 +16,17 @@ import sys
 from multiprocessing import forkserver
 from pathlib import Path
 
-PRELOADED = ["fairseq", "fairseq.trainer"]
+HERE = str(Path(__file__).resolve().parent)
 
 
 @functools.lru_cache(maxsize=None)
 def server(environment: tuple):
     """The process that is forked. What torch and glibc read at their start (threads, memory) is of this environment."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["preload"])
     before = dict(os.environ)
     os.environ.update(environment)
+    os.environ["PYTHONPATH"] = os.pathsep.join([HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         forkserver.ensure_running()
     finally:
@@ -80,7 +82,8 @@ def _run(script, arguments, output, environment, folder):
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
-    _forget_logging()
+    logging.root.handlers.clear()  # importing fairseq sets logging up: a program's own setting would not be heard
+    logging.root.setLevel(logging.WARNING)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
@@ -90,11 +93,3 @@ def _run(script, arguments, output, environment, folder):
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         sys.exit(1)
-
-
-def _forget_logging():
-    """Importing fairseq sets logging up; a program's own setting would not be heard."""
-    import logging
-
-    logging.root.handlers.clear()
-    logging.basicConfig()

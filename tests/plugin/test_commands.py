@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import fairseq_bso
-from fairseq_bso import cli as commands
+from fairseq_bso import cli
 
 PACKAGE = Path(fairseq_bso.__file__).resolve().parent
 
 
 def test_user_dir_prints_the_folder_of_the_package_and_nothing_else(capsys):
-    assert commands.main(["user-dir"]) == 0
+    assert cli.main(["user-dir"]) == 0
     assert capsys.readouterr().out == "{}\n".format(PACKAGE)
 
 
@@ -34,13 +34,13 @@ def test_user_dir_serves_fairseq_from_any_folder(tmp_path):
 
 def test_version(capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.main(["--version"])
+        cli.main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == "fairseq-bso {}\n".format(fairseq_bso.__version__)
 
 
 def test_no_subcommand_prints_the_help_and_fails(capsys):
-    assert commands.main([]) == 2
+    assert cli.main([]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "user-dir" in printed.err
@@ -48,20 +48,26 @@ def test_no_subcommand_prints_the_help_and_fails(capsys):
 
 def test_an_unknown_subcommand_is_named_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.main(["user_dir"])
+        cli.main(["user_dir"])
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert "'user_dir'" in message and "user-dir" in message
 
 
-@pytest.mark.parametrize("module", commands.SUBCOMMANDS, ids=lambda module: module.NAME)
-def test_each_subcommand_has_help(module, capsys):
+NAMES = ["distill", "export", "prune", "states", "translate", "user-dir", "view"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_subcommand_has_help(name, capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.main([module.NAME, "--help"])
+        cli.main([name, "--help"])
     assert stopped.value.code == 0
-    assert module.HELP.split()[0] in capsys.readouterr().out
+    assert f"usage: fairseq-bso {name}" in capsys.readouterr().out
 
 
-def test_subcommand_names_are_unique():
-    names = [module.NAME for module in commands.SUBCOMMANDS]
-    assert len(names) == len(set(names))
+def test_the_help_lists_every_subcommand_once(capsys):
+    cli.main([])
+    lines = [
+        line.split()[0] for line in capsys.readouterr().err.splitlines() if line.startswith("    ") and line[4] != " "
+    ]
+    assert sorted(lines) == NAMES

@@ -158,13 +158,13 @@ def test_other_searches_stay_within_the_constraint():
 
 def test_a_sentence_without_an_output_is_empty_and_named(caplog):
     """A successor function under which one word can never be used, so that its sentence never ends."""
-    from fairseq_bso.search import constraints as core
+    from fairseq_bso.search import constraints
 
-    class Stuck(core.WordOrder):
+    class Stuck(constraints.WordOrder):
         def allowed(self, state, sentences):
             return super().allowed(state, sentences) & (self.candidates[sentences] != 5)
 
-    core._REGISTRY["stuck_in_the_generation_test"] = Stuck
+    constraints._REGISTRY["stuck_in_the_generation_test"] = Stuck
     task = task_with_labels()
     found = generate([fakes.model(1, task)], task, "stuck_in_the_generation_test", [[4, 5], [4, 6]], 3)
     assert [words for words, _, _ in found[0]] == [(END,)] and found[0][0][1] == -math.inf

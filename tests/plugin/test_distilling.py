@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from reference import distillation as slow
 from reference import fakes
 
-from fairseq_bso import criterions
+from fairseq_bso.batches import length_batches
 from fairseq_bso.distill.cache import Cache
-from fairseq_bso.distill.job import decode_missing, in_parts, length_batches, order_of_parts
+from fairseq_bso.distill.criterion import WordDistillationCriterion
+from fairseq_bso.distill.job import decode_missing, in_parts, order_of_parts
 from fairseq_bso.distill.selection import Chooser
 from fairseq_bso.distill.teacher import Teacher
 from fairseq_bso.distill.teacher_cache import MemoryFolder
@@ -127,7 +128,7 @@ def teaching_task(*teachers):
 def criterion(task, **options):
     values = {"distill_weight": 0.5, "distill_temperature": 1.0, "teacher_top_k": 0}
     values.update(teacher_memory=False, label_smoothing=0.0, sentence_avg=False)
-    return criterions.WordDistillationCriterion(task, **{**values, **options})
+    return WordDistillationCriterion(task, **{**values, **options})
 
 
 def made_sample(model):

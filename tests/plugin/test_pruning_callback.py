@@ -14,8 +14,8 @@ from reference import fakes
 from torch import nn
 
 from fairseq_bso.errors import BadInput
-from fairseq_bso.prune import optimizer_state as optimizer_states
-from fairseq_bso.prune import pruner as callbacks
+from fairseq_bso.prune import optimizer_state
+from fairseq_bso.prune import pruner as pruning
 from fairseq_bso.prune.schemes import Schedule
 from fairseq_bso.prune.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
 
@@ -96,7 +96,7 @@ def test_marks_tell_what_is_gone_from_weights_that_are_zero():
 
 
 def pruner(amount=0.5, **schedule):
-    return callbacks.Pruner(Schedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
+    return pruning.Pruner(Schedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
 
 
 def one_update(model, optimizer, callback, update):
@@ -163,8 +163,8 @@ def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
         assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
     assert callback.keeps_zeros == (name != "noisy")  # for those that do not, the weights are zeroed at each step
-    for place, name, moments in optimizer_states.moments_of(optimizer, callback.classes.weights, []):
-        if name in optimizer_states.SQUARES:  # of which the root is taken, and a zero's takes long
+    for place, name, moments in optimizer_state.moments_of(optimizer, callback.classes.weights, []):
+        if name in optimizer_state.SQUARES:  # of which the root is taken, and a zero's takes long
             assert (moments[callback.gone[place]] > 1e-15).all()
         else:
             assert (moments[callback.gone[place]] == 0).all()
@@ -222,7 +222,7 @@ def test_a_schedule_that_begins_below_what_is_gone_says_so(schedule, caplog):
 
 @pytest.mark.parametrize("schedule", [{"amount": 0.5}, {"amount": 0.6}, {"kind": "gradual", "start": 3, "end": 9}])
 def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, caplog, monkeypatch):
-    monkeypatch.setattr(callbacks, "ZERO_BY_CHANCE", 0.05)  # in so small a model the padding is more than in others
+    monkeypatch.setattr(pruning, "ZERO_BY_CHANCE", 0.05)  # in so small a model the padding is more than in others
     model = fakes.model().float()
     found = classes_of(model)
     if "kind" not in schedule:
@@ -232,17 +232,17 @@ def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, c
 
 
 def test_squares_are_lifted_again_before_they_have_decayed(monkeypatch):
-    monkeypatch.setattr(callbacks, "LIFT_EVERY", 3)
+    monkeypatch.setattr(pruning, "LIFT_EVERY", 3)
     model = fakes.model().float()
     optimizer, callback = build("adam", model), pruner(0.6)
     lifted = []
     for update in range(8):
         one_update(model, optimizer, callback, update)
         lifted.append(callback.lifted)
-        moments = optimizer_states.moments_of(optimizer, callback.classes.weights, [])
+        moments = optimizer_state.moments_of(optimizer, callback.classes.weights, [])
         squares = [one[callback.gone[place]] for place, name, one in moments if name == "exp_avg_sq"]
         decay = 0.99 ** (update + 1 - callback.lifted)
-        assert all(torch.allclose(one, torch.full_like(one, callbacks.LIFTED * decay)) for one in squares)
+        assert all(torch.allclose(one, torch.full_like(one, pruning.LIFTED * decay)) for one in squares)
     assert lifted == [1, 1, 1, 4, 4, 4, 7, 7]
 
 
@@ -269,7 +269,7 @@ def test_gradients_of_what_is_gone_do_not_count_in_clipping():
 
 
 def options(**given):
-    usual = {name: one.default for name, one in callbacks.PruningConfig.__dataclass_fields__.items()}
+    usual = {name: one.default for name, one in pruning.PruningConfig.__dataclass_fields__.items()}
     return Namespace(**{**usual, **given})
 
 
@@ -290,30 +290,30 @@ def options(**given):
 )
 def test_what_cannot_be_supported_is_refused(given, message):
     with pytest.raises(BadInput, match=message):
-        callbacks.make_pruner(options(**{"prune_amount": 0.5, **given}))
+        pruning.make_pruner(options(**{"prune_amount": 0.5, **given}))
 
 
 def test_experts_of_several_workers_are_refused(monkeypatch):
     model = fakes.model().float()
     model.encoder.embedding.weight.expert = True
     pruner().before_step(model, build("adam", model), 0)
-    monkeypatch.setattr(callbacks, "_workers", lambda: 2)
+    monkeypatch.setattr(pruning, "_workers", lambda: 2)
     with pytest.raises(BadInput, match="--base-layers on several workers"):
         pruner().before_step(model, build("adam", model), 0)
 
 
 def test_without_an_amount_nothing_is_made():
-    assert callbacks.make_pruner(options(ddp_backend="fully_sharded")) is None
-    assert callbacks.make_pruner(Namespace()) is None
+    assert pruning.make_pruner(options(ddp_backend="fully_sharded")) is None
+    assert pruning.make_pruner(Namespace()) is None
 
 
 def test_any_task_can_be_given_pruning_and_names_are_taken_once():
-    made = callbacks.register_pruned_task("masked_lm", "pruned_for_the_test")
+    made = pruning.register_pruned_task("masked_lm", "pruned_for_the_test")
     assert TASK_REGISTRY["pruned_for_the_test"] is made and issubclass(made, TASK_REGISTRY["masked_lm"])
     with pytest.raises(ValueError, match="already registered"):
-        callbacks.register_pruned_task("masked_lm", "pruned_for_the_test")
+        pruning.register_pruned_task("masked_lm", "pruned_for_the_test")
     with pytest.raises(ValueError, match="there is no task 'nothing'"):
-        callbacks.register_pruned_task("nothing")
+        pruning.register_pruned_task("nothing")
 
 
 def test_classes_of_fairseqs_own_lstm():

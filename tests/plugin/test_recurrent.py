@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_bso import linear as products
+from fairseq_bso import linear as quick
 from fairseq_bso.models.deferred_gradients import AttentionMemory, RecurrentWeight, lstm_cell
 
 
@@ -48,7 +48,7 @@ def test_recurrent_weight_gathers_the_gradient_of_all_steps(steps):
 @pytest.mark.parametrize("frozen", [False, True])
 def test_recurrent_weight_of_a_usual_size_equals_the_plain_products(frozen, monkeypatch):
     """Large enough for oneDNN, where torch has it, in each of the products."""
-    monkeypatch.setattr(products, "_ONEDNN", getattr(torch.ops.mkldnn, "_linear_pointwise", None))
+    monkeypatch.setattr(quick, "_ONEDNN", getattr(torch.ops.mkldnn, "_linear_pointwise", None))
     torch.manual_seed(0)
     weight, inputs, hidden = torch.randn(256, 256) / 16, torch.randn(90, 256), torch.randn(90, 256)
     wanted = [inputs.requires_grad_(), hidden.requires_grad_(), *([] if frozen else [weight.requires_grad_()])]

@@ -13,8 +13,12 @@ from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.translation import TranslationConfig
 from reference import fakes
 
-from fairseq_bso import criterions, models, tasks
-from fairseq_bso.bso import costs
+from fairseq_bso import tasks
+from fairseq_bso.bso import costs, criterion
+from fairseq_bso.cross_entropy import criterion as cross_entropy
+from fairseq_bso.distill import criterion as distillation
+from fairseq_bso.distill import tasks as distillation_tasks
+from fairseq_bso.models import bso_lstm
 
 SIZES = {
     "bso_lstm": (1, 256),
@@ -30,17 +34,17 @@ SIZES = {
 
 def test_the_registries_hold_our_classes():
     """fairseq keeps the first of two models or tasks of one name without a word."""
-    assert MODEL_REGISTRY["bso_lstm"] is models.BsoLSTMModel
-    assert CRITERION_REGISTRY["beam_search_optimization"] is criterions.BeamSearchOptimizationCriterion
-    assert CRITERION_REGISTRY["word_distillation"] is criterions.WordDistillationCriterion
-    assert CRITERION_REGISTRY["blockwise_cross_entropy"] is criterions.BlockwiseCrossEntropyCriterion
+    assert MODEL_REGISTRY["bso_lstm"] is bso_lstm.BsoLSTMModel
+    assert CRITERION_REGISTRY["beam_search_optimization"] is criterion.BeamSearchOptimizationCriterion
+    assert CRITERION_REGISTRY["word_distillation"] is distillation.WordDistillationCriterion
+    assert CRITERION_REGISTRY["blockwise_cross_entropy"] is cross_entropy.BlockwiseCrossEntropyCriterion
     smoothed = CRITERION_REGISTRY["blockwise_label_smoothed_cross_entropy"]
-    assert smoothed is criterions.BlockwiseLabelSmoothedCrossEntropyCriterion
-    assert CRITERION_REGISTRY["self_normalized_cross_entropy"] is criterions.SelfNormalizedCrossEntropyCriterion
+    assert smoothed is cross_entropy.BlockwiseLabelSmoothedCrossEntropyCriterion
+    assert CRITERION_REGISTRY["self_normalized_cross_entropy"] is cross_entropy.SelfNormalizedCrossEntropyCriterion
     assert TASK_REGISTRY["bso_translation"] is tasks.BsoTranslationTask
-    assert TASK_REGISTRY["word_distillation"] is tasks.WordDistillationTask
-    assert TASK_REGISTRY["sequence_distillation"] is tasks.SequenceDistillationTask
-    assert {name for name, model in ARCH_MODEL_REGISTRY.items() if model is models.BsoLSTMModel} == set(SIZES)
+    assert TASK_REGISTRY["word_distillation"] is distillation_tasks.WordDistillationTask
+    assert TASK_REGISTRY["sequence_distillation"] is distillation_tasks.SequenceDistillationTask
+    assert {name for name, model in ARCH_MODEL_REGISTRY.items() if model is bso_lstm.BsoLSTMModel} == set(SIZES)
 
 
 @pytest.mark.parametrize("name", sorted(set(SIZES) - {"bso_lstm"}))
@@ -54,11 +58,15 @@ def test_named_sizes_set_both_sides_and_yield_to_the_command_line(name):
 
 
 CRITERIONS = (
-    criterions.BeamSearchOptimizationConfig,
-    criterions.SelfNormalizedCrossEntropyConfig,
-    criterions.WordDistillationCriterionConfig,
+    criterion.BeamSearchOptimizationConfig,
+    cross_entropy.SelfNormalizedCrossEntropyConfig,
+    distillation.WordDistillationCriterionConfig,
 )
-TASKS = (tasks.BsoTranslationConfig, tasks.WordDistillationConfig, tasks.SequenceDistillationConfig)
+TASKS = (
+    tasks.BsoTranslationConfig,
+    distillation_tasks.WordDistillationConfig,
+    distillation_tasks.SequenceDistillationConfig,
+)
 
 
 @pytest.mark.parametrize("criterion", CRITERIONS, ids=lambda config: config.__name__)
@@ -76,7 +84,7 @@ def test_options_are_unique_among_all_that_one_command_line_holds(criterion, tas
                 taken.setdefault(field.name, name)
     assert len(taken) > 100
     fairseqs_own = {field.name for field in dataclasses.fields(TranslationConfig)}
-    for name, config in {"model": models.BsoLSTMConfig, "criterion": criterion, "task": task}.items():
+    for name, config in {"model": bso_lstm.BsoLSTMConfig, "criterion": criterion, "task": task}.items():
         for field in dataclasses.fields(config):
             if field.name == "_name" or str(field.default).startswith("${"):
                 continue
@@ -86,7 +94,7 @@ def test_options_are_unique_among_all_that_one_command_line_holds(criterion, tas
 
 
 def test_options_have_help_and_no_flag_that_turns_off():
-    for config in (models.BsoLSTMConfig, *CRITERIONS, *TASKS):
+    for config in (bso_lstm.BsoLSTMConfig, *CRITERIONS, *TASKS):
         for field in dataclasses.fields(config):
             linked = str(field.default).startswith("${")
             assert linked or field.name == "_name" or field.metadata.get("help"), field.name
@@ -102,7 +110,7 @@ def test_an_installed_package_is_found_by_its_plain_name_from_any_folder(tmp_pat
         "utils.import_user_module(Namespace(user_dir='fairseq_bso' if here.exists() else sys.argv[1]));"
         "from fairseq.models import MODEL_REGISTRY; print(MODEL_REGISTRY['bso_lstm'].__module__)"
     )
-    folder = str(__import__("pathlib").Path(models.__file__).resolve().parents[1])
+    folder = str(__import__("pathlib").Path(bso_lstm.__file__).resolve().parents[1])
     done = subprocess.run([sys.executable, "-c", code, folder], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.strip() == "fairseq_bso.models.bso_lstm", done.stderr
 
@@ -119,7 +127,7 @@ def test_a_user_registers_a_delta_of_their_own(monkeypatch):
     sample = {"net_input": net_input, "target": target, "ntokens": 3, "id": target[:, 0]}
     losses = {}
     for name in ("zero_one", "half_for_the_registration_test"):
-        build = criterions.BeamSearchOptimizationCriterion
+        build = criterion.BeamSearchOptimizationCriterion
         losses[name] = build(fakes.FakeTask(), 3, 2, 0, name, 1.0, 0.0, "model", 2, False)(model, sample)[0]
     assert losses["zero_one"] > 0
     assert losses["half_for_the_registration_test"] == losses["zero_one"] / 2

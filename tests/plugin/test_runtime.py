@@ -22,14 +22,14 @@ from bso_runtime.model_file import BadFile
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint as TorchConstraint
 from fairseq_bso.export import command as export
-from fairseq_bso.search import scorer as prefix_score
+from fairseq_bso.search import scorer
 
 SCORERS = ["softmax", "summed", "unnormalized"]
 LABELS = ["@L_a", "@R_a", "@R_b"]
 
 
 def test_the_scorers_are_those_of_training():
-    ours = {name: (one.normalized, one.cumulative) for name, one in prefix_score.SCORERS.items()}
+    ours = {name: (one.normalized, one.cumulative) for name, one in scorer.SCORERS.items()}
     assert {name: tuple(one) for name, one in runtime_search.SCORERS.items()} == ours and list(ours) == SCORERS
 
 

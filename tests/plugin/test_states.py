@@ -6,10 +6,10 @@ import torch
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.sequence_generator import SequenceGenerator
-from fairseq_bso.interpret.capture.capture.capture import writer as writing
 from reference import fakes, states
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, run
 
+from fairseq_bso.interpret.capture import writer
 from fairseq_bso.models.decoder import DecoderPass
 
 TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
@@ -209,7 +209,7 @@ def test_nothing_depends_on_batches_and_windows(tmp_path, monkeypatch, settings)
     options = {**TWO_LAYERS, "encoder_bidirectional": True}
     _, whole = run(tmp_path, "bso_lstm", {"gates": True}, **options)
     settings = dict(settings)
-    monkeypatch.setattr(writing, "WINDOW_BYTES", settings.pop("window", writing.WINDOW_BYTES))
+    monkeypatch.setattr(writer, "WINDOW_BYTES", settings.pop("window", writer.WINDOW_BYTES))
     _, cut = run(tmp_path, "bso_lstm", {"gates": True, **settings}, **options)
     for side, datasets in whole.items():
         for name, values in datasets.items():

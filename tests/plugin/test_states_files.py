@@ -8,12 +8,12 @@ import h5py
 import numpy
 import pytest
 import yaml
-from fairseq_bso.interpret.capture.capture.capture import hdf5_files as files
-from fairseq_bso.interpret.capture.capture.capture import records
-from fairseq_bso.interpret.capture.capture.capture.capture import Options, capture
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, read, run, write_checkpoint, write_data
 
 from fairseq_bso.errors import BadInput
+from fairseq_bso.interpret.capture import hdf5_files as files
+from fairseq_bso.interpret.capture import records
+from fairseq_bso.interpret.capture.capture import Options, capture
 from fairseq_bso.interpret.folder import reader as capture_folder
 
 LANGUAGE_MODEL = {"arch": "lstm_lm", "task": "language_modeling"}

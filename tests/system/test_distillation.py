@@ -15,8 +15,7 @@ import torch
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
 
-from fairseq_bso import cli as commands
-from fairseq_bso import tasks
+from fairseq_bso import cli, tasks
 from fairseq_bso.distill.teacher import load_teacher
 from fairseq_bso.errors import BadInput
 
@@ -165,7 +164,7 @@ def refusal(data, teacher, cache, *arguments):
     """The message with which `fairseq-bso distill` ends, in this process."""
     line = ["distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu", *arguments]
     with pytest.raises(BadInput) as stopped:
-        commands.main([*map(str, line)])
+        cli.main([*map(str, line)])
     return str(stopped.value)
 
 

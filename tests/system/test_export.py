@@ -14,7 +14,7 @@ import torch
 from system_commands import BSO, PLUGIN, ROOT, run, train
 
 from bso_runtime import model_file as container
-from fairseq_bso import cli as commands
+from fairseq_bso import cli
 from fairseq_bso.checkpoints import load_state
 from fairseq_bso.errors import BadInput
 
@@ -69,11 +69,11 @@ def test_there_is_neither_fairseq_nor_torch(bare):
 def test_translations_equal_those_of_fairseq_generate(data, checkpoints, translate, tmp_path, capsys, kind, beam):
     """Line by line, in batches, and with ONNX Runtime."""
     checkpoint = checkpoints[kind]
-    assert commands.main(["export", str(checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(checkpoint), str(tmp_path / "model")]) == 0
     assert "bytes, float32" in capsys.readouterr().out
     ways = [["model"], ["model", "--batch-size", 7]]
     if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
-        assert commands.main(["export", str(checkpoint), str(tmp_path / "graphs"), "--format", "onnx"]) == 0
+        assert cli.main(["export", str(checkpoint), str(tmp_path / "graphs"), "--format", "onnx"]) == 0
         ways += [["graphs"], ["graphs.step.onnx", "--batch-size", 30]]
     expected = generated(data, checkpoint, "--beam", beam)
     for name, *options in ways:
@@ -91,7 +91,7 @@ def test_under_a_constraint_too(data, checkpoints, translate, tmp_path, kind):
         options = [*BSO, *CONSTRAINED, "--train-beam", 3, "--max-epoch", 1, *start]
         train(data, tmp_path, *options)
         checkpoint, asked = tmp_path / "checkpoint_last.pt", []
-    assert commands.main(["export", str(checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(checkpoint), str(tmp_path / "model")]) == 0
     text = data.parent / "test.src"
     done = translate(tmp_path / "model", "--beam", 4, "--batch-size", 8, "--input", text, *asked)
     assert done.stdout.splitlines() == generated(data, checkpoint, "--beam", 4, *CONSTRAINED), done.stderr
@@ -105,7 +105,7 @@ def test_a_subword_model_inside_is_used(translate, tmp_path, softmax_checkpoint,
     trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
     arguments = {"input": str(data.parent / "train.src"), "model_prefix": str(tmp_path / "sp"), "vocab_size": 40}
     trainer.train(**arguments, hard_vocab_limit=False, minloglevel=2)
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "words")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "words")]) == 0
     model = container.read(tmp_path / "words")
     pieces = [line.split("\t")[0] for line in (tmp_path / "sp.vocab").read_text(encoding="utf-8").splitlines()]
     symbols = ["<s>", "<pad>", "</s>", "<unk>", *pieces[3:]][: model.texts["source"].count(b"\n") + 1]
@@ -120,7 +120,7 @@ def test_a_subword_model_inside_is_used(translate, tmp_path, softmax_checkpoint,
 def test_scores_are_printed_in_every_form(softmax_checkpoint, translate, tmp_path):
     sizes = {}
     for numbers in ("float32", "float16", "int8"):
-        assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / numbers), "--numbers", numbers]) == 0
+        assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / numbers), "--numbers", numbers]) == 0
         sizes[numbers] = (tmp_path / numbers).stat().st_size
         done = translate(tmp_path / numbers, "--beam", 1, "--print-scores", text="two one\n\nthree\n")
         assert re.fullmatch(r"(-?[\d.]+\t.*\n){3}", done.stdout), done.stderr
@@ -128,7 +128,7 @@ def test_scores_are_printed_in_every_form(softmax_checkpoint, translate, tmp_pat
 
 
 def test_each_line_is_written_before_the_next_is_read(softmax_checkpoint, tmp_path):
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
     line = [sys.executable, "-m", "bso_runtime", "translate", str(tmp_path / "model"), "--beam", "1"]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, cwd=ROOT, encoding="utf-8") as running:
@@ -140,7 +140,7 @@ def test_each_line_is_written_before_the_next_is_read(softmax_checkpoint, tmp_pa
 
 
 def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, tmp_path):
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
     (tmp_path / "short").write_bytes((tmp_path / "model").read_bytes()[:-7])
     for name, message in (("short", "damaged"), ("none", "cannot be read")):
         done = translate(tmp_path / name, text="one\n")
@@ -168,16 +168,14 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
     assert done.returncode == 1 and "was trained with --successors my_own, which is not known here" in done.stderr
     assert translate(tmp_path / "own", "--successors", "none", text="one\n").stdout.count("\n") == 1
     with pytest.raises(BadInput, match="give its folder with --data"):
-        commands.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--data", str(tmp_path)])
+        cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--data", str(tmp_path)])
     with pytest.raises(BadInput, match="--sentencepiece .* cannot be read"):
-        commands.main(
-            ["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")]
-        )
+        cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_line_that_is_not_utf_8_is_named_and_half_an_output_is_not_left(softmax_checkpoint, translate, tmp_path):
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
     text, output = tmp_path / "text", tmp_path / "output"
     text.write_bytes(b"two one\nz\xfcrich\n")
     output.write_text("what was there\n")
@@ -205,14 +203,14 @@ def test_links_and_pipes_are_written_through(tmp_path):
 
 
 def test_in_a_batch_the_lines_before_a_bad_one_are_translated(softmax_checkpoint, tmp_path):
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
     line = [sys.executable, "-m", "bso_runtime", "translate", str(tmp_path / "model"), "--batch-size", "4"]
     done = subprocess.run(line, input=b"two one\nthree\nz\xfcrich\none\n", capture_output=True, cwd=ROOT)
     assert done.returncode == 1 and done.stdout.count(b"\n") == 2 and b"standard input, line 3" in done.stderr
 
 
 def test_a_reader_that_stops_early_and_a_full_disk(softmax_checkpoint, tmp_path):
-    assert commands.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "model")]) == 0
     line = [sys.executable, "-m", "bso_runtime", "translate", str(tmp_path / "model"), "--beam", "1"]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, encoding="utf-8") as running:
@@ -241,14 +239,14 @@ def test_weights_that_no_file_can_hold_are_refused(softmax_checkpoint, tmp_path)
     name, out = "decoder.attentional.weight", str(tmp_path / "out")
     diverged = altered(softmax_checkpoint, tmp_path / "nan.pt", name, float("nan"))
     with pytest.raises(BadInput, match=f"{name} holds NaN or infinite weights"):
-        commands.main(["export", diverged, out])
+        cli.main(["export", diverged, out])
     with pytest.raises(BadInput, match="NaN or infinite weights"):
-        commands.main(["prune", diverged, out, "--amount", "0.5"])
+        cli.main(["prune", diverged, out, "--amount", "0.5"])
     large = altered(softmax_checkpoint, tmp_path / "large.pt", name, 1e5)
     with pytest.raises(BadInput, match=f"{name} holds 1e.05, but float16 ends at 65504"):
-        commands.main(["export", large, out, "--numbers", "float16"])
+        cli.main(["export", large, out, "--numbers", "float16"])
     assert not Path(out).exists()
-    assert commands.main(["export", large, out, "--numbers", "int8"]) == 0
+    assert cli.main(["export", large, out, "--numbers", "int8"]) == 0
 
 
 def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softmax_checkpoint, tmp_path):
@@ -267,9 +265,9 @@ def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softm
         ("other-pieces.model", "give the model that split"),
     ):
         with pytest.raises(BadInput, match=message):
-            commands.main([*exported, str(tmp_path / name)])
+            cli.main([*exported, str(tmp_path / name)])
     assert not out.exists()
-    assert commands.main([*exported, str(tmp_path / "pieces.model")]) == 0
+    assert cli.main([*exported, str(tmp_path / "pieces.model")]) == 0
     assert container.read(out).texts["sentencepiece"] == (tmp_path / "pieces.model").read_bytes()
 
 
@@ -278,17 +276,17 @@ def test_dictionaries_of_another_name(data, softmax_checkpoint, tmp_path):
         shutil.copy(data / f"dict.{side}.txt", tmp_path / f"dict.{side}-2.txt")
     folder, out = ["--data", str(tmp_path)], str(tmp_path / "out")
     with pytest.raises(BadInput, match="or the language with --target-lang"):
-        commands.main(["export", str(softmax_checkpoint), out, *folder, "--source-lang", "src-2"])
+        cli.main(["export", str(softmax_checkpoint), out, *folder, "--source-lang", "src-2"])
     names = ["--source-lang", "src-2", "--target-lang", "tgt-2"]
-    assert commands.main(["export", str(softmax_checkpoint), out, *folder, *names]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), out, *folder, *names]) == 0
 
 
 def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
     model = str(tmp_path / "out" / "model")
-    assert commands.main(["export", str(softmax_checkpoint), model, "--format", "onnx"]) == 0
+    assert cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.encoder.onnx", "model.step.onnx"]
     facts = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
     assert '"scorer": "softmax"' in facts["facts"] and facts["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
     with pytest.raises(BadInput, match="--numbers int8 is for --format compact"):
-        commands.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--numbers", "int8"])
+        cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--numbers", "int8"])

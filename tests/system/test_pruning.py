@@ -11,7 +11,7 @@ from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
-from fairseq_bso import cli as commands
+from fairseq_bso import cli
 from fairseq_bso.errors import BadInput
 from fairseq_bso.prune.schemes import Schedule
 
@@ -190,7 +190,7 @@ def test_the_prune_command_prints_its_table_and_nothing_for_debugging(softmax_ch
 def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpoint, tmp_path, capsys):
     pruned, picture = tmp_path / "pruned.pt", tmp_path / "kept.png"
     options = ["--amount", "0.9", "--scheme", "class_uniform", "--picture", str(picture)]
-    assert commands.main(["prune", str(softmax_checkpoint), str(pruned), *options]) == 0
+    assert cli.main(["prune", str(softmax_checkpoint), str(pruned), *options]) == 0
     assert re.search(r"^scorer .* (9|10)\.\d\d%", capsys.readouterr().out, re.M)
     assert picture.read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob("*.part"))
     before, after, masks = matrices(softmax_checkpoint), matrices(pruned), gone(pruned)
@@ -209,17 +209,17 @@ def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpo
 def test_a_picture_that_cannot_be_drawn_leaves_no_checkpoint(softmax_checkpoint, tmp_path):
     options = ["--amount", "0.5", "--picture", str(tmp_path / "kept.txt")]
     with pytest.raises(BadInput, match="kept.txt cannot be written"):
-        commands.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
+        cli.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
     assert not list(tmp_path.iterdir())
 
 
 def test_prune_command_refuses_less_than_is_gone_already(softmax_checkpoint, tmp_path, capsys):
     pruned, exclude = str(tmp_path / "pruned.pt"), ["--exclude", "attention"]
-    assert commands.main(["prune", str(softmax_checkpoint), pruned, "--amount", "0.8", *exclude]) == 0
+    assert cli.main(["prune", str(softmax_checkpoint), pruned, "--amount", "0.8", *exclude]) == 0
     assert "the same --prune-amount, --prune-scheme, --prune-exclude" in capsys.readouterr().out
     with pytest.raises(BadInput, match="of the weights are zero already, more than --amount 0.3"):
-        commands.main(["prune", pruned, str(tmp_path / "less.pt"), "--amount", "0.3"])
-    assert commands.main(["prune", pruned, str(tmp_path / "more.pt"), "--amount", "0.9"]) == 0
+        cli.main(["prune", pruned, str(tmp_path / "less.pt"), "--amount", "0.3"])
+    assert cli.main(["prune", pruned, str(tmp_path / "more.pt"), "--amount", "0.9"]) == 0
     assert not (tmp_path / "less.pt").exists()
 
 
@@ -233,7 +233,7 @@ def test_prune_command_refuses_less_than_is_gone_already(softmax_checkpoint, tmp
 )
 def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):
     with pytest.raises(BadInput, match=message):
-        commands.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
+        cli.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
     assert not list(tmp_path.iterdir())
 
 
@@ -241,4 +241,4 @@ def test_prune_command_names_what_is_no_checkpoint(tmp_path):
     (tmp_path / "text.pt").write_text("no checkpoint")
     for name, message in (("none.pt", "does not exist"), ("text.pt", "is no checkpoint of fairseq-train")):
         with pytest.raises(BadInput, match=message):
-            commands.main(["prune", str(tmp_path / name), str(tmp_path / "out.pt"), "--amount", "0.5"])
+            cli.main(["prune", str(tmp_path / name), str(tmp_path / "out.pt"), "--amount", "0.5"])

@@ -12,7 +12,7 @@ import pytest
 from system_commands import PLUGIN, QUIET, ROOT, run
 from tiny_captures import read
 
-from fairseq_bso import cli as commands
+from fairseq_bso import cli
 from fairseq_bso.interpret.folder.reader import open_capture
 
 
@@ -31,7 +31,7 @@ def language_model(data, tmp_path_factory):
 
 def states(*arguments):
     """Runs the command in this process."""
-    assert commands.main(["states", *map(str, arguments), "--cpu"]) == 0
+    assert cli.main(["states", *map(str, arguments), "--cpu"]) == 0
 
 
 @pytest.mark.parametrize("along", ["reference", "output"])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_bso.search import topk as beam
+from fairseq_bso.search import topk
 from fairseq_bso.search.decoder import GoldRun, Rows
 from fairseq_bso.search.scorer import Scorer
 from fairseq_bso.search.topk import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
@@ -38,7 +38,7 @@ def test_best_of_ranks_like_a_stable_sort(rows):
     for k in (1, 2, 5, 12):
         for free in (True, False):  # on a CPU, on a device
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(beam, "_reading_is_free", lambda _, free=free: free)
+                patch.setattr(topk, "_reading_is_free", lambda _, free=free: free)
                 scores, index = best_of(given_scores, k)
             assert scores.shape == index.shape == (len(rows), k)
             for row, values in enumerate(rows):

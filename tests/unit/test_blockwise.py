@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import blockwise as slow
 
-from fairseq_bso import linear as products
+from fairseq_bso import linear
 from fairseq_bso.distill.blockwise_loss import block_word_loss, rows_of_scorers
 from fairseq_bso.distill.loss import mixture, soften
 from fairseq_bso.distill.word_loss import word_loss
@@ -25,7 +25,7 @@ def block(request, monkeypatch):
 def library(request, monkeypatch):
     """Both, whichever this CPU is quicker with."""
     wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
-    monkeypatch.setattr(products, "_ONEDNN", wanted)
+    monkeypatch.setattr(linear, "_ONEDNN", wanted)
 
 
 def layer(seed, rows, words, units=3, dtype=torch.float64):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import distillation as slow
 
-from fairseq_bso.distill import loss as distillation
+from fairseq_bso.distill import loss
 from fairseq_bso.distill.loss import mixture, rank_by_closeness, soften
 from fairseq_bso.distill.word_loss import word_loss
 
@@ -84,7 +84,7 @@ def test_blocks_of_words_change_no_result(block, monkeypatch):
     student, teacher = draw_log_probs(1, 5, 6), draw_log_probs(2, 5, 6)
     target = torch.tensor([2, 1, 4, 5, 3])
     whole = word_loss(student, target, PADDING, soften(teacher, 2.0), 0.5, 2.0, 0.1)
-    monkeypatch.setattr(distillation, "_BLOCK", block)
+    monkeypatch.setattr(loss, "_BLOCK", block)
     parts = word_loss(student, target, PADDING, soften(teacher, 2.0), 0.5, 2.0, 0.1)
     torch.testing.assert_close(tuple(whole), tuple(parts))
 

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import patterns as twin
 
-from fairseq_bso.interpret.units import block_counts as other_cells
-from fairseq_bso.interpret.units import patterns
+from fairseq_bso.interpret.units import block_counts, patterns
 
 LEVEL = 30
 values = st.sampled_from([-128, -80, -30, -29, 0, 29, 30, 31, 90])
@@ -157,9 +156,9 @@ def test_others_of_long_ranges_equal_the_twin(seed, left, right, block):
         for s, n in zip(starts.tolist(), lengths.tolist())
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(other_cells, "_BLOCK", block)
+        patch.setattr(block_counts, "_BLOCK", block)
         cells = patterns.OtherCells(rows, columns)
-        found = other_cells.count_others(cells, lambda levels: levels >= LEVEL, starts, lengths, left, right, length)
+        found = block_counts.count_others(cells, lambda levels: levels >= LEVEL, starts, lengths, left, right, length)
         assert found.tolist() == expected
 
 

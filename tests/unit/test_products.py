@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fairseq_bso import linear as products
+from fairseq_bso import linear as quick
 from fairseq_bso.linear import linear, multiply
 from fairseq_bso.search.blockwise import log_partition
 from fairseq_bso.search.scorer import Scorer
@@ -14,7 +14,7 @@ from fairseq_bso.search.scorer import Scorer
 def library(request, monkeypatch):
     """Both, whichever this CPU is quicker with."""
     wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
-    monkeypatch.setattr(products, "_ONEDNN", wanted)
+    monkeypatch.setattr(quick, "_ONEDNN", wanted)
 
 
 @pytest.mark.parametrize("shape", [(700,), (35, 20), (3,)])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import pruning as twin
 
-from fairseq_bso.prune import schemes as pruning
+from fairseq_bso.prune import schemes
 
 SCHEMES = ["class_blind", "class_uniform", "class_distribution"]
 # Quarters: their sums and squares are exact, so both sides find the same deviation and the same ties.
@@ -30,7 +30,7 @@ def test_masks_equal_the_twin_ties_included(scheme, dtype, drawn, share):
     gone = [[before for _, before in one] for one in drawn]
     before = sum(map(sum, gone))
     count = before + round(share * (sum(map(len, weights)) - before))
-    choice = pruning.get_scheme(scheme)(tensors(weights, dtype), tensors(gone, torch.bool), count)
+    choice = schemes.get_scheme(scheme)(tensors(weights, dtype), tensors(gone, torch.bool), count)
     assert lists(choice.gone) == getattr(twin, scheme)(weights, gone, count)
     assert all(now or not then for one, other in zip(lists(choice.gone), gone) for now, then in zip(one, other))
     assert sum(map(sum, lists(choice.gone))) == count
@@ -43,8 +43,8 @@ def test_what_is_gone_stays_gone_as_more_goes(scheme, drawn, counts):
     size = sum(map(len, weights))
     few, many = sorted(round(share * size) for share in counts)
     nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
-    first = pruning.get_scheme(scheme)(weights, nothing, few)
-    second = pruning.get_scheme(scheme)(weights, first.gone, many)
+    first = schemes.get_scheme(scheme)(weights, nothing, few)
+    second = schemes.get_scheme(scheme)(weights, first.gone, many)
     assert all((~before | after).all() for before, after in zip(first.gone, second.gone))
 
 
@@ -53,7 +53,7 @@ def test_what_is_gone_stays_gone_as_more_goes(scheme, drawn, counts):
 def test_no_weight_that_stays_is_below_the_threshold_of_its_class(scheme, drawn, share):
     weights = tensors([[value for value, _ in one] for one in drawn], torch.float64)
     nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
-    choice = pruning.get_scheme(scheme)(weights, nothing, round(share * sum(map(len, weights))))
+    choice = schemes.get_scheme(scheme)(weights, nothing, round(share * sum(map(len, weights))))
     for one, gone, threshold in zip(weights, choice.gone, choice.thresholds):
         assert (one[~gone].abs() >= threshold * (1 - 1e-9)).all()
         if scheme != "class_distribution":
@@ -69,10 +69,10 @@ def test_equal_shares_equal_the_twin(classes, begun, share):
     sizes = [size for size, _ in classes]
     least = [round(begun * size * part) for size, part in classes]
     count = sum(least) + round(share * (sum(sizes) - sum(least)))
-    given = pruning.equal_shares(sizes, count, least)
+    given = schemes.equal_shares(sizes, count, least)
     assert given == twin.equal_shares(sizes, count, least)
     assert sum(given) == count and all(low <= have <= size for low, have, size in zip(least, given, sizes))
-    assert begun or pruning.equal_shares(sizes, count) == given
+    assert begun or schemes.equal_shares(sizes, count) == given
 
 
 def test_a_traced_example_of_the_three_schemes():
@@ -84,13 +84,13 @@ def test_a_traced_example_of_the_three_schemes():
     """
     weights = tensors([[0.1, -0.2, -0.3, 0.8], [0.2, 1.0, -2.0, 5.0]], torch.float64)
     nothing = [torch.zeros(4, dtype=torch.bool)] * 2
-    blind = pruning.class_blind(weights, nothing, 4)
+    blind = schemes.class_blind(weights, nothing, 4)
     assert lists(blind.gone) == [[True, True, True, False], [True, False, False, False]]
     assert blind.thresholds == [0.3, 0.3]
-    uniform = pruning.class_uniform(weights, nothing, 4)
+    uniform = schemes.class_uniform(weights, nothing, 4)
     assert lists(uniform.gone) == [[True, True, False, False], [True, True, False, False]]
     assert uniform.thresholds == [0.2, 1.0]
-    spread = pruning.class_distribution(weights, nothing, 4)
+    spread = schemes.class_distribution(weights, nothing, 4)
     assert lists(spread.gone) == [[True, True, False, False], [True, True, False, False]]
     assert spread.thresholds[0] < 0.3 and spread.thresholds[1] > 1 - 1e-9
 
@@ -98,7 +98,7 @@ def test_a_traced_example_of_the_three_schemes():
 def test_classes_without_deviation_go_last_unless_they_are_zero():
     weights = tensors([[0.5, 0.5], [0.0, 0.0], [1.0, 9.0]])
     nothing = [torch.zeros(2, dtype=torch.bool)] * 3
-    choice = pruning.class_distribution(weights, nothing, 4)
+    choice = schemes.class_distribution(weights, nothing, 4)
     assert lists(choice.gone) == [[False, False], [True, True], [True, True]]
     assert choice.thresholds[:2] == [0.0, 0.0]
 
@@ -112,14 +112,14 @@ def test_classes_without_deviation_go_last_unless_they_are_zero():
 )
 def test_schedules_equal_the_twin_and_never_fall(amount, start, length, every, update):
     for kind, slow in (("gradual", twin.cubic), ("iterative", twin.iterative)):
-        schedule = pruning.Schedule(kind, amount, start, start + length, every)
+        schedule = schemes.Schedule(kind, amount, start, start + length, every)
         assert schedule.share(update) == pytest.approx(slow(amount, start, start + length, every, update), abs=1e-12)
         assert schedule.share(update) <= schedule.share(update + 1) <= amount
         assert schedule.share(start + length) == amount and schedule.share(start - 1) == 0
 
 
 def test_one_shot_and_counts():
-    schedule = pruning.Schedule("one_shot", 0.8, 5)
+    schedule = schemes.Schedule("one_shot", 0.8, 5)
     assert [schedule.share(update) for update in (0, 4, 5, 6)] == [0, 0, 0.8, 0.8]
     assert [schedule.count(5, weights) for weights in (0, 1, 2, 7)] == [0, 1, 2, 6]
 
@@ -138,12 +138,12 @@ def test_one_shot_and_counts():
 )
 def test_impossible_schedules_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        pruning.Schedule(*arguments)
+        schemes.Schedule(*arguments)
 
 
 def test_schemes_are_registered_once_and_named_when_unknown():
-    assert set(pruning.scheme_names()) >= set(SCHEMES)
+    assert set(schemes.scheme_names()) >= set(SCHEMES)
     with pytest.raises(ValueError, match="choose from: .*class_blind"):
-        pruning.get_scheme("classblind")
+        schemes.get_scheme("classblind")
     with pytest.raises(ValueError, match="already registered"):
-        pruning.register_scheme("class_blind")
+        schemes.register_scheme("class_blind")

@@ -8,8 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import separation as twin
 
-from fairseq_bso.interpret.units import ranking as cell_ranking
-from fairseq_bso.interpret.units import statistics as separation
+from fairseq_bso.interpret.units import ranking, statistics
 
 levels = st.sampled_from([-127, -40, -1, 0, 1, 40, 41, 127])
 
@@ -51,22 +50,22 @@ def close(found, expected):
 @settings(max_examples=200, deadline=None)
 @given(drawn=corpora(labels), row_major=st.booleans())
 def test_histograms_and_what_comes_from_them_equal_the_twin(drawn, row_major):
-    histogram = separation.joint_histogram(*tensors(*drawn, row_major))
+    histogram = statistics.joint_histogram(*tensors(*drawn, row_major))
     cells, codes = labelled(*drawn)
     assert histogram.tolist() == [twin.histogram(cell, codes, max(codes) + 1) for cell in cells]
-    close(separation.correlation_ratio(histogram), [twin.correlation_ratio(cell, codes) for cell in cells])
+    close(statistics.correlation_ratio(histogram), [twin.correlation_ratio(cell, codes) for cell in cells])
     for label in set(codes):
         expected = [twin.area_under_curve(cell, codes, label) for cell in cells]
-        assert separation.area_under_curve(histogram, label).tolist() == [float(one) for one in expected]
+        assert statistics.area_under_curve(histogram, label).tolist() == [float(one) for one in expected]
 
 
 @settings(max_examples=100, deadline=None)
-@given(drawn=corpora(labels), measure=st.sampled_from(separation.THRESHOLD_MEASURES), as_query=st.booleans())
+@given(drawn=corpora(labels), measure=st.sampled_from(statistics.THRESHOLD_MEASURES), as_query=st.booleans())
 def test_thresholds_are_the_best_and_do_what_they_say(drawn, measure, as_query):
-    histogram = separation.joint_histogram(*tensors(*drawn))
+    histogram = statistics.joint_histogram(*tensors(*drawn))
     cells, codes = labelled(*drawn)
     label = codes[0]
-    found = separation.best_thresholds(histogram, label, measure, as_query)
+    found = statistics.best_thresholds(histogram, label, measure, as_query)
     close(getattr(found, measure), [twin.best_threshold(cell, codes, label, measure, as_query) for cell in cells])
     for place, cell in enumerate(cells):
         cut, above = int(found.cuts[place]), bool(found.above[place])
@@ -82,8 +81,8 @@ def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
     tensor, values = tensors(*drawn, row_major)
     cells, wanted = labelled(*drawn)
     expected = [twin.correlation(cell, wanted) for cell in cells]
-    close(cell_ranking.cell_values(tensor, values, "correlation"), expected)
-    found = cell_ranking.predict_number(tensor[0], values, width)
+    close(ranking.cell_values(tensor, values, "correlation"), expected)
+    found = ranking.predict_number(tensor[0], values, width)
     assert found.correlation == pytest.approx(expected[0], abs=1e-9)
     parts = [found.error, found.exact, found.error_of_mean, found.exact_of_mean]
     assert parts == pytest.approx(twin.predict(cells[0], wanted, width))
@@ -106,7 +105,7 @@ def twin_score(criterion, label):
 
 
 @settings(max_examples=15, deadline=None)
-@pytest.mark.parametrize("criterion", cell_ranking.LABEL_CRITERIA + cell_ranking.NUMBER_CRITERIA)
+@pytest.mark.parametrize("criterion", ranking.LABEL_CRITERIA + ranking.NUMBER_CRITERIA)
 @given(data=st.data())
 def test_ranking_and_control_equal_the_twin(criterion, data):
     number = criterion == "correlation"
@@ -116,14 +115,14 @@ def test_ranking_and_control_equal_the_twin(criterion, data):
     label = None if number or criterion == "correlation_ratio" else wanted[0]
     score = twin_score(criterion, label)
     scores = [score(cell, wanted) for cell in some]
-    ranking = cell_ranking.rank_cells(given_cells, values, criterion, label, limit=4)
-    close(ranking.scores, sorted(scores, reverse=True)[:4])
-    close(ranking.scores, [scores[cell] for cell in ranking.cells.tolist()])
-    assert len(set(ranking.cells.tolist())) == min(4, len(cells))
-    control = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
+    found = ranking.rank_cells(given_cells, values, criterion, label, limit=4)
+    close(found.scores, sorted(scores, reverse=True)[:4])
+    close(found.scores, [scores[cell] for cell in found.cells.tolist()])
+    assert len(set(found.cells.tolist())) == min(4, len(cells))
+    control = ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
     kept = [value is not None for value in track]
     close(control.best, [twin.best_of_shifted(score, cells, track, kept, shift) for shift in control.shifts.tolist()])
-    again = cell_ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
+    again = ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
     assert again.shifts.tolist() == control.shifts.tolist()
 
 
@@ -144,15 +143,15 @@ def test_a_traced_example():
     """
     cells = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
     codes = torch.tensor([1, 1, 0, 0, 0, -1])
-    histogram = separation.joint_histogram(cells, codes)
-    close(separation.area_under_curve(histogram, 1), [5.5 / 6, 0.5 / 6])
-    assert separation.correlation_ratio(histogram)[0].item() == pytest.approx(4000 / 3 / 2400)
-    found = separation.best_thresholds(histogram, 1)
+    histogram = statistics.joint_histogram(cells, codes)
+    close(statistics.area_under_curve(histogram, 1), [5.5 / 6, 0.5 / 6])
+    assert statistics.correlation_ratio(histogram)[0].item() == pytest.approx(4000 / 3 / 2400)
+    found = statistics.best_thresholds(histogram, 1)
     assert (found.cuts.tolist(), found.above.tolist()) == ([1, 0], [True, False])
     assert found.balanced_accuracy[0].item() == pytest.approx(5 / 6) and found.f1[0].item() == pytest.approx(0.8)
-    ranking = cell_ranking.rank_cells(cells, codes, "area_under_curve", 1)
-    assert ranking.cells.tolist() == [0, 1]
-    close(ranking.scores, [5.5 / 6, 5.5 / 6])
+    found = ranking.rank_cells(cells, codes, "area_under_curve", 1)
+    assert found.cells.tolist() == [0, 1]
+    close(found.scores, [5.5 / 6, 5.5 / 6])
     close(ranking.values, [5.5 / 6, 0.5 / 6])
 
 
@@ -161,11 +160,11 @@ def test_what_is_counted_in_pieces_adds_up(monkeypatch):
     cells = torch.randint(-127, 128, (9, 300), generator=generator, dtype=torch.int8)
     codes = torch.randint(-1, 3, (300,), generator=generator)
     numbers = torch.randn(300, generator=generator)
-    whole = separation.joint_histogram(cells, codes), cell_ranking.cell_values(cells, numbers, "correlation")
-    monkeypatch.setattr(separation, "_STEPS", 64)
-    monkeypatch.setattr(separation, "_CELLS", 4)
-    assert torch.equal(separation.joint_histogram(cells, codes), whole[0])
-    close(cell_ranking.cell_values(cells, numbers, "correlation"), whole[1].tolist())
+    whole = statistics.joint_histogram(cells, codes), ranking.cell_values(cells, numbers, "correlation")
+    monkeypatch.setattr(statistics, "_STEPS", 64)
+    monkeypatch.setattr(statistics, "_CELLS", 4)
+    assert torch.equal(statistics.joint_histogram(cells, codes), whole[0])
+    close(ranking.cell_values(cells, numbers, "correlation"), whole[1].tolist())
 
 
 def test_a_cell_that_makes_the_track_is_far_above_the_control():
@@ -173,21 +172,21 @@ def test_a_cell_that_makes_the_track_is_far_above_the_control():
     depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) lasts, as depth does
     cells = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
     cells[7] = (10 * depth).to(torch.int8)
-    ranking = cell_ranking.rank_cells(cells, depth.double(), "correlation", limit=3)
-    control = cell_ranking.shuffled_control(cells, depth.double(), "correlation")
-    assert ranking.cells[0] == 7 and ranking.scores[0].item() == pytest.approx(1)
+    found = ranking.rank_cells(cells, depth.double(), "correlation", limit=3)
+    control = ranking.shuffled_control(cells, depth.double(), "correlation")
+    assert found.cells[0] == 7 and found.scores[0].item() == pytest.approx(1)
     assert control.best.max() < 0.5 and control.best.shape == (20,)
     assert control.shifts.min() >= 300 and control.shifts.max() <= 2700
-    told = cell_ranking.predict_number(cells[7], depth.double())
+    told = ranking.predict_number(cells[7], depth.double())
     assert (told.error, told.exact) == (0, 1) and told.error_of_mean > 1
 
 
 def test_a_constant_cell_tells_nothing():
     cells = torch.full((1, 4), 37, dtype=torch.int8)
     codes = torch.tensor([0, 1, 1, 0])
-    assert cell_ranking.cell_values(cells, codes, "correlation_ratio").item() == 0
-    assert cell_ranking.cell_values(cells, codes.double(), "correlation").item() == 0
-    assert cell_ranking.cell_values(cells, codes, "area_under_curve", 1).item() == 0.5
+    assert ranking.cell_values(cells, codes, "correlation_ratio").item() == 0
+    assert ranking.cell_values(cells, codes.double(), "correlation").item() == 0
+    assert ranking.cell_values(cells, codes, "area_under_curve", 1).item() == 0.5
 
 
 CELLS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
@@ -196,31 +195,31 @@ CELLS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
 @pytest.mark.parametrize(
     "act, message",
     [
-        (lambda: cell_ranking.rank_cells(CELLS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
-        (lambda: cell_ranking.rank_cells(CELLS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1"), "no step has label None"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES, "correlation_ratio", 1), "leave the label out"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES * 0 - 1, "f1", 5), "the track has no value"),
-        (lambda: cell_ranking.rank_cells(CELLS, CODES * math.inf, "correlation"), "infinite"),
-        (lambda: cell_ranking.shuffled_control(CELLS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
-        (lambda: cell_ranking.shuffled_control(CELLS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
+        (lambda: ranking.rank_cells(CELLS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
+        (lambda: ranking.rank_cells(CELLS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
+        (lambda: ranking.rank_cells(CELLS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
+        (lambda: ranking.rank_cells(CELLS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
+        (lambda: ranking.rank_cells(CELLS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
+        (lambda: ranking.rank_cells(CELLS, CODES, "f1"), "no step has label None"),
+        (lambda: ranking.rank_cells(CELLS, CODES, "correlation_ratio", 1), "leave the label out"),
+        (lambda: ranking.rank_cells(CELLS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
+        (lambda: ranking.rank_cells(CELLS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
+        (lambda: ranking.rank_cells(CELLS, CODES * 0 - 1, "f1", 5), "the track has no value"),
+        (lambda: ranking.rank_cells(CELLS, CODES * math.inf, "correlation"), "infinite"),
+        (lambda: ranking.shuffled_control(CELLS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
+        (lambda: ranking.shuffled_control(CELLS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
         (
-            lambda: cell_ranking.predict_number(CELLS[0], CODES.double(), 0),
+            lambda: ranking.predict_number(CELLS[0], CODES.double(), 0),
             "a bin has 0 levels, but must have 1 to 255",
         ),
-        (lambda: separation.joint_histogram(CELLS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
-        (lambda: separation.joint_histogram(CELLS, CODES * 0 - 1), "largest label is -1"),
-        (lambda: separation.joint_histogram(CELLS - 128, CODES), "level -128, but levels must be from -127"),
-        (lambda: cell_ranking.rank_cells(CELLS - 128, CODES.double(), "correlation"), "level -128"),
-        (lambda: separation.best_thresholds(separation.joint_histogram(CELLS, CODES), 1, "recall"), "measure 'recall'"),
-        (lambda: separation.area_under_curve(separation.joint_histogram(CELLS, CODES), 2), "label 2 cannot be told"),
+        (lambda: statistics.joint_histogram(CELLS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
+        (lambda: statistics.joint_histogram(CELLS, CODES * 0 - 1), "largest label is -1"),
+        (lambda: statistics.joint_histogram(CELLS - 128, CODES), "level -128, but levels must be from -127"),
+        (lambda: ranking.rank_cells(CELLS - 128, CODES.double(), "correlation"), "level -128"),
+        (lambda: statistics.best_thresholds(statistics.joint_histogram(CELLS, CODES), 1, "recall"), "measure 'recall'"),
+        (lambda: statistics.area_under_curve(statistics.joint_histogram(CELLS, CODES), 2), "label 2 cannot be told"),
         (
-            lambda: separation.area_under_curve(separation.joint_histogram(CELLS, CODES * 0), 0),
+            lambda: statistics.area_under_curve(statistics.joint_histogram(CELLS, CODES * 0), 0),
             "label 0 cannot be told",
         ),
     ],

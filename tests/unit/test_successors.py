@@ -11,8 +11,7 @@ from reference import successors as slow
 from reference.decoder import TableDecoder, local_scores, same_violations, without_ties
 from reference.host_reads import ForbidHostReads
 
-from fairseq_bso.search import topk as beam
-from fairseq_bso.search import violation_reset
+from fairseq_bso.search import topk, violation_reset
 from fairseq_bso.search.candidate_search import CandidateSearch, ExactLogTotals
 from fairseq_bso.search.constraints import (
     ArcStandard,
@@ -249,7 +248,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source,
 
     monkeypatch.setattr(violation_reset.Searcher, "_prepare_decoder", lambda self: None)
     monkeypatch.setattr(violation_reset.Searcher, "run", guarded)
-    monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
+    monkeypatch.setattr(topk, "_reading_is_free", lambda scores: False)
     decoder = TableDecoder(torch.randn(50, len(SYMBOLS), dtype=torch.float64))
     gold = decoder.gold_run(*padded([[6, 5, 4, END] if kind == "word_order" else [4, 5, 7, END]]))
     successors = fast(kind, [source])

@@ -243,8 +243,7 @@ def test_refuses_a_search_without_rivals_or_margin(options, message):
 
 @pytest.mark.parametrize("scorer, lenpen", [(LAST, None), (SUMMED, 0.0), (SOFTMAX, None), (SOFTMAX, 1.0)])
 def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, scorer, lenpen):
-    from fairseq_bso.search import topk as beam
-    from fairseq_bso.search import violation_reset
+    from fairseq_bso.search import topk, violation_reset
 
     loop = violation_reset.Searcher.run
 
@@ -253,7 +252,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, scorer, lenpe
             return loop(*args)
 
     monkeypatch.setattr(violation_reset.Searcher, "run", guarded)
-    monkeypatch.setattr(beam, "_reading_is_free", lambda scores: False)
+    monkeypatch.setattr(topk, "_reading_is_free", lambda scores: False)
     table = torch.randn(50, 9, dtype=torch.float64)
     golds = [[1, 2, 3, END], [4, END]]
     fast, _ = run_fast(table, golds, beam=3, scorer=scorer, live_rows_only=False, lenpen=lenpen)
