@@ -13,8 +13,8 @@ from reference import fakes
 from runtime_models import VARIANTS, facts_and_tensors, network_of
 
 from bso_runtime import beam_search as runtime_search
+from bso_runtime import cli
 from bso_runtime import model_file as container
-from bso_runtime import translate as command
 from bso_runtime import vocabulary as text
 from bso_runtime.beam_search import Options, beam_search, search
 from bso_runtime.constraints import Constraint
@@ -125,8 +125,8 @@ def written(path, scorer):
 def test_a_length_penalty_is_used_or_refused(scorer, tmp_path, capsys):
     (tmp_path / "text").write_text("a b\nc\n")
     line = ["translate", written(tmp_path / "model", scorer), "--input", str(tmp_path / "text"), "--max-len-b", "9"]
-    assert command.main([*line, "--lenpen", "1"]) == 0 and capsys.readouterr().out.count("\n") == 2
-    status, said = command.main([*line, "--lenpen", "0.5"]), capsys.readouterr()
+    assert cli.main([*line, "--lenpen", "1"]) == 0 and capsys.readouterr().out.count("\n") == 2
+    status, said = cli.main([*line, "--lenpen", "0.5"]), capsys.readouterr()
     if scorer == "softmax":
         assert status == 0 and said.out.count("\n") == 2
     else:
@@ -137,7 +137,7 @@ def test_a_length_penalty_is_used_or_refused(scorer, tmp_path, capsys):
 @pytest.mark.parametrize("value", ["cubic", None, ["softmax"]])
 def test_a_scorer_that_is_not_known_is_one_line(value, tmp_path, capsys):
     path = written(tmp_path / "model", value)
-    assert command.main(["translate", path]) == 1
+    assert cli.main(["translate", path]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
     known = f"model holds a model with --scorer {value}, but this release knows softmax, summed, unnormalized: trans"

@@ -8,7 +8,7 @@ import pytest
 from reference import fakes
 from runtime_models import VARIANTS, facts_and_tensors
 
-from bso_runtime import translate as command
+from bso_runtime import cli
 from bso_runtime.beam_search import Options, search
 from bso_runtime.model_file import BadFile
 from bso_runtime.network import Network
@@ -87,7 +87,7 @@ def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
         ("cubic", [], 1, "holds a model with --scorer cubic, but this release knows softmax, summed, unnormalized"),
     ):
         write_pair(tmp_path / "model", *facts_and_tensors(model, {"scorer": scorer}), texts)
-        assert command.main([*line, *options]) == status
+        assert cli.main([*line, *options]) == status
         said = capsys.readouterr()
         assert message in said.err and said.err.count("\n") == status and said.out.count("\n") == 1 - status
 
@@ -95,5 +95,5 @@ def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
 def test_a_missing_runtime_is_one_message(tmp_path, monkeypatch, capsys):
     write_pair(tmp_path / "model", *facts_and_tensors(fakes.model(), {}))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert command.main(["translate", str(tmp_path / "model")]) == 1
+    assert cli.main(["translate", str(tmp_path / "model")]) == 1
     assert capsys.readouterr().err == "a model in ONNX files needs ONNX Runtime: pip install onnxruntime\n"

@@ -152,7 +152,7 @@ def test_a_traced_example():
     found = ranking.rank_cells(cells, codes, "area_under_curve", 1)
     assert found.cells.tolist() == [0, 1]
     close(found.scores, [5.5 / 6, 5.5 / 6])
-    close(ranking.values, [5.5 / 6, 0.5 / 6])
+    close(found.values, [5.5 / 6, 0.5 / 6])
 
 
 def test_what_is_counted_in_pieces_adds_up(monkeypatch):
