@@ -2,10 +2,15 @@
 
 import argparse
 import io
+import os
+import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from forked import Forked, script_of
 from progress import Progress, clock
 from stages import ROOT, Runner, Stage, StageFailed, number_after, parse_with_rest, portable
 from training_log import read_curve, training_progress
@@ -161,3 +166,41 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StageFailed, match="file/logs cannot be made: Not a directory"):
         Runner(tmp_path / "file", {})
+
+
+def test_programs_of_this_python_are_forked_and_others_are_not(tmp_path):
+    script = tmp_path / "program.py"
+    assert script_of([sys.executable, str(script), "a", "b"]) == (str(script), ["a", "b"])
+    installed = Path(sys.executable).parent / "fairseq-train"
+    assert script_of([str(installed), "data"]) == (str(installed), ["data"])
+    for command in ([sys.executable, "-c", "pass"], ["/usr/bin/fairseq-train", "data"], ["sh", "-c", "true"]):
+        assert script_of(command) == (None, command)
+
+
+def test_a_forked_program_is_like_one_of_its_own(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import os, sys\nif __name__ == '__main__':\n"
+        "    print(sys.argv, os.environ['GIVEN'], sys.path[0], os.getcwd())\n"
+        "    print('problem', file=sys.stderr)\n    sys.exit(int(sys.argv[1]))\n"
+    )
+    for status in (0, 7):
+        output = tmp_path / f"log{status}"
+        output.write_text("before\n")
+        program = Forked(script, [str(status)], output, {"GIVEN": "value", "PATH": os.environ["PATH"]})
+        assert program.wait(60) == program.returncode == status
+        shown = f"{[str(script), str(status)]} value {tmp_path} {os.getcwd()}"
+        assert sorted(output.read_text().splitlines()) == sorted(["before", shown, "problem"])
+
+
+def test_a_forked_program_shows_its_exception_and_can_be_stopped(tmp_path):
+    script, output = tmp_path / "program.py", tmp_path / "log"
+    script.write_text("raise ValueError('seven')\n")
+    program = Forked(script, [], output, dict(os.environ))
+    assert program.wait() == 1 and "ValueError: seven" in output.read_text()
+    script.write_text("import time\ntime.sleep(600)\n")
+    program = Forked(script, [], output, dict(os.environ))
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0.1)
+    program.terminate()
+    assert program.wait(60) == -signal.SIGTERM
