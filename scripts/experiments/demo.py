@@ -60,9 +60,8 @@ class Budget:
     bso_lr: float
     last_updates: int
     last_lr: float
-    initial_beam: int
-    train_beam: int
-    updates_per_beam: int
+    initial_beam: int  # training beams from this one ...
+    train_beam: int  # ... to this one, in turn
     test_beams: tuple
     log_interval: int  # updates
 
@@ -87,9 +86,8 @@ FULL = Budget(
     bso_lr=1.5e-3,
     last_updates=200,
     last_lr=1.5e-3,
-    initial_beam=4,
+    initial_beam=2,
     train_beam=10,
-    updates_per_beam=20,
     test_beams=(1, 5, 10),
     log_interval=10,
 )
@@ -116,7 +114,6 @@ QUICK = Budget(
     last_lr=1e-3,
     initial_beam=2,
     train_beam=3,
-    updates_per_beam=25,
     test_beams=(1, 5),
     log_interval=5,
 )
@@ -137,8 +134,7 @@ def nll_options(lr):
 def bso_options(budget, lr):
     return [
         *["--criterion", "beam_search_optimization", "--lr", str(lr), "--delta", "zero_one", "--margin", "1.0"],
-        *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam)],
-        *["--updates-per-beam", str(budget.updates_per_beam)],
+        *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam), "--mixed-beams"],
     ]
 
 

@@ -164,9 +164,9 @@ def spread(ends, gap):
 
 
 def draw_training(axes, logs, budget, value, title):
-    """One value over the updates of each BSO training; grey lines where the beam grows."""
+    """One value over the updates of each BSO training."""
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel("update of BSO (grey: beam of training)")
+    axes.set_xlabel(f"update of BSO (training beams {budget.initial_beam} to {budget.train_beam} in turn)")
     axes.spines[["top", "right"]].set_visible(False)
     curves = {name: read_curve(log, value) for name, log in logs.items()}
     for name, curve in curves.items():
@@ -177,11 +177,4 @@ def draw_training(axes, logs, budget, value, title):
         axes.text(0.5, 0.5, "the training logs hold no curve", ha="center", transform=axes.transAxes)
         return
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend above the curves
-    last = max(curve[-1][0] for curve in curves.values() if curve)
-    for beam in range(budget.initial_beam, budget.train_beam + 1):
-        grows = (beam - budget.initial_beam) * budget.updates_per_beam
-        if grows < last:
-            axes.axvline(grows, color="#dddddd", linewidth=0.8, zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "fontsize": 7, "color": "#888888"}
-            axes.annotate(f" {beam}", (grows, 0.01), **place)
     axes.legend(loc="upper right", frameon=False, fontsize=8)
