@@ -19,12 +19,12 @@ import argparse
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
-from stages import ROOT, tool
+from forked import Forked
+from stages import ROOT, program, tool
 
 score = tool("score")
 PLUGIN = ROOT / "fairseq_bso"
@@ -52,7 +52,7 @@ def parse_arguments(argv=None):
 
 def generate(arguments, checkpoint, log, *options):
     """One run of fairseq-generate, unless `log` is of this very run."""
-    command = [sys.executable, "-W", "ignore", "-m", "fairseq_cli.generate", arguments.data, "--user-dir", str(PLUGIN)]
+    command = [program("fairseq-generate"), arguments.data, "--user-dir", str(PLUGIN)]
     command += ["--task", "bso_translation", "--path", checkpoint, "--gen-subset", arguments.subset, "--cpu"]
     command += ["--batch-size", str(arguments.batch_size), "--required-batch-size-multiple", "1", *options]
     command += ["--remove-bpe", arguments.remove_bpe] if arguments.remove_bpe else []
@@ -60,11 +60,13 @@ def generate(arguments, checkpoint, log, *options):
     beside = log.with_suffix(".stamp")
     if log.exists() and beside.exists() and beside.read_text() == stamp:
         return
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(f"fairseq-generate failed for {checkpoint}:\n{done.stdout[-2000:]}")
-    log.write_text(done.stdout, encoding="utf-8")
+    partial = log.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    if Forked(command[0], command[1:], partial, environment).wait():
+        end = partial.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise SystemExit(f"fairseq-generate failed for {checkpoint}:\n{end}")
+    os.replace(partial, log)
     beside.write_text(stamp)
 
 
