@@ -141,9 +141,9 @@ TATOEBA = ordering(
     "--batch-size 64",
     trainings=(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
-        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 600),
-        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 600, constrained=True),
-        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 600, constrained=True),
+        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
+        Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
 )
 
