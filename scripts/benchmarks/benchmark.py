@@ -12,6 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
+import earlier
 import torch
 from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
 from benchmark_decoding import cache_speed, constrained_generation, generation, translation
@@ -42,6 +43,9 @@ def parse(words):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
     parser.add_argument("--beside", metavar="DIR", help="a checkout of another build, for BSO updates in the same race")
+    parser.add_argument(
+        "--compare", metavar="FILE", help="print beside an earlier run: results/VERSION.json, or an --out"
+    )
     parser.add_argument("--out", help="also write the results to this JSON file")
     parser.add_argument("--peak", choices=["none", *PEAKS], help=argparse.SUPPRESS)
     options = parser.parse_args(words)
@@ -69,7 +73,10 @@ def main():
     if options.peak:
         print_peak(task, options, batches)
         return
-    size = {name: getattr(options, name) for name in "device dtype threads sentences length vocabulary hidden".split()}
+    size = {name: getattr(options, name) for name in earlier.SIZES}
+    before = earlier.read(options.compare) if options.compare else {}
+    if before:
+        earlier.refuse_other_sizes(options.compare, before, size)
     results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
     print(json.dumps(results))
     fresh = fresh_states(task, options)
@@ -98,6 +105,8 @@ def main():
         print(f"\n{name}", flush=True)
         for key, value in results[name].items():
             print(f"  {key}: {value}", flush=True)
+        for line in earlier.lines(before.get(name), results[name]):
+            print(f"  {line}", flush=True)
     if options.out:
         partial = f"{options.out}.partial"
         Path(partial).write_text(json.dumps(results, indent=1) + "\n")
