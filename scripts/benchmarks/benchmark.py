@@ -43,9 +43,7 @@ def parse(words):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
     parser.add_argument("--beside", metavar="DIR", help="a checkout of another build, for BSO updates in the same race")
-    parser.add_argument(
-        "--compare", metavar="FILE", help="print beside an earlier run: results/VERSION.json, or an --out"
-    )
+    parser.add_argument("--compare", metavar="FILE", help="an earlier --out, or results/VERSION.json, to print beside")
     parser.add_argument("--out", help="also write the results to this JSON file")
     parser.add_argument("--peak", choices=["none", *PEAKS], help=argparse.SUPPRESS)
     options = parser.parse_args(words)

@@ -12,9 +12,7 @@ def read(path):
         results = json.loads(Path(path).read_text(encoding="utf-8"))
         return {name: results[name] for name in [*SIZES, *results]}
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise SystemExit(
-            f"--compare {path}: no results of benchmark.py ({type(problem).__name__}: {problem})"
-        ) from None
+        raise SystemExit(f"--compare {path}: no results of benchmark.py ({type(problem).__name__})") from None
 
 
 def refuse_other_sizes(path, before, sizes):
