@@ -1,6 +1,7 @@
 """Documents say what is true: links, pictures, paths, options and commands exist."""
 
 import ast
+import importlib.util
 
 import pytest
 from documents import checks
@@ -68,8 +69,8 @@ def test_every_picture_is_shown():
 
 
 def test_every_document_is_linked():
-    examples = [path for path in (ROOT / "user_dir_examples").rglob("README.md")]
-    none(checks.unused(DOCUMENTS, [*(ROOT / "docs").glob("*.md"), *examples]))
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "user_dir_examples").rglob("README.md")]
+    none(checks.unused(DOCUMENTS, pages))
 
 
 def test_every_example_has_a_readme():
@@ -88,3 +89,10 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("name", PLAIN)
 def test_sentences_are_short(name):
     none(checks.long_sentences(read(ROOT / name)))
+
+
+def test_the_page_of_options_is_what_the_generator_writes():
+    spec = importlib.util.spec_from_file_location("write_options", ROOT / "scripts" / "tools" / "write_options.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == generator.page(), "run make docs"
