@@ -50,13 +50,9 @@ def own_fields(config):
 
 def config_tables():
     """The parts of the page on models, criterions and tasks. A class that several configs share has one part."""
-    from fairseq.dataclass.utils import gen_parser_from_dataclass
-
     users, actions = {}, {}
     for name, config in registered().items():
-        parser = argparse.ArgumentParser(add_help=False)
-        gen_parser_from_dataclass(parser, config())
-        by_name = {action.dest: action for action in parser._actions}
+        by_name = {action.dest: action for action in _actions(config)}
         for one, names in own_fields(config).items():
             users.setdefault(one, []).append(name)
             actions[one] = [by_name[field] for field in names if field in by_name and by_name[field].help]
@@ -70,6 +66,15 @@ def config_tables():
     yield f"## Without options of their own\n\n{', '.join(f'`{name}`' for name in bare)}\n"
 
 
+def _actions(config):
+    """What a parser has for each field of a config."""
+    from fairseq.dataclass.utils import gen_parser_from_dataclass
+
+    parser = argparse.ArgumentParser(add_help=False)
+    gen_parser_from_dataclass(parser, config())
+    return parser._actions
+
+
 def _title(names):
     option = names[0].split()[0]
     return f"`{option}` " + ", ".join(f"`{name.split()[1]}`" for name in names)
@@ -78,6 +83,8 @@ def _title(names):
 def architectures():
     """The named sizes of this package's models."""
     from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+
+    import fairseq_bso  # noqa: F401
 
     rows = ["| `--arch` | layers | units | dropout |", "|---|---|---|---|"]
     for name in sorted(ARCH_CONFIG_REGISTRY):
@@ -94,13 +101,14 @@ def subcommand_tables():
     """The parts of the page on `fairseq-bso`."""
     from fairseq_bso.cli import build_parser
 
+    of_task = {(one.dest, one.help) for one in _actions(registered()["--task sequence_distillation"])}
     parser = build_parser()
     (choices,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     for name, subparser in sorted(choices.choices.items()):
         actions = [one for one in subparser._actions if one.help != argparse.SUPPRESS and one.dest != "help"]
         text = f"## `fairseq-bso {name}`\n\n{subparser.description}\n"
         if name == "distill":
-            actions = actions[: [one.dest for one in actions].index("data")]  # then come those of the task
+            actions = [one for one in actions if (one.dest, one.help) not in of_task]
             text += "\nIt also takes the data folder and the options of `--task sequence_distillation`.\n"
         yield text + (f"\n{table(actions)}" if actions else "")
 
