@@ -11,7 +11,8 @@ import fairseq_bso
 
 DOCUMENTS = documents()
 PLAIN = (
-    "README.md CONTRIBUTING.md RELEASING.md docs/architecture.md docs/stability.md findings/README.md "
+    "README.md CONTRIBUTING.md PAPERS.md RELEASING.md findings/README.md docs/architecture.md docs/results.md docs/speed.md "
+    "docs/stability.md docs/training.md "
     "user_dir_examples/custom_successors/README.md user_dir_examples/dependency_parsing/README.md "
     "user_dir_examples/distillation/README.md user_dir_examples/interpretation/README.md "
     "user_dir_examples/pruning/README.md user_dir_examples/translation/README.md "
@@ -26,6 +27,14 @@ def none(problems):
     """Fails with all problems at once."""
     problems = list(problems)
     assert not problems, "\n".join(problems)
+
+
+def tool(name):
+    """A script of scripts/tools, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @for_each
@@ -82,6 +91,18 @@ def test_the_changelog_has_this_version():
     none(checks.version(read(ROOT / "CHANGELOG.md"), fairseq_bso.__version__))
 
 
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {fairseq_bso.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_architecture_draws_and_names_every_room():
+    drawing = tool("draw_rooms")
+    rooms = {name for pair in drawing.arrows() for name in pair}
+    assert rooms <= set(drawing.PLACES)
+    named = read(ROOT / "docs" / "architecture.md").inline_code()
+    assert set(drawing.PLACES) <= set(named)
+
+
 def test_the_readme_is_short():
     none(checks.form(read(ROOT / "README.md"), lines=160, characters=130))
 
@@ -92,7 +113,4 @@ def test_sentences_are_short(name):
 
 
 def test_the_page_of_options_is_what_the_generator_writes():
-    spec = importlib.util.spec_from_file_location("write_options", ROOT / "scripts" / "tools" / "write_options.py")
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == generator.page(), "run make docs"
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == tool("write_options").page(), "run make docs"
