@@ -37,7 +37,9 @@ def registered():
         ("--task", TASK_REGISTRY),
     ):
         for name, entry in sorted(registry.items()):
-            if entry.__module__.startswith("fairseq_bso.") and getattr(entry, "__dataclass", None):
+            module = sys.modules[entry.__module__]
+            ours = entry.__module__.startswith("fairseq_bso.") and getattr(module, entry.__name__, None) is entry
+            if ours and getattr(entry, "__dataclass", None):  # and no task that a user-dir made of fairseq's
                 found[f"{option} {name}"] = getattr(entry, "__dataclass")  # noqa: B009, names are not mangled here
     return found
 
