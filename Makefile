@@ -19,7 +19,7 @@ demo: .venv/stamp  ## train and decode on bundled text, print a table, draw a pi
 test: .venv/stamp  ## run every test (TESTS=... for some)
 	$(call RUN_TESTS,.venv,$(TESTS))
 
-check: .venv/stamp  ## lint, format check, types of core
+check: .venv/stamp  ## lint, format check, types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
