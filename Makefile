@@ -1,7 +1,7 @@
 # make help lists the targets. Everything runs in the virtual environment .venv, which is built when it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench test-legacy clean
+.PHONY: help demo test check bench docs test-legacy clean
 
 # The Python to build with: PYTHON=... names one, else the first of these that runs.
 PYTHON ?= python3.11 python3.12 python3.10 python3.9
@@ -19,13 +19,17 @@ demo: .venv/stamp  ## train and decode on bundled text, print a table, draw a pi
 test: .venv/stamp  ## run every test (TESTS=... for some)
 	$(call RUN_TESTS,.venv,$(TESTS))
 
-check: .venv/stamp  ## lint, format check, types of core
+check: .venv/stamp  ## lint, format check, types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
 bench: .venv/stamp  ## measure speed, as ratios in one run
 	.venv/bin/python scripts/benchmarks/benchmark.py
+
+docs: .venv/stamp  ## write docs/options.md and the picture of the rooms from the source
+	.venv/bin/python scripts/tools/write_options.py
+	.venv/bin/python scripts/tools/draw_rooms.py
 
 test-legacy: .venv-legacy/stamp  ## run the tests with fairseq 0.12.2 and torch 1.13.1 (Python 3.10 or 3.9)
 	$(call RUN_TESTS,.venv-legacy,$(TESTS))

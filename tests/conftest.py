@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-TIERS = ("unit", "plugin", "system")
+TIERS = ("unit", "plugin", "documents", "system")
 
 # No deadline: the first call of a torch function is slow, and speed is the business of scripts/benchmarks/benchmark.py.
 settings.register_profile("fairseq_bso", deadline=None, print_blob=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fairseq_bso.search.constraints import Successors, register_successors
+from fairseq_bso import Successors, register_successors
 
 
 class SameLength(Successors):
