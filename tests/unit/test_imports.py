@@ -12,7 +12,7 @@ PURE = (
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader needs nothing but torch and numpy for"""
-PLAIN = set("__future__ collections copy dataclasses functools itertools math platform random re torch typing numpy".split())
+PLAIN = set("__future__ collections copy dataclasses fractions functools itertools math platform random re torch typing numpy".split())
 """what pure files may import besides each other"""
 
 GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
