@@ -1,5 +1,5 @@
 """A user-dir that adds pruning to a task of fairseq's own: ``--task pruned_language_modeling``."""
 
-from fairseq_bso.prune.pruner import register_pruned_task
+from fairseq_bso import register_pruned_task
 
 register_pruned_task("language_modeling")
