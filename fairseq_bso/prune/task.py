@@ -73,7 +73,9 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
     # The config of a loaded model may lack the groups that the other options point into, so this one is read first.
     if getattr(cfg, "prune_amount", 0) == 0:
         return None
-    options = {name: getattr(cfg, name, entry.default) for name, entry in PruningConfig.__dataclass_fields__.items()}
+    options: Dict[str, Any] = {
+        name: getattr(cfg, name, entry.default) for name, entry in PruningConfig.__dataclass_fields__.items()
+    }
     try:
         get_scheme(options["prune_scheme"])
         schedule = Schedule(
@@ -112,7 +114,7 @@ class PruningMixin:
     """Adds pruning to a fairseq task, as the first of its bases. Without ``--prune-amount`` it does nothing."""
 
     def __init__(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(cfg, *args, **kwargs)
+        super().__init__(cfg, *args, **kwargs)  # type: ignore[call-arg]
         self.pruner = make_pruner(cfg)
 
     @classmethod

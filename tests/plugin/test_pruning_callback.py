@@ -246,9 +246,7 @@ def test_a_schedule_that_begins_below_the_pruned_share_says_so(schedule, caplog)
 
 @pytest.mark.parametrize("schedule", [{"amount": 0.5}, {"amount": 0.6}, {"kind": "gradual", "start": 3, "end": 9}])
 def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, caplog, monkeypatch):
-    monkeypatch.setattr(
-        weight_classes, "ZERO_BY_CHANCE", 0.05
-    )  # padding is a larger share here
+    monkeypatch.setattr(weight_classes, "ZERO_BY_CHANCE", 0.05)  # padding is a larger share here
     model = fakes.model().float()
     found = classes_of(model)
     if "kind" not in schedule:
