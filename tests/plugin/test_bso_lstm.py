@@ -66,7 +66,7 @@ def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, s
     if finished and scorer == "softmax":
         finished["finished_lenpen"] = lenpen
     sources, golds = [source for source, _ in data], [gold if len(gold) > 1 else [4, 2] for _, gold in data]
-    if liked:  # a model that likes some words, so that hypotheses live for several steps
+    if liked:  # high scores of some words keep hypotheses on the beam for several steps
         with torch.no_grad():
             model.decoder.output_bias[torch.tensor(golds[0])] += 2.0
             model.decoder.output_bias[2] += 1.0
