@@ -1,4 +1,4 @@
-"""The folder of distilled targets: what they are made from, their parts, and the indexed dataset made of all parts.
+"""The folder of distilled targets: their inputs and options, their parts, and the indexed dataset made of all parts.
 
 manifest.json      inputs and options of the targets; in a complete cache also the sizes and checksums of its files
 parts/00000.npz    the targets of some sentences; any worker writes any part, atomically

@@ -35,7 +35,7 @@ def test_seq_kd_keeps_the_best_of_the_search_that_fit():
 
 
 def test_seq_inter_compares_words_not_pieces():
-    """Pieces: "un" "der" is not "under" to a comparison of pieces; joined, it is the word of the reference."""
+    """The pieces "un" "der" differ from the piece "under"; joined, both are the word of the reference."""
     pieces = dictionary("\u2581under", "\u2581un", "der", "\u2581it", "\u2581at")
     under, un, der, it, at = range(4, 9)
     hypotheses = [[[at, it, END], [un, der, it, END]], [[], []], [[at, END], [it, END]]]
@@ -319,7 +319,7 @@ def test_damaged_and_unwritable_caches_are_one_message(caching, tmp_path, monkey
     assert sorted(path.name for path in (tmp_path / "memory").iterdir()) == ["manifest.json"]
 
 
-def test_what_the_criterion_refuses():
+def test_options_that_the_criterion_refuses():
     student = fakes.model(0, scorer="softmax")
     for scorer in ("summed", "unnormalized"):
         with pytest.raises(BadInput, match=f"one.pt has --scorer {scorer} and no probabilities"):

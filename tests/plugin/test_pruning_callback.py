@@ -312,7 +312,7 @@ def options(**given):
         ({"store_ema": True}, "--store-ema"),
     ],
 )
-def test_what_cannot_be_supported_is_refused(given, message):
+def test_unsupported_options_are_refused(given, message):
     with pytest.raises(BadInput, match=message):
         task.make_pruner(options(**{"prune_amount": 0.5, **given}))
 
@@ -326,7 +326,7 @@ def test_experts_of_several_workers_are_refused(monkeypatch):
         pruner().before_step(model, build("adam", model), 0)
 
 
-def test_without_an_amount_nothing_is_made():
+def test_without_an_amount_there_is_no_pruner():
     assert task.make_pruner(options(ddp_backend="fully_sharded")) is None
     assert task.make_pruner(Namespace()) is None
 
