@@ -10,8 +10,8 @@ from .cross_entropy import criterion as _cross_entropy  # noqa: F401
 from .distill import criterion as _distill  # noqa: F401
 from .distill import tasks as _distill_tasks  # noqa: F401
 from .models import bso_lstm as _bso_lstm  # noqa: F401
-from .prune.pruner import register_pruned_task
 from .prune.schemes import register_scheme
+from .prune.task import register_pruned_task
 from .search.constraints import Successors, Vocabulary, register_successors
 
 __all__ = [

@@ -20,7 +20,7 @@ from .decoding.unnormalized import (
     warn_of_undivided_sums,
 )
 from .errors import BadInput
-from .prune.pruner import PruningConfig, PruningMixin
+from .prune.task import PruningConfig, PruningMixin
 
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences

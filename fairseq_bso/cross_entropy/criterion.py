@@ -1,8 +1,8 @@
-"""Cross entropy that never holds all scores: ``--criterion blockwise_cross_entropy``,
+"""Cross entropy in blocks of words: ``--criterion blockwise_cross_entropy``,
 ``blockwise_label_smoothed_cross_entropy`` and ``self_normalized_cross_entropy``.
 
-The first two are fairseq's ``cross_entropy`` and ``label_smoothed_cross_entropy``: the same options, sums and log, for
-less time and memory. They read ``f`` themselves, so that they train a model of any ``--scorer``.
+The first two equal fairseq's ``cross_entropy`` and ``label_smoothed_cross_entropy``, with the same options, sums and
+log, and need less time and memory. They normalise the scores themselves, so that they train models of any ``--scorer``.
 """
 
 import math
@@ -24,7 +24,13 @@ from ..search.scorer import Scorer
 
 
 def check_model(criterion: str, model, instead: str) -> None:
-    """Raises BadInput for a model that gives no attentional vectors and scorer. ``instead``: fairseq's criterion."""
+    """Raises BadInput for a model that gives no attentional vectors and scorer.
+
+    Args:
+        criterion: its name.
+        model: the model.
+        instead: the name of fairseq's criterion for such a model.
+    """
     if getattr(model, "prefix_score", None) is None:
         raise BadInput(
             f"{criterion} needs a model that gives its attentional vectors, but got {type(model).__name__}: use "
@@ -33,14 +39,14 @@ def check_model(criterion: str, model, instead: str) -> None:
 
 
 def cross_entropy_of(model, sample: Dict[str, Any], padding: int, skipped: int = 0, **options) -> CrossEntropy:
-    """The sums over the target words of a batch, made inside the model's forward pass.
+    """The sums over the target words of a batch, computed inside the model's forward pass.
 
     Args:
         model: a ``bso_lstm``, wrapped or not.
-        sample: of fairseq.
-        padding: the target that counts nothing.
-        skipped: how many words at the beginning of each target count nothing.
-        options: of ``core.blockwise.cross_entropy``.
+        sample: a batch of fairseq.
+        padding: the padding symbol; its targets are ignored.
+        skipped: how many words at the beginning of each target are ignored.
+        options: of ``search.blockwise.cross_entropy``.
     """
     target = sample["target"][:, skipped:].flatten()  # (N,)
 
@@ -56,7 +62,7 @@ class BlockwiseCrossEntropyCriterion(CrossEntropyCriterion):
     """fairseq's ``cross_entropy``, in blocks of words."""
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
-        """The summed loss, its sample size, and what to log."""
+        """The summed loss, its sample size, and the logging output."""
         check_model("blockwise_cross_entropy", model, "cross_entropy")
         loss = cross_entropy_of(model, sample, self.padding_idx).loss
         logged = _logged(loss, sample, self.sentence_avg)
@@ -70,9 +76,9 @@ class BlockwiseLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCrite
     name, self_normalize = "blockwise_label_smoothed_cross_entropy", 0.0
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
-        """The summed loss, its sample size, and what to log."""
+        """The summed loss, its sample size, and the logging output."""
         check_model(self.name, model, "label_smoothed_cross_entropy")
-        found = cross_entropy_of(
+        sums = cross_entropy_of(
             model,
             sample,
             self.padding_idx,
@@ -81,17 +87,17 @@ class BlockwiseLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCrite
             self_normalize=self.self_normalize,
             count_correct=self.report_accuracy,
         )
-        logged = _logged(found.loss, sample, self.sentence_avg)
-        logged.update(self.also_logged(found, sample))
-        return found.loss, logged["sample_size"], logged
+        logged = _logged(sums.loss, sample, self.sentence_avg)
+        logged.update(self.also_logged(sums, sample))
+        return sums.loss, logged["sample_size"], logged
 
-    def also_logged(self, found: CrossEntropy, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """Sums beside the loss."""
-        sums = {"nll_loss": found.nll}
+    def also_logged(self, sums: CrossEntropy, sample: Dict[str, Any]) -> Dict[str, Any]:
+        """Further sums to log."""
+        logged = {"nll_loss": sums.nll}
         if self.report_accuracy:
             counted = sample["target"][:, self.ignore_prefix_size :].ne(self.padding_idx)
-            sums.update(n_correct=found.correct, total=counted.sum())
-        return sums
+            logged.update(n_correct=sums.correct, total=counted.sum())
+        return logged
 
 
 @dataclass
@@ -99,15 +105,18 @@ class SelfNormalizedCrossEntropyConfig(LabelSmoothedCrossEntropyCriterionConfig)
     self_normalize: float = field(
         default=0.1,
         metadata={
-            "help": "weight of (log Z)^2 at each word, which draws raw scores to log-probabilities: the start that "
-            "--scorer summed wants"
+            "help": "weight of (log Z)^2 at each word, where Z is the sum of exp(score): makes raw scores "
+            "log-probabilities, the start for --scorer summed"
         },
     )
 
 
 @register_criterion("self_normalized_cross_entropy", dataclass=SelfNormalizedCrossEntropyConfig)
 class SelfNormalizedCrossEntropyCriterion(BlockwiseLabelSmoothedCrossEntropyCriterion):
-    """Label-smoothed cross entropy ``+ weight * (log Z)^2`` at each word; logs the root mean square of ``log Z``."""
+    """Label-smoothed cross entropy plus ``weight * (log Z)^2`` at each word. ``Z`` is the sum of ``exp(score)``.
+
+    The log shows the root mean square of ``log Z``.
+    """
 
     name = "self_normalized_cross_entropy"
 
@@ -125,13 +134,13 @@ class SelfNormalizedCrossEntropyCriterion(BlockwiseLabelSmoothedCrossEntropyCrit
             raise BadInput(f"{self.name}: --self-normalize is {self_normalize}, but must be at least 0")
         self.self_normalize = self_normalize
 
-    def also_logged(self, found: CrossEntropy, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """Sums beside the loss."""
-        return {**super().also_logged(found, sample), "squared_log_z": found.squared_log_z}
+    def also_logged(self, sums: CrossEntropy, sample: Dict[str, Any]) -> Dict[str, Any]:
+        """Further sums to log."""
+        return {**super().also_logged(sums, sample), "squared_log_z": sums.squared_log_z}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
-        """Adds up the workers' sums and logs ratios of them."""
+        """Sums over the workers and logs ratios of the sums."""
         super().reduce_metrics(logging_outputs)
         squares, tokens = (
             sum(float(each.get(key, 0)) for each in logging_outputs) for key in ("squared_log_z", "ntokens")
@@ -141,7 +150,7 @@ class SelfNormalizedCrossEntropyCriterion(BlockwiseLabelSmoothedCrossEntropyCrit
 
 
 def _logged(loss: Tensor, sample: Dict[str, Any], sentence_avg: bool) -> Dict[str, Any]:
-    """What fairseq's criterions log of every batch."""
+    """The logging output of fairseq's criterions."""
     sentences = sample["target"].size(0)
     return {
         "loss": loss.detach(),

@@ -1,13 +1,13 @@
 """Distillation (Kim & Rush 2016): a student learns from a teacher.
 
-loss             the teacher's distribution, and the choice from an n-best list; pure torch
-word_loss        what a student learns at each word; pure torch
+loss             the teacher's distribution, and the ranking of hypotheses by BLEU; pure torch
+word_loss        the word-level loss; pure torch
 blockwise_loss   the word-level loss in blocks of rows; pure torch
 teacher          a frozen checkpoint or ensemble
-teacher_cache    word level: the teacher's likeliest words along each sentence, computed once
-cache            sequence level: the folder of the teacher's outputs, a data set of fairseq-train once it is whole
-selection        sequence level: which hypotheses of a sentence go into it
-job              sequence level: the search over the training set, shared among workers, resumed where it stopped
+teacher_cache    word level: the teacher's top k words of each sentence, computed once
+cache            sequence level: the folder of the teacher's outputs, in the end a data set for fairseq-train
+selection        sequence level: selects hypotheses of the teacher
+job              sequence level: decodes the training set with several workers; an interrupted job continues
 criterion        ``--criterion word_distillation``
 tasks            ``--task word_distillation`` and ``--task sequence_distillation``
 command          ``fairseq-bso distill``

@@ -1,7 +1,7 @@
-"""The word-level distillation loss that never holds the student's scores of all words, nor the teacher's.
+"""The word-level distillation loss in blocks of rows: the scores (N, V) of student and teacher are never all in memory.
 
-The loss is that of ``word_loss.word_loss``. Here a block of rows of the student's attentional vectors is scored,
-compared with the teacher's words of the same rows, and forgotten.
+The loss equals ``word_loss.word_loss``. Each block of the student's attentional vectors is scored, compared with the
+teacher's distribution of the same rows, and freed.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from torch import Tensor
 from ..linear import multiply
 from ..search.blockwise import cross_entropy, sum_over_blocks
 from ..search.scorer import Scorer
-from .loss import TeacherWords, mixture, soften
+from .loss import TeacherDistribution, mixture, teacher_distribution
 from .word_loss import Options, WordLoss, compare
 
 __all__ = ["TeacherRows", "block_word_loss", "rows_of_scorers"]
 
-# Gives the teacher's words (r, C) at some rows (r,) of the batch's N words; ``at`` of a TeacherWords is one.
-TeacherRows = Callable[[Tensor], TeacherWords]
+TeacherRows = Callable[[Tensor], TeacherDistribution]
+"""rows (r,) among the N words of a batch -> the teacher's distribution there; ``TeacherDistribution.at`` is one"""
 
 
 def rows_of_scorers(members: Sequence[tuple[Tensor, Scorer]], temperature: float, top_k: int) -> TeacherRows:
-    """Of a teacher, or an ensemble, that scores only the rows that it is asked for.
+    """The TeacherRows of a teacher, or an ensemble, that scores only the rows it is asked for.
 
     Args:
-        members: of each attentional vectors (N, H) and the scorer.
+        members: attentional vectors (N, H) and scorer of each.
         temperature: tau.
-        top_k: of the teacher's words only so many; 0: all.
+        top_k: how many words of the teacher to keep; 0: all.
     """
 
-    def at(rows: Tensor) -> TeacherWords:
+    def at(rows: Tensor) -> TeacherDistribution:
         scores = (multiply(outputs.index_select(0, rows), scorer.weight, scorer.bias) for outputs, scorer in members)
         log_probs = mixture([torch.log_softmax(each, 1, dtype=torch.float32) for each in scores])  # (r, V)
-        return soften(log_probs, temperature, top_k, in_place=True)
+        return teacher_distribution(log_probs, temperature, top_k, in_place=True)
 
     return at
 
@@ -56,16 +56,16 @@ def block_word_loss(
         outputs: (N, H) the student's attentional vectors.
         scorer: the student's output layer.
         target: (N,) int64 gold words.
-        padding: the target that counts nothing.
-        teacher: at the same temperature; None: the plain loss.
+        padding: the padding symbol; its targets are ignored.
+        teacher: at the same temperature; None: the loss without distillation.
         weight: a, from 0 to 1.
         temperature: tau.
-        label_smoothing: share of the gold part that goes to all words alike, as fairseq has it.
+        label_smoothing: as fairseq defines it.
     """
     if teacher is None:
         plain = cross_entropy(outputs, scorer.weight, scorer.bias, target, padding, label_smoothing)
-        nothing = plain.nll.new_zeros(())
-        return WordLoss(plain.loss, plain.nll, nothing, nothing, target.new_zeros(()))
+        zero = plain.nll.new_zeros(())
+        return WordLoss(plain.loss, plain.nll, zero, zero, target.new_zeros(()))
     real = target.ne(padding).nonzero().squeeze(1)  # (N',)
     options = Options(weight, temperature, label_smoothing)
     visit = _DistillationOfBlock(target.index_select(0, real), real, teacher, options)
@@ -74,12 +74,12 @@ def block_word_loss(
 
 
 class _DistillationOfBlock:
-    """A ``Visit``; sums for the log stay here.
+    """A ``Visit`` of `sum_over_blocks`, which also collects the sums for the log. N' words are not padding.
 
     Args:
-        target: (N',) gold words, without padding.
-        real: (N',) where they stand among all N.
-        teacher: asked for rows among all N.
+        target: (N',) gold words.
+        real: (N',) their indices among all N.
+        teacher: called with indices among all N.
         options: of the loss.
     """
 
@@ -97,6 +97,6 @@ class _DistillationOfBlock:
         self.nll, self.distillation = self.nll + nll.sum(), self.distillation + crossed.sum()
         self.entropy = self.entropy + teacher.entropy.sum()
         self.agreement += agrees.sum()
-        if wants_gradient:  # of log-probabilities until here
+        if wants_gradient:  # `scores` holds the gradient of the log-probabilities here
             scores.sub_(log_probs.exp_().mul_(scores.sum(1, keepdim=True)))
         return (1 - weight) * gold.sum() + weight * crossed.sum()

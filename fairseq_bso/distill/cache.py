@@ -1,20 +1,22 @@
-"""The folder of distilled targets: what they are made from, their parts, and the indexed dataset that these become.
+"""The folder of distilled targets: their inputs and options, their parts, and the indexed dataset made of all parts.
 
-manifest.json      what the targets were made from and with; once all is done also what the files must hold
-parts/00000.npz    the targets of some sentences; each appears whole or not at all, in any order, from any worker
-train.S-T.S.bin    and so on, with the dictionaries: a folder that fairseq-train reads, when all parts are there
+manifest.json      inputs and options of the targets; in a complete cache also the sizes and checksums of its files
+parts/00000.npz    the targets of some sentences; any worker writes any part, atomically
+train.S-T.S.bin    and so on, with the dictionaries: in a complete cache, a data folder for fairseq-train
 """
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
+from fairseq import utils
 from fairseq.data import indexed_dataset
 
 from ..errors import BadInput
@@ -23,7 +25,7 @@ from ..files import atomic_write, sha256
 VERSION = 1
 
 Targets = Tuple[int, List[List[int]]]
-"""A sentence's place in the training set, and the word ids of its distilled targets."""
+"""The index of a sentence in the training set, and the word ids of its distilled targets."""
 
 
 class Cache:
@@ -31,8 +33,8 @@ class Cache:
 
     Args:
         folder: is made if it does not exist.
-        made_from: what the targets depend on, each under the name that a message calls it by; values as JSON has them.
-        made_in: how the work is cut into parts; may differ once all is done.
+        made_from: the inputs and options that the targets depend on, as JSON values. Messages show the keys.
+        made_in: the options that the parts depend on. A complete cache may be read with others.
     """
 
     def __init__(self, folder: str, made_from: Dict[str, Any], made_in: Dict[str, Any]) -> None:
@@ -42,10 +44,10 @@ class Cache:
         self.parts_folder = self.folder / "parts"
 
     def complete(self) -> bool:
-        """Whether all is there, and whole; begins the manifest where there is none.
+        """Whether the cache is complete and undamaged. Writes the manifest if there is none.
 
         Raises:
-            BadInput: the folder holds targets that were made otherwise, or is damaged, or cannot be written.
+            BadInput: if the targets were made with other inputs or options, or the folder is damaged or not writable.
         """
         if not self.manifest_path.exists():
             self._begin()
@@ -54,9 +56,9 @@ class Cache:
         self._refuse_other(manifest)
         if "files" not in manifest:
             return False
-        for name, right in manifest["files"].items():
+        for name, facts in manifest["files"].items():
             path = self.folder / name
-            if not path.is_file() or path.stat().st_size != right["bytes"] or sha256([path]) != right["sha256"]:
+            if not path.is_file() or path.stat().st_size != facts["bytes"] or sha256([path]) != facts["sha256"]:
                 raise BadInput(
                     f"the distilled data is damaged: {path} is missing or not as it was written: remove the folder "
                     f"{self.folder} and have it made again"
@@ -64,7 +66,7 @@ class Cache:
         return True
 
     def facts(self) -> Dict[str, Any]:
-        """What the manifest of a complete cache says of its size."""
+        """The numbers of pairs and sentences in a complete cache, from its manifest."""
         return self._read_manifest()["facts"]
 
     def has_part(self, number: int) -> bool:
@@ -72,9 +74,9 @@ class Cache:
         return self._part(number).exists()
 
     def write_part(self, number: int, targets: Sequence[Targets]) -> None:
-        """Writes the targets of some sentences. Raises BadInput where that fails."""
+        """Writes the targets of some sentences. Raises BadInput if that fails."""
         kept = [words for _, several in targets for words in several]
-        arrays = {
+        arrays: Dict[str, Any] = {
             "sentences": numpy.array([sentence for sentence, _ in targets], dtype=numpy.int64),
             "counts": numpy.array([len(several) for _, several in targets], dtype=numpy.int64),
             "lengths": numpy.array([len(words) for words in kept], dtype=numpy.int64),
@@ -86,32 +88,32 @@ class Cache:
                 numpy.savez(file, **arrays)
 
     def read_part(self, number: int) -> List[Targets]:
-        """What `write_part` wrote. Raises BadInput where it is damaged."""
+        """The targets that `write_part` wrote. Raises BadInput if they are damaged."""
         path = self._part(number)
         try:
             with numpy.load(path, allow_pickle=False) as arrays:
                 counts, lengths = arrays["counts"].tolist(), arrays["lengths"].tolist()
                 sentences, words = arrays["sentences"].tolist(), arrays["words"].tolist()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as fault:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BadInput(
-                f"the part {path} of the distilled data is damaged ({fault}): remove this file, and it is made again"
+                f"the part {path} of the distilled data is damaged ({error}): remove this file, and it is made again"
             ) from None
         ends = numpy.cumsum(lengths).tolist()
         each = iter([words[end - length : end] for end, length in zip(ends, lengths)])
         return [(sentence, [next(each) for _ in range(count)]) for sentence, count in zip(sentences, counts)]
 
-    def finish(self, parts: int, gold, prefix: str, dictionaries: Dict[str, Any], facts: Dict[str, Any]) -> None:
-        """Turns all parts into an indexed dataset, in the order of the training set, and removes them.
+    def finish(self, parts: int, gold: Any, prefix: str, dictionaries: Dict[str, Any], facts: Dict[str, Any]) -> None:
+        """Writes all parts as one indexed dataset, in the order of the training set, and removes them.
 
         Args:
-            parts: how many there are.
+            parts: how many parts there are.
             gold: the training set, a LanguagePairDataset.
             prefix: of the files, such as `train.de-en`.
             dictionaries: language -> dictionary, source first.
-            facts: further sizes for the manifest.
+            facts: further numbers for the manifest.
 
         Raises:
-            BadInput: a damaged part, no pair at all, or a file that cannot be written.
+            BadInput: if a part is damaged, no pair is left, or a file cannot be written.
         """
         targets: Dict[int, List[List[int]]] = {}
         for number in range(parts):
@@ -124,7 +126,7 @@ class Cache:
         (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
         names = [f"{prefix}.{language}.{kind}" for language in (source, target) for kind in ("bin", "idx")]
         with self._writing():
-            self._write_side(f"{prefix}.{source}", source_dictionary, (gold.src[place] for place, _ in pairs))
+            self._write_side(f"{prefix}.{source}", source_dictionary, (gold.src[index] for index, _ in pairs))
             self._write_side(f"{prefix}.{target}", target_dictionary, (torch.tensor(words) for _, words in pairs))
             for language, dictionary in dictionaries.items():
                 names.append(f"dict.{language}.txt")
@@ -138,7 +140,7 @@ class Cache:
         self._write_manifest({**self.identity, "facts": facts, "files": files})
         shutil.rmtree(self.parts_folder, ignore_errors=True)
 
-    def _write_side(self, name: str, dictionary, sentences: Iterable[torch.Tensor]) -> None:
+    def _write_side(self, name: str, dictionary: Any, sentences: Iterable[torch.Tensor]) -> None:
         path = str(self.folder / name)
         builder = indexed_dataset.make_builder(path + ".bin.partial", impl="mmap", vocab_size=len(dictionary))
         for sentence in sentences:
@@ -171,35 +173,77 @@ class Cache:
             ) from None
 
     def _refuse_other(self, manifest: Dict[str, Any]) -> None:
-        """Raises BadInput if the targets were made otherwise; of finished ones `made_in` does not matter."""
+        """Raises BadInput if the targets were made with other inputs or options. `made_in` counts for parts alone."""
         if manifest["version"] != VERSION:
             raise BadInput(f"{self.folder} was made by another version of fairseq_bso: give another --distill-cache")
         differences = []
         for group in ("made_from",) if "files" in manifest else ("made_from", "made_in"):
-            then, now = manifest.get(group, {}), json.loads(json.dumps(self.identity[group]))
-            for name in sorted({*then, *now}):
-                if then.get(name) != now.get(name):
-                    differences.append(f"{name} was {_short(then.get(name))}, is now {_short(now.get(name))}")
+            stored, now = manifest.get(group, {}), json.loads(json.dumps(self.identity[group]))
+            for name in sorted({*stored, *now}):
+                if stored.get(name) != now.get(name):
+                    differences.append(f"{name} was {_short(stored.get(name))}, is now {_short(now.get(name))}")
         if differences:
             raise BadInput(
-                f"the distilled data in {self.folder} was made otherwise: {'; '.join(differences)}: give the same as "
-                "then, or another --distill-cache"
+                f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "
+                "give the same, or another --distill-cache"
             )
 
     def _part(self, number: int) -> Path:
         return self.parts_folder / f"{number:05}.npz"
 
     @contextmanager
-    def _writing(self):
+    def _writing(self) -> Iterator[None]:
         try:
             yield
-        except OSError as fault:
+        except OSError as error:
             raise BadInput(
-                f"the distilled data cannot be written to {self.folder} ({fault.strerror or fault}): make room or give "
-                "another --distill-cache; what is finished there is kept"
+                f"the distilled data cannot be written to {self.folder} ({error.strerror or error}): make room or give "
+                "another --distill-cache; the parts already written are kept"
             ) from None
 
 
+def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype) -> Cache:
+    """The cache that a SequenceDistillationConfig names, with the inputs and options that its targets depend on.
+
+    Args:
+        cfg: the config.
+        beam: of the teacher's search.
+        remove_bpe: how symbols are joined to words for BLEU.
+        dtype: of the teacher's parameters.
+    """
+    made_from: Dict[str, Any] = {
+        "the teacher's checkpoint": [sha256([Path(path)]) for path in utils.split_paths(cfg.teacher_path)],
+        "the training data": sha256(_training_files(cfg)),
+        "--distill-mode": str(cfg.distill_mode),
+        "--distill-beam": beam,
+        "--distill-nbest": cfg.distill_nbest,
+        "--distill-max-ratio": cfg.distill_max_ratio,
+        "--distill-max-len-a": cfg.distill_max_len_a,
+        "--distill-max-len-b": cfg.distill_max_len_b,
+        "--distill-lenpen": cfg.distill_lenpen,
+        "--source-lang": cfg.source_lang,
+        "--target-lang": cfg.target_lang,
+        "--successors": cfg.successors,
+        "--truncate-source": bool(cfg.truncate_source),
+        "--max-source-positions": cfg.max_source_positions,
+        "--upsample-primary": cfg.upsample_primary,
+    }
+    if str(cfg.distill_mode) == "seq_inter":
+        made_from["--distill-remove-bpe"] = remove_bpe
+    made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "--teacher-dtype": str(dtype)}
+    return Cache(cfg.distill_cache, made_from, made_in)
+
+
+def _training_files(cfg: Any) -> List[Path]:
+    """The files of the training set and the dictionaries, in a fixed order."""
+    folder, pair = Path(cfg.data), (cfg.source_lang, cfg.target_lang)
+    both = "|".join(re.escape("-".join(order)) for order in (pair, pair[::-1]))
+    name = re.compile(rf"{re.escape(cfg.train_subset)}\d*\.({both})\.({'|'.join(map(re.escape, pair))})(\.\w+)?")
+    files = [path for path in folder.iterdir() if name.fullmatch(path.name)]
+    return sorted(files) + [folder / f"dict.{language}.txt" for language in pair]
+
+
 def _short(value: Any) -> str:
+    """A value for a message; checksums are cut."""
     text = str(value)
     return text[:12] + "..." if len(text) == 64 else text

@@ -1,4 +1,4 @@
-"""`fairseq-bso distill`: makes the training set of `--task sequence_distillation`, without training."""
+"""`fairseq-bso distill`: makes the training set of `--task sequence_distillation` without training."""
 
 import argparse
 import logging
@@ -20,48 +20,49 @@ HELP = "Decode a training set with a teacher into the folder that --task sequenc
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the task, and how many processes share the work."""
-    parser.add_argument("--workers", type=int, default=1, help="processes; with GPUs each takes one in turn")
+    """Adds the options of the task and of the worker processes."""
+    parser.add_argument("--workers", type=int, default=1, help="processes; each uses one GPU, if there are GPUs")
     parser.add_argument("--cpu", action="store_true", help="use no GPU")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the teacher needs")
-    parser.add_argument("--train-subset", default="train", help="which subset of the data is distilled")
-    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # of a process that this command has started
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # and by whom
+    parser.add_argument("--train-subset", default="train", help="the subset of the data to distil")
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # of a worker that this command started
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # the process that started it
     gen_parser_from_dataclass(parser, SequenceDistillationConfig())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Makes the cache, or takes up where it was left. Returns the exit status."""
+    """Makes the cache, or continues an unfinished one. Returns the exit status."""
     show_logs(logging.WARNING if arguments.rank else logging.INFO)
     if arguments.workers < 1:
         raise BadInput(f"--workers is {arguments.workers}, but must be at least 1")
     if arguments.data is None:
         raise BadInput("fairseq-bso distill needs the data folder that fairseq-preprocess wrote, as its first argument")
-    _take_a_share(arguments)
+    _choose_device(arguments)
     utils.import_user_module(arguments)
     task = SequenceDistillationTask.setup_task(_config(arguments))
     gold = task.load_gold()
     if arguments.rank:
-        # A worker whose parent is gone is not wanted any more.
+        # A worker stops when its parent has ended.
         task.job(gold).run(Shard(arguments.rank, arguments.workers), lambda: os.getppid() == arguments.parent)
         return 0
     if task.is_distilled():
         return 0
-    helpers = [_start(arguments.words, rank) for rank in range(1, arguments.workers)]
+    started = [_start(arguments.words, rank) for rank in range(1, arguments.workers)]
 
     def dismiss() -> None:
-        for helper in helpers:
-            helper.terminate()
-            helper.wait()
+        for worker in started:
+            worker.terminate()
+            worker.wait()
 
     try:
         task.job(gold).run(Shard(0, arguments.workers), before_finish=dismiss)
-    finally:  # also if this process has failed
+    finally:  # also if this process fails
         dismiss()
     return 0
 
 
 def _config(arguments: argparse.Namespace) -> SequenceDistillationConfig:
+    """The task's config with these arguments."""
     config = SequenceDistillationConfig()
     for name in SequenceDistillationConfig.__dataclass_fields__:
         if hasattr(arguments, name):
@@ -70,8 +71,8 @@ def _config(arguments: argparse.Namespace) -> SequenceDistillationConfig:
     return config
 
 
-def _take_a_share(arguments: argparse.Namespace) -> None:
-    """Of the machine: a GPU in turn, or as many threads as the others leave."""
+def _choose_device(arguments: argparse.Namespace) -> None:
+    """Gives each worker a GPU in turn, or an equal share of the CPU threads."""
     import torch
 
     if torch.cuda.is_available() and not arguments.cpu:
@@ -81,6 +82,6 @@ def _take_a_share(arguments: argparse.Namespace) -> None:
 
 
 def _start(words: List[str], rank: int) -> subprocess.Popen:
-    """One more process with the words of this command line."""
+    """Starts a further worker with the words of this command line."""
     code = "import sys; from fairseq_bso.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen([sys.executable, "-c", code, *words, "--rank", str(rank), "--parent", str(os.getpid())])

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -14,32 +14,33 @@ from ..compat import metrics
 from ..errors import BadInput
 from ..search.scorer import Scorer
 from .blockwise_loss import TeacherRows, block_word_loss, rows_of_scorers
-from .loss import TeacherWords, soften
-from .teacher_cache import MemoryFolder, TeacherMemory
+from .loss import TeacherDistribution, teacher_distribution
+from .teacher_cache import TeacherTopKCache, TopKFolder
 from .word_loss import WordLoss, word_loss
 
 
 @dataclass
 class WordDistillationCriterionConfig(FairseqDataclass):
     distill_weight: float = field(
-        default=0.5, metadata={"help": "weight of the teacher, from 0 (gold words alone) to 1 (teacher alone)"}
+        default=0.5,
+        metadata={"help": "weight of the teacher's part, from 0 (gold words alone) to 1 (teacher alone)"},
     )
     distill_temperature: float = field(
         default=1.0, metadata={"help": "temperature of teacher and student in the distillation loss"}
     )
     teacher_top_k: int = field(
-        default=0, metadata={"help": "of the teacher only the K likeliest words, renormalised; 0: all words"}
+        default=0, metadata={"help": "keep the teacher's K most probable words, renormalised; 0: all words"}
     )
     teacher_memory: bool = field(
         default=False,
         metadata={
-            "help": "compute the teacher's K likeliest words (--teacher-top-k) of each sentence once and keep them, "
-            "instead of again in every epoch: quicker, for 8 K bytes of memory a target word"
+            "help": "compute the teacher's top K words (--teacher-top-k) of each sentence once, not in every epoch; "
+            "faster, for 8 K bytes of memory per target word"
         },
     )
     teacher_memory_folder: Optional[str] = field(
         default=None,
-        metadata={"help": "as --teacher-memory, and kept in this folder too, for the next training with this teacher"},
+        metadata={"help": "as --teacher-memory, and store the words in this folder for later trainings"},
     )
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold words"})
     sentence_avg: bool = II("optimization.sentence_avg")
@@ -51,7 +52,7 @@ class WordDistillationCriterion(FairseqCriterion):
 
     def __init__(
         self,
-        task,
+        task: Any,
         distill_weight: float,
         distill_temperature: float,
         teacher_top_k: int,
@@ -69,10 +70,10 @@ class WordDistillationCriterion(FairseqCriterion):
         ):
             if not right:
                 raise BadInput(f"word_distillation: {name} is {value}, but must be {allowed}")
-        remembers = teacher_memory or bool(teacher_memory_folder)
-        if remembers and teacher_top_k == 0:
+        cached = teacher_memory or bool(teacher_memory_folder)
+        if cached and teacher_top_k == 0:
             raise BadInput(
-                "word_distillation: --teacher-memory keeps the teacher's likeliest words, so it needs --teacher-top-k "
+                "word_distillation: --teacher-memory keeps the teacher's top k words, so it needs --teacher-top-k "
                 "above 0 (32, say)"
             )
         if not hasattr(type(task), "teacher"):
@@ -82,69 +83,72 @@ class WordDistillationCriterion(FairseqCriterion):
             )
         self.weight, self.temperature, self.top_k = distill_weight, distill_temperature, teacher_top_k
         self.label_smoothing, self.sentence_avg = label_smoothing, sentence_avg
-        # No module, so that its parameters are in no checkpoint and no optimizer.
+        # A Teacher is no module, so that its parameters are in no checkpoint and no optimizer.
         self.teacher = task.teacher
         self.teacher.check_probabilities()
-        folder = MemoryFolder(teacher_memory_folder, self.teacher, teacher_top_k) if teacher_memory_folder else None
-        self.memory = TeacherMemory(self.teacher, teacher_top_k, self.padding_idx, folder) if remembers else None
+        folder = TopKFolder(teacher_memory_folder, self.teacher, teacher_top_k) if teacher_memory_folder else None
+        self.cache = TeacherTopKCache(self.teacher, teacher_top_k, self.padding_idx, folder) if cached else None
 
-    def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
-        """The summed loss, its sample size, and what to log."""
-        found = self._sums(model, sample)
+    def forward(
+        self, model: Any, sample: Dict[str, Any], reduce: bool = True
+    ) -> Tuple[Tensor, Union[int, float], Dict[str, Any]]:
+        """The summed loss, its sample size, and the logging output."""
+        sums = self._sums(model, sample)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logged = {
-            "loss": found.loss.detach(),
-            "nll_loss": found.nll,
-            "distill_loss": found.distillation,
-            "teacher_entropy": found.entropy,
-            "agreement": found.agreement,
+            "loss": sums.loss.detach(),
+            "nll_loss": sums.nll,
+            "distill_loss": sums.distillation,
+            "teacher_entropy": sums.entropy,
+            "agreement": sums.agreement,
             "distilled_tokens": sample["ntokens"] if self.weight > 0 else 0,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
-        return found.loss, sample_size, logged
+        return sums.loss, sample_size, logged
 
-    def _sums(self, model, sample: Dict[str, Any]) -> WordLoss:
-        """What is added up over the words of a batch: in blocks of words where the model can, and has probabilities."""
+    def _sums(self, model: Any, sample: Dict[str, Any]) -> WordLoss:
+        """The sums over the words of a batch, in blocks if the model gives its outputs and has probabilities."""
         net_input, options = sample["net_input"], (self.weight, self.temperature, self.label_smoothing)
         score = getattr(model, "prefix_score", None)
         if score is None or not score.normalized:
             net_output = model(**net_input)
             log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (B, T, V)
             target = model.get_targets(sample, net_output).view(-1)  # (N,)
-            soft = self._teachers_words(net_input) if self.weight > 0 else None
-            return word_loss(log_probs.view(-1, log_probs.size(-1)), target, self.padding_idx, soft, *options)
+            teacher = self._distribution(net_input) if self.weight > 0 else None
+            return word_loss(log_probs.view(-1, log_probs.size(-1)), target, self.padding_idx, teacher, *options)
         target = sample["target"].reshape(-1)  # (N,)
-        teacher = self._teachers_rows(net_input) if self.weight > 0 else None
+        rows = self._teacher_rows(net_input) if self.weight > 0 else None
 
         def loss(outputs: Tensor, scorer: Scorer) -> WordLoss:
-            return block_word_loss(outputs.flatten(0, 1), scorer, target, self.padding_idx, teacher, *options)
+            return block_word_loss(outputs.flatten(0, 1), scorer, target, self.padding_idx, rows, *options)
 
         return model(**net_input, word_loss=loss)
 
-    def _teachers_rows(self, net_input: Dict[str, Any]) -> TeacherRows:
-        """The teacher's distribution at some of the target words, computed when it is asked for if the teacher can."""
-        if self.memory is not None:
-            return self._teachers_words(net_input).at
+    def _teacher_rows(self, net_input: Dict[str, Any]) -> TeacherRows:
+        """The teacher's distribution at some target words, computed on demand if the teacher gives its outputs."""
+        if self.cache is not None:
+            return self._distribution(net_input).at
         members = self.teacher.outputs(net_input)
         if members is None:
             log_probs = self.teacher.log_probs(net_input).flatten(0, 1)  # (N, V)
-            return lambda rows: soften(log_probs[rows], self.temperature, self.top_k, in_place=True)
+            return lambda rows: teacher_distribution(log_probs[rows], self.temperature, self.top_k, in_place=True)
         flat = [(outputs.flatten(0, 1), scorer) for outputs, scorer in members]  # (N, H)
         return rows_of_scorers(flat, self.temperature, self.top_k)
 
-    def _teachers_words(self, net_input: Dict[str, Any]) -> TeacherWords:
-        """The teacher's distribution at each of the (N,) target words, computed or remembered."""
-        if self.memory is not None:
-            log_probs, words = self.memory.likeliest(net_input)  # (B, T, C) each
-            return soften(log_probs.flatten(0, 1), self.temperature, in_place=True, words=words.flatten(0, 1))
-        along_target = self.teacher.log_probs(net_input)  # (B, T, V)
-        return soften(along_target.flatten(0, 1), self.temperature, self.top_k, in_place=True)
+    def _distribution(self, net_input: Dict[str, Any]) -> TeacherDistribution:
+        """The teacher's distribution at each of the N target words, computed or from the cache."""
+        if self.cache is None:
+            log_probs, words = self.teacher.log_probs(net_input), None  # (B, T, V)
+        else:
+            log_probs, words = self.cache.top_k(net_input)  # (B, T, C) each
+            words = words.flatten(0, 1)  # (N, C)
+        return teacher_distribution(log_probs.flatten(0, 1), self.temperature, self.top_k, in_place=True, words=words)
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
-        """Adds up the workers' sums and logs ratios of them; losses and entropy in bits, as fairseq does."""
+        """Sums over the workers and logs ratios of the sums; losses and entropy are in bits, as in fairseq."""
         total = {key: sum(float(output.get(key, 0)) for output in logging_outputs) for key in _SUMS}
         sample_size, tokens, distilled = total["sample_size"], total["ntokens"], total["distilled_tokens"]
         metrics.log_scalar("loss", _bits(total["loss"], sample_size), sample_size, round=3)
@@ -157,7 +161,7 @@ class WordDistillationCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """All logged values are sums."""
+        """Whether all logged values are sums: yes."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""A distillation job: a training set decoded by the teacher, in parts that any worker may take."""
+"""A distillation job: the teacher decodes a training set, in parts that any worker may take."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ from fairseq import utils
 
 from ..batches import Batch, length_batches
 from .cache import Cache, Targets
-from .selection import Chooser
+from .selection import HypothesisSelector
 
 logger = logging.getLogger(__name__)
 
@@ -18,51 +18,56 @@ BATCHES_IN_A_PART = 4
 SECONDS_BETWEEN_REPORTS = 10
 
 
-class Decoder:
-    """Searches with the teacher, and chooses.
+class TeacherDecoder:
+    """Decodes with the teacher and selects hypotheses.
 
     Args:
-        models: the teacher's.
-        generator: what the task builds for them.
+        models: of the teacher.
+        generator: the task's sequence generator for these models.
         gold: the training set, a LanguagePairDataset.
-        chooser: takes the hypotheses to train on.
-        device: where the models are.
+        selector: selects the hypotheses to train on.
+        device: of the models.
     """
 
-    def __init__(self, models, generator, gold, chooser: Chooser, device: torch.device) -> None:
+    def __init__(
+        self, models: List[Any], generator: Any, gold: Any, selector: HypothesisSelector, device: torch.device
+    ) -> None:
         self.models, self.generator, self.gold = models, generator, gold
-        self.chooser, self.device = chooser, device
+        self.selector, self.device = selector, device
 
     def __call__(self, batch: Batch) -> List[Targets]:
         """The distilled targets of some sentences."""
-        sample = self.gold.collater([self.gold[place] for place in batch])
-        places = sample["id"].tolist()
-        golds = [self.gold.tgt[place].tolist() for place in places]
+        sample = self.gold.collater([self.gold[index] for index in batch])
+        indices = sample["id"].tolist()
+        golds = [self.gold.tgt[index].tolist() for index in indices]
         sources = sample["net_input"]["src_lengths"].tolist()
         if self.device.type == "cuda":
             sample = utils.move_to_cuda(sample, self.device)
         with torch.no_grad():
-            found = self.generator.generate(self.models, sample)
-        hypotheses = [[each["tokens"].tolist() for each in several] for several in found]
-        return list(zip(places, self.chooser.choose(hypotheses, sources, golds)))
+            lists = self.generator.generate(self.models, sample)
+        hypotheses = [[hypothesis["tokens"].tolist() for hypothesis in nbest] for nbest in lists]
+        return list(zip(indices, self.selector.select(hypotheses, sources, golds)))
 
 
 class Part(NamedTuple):
-    """Some batches, decoded and written together."""
+    """Batches that are decoded and written together."""
 
     batches: List[Batch]
     tokens: int
-    """of the sources, all together"""
+    """source tokens in all batches"""
 
 
 def in_parts(batches: List[Batch], sizes: Sequence[int]) -> List[Part]:
-    """Cuts the work; the same cut for any number of workers, so that the results are the same too."""
+    """Divides batches into parts. The parts do not depend on the number of workers, so the results do not either."""
     cuts = [batches[start : start + BATCHES_IN_A_PART] for start in range(0, len(batches), BATCHES_IN_A_PART)]
-    return [Part(cut, sum(int(sizes[place]) for batch in cut for place in batch)) for cut in cuts]
+    return [Part(cut, sum(int(sizes[index]) for batch in cut for index in batch)) for cut in cuts]
 
 
 def order_of_parts(count: int, rank: int, workers: int) -> List[int]:
-    """A worker's own parts, then those of the others from the end: who is done helps, and nobody waits for the dead."""
+    """This worker's parts first, then all others in reverse.
+
+    A worker that finishes early helps the others, and parts of a crashed worker are still decoded.
+    """
     own = list(range(rank, count, workers))
     return own + sorted(set(range(count)) - set(own), reverse=True)
 
@@ -75,15 +80,15 @@ def decode_missing(
     workers: int,
     wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Makes every part that is not there. When this returns, all are.
+    """Decodes and writes every missing part. When this returns, all parts exist, unless `wanted` returned False.
 
     Args:
-        cache: holds the parts.
-        parts: all of the work.
-        decode: a batch's places -> its targets.
-        rank: which of the workers this is, from 0; 0 reports.
-        workers: how many there are.
-        wanted: asked before every batch; if it says no, all is left as it is.
+        cache: stores the parts.
+        parts: the whole work.
+        decode: the indices of a batch -> its targets.
+        rank: of this worker, from 0. Worker 0 logs the progress.
+        workers: how many workers there are.
+        wanted: called before every batch; if it returns False, decoding stops.
     """
     progress = Progress(cache, parts) if rank == 0 else None
     for number in order_of_parts(len(parts), rank, workers):
@@ -103,17 +108,17 @@ def decode_missing(
 
 @dataclass(frozen=True)
 class Shard:
-    """The share of a job that one process takes."""
+    """One process's share of a job."""
 
     rank: int = 0
-    """0 reports, and finishes the job"""
+    """worker 0 logs the progress and finishes the job"""
     workers: int = 1
     distributed: bool = False
-    """whether the workers are those of torch.distributed, which wait for each other"""
+    """whether the workers belong to torch.distributed and wait for each other"""
 
     @classmethod
     def here(cls) -> "Shard":
-        """That of this process among those of torch.distributed; all of the job where there are none."""
+        """The share of this process among those of torch.distributed; without these, the whole job."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), True)
         return cls()
@@ -126,18 +131,21 @@ class Shard:
 
 @dataclass(frozen=True)
 class DistillationJob:
-    """All that turns a training set into a cache of the teacher's outputs."""
+    """Makes a cache of the teacher's outputs for a training set.
+
+    The task, `fairseq-bso distill` and its further workers all run this object, each with its Shard.
+    """
 
     cache: Cache
     gold: Any
     """the training set, a LanguagePairDataset"""
     longest_source: int
-    """longer sources are left out, as fairseq leaves them out of training"""
+    """longer sources are left out, as in fairseq's training"""
     max_tokens: int
     """source tokens in a batch"""
-    make_decoder: Callable[[], Decoder]
+    make_decoder: Callable[[], TeacherDecoder]
     release_teacher: Callable[[], Any]
-    """called when all is decoded"""
+    """called after decoding"""
     prefix: str
     """of the data set's files, such as `train.de-en`"""
     dictionaries: Dict[str, Any]
@@ -149,12 +157,12 @@ class DistillationJob:
         wanted: Callable[[], bool] = lambda: True,
         before_finish: Callable[[], None] = lambda: None,
     ) -> None:
-        """Decodes what is missing; the first worker then makes the data set.
+        """Decodes the missing parts. Worker 0 then makes the data set.
 
         Args:
-            shard: which worker this is.
-            wanted: asked before every batch; if it says no, the work is left as it is.
-            before_finish: called when all parts are there, before they are joined and removed.
+            shard: of this worker.
+            wanted: called before every batch; if it returns False, decoding stops.
+            before_finish: called when all parts exist, before they are joined and removed.
         """
         parts, left_out = self.plan()
         if not all(self.cache.has_part(number) for number in range(len(parts))):
@@ -170,12 +178,12 @@ class DistillationJob:
     def plan(self) -> Tuple[List[Part], int]:
         """The parts, and how many sentences are left out."""
         sizes = self.gold.src_sizes
-        places = [int(place) for place in range(len(self.gold)) if sizes[place] <= self.longest_source]
-        return in_parts(length_batches(sizes, places, self.max_tokens), sizes), len(self.gold) - len(places)
+        indices = [index for index in range(len(self.gold)) if sizes[index] <= self.longest_source]
+        return in_parts(length_batches(sizes, indices, self.max_tokens), sizes), len(self.gold) - len(indices)
 
 
 class Progress:
-    """Says now and then how far all workers are, and how long it will take."""
+    """Logs the progress of all workers and the remaining time."""
 
     def __init__(self, cache: Cache, parts: List[Part]) -> None:
         self.cache, self.parts = cache, parts
@@ -185,13 +193,18 @@ class Progress:
         kept = f", {self.before:,} of them decoded before" if self.before else ""
         logger.info(f"distilling {sum(self.sentences):,} sentences{kept}")
 
-    def _done(self):
-        """(sentences, source tokens) of the parts that are there."""
-        there = [number for number in range(len(self.parts)) if self.cache.has_part(number)]
-        return sum(self.sentences[number] for number in there), sum(self.parts[number].tokens for number in there)
+    def _done(self) -> Tuple[int, int]:
+        """(sentences, source tokens) of the finished parts."""
+        done = [number for number in range(len(self.parts)) if self.cache.has_part(number)]
+        return sum(self.sentences[number] for number in done), sum(self.parts[number].tokens for number in done)
 
     def report(self, in_this_part: int, number: int) -> None:
-        """A line in the log, if the last is some time ago."""
+        """Logs a line if the last one is SECONDS_BETWEEN_REPORTS old.
+
+        Args:
+            in_this_part: decoded sentences of the current part.
+            number: of the current part.
+        """
         now = time.monotonic()
         if now - self.last < SECONDS_BETWEEN_REPORTS:
             return
@@ -208,7 +221,7 @@ class Progress:
         )
 
     def close(self) -> None:
-        """The last line."""
+        """Logs the last line."""
         seconds = time.monotonic() - self.start
         made = sum(self.sentences) - self.before
         logger.info(f"distilled {made:,} sentences in {seconds:.1f} s ({made / max(seconds, 1e-9):.1f} sentences/s)")

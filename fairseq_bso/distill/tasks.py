@@ -1,14 +1,12 @@
-"""``--task word_distillation`` and ``--task sequence_distillation`` (Kim & Rush 2016): translation with a teacher, and
-with the teacher's output as the training set."""
+"""``--task word_distillation`` and ``--task sequence_distillation``: a student learns from a teacher's distribution,
+or from its output as the training set."""
 
 import logging
 import os
-import re
 from argparse import Namespace
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional, Tuple
 
 import torch
 from fairseq import utils
@@ -20,16 +18,16 @@ from omegaconf import II
 
 from ..decoding.unnormalized import common_prefix_score, unused_length_penalty
 from ..errors import BadInput
-from ..files import sha256
 from ..tasks import BsoTranslationConfig, BsoTranslationTask
-from .cache import Cache
-from .job import Decoder, DistillationJob, Shard
-from .selection import MODES, Chooser
+from .cache import Cache, cache_of
+from .job import DistillationJob, Shard, TeacherDecoder
+from .selection import MODES, HypothesisSelector
 from .teacher import DTYPES, Teacher, dtype_on, load_teacher
 
 logger = logging.getLogger(__name__)
 
-BEAMS = {"seq_kd": 5, "seq_inter": 35}  # of the paper
+BEAMS = {"seq_kd": 5, "seq_inter": 35}
+"""beams of the paper"""
 
 
 @dataclass
@@ -40,39 +38,39 @@ class WordDistillationConfig(BsoTranslationConfig):
     )
     teacher_data: Optional[str] = field(
         default=None,
-        metadata={"help": "folder with the teacher's dictionaries, if not where it was trained any more"},
+        metadata={"help": "folder with the teacher's dictionaries, if they are not in the folder of its training"},
     )
     teacher_dtype: ChoiceEnum(list(DTYPES)) = field(  # type: ignore[valid-type]
         default="auto",
         metadata={
-            "help": "type of the teacher's numbers; auto: float16 on a GPU, float32 on a CPU (bfloat16 is quicker on "
-            "CPUs that compute in it)"
+            "help": "data type of the teacher; auto: float16 on a GPU, float32 on a CPU (bfloat16 is faster on CPUs "
+            "that support it)"
         },
     )
 
 
 @register_task("word_distillation", dataclass=WordDistillationConfig)
 class WordDistillationTask(BsoTranslationTask):
-    """Loads the teacher when it is first asked for: decoding with a student needs none."""
+    """Translation with a teacher, which is loaded on first use: decoding with a student needs none."""
 
     cfg: WordDistillationConfig
     _teacher: Optional[Teacher] = None
 
     @property
     def teacher(self) -> Teacher:
-        """The frozen teacher. Raises BadInput where there is none that fits."""
+        """The frozen teacher. Raises BadInput if there is none, or it does not fit the student."""
         if self._teacher is None:
-            given = self.cfg
-            self._teacher = load_teacher(given.teacher_path, given.teacher_data, self, str(given.teacher_dtype))
+            cfg = self.cfg
+            self._teacher = load_teacher(cfg.teacher_path, cfg.teacher_data, self, str(cfg.teacher_dtype))
         return self._teacher
 
-    def max_positions(self):
-        """Of the task, and of its teacher once that is loaded."""
+    def max_positions(self) -> Tuple[int, int]:
+        """The longest source and target of the task, and of its teacher once that is loaded."""
         own = super().max_positions()
         return own if self._teacher is None else utils.resolve_max_positions(own, self._teacher.max_positions())
 
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
-        """Loads a split; raises BadInput if it is that for training, and empty."""
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Loads a split. Raises BadInput if the training set is empty."""
         if split == self.cfg.train_subset:
             self._refuse_empty(split)
         super().load_dataset(split, epoch, combine, **kwargs)
@@ -82,7 +80,7 @@ class WordDistillationTask(BsoTranslationTask):
             for pair in (self.cfg.source_lang, self.cfg.target_lang), (self.cfg.target_lang, self.cfg.source_lang):
                 for language in pair:
                     path = os.path.join(folder, f"{split}.{pair[0]}-{pair[1]}.{language}")
-                    for file in (path, path + ".bin"):  # of --dataset-impl raw, of all others
+                    for file in (path, path + ".bin"):  # --dataset-impl raw, and the others
                         if os.path.isfile(file) and os.path.getsize(file) == 0:
                             raise BadInput(f"the training set is empty: {file} holds no sentence")
 
@@ -90,18 +88,19 @@ class WordDistillationTask(BsoTranslationTask):
 @dataclass
 class SequenceDistillationConfig(WordDistillationConfig):
     distill_cache: Optional[str] = field(
-        default=None, metadata={"help": "folder for the distilled training set; made on first use, then read again"}
+        default=None, metadata={"help": "folder for the distilled training set; made on first use, later read"}
     )
     distill_mode: ChoiceEnum(list(MODES)) = field(  # type: ignore[valid-type]
         default="seq_kd",
         metadata={
-            "help": "seq_kd: the teacher's best hypothesis; seq_inter: that of its beam closest to the reference"
+            "help": "seq_kd: the teacher's best hypothesis; seq_inter: the hypothesis of its beam with the highest "
+            "sentence BLEU"
         },
     )
     distill_beam: int = field(
-        default=0, metadata={"help": "beam of the teacher; 0: 5 for seq_kd, 35 for seq_inter, as in the paper"}
+        default=0, metadata={"help": "beam size of the teacher; 0: 5 for seq_kd, 35 for seq_inter, as in the paper"}
     )
-    distill_nbest: int = field(default=1, metadata={"help": "how many hypotheses of a sentence to train on"})
+    distill_nbest: int = field(default=1, metadata={"help": "how many hypotheses per sentence to train on"})
     distill_keep_original: bool = field(default=False, metadata={"help": "train on the original pairs too"})
     distill_max_ratio: float = field(
         default=0.0,
@@ -110,17 +109,17 @@ class SequenceDistillationConfig(WordDistillationConfig):
         },
     )
     distill_max_len_a: float = field(
-        default=1.5, metadata={"help": "hypotheses end at A times the source length plus B: A"}
+        default=1.5, metadata={"help": "hypotheses have at most A times the source length plus B words: A"}
     )
     distill_max_len_b: int = field(
-        default=10, metadata={"help": "hypotheses end at A times the source length plus B: B"}
+        default=10, metadata={"help": "hypotheses have at most A times the source length plus B words: B"}
     )
     distill_lenpen: float = field(default=1.0, metadata={"help": "length penalty of the teacher's search"})
     distill_remove_bpe: Optional[str] = field(
         default=None,
         metadata={
-            "help": "how target symbols are joined to words for seq_inter's BLEU (sentencepiece, subword_nmt ...); "
-            "left out: as --eval-bleu-remove-bpe says",
+            "help": "how target symbols are joined to words for the BLEU of seq_inter (sentencepiece, subword_nmt "
+            "...); default: the value of --eval-bleu-remove-bpe",
             "argparse_const": "@@ ",
         },
     )
@@ -132,16 +131,16 @@ class SequenceDistillationConfig(WordDistillationConfig):
 
 @register_task("sequence_distillation", dataclass=SequenceDistillationConfig)
 class SequenceDistillationTask(WordDistillationTask):
-    """Has the teacher decode the training set once, into a cache, and trains on that with any criterion."""
+    """The teacher decodes the training set once, into a cache. Any criterion then trains on the cache."""
 
     cfg: SequenceDistillationConfig
 
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
-        """Loads a split; that for training out of the cache, which is made if it is not there.
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Loads a split. The training set comes from the cache, which is made first if it is incomplete.
 
         Raises:
-            BadInput: options that do not fit, a training set that is empty, no teacher, a cache that is damaged, was
-                made otherwise, or cannot be written.
+            BadInput: if options do not fit, the training set is empty or the teacher is missing; if the cache is
+                damaged, was made with other options, or cannot be written.
         """
         if split != self.cfg.train_subset:
             super().load_dataset(split, epoch, combine, **kwargs)
@@ -149,20 +148,20 @@ class SequenceDistillationTask(WordDistillationTask):
         gold = self.load_gold(combine)
         if not self.is_distilled():
             self.job(gold).run(Shard.here())
-        distilled = self._load(self.cfg.distill_cache, split, combine=False)
+        distilled = self._load_distilled(split)
         facts = ", ".join(f"{count:,} {name}" for name, count in self.cache.facts().items())
         logger.info(f"training on the distilled pairs in {self.cfg.distill_cache}: {facts}")
         self.datasets[split] = self._together(distilled, gold) if self.cfg.distill_keep_original else distilled
 
     def load_original_dataset(self, split: str) -> None:
-        """Loads the text itself, not what the teacher made of it."""
+        """Loads the original text, not the teacher's output."""
         if split == self.cfg.train_subset:
             self.load_gold(combine=False)
         else:
             self.load_dataset(split)
 
     def load_gold(self, combine: bool = True) -> LanguagePairDataset:
-        """The original training set. Raises BadInput if it is empty or the options do not fit."""
+        """Loads the original training set. Raises BadInput if it is empty or options do not fit."""
         check_options(self.cfg)
         split = self.cfg.train_subset
         super().load_dataset(split, 1, combine)
@@ -171,7 +170,7 @@ class SequenceDistillationTask(WordDistillationTask):
         return self.datasets[split]
 
     def job(self, gold: LanguagePairDataset) -> DistillationJob:
-        """What makes the cache out of a training set."""
+        """The job that makes the cache of a training set."""
         languages = (self.cfg.source_lang, self.cfg.target_lang)
         return DistillationJob(
             cache=self.cache,
@@ -185,58 +184,34 @@ class SequenceDistillationTask(WordDistillationTask):
         )
 
     def is_distilled(self) -> bool:
-        """Whether the cache is complete. A new one is begun, unless the teacher or its options are refused."""
+        """Whether the cache is complete. Begins a new cache, unless the teacher or its options are refused."""
         if not self.cache.manifest_path.exists():
             score = common_prefix_score(self.teacher.models)
-            fault = unused_length_penalty(score, self.cfg.distill_lenpen, "--distill-lenpen")
-            if fault:
-                raise BadInput(fault)
+            problem = unused_length_penalty(score, self.cfg.distill_lenpen, "--distill-lenpen")
+            if problem:
+                raise BadInput(problem)
         return self.cache.complete()
 
     @cached_property
     def cache(self) -> Cache:
-        """The folder and what it must have been made from."""
-        return self._describe_cache()
+        """The folder, with the inputs and options that its targets depend on."""
+        dtype = dtype_on(self._device(), str(self.cfg.teacher_dtype))
+        return cache_of(self.cfg, self._beam(), self._remove_bpe(), dtype)
 
-    def _describe_cache(self) -> Cache:
-        cfg = self.cfg
-        made_from: Dict[str, Any] = {
-            "the teacher's checkpoint": [sha256([Path(path)]) for path in utils.split_paths(cfg.teacher_path)],
-            "the training data": sha256(self._training_files()),
-            "--distill-mode": str(cfg.distill_mode),
-            "--distill-beam": self._beam(),
-            "--distill-nbest": cfg.distill_nbest,
-            "--distill-max-ratio": cfg.distill_max_ratio,
-            "--distill-max-len-a": cfg.distill_max_len_a,
-            "--distill-max-len-b": cfg.distill_max_len_b,
-            "--distill-lenpen": cfg.distill_lenpen,
-            "--source-lang": cfg.source_lang,
-            "--target-lang": cfg.target_lang,
-            "--successors": cfg.successors,
-            "--truncate-source": bool(cfg.truncate_source),
-            "--max-source-positions": cfg.max_source_positions,
-            "--upsample-primary": cfg.upsample_primary,
-        }
-        if str(cfg.distill_mode) == "seq_inter":
-            made_from["--distill-remove-bpe"] = self._remove_bpe()
-        precision = str(dtype_on(self._device(), str(cfg.teacher_dtype)))
-        made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "--teacher-dtype": precision}
-        return Cache(cfg.distill_cache, made_from, made_in)
-
-    def _decoder(self, gold: LanguagePairDataset) -> Decoder:
+    def _decoder(self, gold: LanguagePairDataset) -> TeacherDecoder:
         device = self._device()
         models = self.teacher.place(device)
         longest = {"max_len_a": self.cfg.distill_max_len_a, "max_len_b": self.cfg.distill_max_len_b}
         options = Namespace(beam=self._beam(), lenpen=self.cfg.distill_lenpen, **longest)
         generator = self.build_generator(models, options)
-        chooser = Chooser(
+        selector = HypothesisSelector(
             str(self.cfg.distill_mode),
             self.cfg.distill_nbest,
             self.cfg.distill_max_ratio,
             self.target_dictionary,
             self._remove_bpe(),
         )
-        return Decoder(models, generator, gold, chooser, device)
+        return TeacherDecoder(models, generator, gold, selector, device)
 
     def _beam(self) -> int:
         return self.cfg.distill_beam or BEAMS[str(self.cfg.distill_mode)]
@@ -248,27 +223,17 @@ class SequenceDistillationTask(WordDistillationTask):
         use_gpu = torch.cuda.is_available() and not self.cfg.cpu
         return torch.device("cuda", torch.cuda.current_device()) if use_gpu else torch.device("cpu")
 
-    def _training_files(self) -> List[Path]:
-        """The files of the training set and the dictionaries, in a fixed order."""
-        folder, pair = Path(self.cfg.data), (self.cfg.source_lang, self.cfg.target_lang)
-        both = "|".join(re.escape("-".join(order)) for order in (pair, pair[::-1]))
-        name = re.compile(
-            rf"{re.escape(self.cfg.train_subset)}\d*\.({both})\.({'|'.join(map(re.escape, pair))})(\.\w+)?"
-        )
-        found = [path for path in folder.iterdir() if name.fullmatch(path.name)]
-        return sorted(found) + [folder / f"dict.{language}.txt" for language in pair]
-
-    def _load(self, folder: str, split: str, combine: bool) -> LanguagePairDataset:
-        """The distilled pairs, as fairseq loads any."""
+    def _load_distilled(self, split: str) -> LanguagePairDataset:
+        """The pairs of the cache."""
         cfg = self.cfg
         return load_langpair_dataset(
-            folder,
+            cfg.distill_cache,
             split,
             cfg.source_lang,
             self.src_dict,
             cfg.target_lang,
             self.tgt_dict,
-            combine=combine,
+            combine=False,
             dataset_impl="mmap",
             upsample_primary=-1,
             left_pad_source=cfg.left_pad_source,
@@ -281,7 +246,7 @@ class SequenceDistillationTask(WordDistillationTask):
         )
 
     def _together(self, distilled: LanguagePairDataset, gold: LanguagePairDataset) -> LanguagePairDataset:
-        """Both sets of pairs as one."""
+        """Both sets of pairs as one data set."""
         source, target = ConcatDataset([distilled.src, gold.src]), ConcatDataset([distilled.tgt, gold.tgt])
         return LanguagePairDataset(
             source,
@@ -299,29 +264,29 @@ class SequenceDistillationTask(WordDistillationTask):
 
 
 def check_options(cfg: SequenceDistillationConfig) -> None:
-    """Raises BadInput naming all options that do not fit."""
-    faults = []
+    """Raises BadInput that names all options that do not fit."""
+    problems = []
     if not cfg.distill_cache:
-        faults.append("give --distill-cache FOLDER, where the distilled training set is kept")
+        problems.append("give --distill-cache FOLDER, where the distilled training set is kept")
     if not cfg.teacher_path:
-        faults.append("give --teacher-path CHECKPOINT")
+        problems.append("give --teacher-path CHECKPOINT")
     beam = cfg.distill_beam or BEAMS[str(cfg.distill_mode)]
     if beam < 1:
-        faults.append(f"--distill-beam is {cfg.distill_beam}, but must be at least 1 (0: that of the paper)")
+        problems.append(f"--distill-beam is {cfg.distill_beam}, but must be at least 1 (0: the beam of the paper)")
     elif not 1 <= cfg.distill_nbest <= beam:
-        faults.append(f"--distill-nbest is {cfg.distill_nbest}, but must be from 1 to the beam, {beam}")
+        problems.append(f"--distill-nbest is {cfg.distill_nbest}, but must be from 1 to the beam, {beam}")
     if cfg.distill_max_ratio != 0 and not cfg.distill_max_ratio >= 1:
-        faults.append(f"--distill-max-ratio is {cfg.distill_max_ratio}, but must be 0 (none is dropped) or at least 1")
+        problems.append(f"--distill-max-ratio is {cfg.distill_max_ratio}, but must be 0 (no limit) or at least 1")
     if not (cfg.distill_max_len_a >= 0 and cfg.distill_max_len_b >= 1):
-        faults.append(
+        problems.append(
             f"--distill-max-len-a is {cfg.distill_max_len_a} and --distill-max-len-b is {cfg.distill_max_len_b}, but "
             "they must be at least 0 and 1"
         )
     if cfg.distill_max_tokens < 1:
-        faults.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
+        problems.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
     if cfg.load_alignments:
-        faults.append("leave out --load-alignments: distilled targets have none")
+        problems.append("leave out --load-alignments: distilled targets have none")
     if len(utils.split_paths(cfg.data)) > 1:
-        faults.append(f"give one data folder, not {cfg.data}")
-    if faults:
-        raise BadInput("sequence_distillation: " + "; ".join(faults))
+        problems.append(f"give one data folder, not {cfg.data}")
+    if problems:
+        raise BadInput("sequence_distillation: " + "; ".join(problems))

@@ -1,4 +1,4 @@
-"""A trained model, or an ensemble, frozen: what a student learns from."""
+"""The teacher: a trained model or an ensemble, frozen."""
 
 import logging
 import os
@@ -17,27 +17,32 @@ from .loss import mixture
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES: Dict[str, Optional[torch.dtype]] = {
+    "auto": None,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 class Teacher:
-    """Frozen models that never train. No module: whoever holds it has no more parameters, in a checkpoint or elsewhere.
+    """Frozen models. A teacher is no torch module, so its parameters enter no checkpoint and no optimizer.
 
-    Models move to the device of what they are given.
+    The models move to the device of their inputs.
 
     Args:
         models: encoder-decoder models.
-        paths: where each comes from.
+        paths: the checkpoint of each.
         dtype: a name of DTYPES; "auto" is float16 on a GPU and float32 on a CPU.
     """
 
-    def __init__(self, models: List[nn.Module], paths: List[str], dtype: str = "auto") -> None:
+    def __init__(self, models: List[Any], paths: List[str], dtype: str = "auto") -> None:
         self.paths, self.dtype = paths, dtype
         self.models = [model.eval().requires_grad_(False) for model in models]
         self.device: Optional[torch.device] = None
 
-    def place(self, device: torch.device) -> List[nn.Module]:
-        """The models on a device. Raises BadInput for float16 on a CPU."""
+    def place(self, device: torch.device) -> List[Any]:
+        """Moves the models to a device and returns them. Raises BadInput for float16 on a CPU."""
         if device != self.device:
             dtype = dtype_on(device, self.dtype)
             for model in self.models:
@@ -46,7 +51,7 @@ class Teacher:
         return self.models
 
     def check_probabilities(self) -> None:
-        """Raises BadInput for a member without probabilities."""
+        """Raises BadInput for a model without probabilities."""
         for path, model in zip(self.paths, self.models):
             score = prefix_score_of(model)
             if not score.normalized:
@@ -58,7 +63,7 @@ class Teacher:
 
     @torch.no_grad()
     def log_probs(self, net_input: Dict[str, Any]) -> Tensor:
-        """(B, T, V) float32: log-probabilities along the given prefixes; of an ensemble those of the mean."""
+        """(B, T, V) float32 log-probabilities by teacher forcing; for an ensemble, those of the mean probability."""
         device = net_input["src_tokens"].device
         models = self.place(device)
         with torch.autocast(device.type, enabled=False):
@@ -67,89 +72,91 @@ class Teacher:
 
     @torch.no_grad()
     def outputs(self, net_input: Dict[str, Any]) -> Optional[List[Tuple[Tensor, Scorer]]]:
-        """Of each member the attentional vectors (B, T, H) along the given prefixes and the scorer; None where a member
-        is of a kind that does not give them."""
+        """The attentional vectors (B, T, H) by teacher forcing and the scorer of each model.
+
+        None if one of the models has none.
+        """
         if any(getattr(model, "prefix_score", None) is None for model in self.models):
             return None
         models = self.place(net_input["src_tokens"].device)
         return [model(**net_input, word_loss=lambda outputs, scorer: (outputs, scorer)) for model in models]
 
     def max_positions(self) -> Tuple[int, int]:
-        """The longest source and target that every member takes."""
+        """The longest source and target that every model takes."""
         return utils.resolve_max_positions(*[model.max_positions() for model in self.models])
 
 
 def dtype_on(device: torch.device, name: str) -> torch.dtype:
-    """What `--teacher-dtype` means on a device. Raises BadInput for float16 on a CPU."""
+    """The type that `--teacher-dtype` names on a device. Raises BadInput for float16 on a CPU."""
     on_gpu = device.type == "cuda"
     if name == "float16" and not on_gpu:
-        raise BadInput("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 where it has that")
+        raise BadInput("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 if it has that")
     return DTYPES[name] or (torch.float16 if on_gpu else torch.float32)
 
 
-def load_teacher(paths: Optional[str], data: Optional[str], student, dtype: str = "auto") -> Teacher:
-    """The teacher that `--teacher-path` names.
+def load_teacher(paths: Optional[str], data: Optional[str], student: Any, dtype: str = "auto") -> Teacher:
+    """Loads the teacher that `--teacher-path` names.
 
     Args:
         paths: checkpoints, separated by colons.
-        data: the folder with the teacher's dictionaries; None: where it was trained.
-        student: the student's task, with which dictionaries and languages must agree.
+        data: the folder with the teacher's dictionaries; None: the folder of its training.
+        student: the student's task. Its dictionaries and languages must equal the teacher's.
         dtype: of its parameters, a name of DTYPES.
 
     Raises:
-        BadInput: no path, a checkpoint that is missing, damaged or of another kind of model, dictionaries that differ
-            or cannot be found.
+        BadInput: if there is no path; if a checkpoint is missing, damaged or no encoder-decoder; if dictionaries
+            differ or cannot be found.
     """
     if not paths:
         raise BadInput("distillation needs a teacher: give --teacher-path CHECKPOINT (several, separated by colons)")
-    found = utils.split_paths(paths)
-    for path in found:
+    checkpoints = utils.split_paths(paths)
+    for path in checkpoints:
         if not os.path.isfile(path):
             raise BadInput(f"the teacher's checkpoint {path} does not exist: correct --teacher-path")
-    models = [_load_member(path, data, student) for path in found]
-    for path, model in zip(found, models):
+    models = [_load_member(path, data, student) for path in checkpoints]
+    for path, model in zip(checkpoints, models):
         size = sum(parameter.numel() for parameter in model.parameters())
         logger.info(f"teacher {path}: {type(model).__name__}, {size:,} parameters")
-    return Teacher(models, found, dtype)
+    return Teacher(models, checkpoints, dtype)
 
 
-def _load_member(path: str, data: Optional[str], student) -> nn.Module:
-    """One model, its dictionaries compared."""
+def _load_member(path: str, data: Optional[str], student: Any) -> nn.Module:
+    """Loads one model and compares its dictionaries with the student's."""
     overrides = dict(NOT_NEEDED, **({"data": data} if data else {}))
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
         old = state.get("args")
         config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
-    except Exception as fault:  # torch, pickle and zip each have their own
-        raise BadInput(f"the teacher's checkpoint {path} cannot be read ({_first_line(fault)})") from None
+    except Exception as error:  # torch, pickle and zip each have their own
+        raise BadInput(f"the teacher's checkpoint {path} cannot be read ({_first_line(error)})") from None
     task = _teachers_task(path, config, given=bool(data))
     _compare(path, task, student)
     try:
         (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
-    except Exception as fault:
-        raise BadInput(f"the teacher's model in {path} cannot be built ({_first_line(fault)})") from None
+    except Exception as error:
+        raise BadInput(f"the teacher's model in {path} cannot be built ({_first_line(error)})") from None
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
         raise BadInput(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
     return model
 
 
-def _teachers_task(path: str, config, given: bool):
-    """The task that the teacher was trained on, with its dictionaries."""
+def _teachers_task(path: str, config: Any, given: bool) -> Any:
+    """The task of the teacher's training, with its dictionaries."""
     folder = getattr(config.task, "data", None)
     try:
         task = tasks.setup_task(config.task)
         if task.source_dictionary is None or task.target_dictionary is None:
             raise ValueError("it has no pair of dictionaries")
         return task
-    except Exception as fault:
+    except Exception as error:
         way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
         raise BadInput(
             f"the teacher {path}: its dictionaries in {folder}, which must be those of the student, cannot be loaded "
-            f"({_first_line(fault)}): {way}"
+            f"({_first_line(error)}): {way}"
         ) from None
 
 
-def _compare(path: str, teachers, student) -> None:
+def _compare(path: str, teachers: Any, student: Any) -> None:
     """Raises BadInput unless languages, padding and dictionaries of the two tasks are the same."""
     pairs = [
         tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
@@ -177,5 +184,6 @@ def _compare(path: str, teachers, student) -> None:
                 )
 
 
-def _first_line(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {str(fault).strip().splitlines()[0] if str(fault).strip() else 'no reason given'}"
+def _first_line(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {first}"

@@ -1,11 +1,11 @@
 """The loss of word-level distillation (Kim & Rush 2016, section 3.1), in tensors alone.
 
-At every target word the student learns the teacher's whole distribution beside the gold word,
+At every target word the student learns from the gold word and from the teacher's distribution, with weight `a`:
 
     (1 - a) * NLL + a * tau**2 * CE(teacher, student)
 
-where both distributions of the cross entropy are those of temperature `tau` (Hinton et al. 2015; its square keeps the
-gradient's size). Sizes are those of `distillation`.
+Both distributions of the cross entropy CE have temperature `tau`. The factor `tau**2` keeps the size of the gradient
+(Hinton et al. 2015). `loss` defines the sizes.
 """
 
 from __future__ import annotations
@@ -15,52 +15,51 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from .loss import TeacherWords, check_options, row_slices
+from .loss import TeacherDistribution, check_options, row_slices
 
 __all__ = ["Options", "WordLoss", "compare", "word_loss"]
 
 
 class WordLoss(NamedTuple):
-    """What `word_loss` adds up over the words of a batch, padding left out."""
+    """Sums over the words of a batch without padding. All but `loss` are for the log and have no gradient."""
 
     loss: Tensor
-    """() what to minimise, in nats; all else is for the log and constant"""
+    """() the loss to minimise, in nats"""
     nll: Tensor
     """() negative log-likelihood of gold, without label smoothing"""
     distillation: Tensor
     """() tau**2 * CE(teacher, student)"""
     entropy: Tensor
-    """() the teacher's, of the distribution that was used"""
+    """() of the teacher's distribution, after temperature and top k"""
     agreement: Tensor
-    """() int64, at how many words the likeliest of teacher and student are the same"""
+    """() int64, at how many words teacher and student agree on the most probable word"""
 
 
 def word_loss(
     log_probs: Tensor,
     target: Tensor,
     padding: int,
-    teacher: Optional[TeacherWords] = None,
+    teacher: Optional[TeacherDistribution] = None,
     weight: float = 0.0,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> WordLoss:
     """Sums `(1 - a) * NLL + a * tau**2 * CE(teacher, student)` over the words of a batch.
 
-    For a student that gives log-probabilities alone: `blockwise_distillation` never holds them all. With weight 0, or
-    no teacher, the loss is the plain one, to the bit: what fairseq's `cross_entropy` computes, or with label smoothing
-    its `label_smoothed_cross_entropy`.
+    This serves any student; `blockwise_loss` needs less memory where the student gives its outputs. With weight 0, or
+    without a teacher, the loss equals fairseq's `cross_entropy` to the bit, or `label_smoothed_cross_entropy`.
 
     Args:
         log_probs: (N, V) of the student, at temperature 1.
         target: (N,) int64 gold words.
-        padding: the target that counts nothing.
-        teacher: what `soften` made, at the same temperature; None: the plain loss.
+        padding: the padding symbol; its targets are ignored.
+        teacher: of `teacher_distribution`, at the same temperature; None: the loss without distillation.
         weight: a, from 0 to 1.
         temperature: tau.
-        label_smoothing: share of the gold part that goes to all words alike, as fairseq has it.
+        label_smoothing: as fairseq defines it.
 
     Raises:
-        ValueError: for options out of their range.
+        ValueError: for options out of range.
     """
     check_options(temperature, 0)
     if not 0 <= weight <= 1 or not 0 <= label_smoothing < 1:
@@ -69,8 +68,8 @@ def word_loss(
         )
     if teacher is None:
         gold, nll = _gold_loss(log_probs, target, padding, label_smoothing)
-        nothing = nll.new_zeros(())
-        return WordLoss(gold, nll, nothing, nothing, target.new_zeros(()))
+        zero = nll.new_zeros(())
+        return WordLoss(gold, nll, zero, zero, target.new_zeros(()))
     options = Options(weight, temperature, label_smoothing)
     real = target.ne(padding)  # (N,)
     loss, nll, distillation, agreement = _MixedLoss.apply(log_probs, target, real, teacher, options)
@@ -80,7 +79,7 @@ def word_loss(
 
 
 class Options(NamedTuple):
-    """Of the loss."""
+    """The options of the loss."""
 
     weight: float
     temperature: float
@@ -88,17 +87,17 @@ class Options(NamedTuple):
 
 
 class _MixedLoss(torch.autograd.Function):
-    """The loss and, in the same visit to each block of words, its gradient.
+    """Computes the loss of each block of words together with its gradient.
 
-    Autograd's own way makes five tensors of (N, V) where this makes one, and on a CPU these tensors are what
-    distillation costs.
+    Autograd would allocate five tensors (N, V), this allocates one. On a CPU, these tensors dominate the cost of
+    distillation.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, log_probs: Tensor, target: Tensor, real: Tensor, teacher: TeacherWords, options: Options
+        ctx: Any, log_probs: Tensor, target: Tensor, real: Tensor, teacher: TeacherDistribution, options: Options
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        gradient = _place_for_gradient(log_probs, teacher) if ctx.needs_input_grad[0] else None  # (N, V)
+        gradient = _gradient_buffer(log_probs, teacher) if ctx.needs_input_grad[0] else None  # (N, V)
         sums = log_probs.new_zeros(3)
         agreement = target.new_zeros(())
         for rows in row_slices(log_probs):
@@ -118,44 +117,46 @@ class _MixedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, loss: Tensor, *_: Tensor) -> Any:
         if ctx.gradient is None:
-            raise RuntimeError("the word-level loss goes backward once: its gradient has been given away")
+            raise RuntimeError("the word-level loss can go backward once: its gradient is not kept")
         gradient, ctx.gradient = ctx.gradient, None
         return gradient.mul_(loss), None, None, None, None
 
 
 def compare(
-    block: Tensor, target: Tensor, teacher: TeacherWords, options: Options, out: Optional[Tensor] = None
+    block: Tensor, target: Tensor, teacher: TeacherDistribution, options: Options, out: Optional[Tensor] = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What some words add to the loss.
+    """The terms of the loss at n words.
 
     Args:
         block: (n, V) log-probabilities of the student.
         target: (n,) gold words.
-        teacher: at these n words.
+        teacher: its distribution at these words.
         options: of the loss.
-        out: (n, V), gets the gradient with respect to `block`; may be the memory of the teacher's probabilities.
+        out: (n, V) receives the gradient with respect to `block`. It may share memory with the teacher's probabilities.
 
     Returns:
-        (n,) each: the gold part, the negative log-likelihood, `tau**2 * CE`, and whether the likeliest words are one.
+        (n,) each: the gold part, the negative log-likelihood, `tau**2 * CE`, and whether teacher and student agree on
+        the most probable word.
     """
     words = target.unsqueeze(1)  # (n, 1)
-    gold, nll, share = _gold_part(block, words, options.smoothing)  # (n,), (n,), (): also the gradient's
-    likely = teacher.probabilities.to(block.dtype)  # (n, C)
-    crossed, soft = _teacher_part(block, likely, teacher.words, options.temperature)  # (n,), (n, V) or None
+    gold, nll, share = _gold_part(block, words, options.smoothing)  # (n,), (n,), number
+    probabilities = teacher.probabilities.to(block.dtype)  # (n, C)
+    crossed, soft = _teacher_part(block, probabilities, teacher.words, options.temperature)  # (n,), (n, V) or None
     agrees = block.gather(1, teacher.best.unsqueeze(1)).squeeze(1).eq(block.amax(1))  # (n,)
     if out is not None:
-        _fill_gradient(out, likely, teacher.words, soft, words, share, options)
+        _fill_gradient(out, probabilities, teacher.words, soft, words, share, options)
     return gold, nll, crossed, agrees
 
 
-def _place_for_gradient(log_probs: Tensor, teacher: TeacherWords) -> Tensor:
-    """(N, V), to be written over."""
-    spare = teacher.probabilities if teacher.spare and teacher.words is None else None
-    return torch.empty_like(log_probs) if spare is None or spare.dtype != log_probs.dtype else spare
+def _gradient_buffer(log_probs: Tensor, teacher: TeacherDistribution) -> Tensor:
+    """(N, V) memory for the gradient: that of the teacher's probabilities, where it may be overwritten and fits."""
+    buffer = teacher.probabilities
+    usable = teacher.may_overwrite and teacher.words is None and buffer.dtype == log_probs.dtype
+    return buffer if usable else torch.empty_like(log_probs)
 
 
 def _gold_part(block: Tensor, words: Tensor, epsilon: float) -> tuple[Tensor, Tensor, float]:
-    """The smoothed loss and the negative log-likelihood of gold at each word, and what each wrong word weighs."""
+    """(n,) smoothed loss, (n,) negative log-likelihood of gold, and the weight of each wrong word."""
     nll = -block.gather(1, words).squeeze(1)  # (n,)
     if epsilon == 0:
         return nll, nll, 0.0
@@ -164,52 +165,52 @@ def _gold_part(block: Tensor, words: Tensor, epsilon: float) -> tuple[Tensor, Te
 
 
 def _teacher_part(
-    block: Tensor, likely: Tensor, chosen: Optional[Tensor], temperature: float
+    block: Tensor, probabilities: Tensor, chosen: Optional[Tensor], temperature: float
 ) -> tuple[Tensor, Optional[Tensor]]:
-    """`tau**2 * CE` at each word, (n,); and the student's own probabilities where the temperature is not 1, (n, V)."""
+    """`tau**2 * CE` at each word, (n,); and the student's probabilities (n, V), or None at temperature 1."""
     tempered = block if temperature == 1.0 else torch.log_softmax(block / temperature, dim=-1)  # (n, V)
-    theirs = tempered if chosen is None else tempered.gather(1, chosen)  # (n, C)
-    crossed = -(temperature**2) * (likely * theirs).sum(1)  # (n,)
+    student = tempered if chosen is None else tempered.gather(1, chosen)  # (n, C)
+    crossed = -(temperature**2) * (probabilities * student).sum(1)  # (n,)
     return crossed, None if temperature == 1.0 else tempered.exp_()
 
 
 def _fill_gradient(
     out: Tensor,
-    likely: Tensor,
+    probabilities: Tensor,
     chosen: Optional[Tensor],
     soft: Optional[Tensor],
     words: Tensor,
     share: float,
     options: Options,
 ) -> None:
-    """The gradient of each word's loss with respect to the student's log-probabilities, into `out` (n, V).
+    """Writes the gradient of each word's loss with respect to the student's log-probabilities into `out` (n, V).
 
-    That of `tau**2 * CE` is `tau * (student - teacher)`, both at the temperature; at temperature 1, where the student's
-    log-probabilities are taken as they come, it is `- teacher`. `out` may be the memory of `likely`.
+    The gradient of `tau**2 * CE` is `tau * (student - teacher)`, both at temperature `tau`. At temperature 1 the
+    student's log-probabilities are used as they are, and it is `- teacher`. `out` and `probabilities` may share memory.
     """
     weight, temperature, epsilon = options
     scale = weight * temperature
     if chosen is None:
-        torch.mul(likely, -scale, out=out)
+        torch.mul(probabilities, -scale, out=out)
     else:
-        out.zero_().scatter_add_(1, chosen, likely * -scale)
+        out.zero_().scatter_add_(1, chosen, probabilities * -scale)
     if soft is not None:
         out.add_(soft, alpha=scale)
     if share > 0:
         out.sub_((1 - weight) * share)
-    # The gold word has `share` already, as every word.
-    certain = torch.full(words.shape, -(1 - weight) * (1.0 - epsilon - share), dtype=out.dtype, device=out.device)
-    out.scatter_add_(1, words, certain)
+    # Like every word, the gold word has received `share` already.
+    gold = torch.full(words.shape, -(1 - weight) * (1.0 - epsilon - share), dtype=out.dtype, device=out.device)
+    out.scatter_add_(1, words, gold)
 
 
 def _gold_loss(log_probs: Tensor, target: Tensor, padding: int, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The gold part's sum, and its negative log-likelihood without smoothing as a constant."""
+    """The sum of the gold part, and the negative log-likelihood without smoothing and without gradient."""
     if epsilon == 0:
         nll = torch.nn.functional.nll_loss(log_probs, target, ignore_index=padding, reduction="sum")
         return nll, nll.detach()
     no_word = target.eq(padding).unsqueeze(1)  # (N, 1)
     nll = -log_probs.gather(1, target.unsqueeze(1)).masked_fill(no_word, 0.0).sum()
     uniform = -log_probs.sum(1, keepdim=True).masked_fill(no_word, 0.0).sum()
-    # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
+    # fairseq divides epsilon among the V - 1 wrong words, and adds the gold word's own part to 1 - epsilon.
     share = epsilon / (log_probs.size(1) - 1)
     return (1.0 - epsilon - share) * nll + share * uniform, nll.detach()

@@ -15,7 +15,7 @@ from .encoder import EncoderOut
 
 
 class DropoutMasks(NamedTuple):
-    """Scaled masks for every (time, sentence), shared by all hypotheses of the sentence; None is no dropout."""
+    """Scaled dropout masks of every (time, sentence). All hypotheses of a sentence share them. None: no dropout."""
 
     embedded: Optional[Tensor]
     """(T * B, E)"""
@@ -31,13 +31,13 @@ class LSTMDecoder(FairseqIncrementalDecoder):
     Args:
         dictionary: target dictionary.
         embedding: target embedding (V, E).
-        output_embedding: the weight (V, H) of the scorer to share, or None for one of its own.
+        output_embedding: the weight (V, H) of the output layer, if it is shared; else None.
         hidden_size: H.
         layers: stacked layers.
         encoder_size: D of the encoder's states.
         attention: ``general``, ``dot`` or ``mlp``.
         input_feeding: feed ``h~`` into the next step.
-        prefix_score: how words and prefixes are scored (``--scorer``).
+        prefix_score: the score of words and prefixes (``--scorer``).
         dropout: between layers and on ``h~``.
         embedding_dropout: on the embedded words.
         residual: add a layer's input to its output, from the second layer on.
@@ -87,7 +87,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
         return Scorer(self.output_weight, self.output_bias)
 
     def initial_states(self, encoder_out: EncoderOut) -> State:
-        """(B * width, H) each: hidden states of all layers, cells of all layers, and the attentional vector (zero)."""
+        """(B * width, H) each: hidden states of all layers, cell states of all layers, attentional vector (zero)."""
         hidden, cell = encoder_out.hidden, encoder_out.cell  # (L, B, D)
         if self.initial_hidden is not None and self.initial_cell is not None:
             hidden, cell = self.initial_hidden(hidden), self.initial_cell(cell)
@@ -110,11 +110,11 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             encoder_out: of the encoder.
             incremental_state: fairseq's store of decoder states between steps.
             src_lengths: not used.
-            features_only: return ``h~`` (B, T, H) in place of ``f`` (B, T, V).
+            features_only: return ``h~`` (B, T, H), not ``f`` (B, T, V).
 
         Returns:
-            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)] and, where the score of a prefix is that of its last
-            word, ``previous_scores`` (B, T): the ``f`` of the word before, or None.
+            ``f`` (B, T, V), and a dict with ``attn`` [(B, T, S)], ``incremental`` and ``previous_scores``: (B, T)
+            scores of the previous words if the score of a prefix is that of its last word, else None.
         """
         if incremental_state is not None:
             outputs, previous, attention = self._incremental_step(prev_output_tokens, encoder_out, incremental_state)
@@ -138,7 +138,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
     def _incremental_step(
         self, tokens: Tensor, encoder_out: EncoderOut, incremental_state: Dict[str, Dict[str, Optional[Tensor]]]
     ) -> Tuple[Tensor, Optional[Tensor], Tensor]:
-        """One step of N = B * width hypotheses -> h~ (N, H), f of their last words (N,), attention (N, S)."""
+        """One step of N = B * width hypotheses -> h~ (N, H), f of the last words (N,) or None, attention (N, S)."""
         cached = self.get_incremental_state(incremental_state, "states")
         words = tokens[:, -1]  # (N,)
         if cached is None:
@@ -146,7 +146,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             previous = words.new_zeros(words.size(0), dtype=torch.float32)
         else:
             states = tuple(cached[str(i)] for i in range(2 * self.layers + 1))
-            # As rounded as the scores that it is subtracted from, so that sums telescope in 16 bits too.
+            # Rounded like the scores from which it is subtracted, so that sums telescope in 16 bits too.
             telescopes = not self.prefix_score.cumulative
             previous = self.scorer.score_words(states[-1], words).to(states[-1].dtype) if telescopes else None
         run = DecoderPass(self, encoder_out, 0)
@@ -172,21 +172,22 @@ class LSTMDecoder(FairseqIncrementalDecoder):
 
 
 def _in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
-    """(N, T, S) over right-padded sources -> the same over the batch as it came, which alignments are read from."""
+    """(N, T, S) over right-padded sources -> (N, T, S) over the sources of the batch, which fairseq aligns with."""
     source = torch.arange(attention.size(2), device=attention.device)
-    place = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
-    place = place.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
-    return attention.gather(2, place.expand_as(attention))
+    column = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
+    column = column.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
+    return attention.gather(2, column.expand_as(attention))
 
 
 class DecoderPass:
-    """One batch's worth of decoder steps: the weights and the attention memory with gradients gathered over time, and
-    the dropout masks of every (time, sentence). Implements ``core.decoder.Decoder``.
+    """The decoder's steps on one batch. Implements ``search.decoder.Decoder``.
+
+    It holds the weights and the attention with deferred gradients, and the dropout masks of every (time, sentence).
 
     Args:
         decoder: the parameters.
         encoder_out: B sentences of ``width`` hypotheses.
-        time: T, for how many steps masks are drawn.
+        time: T, the number of steps with dropout masks.
     """
 
     def __init__(self, decoder: LSTMDecoder, encoder_out: EncoderOut, time: int) -> None:
@@ -197,8 +198,8 @@ class DecoderPass:
         self.attentional = RecurrentWeight(decoder.attentional.weight)
         self.memory = AttentionMemory(encoder_out.keys, encoder_out.values, encoder_out.padding)
         self.masks = self._draw_masks(time)
-        self.table: Optional[Tuple[Tensor, Tensor]] = None  # (U, 4H) and the row of each word (V,)
-        self.attention: Optional[Tensor] = None  # (B * n, S) of the latest step
+        self.table: Optional[Tuple[Tensor, Tensor]] = None  # (U, 4H), and the row of each word (V,)
+        self.attention: Optional[Tensor] = None  # (B * n, S) of the last step
 
     def every_row(self) -> Rows:
         """All hypotheses, in order."""
@@ -206,6 +207,7 @@ class DecoderPass:
         return Rows(torch.arange(self.sentences * width, device=self.encoder_out.keys.device), width, True)
 
     def _draw_masks(self, time: int) -> DropoutMasks:
+        """The masks of ``time`` steps."""
         decoder, cells = self.decoder, time * self.sentences
 
         def draw(size: int, rate: float) -> Optional[Tensor]:
@@ -220,12 +222,12 @@ class DecoderPass:
         )
 
     def along(self, prev_output_tokens: Tensor) -> Tuple[Tensor, State, List[Tensor]]:
-        """Teacher forcing: (B, T) -> h~ (T, B, H), the states after each step (T, B, H) each, attention T of (B, S)."""
+        """Teacher forcing: (B, T) -> h~ (T, B, H), states after each step, (T, B, H) each, attention, T of (B, S)."""
         rows, time = self.every_row(), prev_output_tokens.size(1)
         words = prev_output_tokens.t().reshape(-1)  # (T * B,)
-        place = torch.arange(words.numel(), device=words.device)
-        times = place.div(self.sentences, rounding_mode="floor")
-        inputs = self.embed(words, place.remainder(self.sentences), times).chunk(time)
+        index = torch.arange(words.numel(), device=words.device)
+        times = index.div(self.sentences, rounding_mode="floor")
+        inputs = self.embed(words, index.remainder(self.sentences), times).chunk(time)
         states = self.decoder.initial_states(self.encoder_out)
         history: List[State] = []
         attention: List[Tensor] = []
@@ -237,15 +239,15 @@ class DecoderPass:
         return stacked[-1], stacked, attention
 
     def prepare(self, words: Tensor) -> None:
-        """Words (U,), each once, are looked up by ``embed`` from here on where it needs no gradient."""
-        if self.masks.embedded is not None:  # another mask at every step
+        """Computes the inputs of words (U,), each once. Without gradient, ``embed`` then looks them up."""
+        if self.masks.embedded is not None:  # each step has a mask of its own
             return
         rows = words.new_zeros(self.decoder.embedding.num_embeddings)
         rows[words] = torch.arange(words.numel(), device=words.device)
         self.table = self._project(self.decoder.embedding(words)), rows
 
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
-        """(N,) -> (N, 4H): the words' part of the first layer's gates, bias included."""
+        """(N,) -> (N, 4H): the part of the words in the gates of the first layer, with bias."""
         if self.table is not None and not torch.is_grad_enabled():
             table, rows = self.table
             return table.index_select(0, rows[words])
@@ -275,10 +277,11 @@ class DecoderPass:
         return output, (*hiddens, *cells, output)
 
     def _masked(self, values: Tensor, mask: Optional[Tensor], sentences: Tensor, times: Tensor) -> Tensor:
+        """Applies the dropout masks of some (time, sentence)."""
         return values if mask is None else values * mask.index_select(0, times * self.sentences + sentences)
 
     def _attend(self, query: Tensor, rows: Rows) -> Tensor:
-        """(R, H) -> (R, H) projected contexts. Rows are laid out by sentence, so that no memory is copied per row."""
+        """(R, H) -> (R, H) projected contexts. Rows are grouped by sentence, so that keys and values are not copied."""
         places = self.sentences * rows.width
         if not rows.everywhere:
             query = query.new_zeros(places, query.size(1)).index_copy(0, rows.slots, query)

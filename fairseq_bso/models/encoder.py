@@ -1,4 +1,4 @@
-"""The encoder of ``bso_lstm``: stacked LSTMs, and the attention memory that every decoder step asks."""
+"""The encoder of ``bso_lstm``: stacked LSTMs, and the keys and values of the attention."""
 
 from typing import NamedTuple, Optional
 
@@ -13,22 +13,22 @@ from ..linear import linear
 
 
 class EncoderOut(NamedTuple):
-    """What the decoder needs of ``sentences`` sentences, each with ``width`` hypotheses."""
+    """The encoder's output for B sentences, each with ``width`` hypotheses."""
 
     keys: Tensor
-    """(B, S, A) what attention queries are compared with"""
+    """(B, S, A) attention keys"""
     values: Tensor
-    """(B, S, H) the context part of the attentional layer, already projected: ``W_c[context; h] = values + W h``"""
+    """(B, S, H) attention values, projected by the context part of the attentional layer ``W_c [context; h]``"""
     padding: Tensor
-    """(B, S) bool, True at padding, which is on the right in here"""
+    """(B, S) bool, True at padding, which is on the right"""
     left_padding: Tensor
-    """(B,) int64, how much padding the batch had on the left"""
+    """(B,) int64, symbols of padding that the batch had on the left"""
     hidden: Tensor
     """(L, B, D) last hidden states"""
     cell: Tensor
     """(L, B, D) last cell states"""
     width: int
-    """hypotheses per sentence: the decoder's rows are ``B * width``, grouped by sentence"""
+    """hypotheses per sentence; the decoder has ``B * width`` rows, grouped by sentence"""
 
 
 class LSTMEncoder(FairseqEncoder):
@@ -39,9 +39,9 @@ class LSTMEncoder(FairseqEncoder):
         embedding: source embedding (V, E).
         hidden_size: units per direction.
         layers: stacked layers.
-        bidirectional: read both ways; outputs and states are the two directions side by side.
+        bidirectional: read in both directions, whose outputs and states are concatenated.
         attention: ``general``, ``dot`` or ``mlp`` (Luong et al. 2015, section 3.1; Bahdanau et al. 2015).
-        decoder_hidden_size: H of the decoder that will ask the memory.
+        decoder_hidden_size: H of the decoder.
         dropout: between layers.
         embedding_dropout: on the embedded words.
         residual: add a layer's input to its output, from the second layer on.
@@ -108,7 +108,7 @@ class LSTMEncoder(FairseqEncoder):
         return outputs._replace(data=outputs.data + inputs.data)
 
     def reorder_encoder_out(self, encoder_out: EncoderOut, new_order: Tensor) -> EncoderOut:
-        """Keeps one memory per sentence however many hypotheses it has; ``new_order`` (N,) indexes hypotheses."""
+        """Selects hypotheses ``new_order`` (N,). Those of one sentence share its keys and values where possible."""
         sentences = new_order.div(encoder_out.width, rounding_mode="floor")  # (N,)
         kept, counts = torch.unique_consecutive(sentences, return_counts=True)
         width = int(counts[0]) if counts.numel() > 0 else 1

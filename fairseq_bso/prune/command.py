@@ -1,4 +1,4 @@
-"""`fairseq-bso prune`: takes the smallest weights out of a checkpoint, once."""
+"""`fairseq-bso prune`: prunes a checkpoint once."""
 
 import argparse
 from pathlib import Path
@@ -8,16 +8,18 @@ from ..checkpoints import distinct_parameters, load_state, model_class
 from ..errors import BadInput
 from ..files import atomic_write
 from ..logs import show_logs
+from .schemes import Schedule, get_scheme
+from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
 
 NAME = "prune"
-HELP = "Set the smallest weights of a checkpoint to zero, and say what is left of each class."
+HELP = "Set the smallest weights of a checkpoint to zero, and print how many weights each class keeps."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The checkpoint, where the pruned one goes, and which weights go."""
-    parser.add_argument("checkpoint", help="of fairseq-train")
+    """Adds the options."""
+    parser.add_argument("checkpoint", help="checkpoint of fairseq-train")
     parser.add_argument("output", help="the pruned checkpoint to write")
-    parser.add_argument("--amount", type=float, required=True, help="share of the weights that go, from 0 to below 1")
+    parser.add_argument("--amount", type=float, required=True, help="share of the weights to prune, from 0 to below 1")
     parser.add_argument(
         "--scheme",
         default="class_blind",
@@ -26,58 +28,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         default="",
-        help="classes or parameters that stay whole, separated by commas; name those that training froze too, which "
-        "the checkpoint does not say",
+        help="classes or parameters that are not pruned, separated by commas. Name those that training froze too: the "
+        "checkpoint does not record them",
     )
-    parser.add_argument("--picture", help="draw what is kept of each class into this file (needs matplotlib)")
+    parser.add_argument("--picture", help="draw how many weights each class keeps into this file (needs matplotlib)")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the checkpoint and prints the table. Returns the exit status.
+    """Writes the pruned checkpoint and prints the table. Returns the exit status.
 
     Raises:
         BadInput: for a file that is no checkpoint or cannot be written, and for options that do not fit.
     """
     from fairseq import utils
 
-    from .schemes import Schedule, get_scheme
-    from .weight_classes import ZERO_BY_CHANCE, WeightClasses, class_namer
-
     show_logs()
     utils.import_user_module(arguments)
-    try:
-        schedule = Schedule("one_shot", arguments.amount)
-        get_scheme(arguments.scheme)
-    except ValueError as fault:
-        raise BadInput(f"fairseq-bso prune: {fault}") from None
+    schedule = _schedule(arguments)
     state = load_state(arguments.checkpoint)
-    classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
-    for weight in classes.weights:
-        if not bool(weight.isfinite().all()):
-            raise BadInput(
-                f"{arguments.checkpoint} holds NaN or infinite weights; the training diverged: prune an earlier "
-                "checkpoint"
-            )
-    count = schedule.count(0, classes.total)
-    before = classes.zeros()
-    already = sum(int(mask.sum()) for mask in before)
-    if already > max(count, ZERO_BY_CHANCE * classes.total):
-        raise BadInput(
-            f"{arguments.checkpoint}: {already / classes.total:.2%} of the weights are zero already, more than "
-            f"--amount {arguments.amount}: give a larger amount, or the checkpoint before it was pruned"
-        )
-    before = before if already <= count else classes.nothing()
-    gone, thresholds = classes.choose(arguments.scheme, before, count)
-    classes.mark(gone)
-    state["last_optimizer_state"] = None  # it belongs to the weights before
+    classes = _finite_classes(state, arguments)
+    masks = _choose_masks(classes, schedule, arguments)
+    classes.write_zero_marks(masks.pruned)
+    state["last_optimizer_state"] = None  # it belongs to the weights before pruning
     if arguments.picture:
-        _draw(classes.kept(gone), Path(arguments.picture))
+        _draw(classes.kept(masks.pruned), Path(arguments.picture))
     _write(state, Path(arguments.output))
-    print(classes.table(gone, thresholds))
+    print(classes.table(masks))
     same = ["--prune-amount", "--prune-scheme", *(["--prune-exclude"] if arguments.exclude else [])]
     print(f"{arguments.output}: train on from it with --finetune-from-model and the same {', '.join(same)}")
     return 0
+
+
+def _schedule(arguments: argparse.Namespace) -> Schedule:
+    """Checks --amount and --scheme before the checkpoint is loaded."""
+    try:
+        get_scheme(arguments.scheme)
+        return Schedule("one_shot", arguments.amount)
+    except ValueError as error:
+        raise BadInput(f"fairseq-bso prune: {error}") from None
+
+
+def _finite_classes(state: Dict[str, Any], arguments: argparse.Namespace) -> WeightClasses:
+    """The weights of a checkpoint. Raises BadInput if one is not finite."""
+    classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
+    if not all(bool(weight.isfinite().all()) for weight in classes.weights):
+        raise BadInput(
+            f"{arguments.checkpoint} holds NaN or infinite weights; the training diverged: prune an earlier checkpoint"
+        )
+    return classes
+
+
+def _choose_masks(classes: WeightClasses, schedule: Schedule, arguments: argparse.Namespace) -> Masks:
+    """The masks of the amount. Raises BadInput if more weights are pruned already."""
+    masks = classes.choose_masks(arguments.scheme, schedule.count(0, classes.total))
+    if isinstance(masks, AlreadyPruned):
+        raise BadInput(
+            f"{arguments.checkpoint}: {masks.zeros / classes.total:.2%} of the weights are zero already, more than "
+            f"--amount {arguments.amount}: give a larger amount, or the checkpoint before it was pruned"
+        )
+    return masks
 
 
 def _write(state: Dict[str, Any], path: Path) -> None:
@@ -86,29 +96,21 @@ def _write(state: Dict[str, Any], path: Path) -> None:
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
-    except (OSError, RuntimeError) as fault:  # torch's own, where the disk is full
-        raise BadInput(f"{path} cannot be written: {getattr(fault, 'strerror', None) or fault}") from None
+    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch
+        raise BadInput(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
-    """Bars: the weights of each class, and what is kept of them.
-
-    Raises:
-        BadInput: without matplotlib, or if the file cannot be written.
-    """
+    """Draws a bar for each class: its weights, and how many are kept. Raises BadInput where that fails."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError:
         raise BadInput("--picture needs matplotlib: pip install matplotlib, or leave it out") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 0.9 + 0.4 * len(kept)))
-    names = list(kept)
-    axes.barh(names, [size for _, size in kept.values()], color="#d9d9d9", label="pruned")
-    axes.barh(names, [left for left, _ in kept.values()], color="#1f77b4", label="kept")
-    for place, (left, size) in enumerate(kept.values()):
-        axes.text(size, place, f" {left / size:.0%}", va="center", fontsize=8)
+    figure = Figure(figsize=(7, 0.9 + 0.4 * len(kept)))
+    axes = figure.subplots()
+    bars = axes.barh(list(kept), [size for _, size in kept.values()], color="#d9d9d9", label="pruned")
+    axes.barh(list(kept), [count for count, _ in kept.values()], color="#1f77b4", label="kept")
+    axes.bar_label(bars, [f" {count / size:.0%}" for count, size in kept.values()], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("weights")
@@ -118,7 +120,5 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
     try:
         with atomic_write(path) as file:
             figure.savefig(file, dpi=150, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as fault:
-        raise BadInput(f"--picture {path} cannot be written: {fault}") from None
-    finally:
-        pyplot.close(figure)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--picture {path} cannot be written: {error}") from None

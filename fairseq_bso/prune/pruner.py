@@ -1,168 +1,81 @@
-"""What a task calls around the optimizer step. Pruning, on a task of one's own in one line:
-
-    register_pruned_task("language_modeling")  # --task pruned_language_modeling
-
-or, with a class of one's own, ``class MyTask(PruningMixin, LanguageModelingTask)`` whose config inherits PruningConfig.
-"""
+"""Keeps pruned weights at zero during training: the masks, the weights, their gradients and the optimizer's state."""
 
 import logging
 import math
-from dataclasses import dataclass, field
 from typing import Any, List, Optional, Tuple
 
 import torch
-from fairseq.dataclass import FairseqDataclass
-from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.distributed import utils as distributed_utils
-from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
-from omegaconf import II
 from torch import Tensor, nn
 
-from ..compat import metrics
 from ..errors import BadInput
 from .optimizer_state import SQUARES, keeps_zeros, masters_of, moments_of
-from .schemes import Schedule, get_scheme
-from .weight_classes import ZERO_BY_CHANCE, WeightClasses, class_namer, named_parameters
+from .schemes import Schedule
+from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer, mask_size, named_parameters
 
 logger = logging.getLogger(__name__)
 
-LIFTED, LIFT_EVERY = 1e-10, 100  # such a square, and updates: a decay of 0.9, the quickest in use, then leaves 3e-15
-
-
-@dataclass
-class PruningConfig(FairseqDataclass):
-    """The options of pruning, for the config of a task to inherit."""
-
-    prune_amount: float = field(
-        default=0.0, metadata={"help": "share of the weights that pruning takes, from 0 (no pruning) to below 1"}
-    )
-    prune_scheme: str = field(
-        default="class_blind",
-        metadata={
-            "help": "which weights go: the smallest of all (class_blind), of each class (class_uniform), or measured "
-            "by the deviation of their class (class_distribution)"
-        },
-    )
-    prune_schedule: str = field(
-        default="one_shot",
-        metadata={
-            "help": "when they go: at --prune-start (one_shot), or from there to --prune-end: gradual, iterative"
-        },
-    )
-    prune_start: int = field(default=0, metadata={"help": "update after which pruning starts; 0: before the first"})
-    prune_end: int = field(default=0, metadata={"help": "update at which gradual and iterative reach the amount"})
-    prune_every: int = field(
-        default=100, metadata={"help": "updates from one change of gradual, iterative to the next"}
-    )
-    prune_exclude: str = field(
-        default="",
-        metadata={"help": "classes or parameters that stay whole, separated by commas, with * for any letters"},
-    )
-    ddp_backend: Any = II("distributed_training.ddp_backend")
-    zero_sharding: Any = II("distributed_training.zero_sharding")
-    use_bmuf: Any = II("optimization.use_bmuf")
-    store_ema: Any = II("ema.store_ema")
-    model_parallel_size: Any = II("common.model_parallel_size")
-    pipeline_model_parallel: Any = II("distributed_training.pipeline_model_parallel")
-
-
-def make_pruner(cfg: Any) -> Optional["Pruner"]:
-    """The Pruner that a task's config asks for, None where it asks for none.
-
-    Raises:
-        BadInput: for options that do not fit, and for training that keeps its weights where pruning cannot follow.
-    """
-    # First this one alone: a model that is loaded need not come with the groups of options the others point into.
-    if getattr(cfg, "prune_amount", 0) == 0:
-        return None
-    options = {name: getattr(cfg, name, one.default) for name, one in PruningConfig.__dataclass_fields__.items()}
-    try:
-        get_scheme(options["prune_scheme"])
-        schedule = Schedule(
-            options["prune_schedule"],
-            options["prune_amount"],
-            options["prune_start"],
-            options["prune_end"],
-            options["prune_every"],
-        )
-    except ValueError as fault:
-        raise BadInput(f"pruning (--prune-...): {fault}") from None
-    for option, usual, what in (
-        ("ddp_backend", ("legacy_ddp", "no_c10d", "pytorch_ddp", "c10d"), "no worker has whole parameters to rank"),
-        ("zero_sharding", ("none",), "each worker has the optimizer's state of some parameters only"),
-        ("model_parallel_size", (1,), "no worker has whole parameters to rank"),
-        ("pipeline_model_parallel", (False,), "no device has all weights to rank"),
-        ("use_bmuf", (False,), "weights are replaced by an average in which pruned ones come back"),
-        ("store_ema", (False,), "the average that is stored would not be pruned"),
-    ):
-        value = getattr(options[option], "value", options[option])
-        if value not in usual and not str(value).startswith("${"):
-            flag = "--" + option.replace("_", "-")
-            raise BadInput(
-                f"--prune-amount cannot be used with {flag} {value}: {what}. Leave out {flag}, or prune the finished "
-                "checkpoint (fairseq-bso prune)"
-            )
-    return Pruner(schedule, options["prune_scheme"], options["prune_exclude"])
+LIFTED = 1e-10
+"""the squared gradient that optimizers store for a pruned weight, see `Pruner._lift_squares`"""
+LIFT_EVERY = 100
+"""updates between two liftings; the quickest decay in use, 0.9, then leaves 3e-15"""
 
 
 class Pruner:
-    """Takes weights away at the updates of a schedule and keeps them away.
+    """Prunes weights at the updates of a schedule and keeps them at zero.
 
-    It needs no file of its own: the zeros of a checkpoint and its number of updates say what is gone.
+    It has no file of its own: a checkpoint's zeros and its number of updates say which weights are pruned.
 
     Args:
-        schedule: how much is gone when.
-        scheme: which weights go.
-        exclude: what stays whole.
+        schedule: the sparsity at each update.
+        scheme: the name of the scheme that chooses the weights.
+        exclude: patterns of the classes and parameters that are not pruned.
     """
 
     def __init__(self, schedule: Schedule, scheme: str, exclude: str) -> None:
         self.schedule, self.scheme, self.exclude = schedule, scheme, exclude
         self.classes: Optional[WeightClasses] = None
-        self.gone: List[Tensor] = []
-        self.keep: List[Tensor] = []
+        self.pruned: List[Tensor] = []  # masks of the weights
+        self.kept_factor: List[Tensor] = []  # 0 where a weight is pruned, else 1
         self.count = 0
         self.optimizer: Any = None
-        self.masters: List[Tuple[int, Tensor]] = []  # (place of the weight, its float32 copy)
-        self.keeps_zeros = False  # whether the optimizer does, given gradients from mask_gradients
+        self.masters: List[Tuple[int, Tensor]] = []  # (index of the weight, its float32 copy)
+        self.keeps_zeros = False  # whether the optimizer does, if mask_gradients masks its gradients
         self.lifted: Optional[int] = None  # the update of the last _lift_squares since the masks changed
 
     @property
     def share(self) -> float:
-        """The share of weights that is gone."""
+        """The share of weights that is pruned."""
         return self.count / self.classes.total if self.classes is not None else 0.0
 
     def before_step(self, model: nn.Module, optimizer: Any, update: int) -> None:
-        """Before a forward pass, `update` updates after the start: at the first of a run, finds out what is gone."""
+        """Before the forward pass that follows `update` updates. The first call of a run chooses the masks."""
         if self.classes is not None:
             return
         model = _unwrapped(model)
-        if _workers() > 1 and any(hasattr(one, "expert") for one in model.parameters()):
+        if _workers() > 1 and any(hasattr(parameter, "expert") for parameter in model.parameters()):
             raise BadInput(
                 "--prune-amount cannot be used with --base-layers on several workers: each has experts of its own. "
                 "Train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
             )
         self.classes = WeightClasses(named_parameters(model), class_namer(model), self.exclude)
-        self.gone = self.classes.nothing()
-        count = self.schedule.count(update, self.classes.total)
-        zeros = self.classes.zeros()
-        already = sum(int(mask.sum()) for mask in zeros)
-        # With --amp a run may have been stopped after a step that was skipped for its overflow, pruned for the next.
-        if already and already in (count, self.schedule.count(update + 1, self.classes.total)):
-            self._set(zeros, None, optimizer, update, "found in the checkpoint")
-        else:
-            if already > max(count, ZERO_BY_CHANCE * self.classes.total):
-                self._warn_of_zeros(already, count, update)
-            if count == 0:
-                return
-            before = zeros if already <= count else self.classes.nothing()
-            self._set(*self.classes.choose(self.scheme, before, count), optimizer, update, "pruned")
+        self.pruned = self.classes.empty_masks()
+        # With --amp a run may stop after a step that was skipped for overflow, but pruned for the next update.
+        count, following = (self.schedule.count(updates, self.classes.total) for updates in (update, update + 1))
+        masks = self.classes.choose_masks(self.scheme, count, accept=(count, following))
+        if isinstance(masks, AlreadyPruned):
+            self._warn_of_zeros(masks.zeros, count, update)
+            masks = self.classes.extend_masks(self.scheme, self.pruned, count)
+        if masks.thresholds is None:
+            self._set(masks, optimizer, update, "found in the checkpoint")
+        elif count > 0:
+            self._set(masks, optimizer, update, "pruned")
         self._apply(optimizer)
 
     def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
-        """The model was pruned before, and not all that went stays away."""
+        """Warns that the model was pruned before and that some of its pruned weights will be trained again."""
         assert self.classes is not None
-        amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # of which the count is rounded
+        amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # rounds to `already` weights
         advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot --prune-start 0 keeps them"
         logger.warning(
             f"{already:,} of {self.classes.total:,} weights are zero, but at update {update} pruning takes {count:,}: "
@@ -170,25 +83,24 @@ class Pruner:
         )
 
     def mask_gradients(self) -> None:
-        """After a backward pass: what is gone has no gradient, so that neither clipping nor momentum knows of it."""
+        """After a backward pass: zeroes the gradients of pruned weights, so that clipping and momentum ignore them."""
         if self.classes is None or self.count == 0:
             return
-        for weight, keep in zip(self.classes.weights, self.keep):
+        for weight, factor in zip(self.classes.weights, self.kept_factor):
             if weight.grad is None:
                 continue
             if weight.grad.is_sparse:
                 self.keeps_zeros = False
             else:
-                weight.grad.mul_(keep)
+                weight.grad.mul_(factor)
 
     def after_step(self, optimizer: Any, updates: int) -> None:
-        """After the optimizer step that was number `updates`, counted from 1."""
+        """After the optimizer step with number `updates`, counted from 1."""
         if self.classes is None:
             return
         count = self.schedule.count(updates, self.classes.total)
         if count > self.count:
-            choice = self.classes.choose(self.scheme, self.gone, count)
-            self._set(*choice, optimizer, updates, "pruned")
+            self._set(self.classes.extend_masks(self.scheme, self.pruned, count), optimizer, updates, "pruned")
             self._apply(optimizer)
         elif not (self.keeps_zeros and optimizer is self.optimizer):
             self._apply(optimizer)
@@ -196,46 +108,50 @@ class Pruner:
             self._lift_squares(optimizer)
             self.lifted = updates
 
-    def mark(self) -> None:
-        """Before a checkpoint is written: makes what is gone tell from weights that happen to be zero."""
+    def write_zero_marks(self) -> None:
+        """Before a checkpoint is written: makes pruned weights distinguishable from weights that happen to be zero."""
         if self.classes is not None:
-            self.classes.mark(self.gone)
+            self.classes.write_zero_marks(self.pruned)
 
     @torch.no_grad()
-    def _set(self, gone: List[Tensor], thresholds, optimizer: Any, updates: int, done: str) -> None:
+    def _set(self, masks: Masks, optimizer: Any, updates: int, done: str) -> None:
+        """Adopts masks, masks the optimizer's state and logs the table."""
         assert self.classes is not None
-        self.gone = _as_on_first_worker(gone)
-        self.keep = [_factor(mask, weight) for mask, weight in zip(self.gone, self.classes.weights)]
-        self.count = sum(int(mask.sum()) for mask in self.gone)
+        self.pruned = _as_on_first_worker(masks.pruned)
+        self.kept_factor = [_kept_factor(mask, weight) for mask, weight in zip(self.pruned, self.classes.weights)]
+        self.count = mask_size(self.pruned)
         self._find_masters(optimizer)
-        for place, _, moments in moments_of(optimizer, self.classes.weights, self.masters):
-            moments.mul_(self.keep[place])
+        for index, _, moments in moments_of(optimizer, self.classes.weights, self.masters):
+            moments.mul_(self.kept_factor[index])
         self.lifted = None
         if distributed_utils.get_global_rank() == 0:
-            table = self.classes.table(self.gone, thresholds)
+            table = self.classes.table(masks._replace(pruned=self.pruned))
             logger.info(f"{done} at update {updates}: {self.share:.2%} of the weights, {self.scheme}\n{table}")
 
     @torch.no_grad()
     def _apply(self, optimizer: Any) -> None:
-        """Zeroes what is gone, in the model and in the float32 weights from which a 16-bit model is copied."""
+        """Zeroes pruned weights in the model, and in the float32 weights from which a 16-bit model is copied."""
         assert self.classes is not None
         if self.count == 0:
             return
         if optimizer is not self.optimizer:
             self._find_masters(optimizer)
-        for weight, keep in zip(self.classes.weights, self.keep):
-            weight.mul_(keep)
-        for place, master in self.masters:
-            master.mul_(self.keep[place])
+        for weight, factor in zip(self.classes.weights, self.kept_factor):
+            weight.mul_(factor)
+        for index, master in self.masters:
+            master.mul_(self.kept_factor[index])
 
     @torch.no_grad()
     def _lift_squares(self, optimizer: Any) -> None:
-        """Has the optimizer remember a small number as the square of the gradients of what is gone. It divides their
-        mean by its root, which stays zero; but of a zero, MKL takes the root thirty times as slowly."""
+        """Sets the stored squared gradients of pruned weights to a small positive number.
+
+        The optimizer divides the mean gradient, which is zero, by the root of the square, so the weights stay zero.
+        On a CPU, MKL computes the root of zero thirty times as slowly as that of other numbers.
+        """
         assert self.classes is not None
-        for place, name, moments in moments_of(optimizer, self.classes.weights, self.masters):
+        for index, name, moments in moments_of(optimizer, self.classes.weights, self.masters):
             if name in SQUARES and moments.device.type == "cpu":
-                moments.masked_fill_(self.gone[place], LIFTED)
+                moments.masked_fill_(self.pruned[index], LIFTED)
 
     def _find_masters(self, optimizer: Any) -> None:
         assert self.classes is not None
@@ -244,26 +160,26 @@ class Pruner:
         self.keeps_zeros = keeps_zeros(optimizer)
 
 
-def _factor(mask: Tensor, weight: Tensor) -> Tensor:
-    """Zero where the mask is True, else one. A CPU multiplies fastest by numbers of the same kind."""
+def _kept_factor(mask: Tensor, weight: Tensor) -> Tensor:
+    """Zero where a weight is pruned, else one. A CPU multiplies fastest by numbers of the same type."""
     return (~mask).to(weight.dtype) if weight.device.type == "cpu" else ~mask
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The model inside the wrappers of distributed training."""
     while isinstance(getattr(model, "module", None), nn.Module):
-        model = model.module
+        model = model.module  # type: ignore[assignment]
     return model
 
 
 def _workers() -> int:
-    """Processes that train together."""
+    """The number of processes that train together."""
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if together else 1
 
 
 def _as_on_first_worker(masks: List[Tensor]) -> List[Tensor]:
-    """The masks of the first worker on all of them, whatever rounding may have done to equal weights."""
+    """The masks of the first worker. Rounding may break ties between equal weights differently on the others."""
     if _workers() == 1:
         return masks
     group = distributed_utils.get_data_parallel_group()
@@ -271,73 +187,3 @@ def _as_on_first_worker(masks: List[Tensor]) -> List[Tensor]:
     distributed_utils.broadcast(together, 0, group)
     parts = together.bool().split([mask.numel() for mask in masks])
     return [part.view(mask.shape).clone() for part, mask in zip(parts, masks)]
-
-
-class PruningMixin:
-    """Adds pruning to a fairseq task; stands before it among the bases. Without ``--prune-amount`` it does nothing."""
-
-    def __init__(self, cfg, *args, **kwargs) -> None:
-        super().__init__(cfg, *args, **kwargs)
-        self.pruner = make_pruner(cfg)
-
-    @classmethod
-    def add_args(cls, parser) -> None:
-        """The task's options, and for a task without a dataclass those of pruning."""
-        super().add_args(parser)
-        config = getattr(cls, "__dataclass", None)
-        if config is None or not issubclass(config, PruningConfig):
-            gen_parser_from_dataclass(parser, PruningConfig())
-
-    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False, **kwargs):
-        """The task's step, with nothing of what is gone in weights and gradients."""
-        if self.pruner is not None:
-            self.pruner.before_step(model, optimizer, update_num)
-        done = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
-        if self.pruner is not None:
-            self.pruner.mask_gradients()
-        return done
-
-    def optimizer_step(self, optimizer, model, update_num) -> None:
-        """The task's optimizer step, then pruning."""
-        super().optimizer_step(optimizer, model, update_num)
-        if self.pruner is not None:
-            self.pruner.after_step(optimizer, update_num + 1)
-
-    def begin_epoch(self, epoch, model) -> None:
-        """Logs how much is gone."""
-        super().begin_epoch(epoch, model)
-        if self.pruner is not None and self.pruner.count and distributed_utils.get_global_rank() == 0:
-            assert self.pruner.classes is not None
-            total = self.pruner.classes.total
-            logger.info(f"epoch {epoch}: {self.pruner.share:.2%} of {total:,} weights are pruned")
-
-    def reduce_metrics(self, logging_outputs, criterion) -> None:
-        """The task's, and ``sparsity``."""
-        super().reduce_metrics(logging_outputs, criterion)
-        if self.pruner is not None and self.pruner.classes is not None:
-            metrics.log_scalar("sparsity", self.pruner.share, weight=0, priority=700, round=4)
-
-    def state_dict(self):
-        """The task's. fairseq asks for it when it writes a checkpoint, before it copies the parameters."""
-        if self.pruner is not None:
-            self.pruner.mark()
-        return super().state_dict()
-
-
-def register_pruned_task(task: str, name: Optional[str] = None) -> type:
-    """Registers a fairseq task with pruning, as ``pruned_TASK`` or under `name`; returns its class.
-
-    Raises:
-        ValueError: there is no such task, or `name` is taken.
-    """
-    name = name or f"pruned_{task}"
-    if task not in TASK_REGISTRY:
-        raise ValueError(f"there is no task {task!r}; choose from: {', '.join(sorted(TASK_REGISTRY))}")
-    if name in TASK_REGISTRY:
-        raise ValueError(f"a task named {name!r} is already registered: give register_pruned_task another name")
-    base, config = TASK_REGISTRY[task], TASK_DATACLASS_REGISTRY.get(task)
-    title = "".join(word.capitalize() for word in name.split("_"))
-    own = type(f"{title}Task", (PruningMixin, base), {"__doc__": f"`{task}` with pruning.", "__module__": __name__})
-    if config is not None:
-        config = dataclass(type(f"{title}Config", (config, PruningConfig), {"__module__": __name__}))
-    return register_task(name, dataclass=config)(own)

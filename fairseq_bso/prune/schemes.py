@@ -1,16 +1,16 @@
-"""Magnitude pruning (See et al. 2016, section 3.2): which weights go, and when.
+"""Magnitude pruning (See et al. 2016, section 3.2): which weights are pruned, and when.
 
-Weights come as one flat tensor (n_c,) per class, all on one device, with `n` weights in C classes. A scheme is
+Let a model have C classes of weights, and class c have n_c weights. A scheme is a function
 
-    scheme(weights, gone, count) -> Choice
+    scheme(weights, pruned, count) -> Choice
 
-    weights  C of (n_c,) float   the weights of each class
-    gone     C of (n_c,) bool    True where a weight went before: those stay gone, and are part of `count`
-    count    int                 how many weights are to be gone, of all classes together
+    weights  C of (n_c,) float   the weights of each class, flat, all on one device
+    pruned   C of (n_c,) bool    the mask so far: True where a weight is pruned already
+    count    int                 how many weights the new masks prune, in all classes together
 
-and exactly `count` weights go. Where magnitudes tie, the weight that comes first (in class order, then by place) goes
-first, so that the choice does not depend on the device. A scheme of one's own is a function and one line:
-`@register_scheme("my_scheme")`.
+A scheme prunes exactly `count` weights, and those pruned already are among them. Among equal magnitudes, the first
+weight (by class, then by position) is pruned first, so that the masks do not depend on the device. The decorator
+`@register_scheme("my_scheme")` registers a scheme of your own.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ SCHEDULES = ("one_shot", "gradual", "iterative")
 
 
 class Choice(NamedTuple):
-    """What a scheme takes away."""
+    """The masks that a scheme chooses."""
 
-    gone: list[Tensor]
-    """C of (n_c,) bool, True where a weight goes"""
+    pruned: list[Tensor]
+    """C of (n_c,) bool, True where a weight is pruned"""
     thresholds: list[float]
-    """C numbers: no weight of the class that stays has a smaller magnitude"""
+    """C numbers: every kept weight of the class has at least this magnitude"""
 
 
 Scheme = Callable[[Sequence[Tensor], Sequence[Tensor], int], Choice]
@@ -56,7 +56,7 @@ _SCHEMES: dict[str, Scheme] = {}
 
 
 def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
-    """Decorator that makes a scheme available under `name`.
+    """Decorator that registers a scheme under `name`.
 
     Raises:
         ValueError: another scheme has this name.
@@ -88,91 +88,92 @@ def scheme_names() -> list[str]:
 
 
 @register_scheme("class_blind")
-def class_blind(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
-    """The smallest weights of all, whichever class they are of: one threshold for all."""
-    chosen, threshold = _smallest(torch.cat([_ranked(one, before) for one, before in zip(weights, gone)]), count)
-    return Choice(_split(chosen, weights), [threshold] * len(weights))
+def class_blind(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int) -> Choice:
+    """Prunes the smallest weights of the whole model: all classes have one threshold."""
+    keys = torch.cat([_sort_keys(values, mask) for values, mask in zip(weights, pruned)])  # (n,)
+    mask, threshold = _smallest(keys, count)
+    return Choice(_split(mask, weights), [threshold] * len(weights))
 
 
 @register_scheme("class_uniform")
-def class_uniform(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
-    """The smallest weights of each class, the same share of each, or more where more went before."""
-    counts = equal_shares([one.numel() for one in weights], count, [int(before.sum()) for before in gone])
-    choices = [_smallest(_ranked(one, before), quota) for one, before, quota in zip(weights, gone, counts)]
-    return Choice([chosen for chosen, _ in choices], [threshold for _, threshold in choices])
+def class_uniform(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int) -> Choice:
+    """Prunes the same share of each class, smallest weights first, or more where more is pruned already."""
+    quotas = equal_shares([values.numel() for values in weights], count, [int(mask.sum()) for mask in pruned])
+    choices = [_smallest(_sort_keys(values, mask), quota) for values, mask, quota in zip(weights, pruned, quotas)]
+    return Choice([mask for mask, _ in choices], [threshold for _, threshold in choices])
 
 
 @register_scheme("class_distribution")
-def class_distribution(weights: Sequence[Tensor], gone: Sequence[Tensor], count: int) -> Choice:
-    """The weights below `lambda * sigma` of their class, with one lambda for all, chosen so that `count` go.
+def class_distribution(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int) -> Choice:
+    """Prunes the weights below `lambda * sigma`. All classes share one lambda, chosen so that `count` are pruned.
 
-    sigma is the standard deviation of the class as it stands, with the zeros of weights that went before.
+    sigma is the standard deviation of the current weights of a class, including the zeros of those pruned already.
     """
-    deviations = [_deviation(one) for one in weights]
+    deviations = [_deviation(values) for values in weights]
     ratios = [
-        _ranked(one.double(), before, scale) for one, before, scale in zip(weights, gone, deviations)
+        _sort_keys(values.double(), mask, scale) for values, mask, scale in zip(weights, pruned, deviations)
     ]  # C of (n_c,)
-    chosen, factor = _smallest(torch.cat(ratios), count)
-    return Choice(_split(chosen, weights), [factor * scale if scale > 0 else 0.0 for scale in deviations])
+    mask, factor = _smallest(torch.cat(ratios), count)
+    return Choice(_split(mask, weights), [factor * scale if scale > 0 else 0.0 for scale in deviations])
 
 
 def equal_shares(sizes: Sequence[int], count: int, least: Sequence[int] | None = None) -> list[int]:
-    """How many of `count` go to each class so that shares of sizes are as equal as whole numbers can be.
+    """Divides `count` among classes so that their shares are as equal as whole numbers allow.
 
-    Webster's rule: one after the other goes to the class whose share, counted with half of the one more, is smallest;
-    the first of equal ones. With a larger count no class loses one, so a growing pruning never takes back.
+    Webster's rule gives out one weight at a time, to the class with the smallest `(given + 1/2) / size`; the first of
+    equal classes wins. With a larger count no class gets fewer, so a growing mask never shrinks in any class.
 
     Args:
         sizes: of the classes.
-        count: how many go to all of them together; at least the sum of `least`.
-        least: what each class has from the beginning, and keeps.
+        count: how many weights to divide; at least the sum of `least`.
+        least: the smallest number that each class may get.
     """
     given = list(least or [0] * len(sizes))
     open_classes = list(range(len(sizes)))
-    while True:  # a class that has more than its share keeps that, and the others share what remains
+    while True:  # a class whose least is more than its share keeps it, and the others divide the rest
         closed = set(range(len(sizes))).difference(open_classes)
-        remaining = count - sum(given[place] for place in closed)
-        shares = dict(zip(open_classes, _webster([sizes[place] for place in open_classes], remaining)))
-        open_classes = [place for place, share in shares.items() if share >= given[place]]
+        remaining = count - sum(given[index] for index in closed)
+        shares = dict(zip(open_classes, _webster([sizes[index] for index in open_classes], remaining)))
+        open_classes = [index for index, share in shares.items() if share >= given[index]]
         if len(open_classes) == len(shares):
-            return [shares.get(place, have) for place, have in enumerate(given)]
+            return [shares.get(index, least_share) for index, least_share in enumerate(given)]
 
 
 def _webster(sizes: Sequence[int], count: int) -> list[int]:
     """Webster's rule for classes that have nothing yet."""
     total, classes = sum(sizes), len(sizes)
-    # No class ends further than this below its exact quota, which spares most of the steps.
+    # The result is at most `classes` below the exact quota, so counting may start there.
     given = [max(0, count * size // total - classes) if total else 0 for size in sizes]
     queue = [
-        (Fraction(2 * have + 1, size), place) for place, (have, size) in enumerate(zip(given, sizes)) if have < size
+        (Fraction(2 * have + 1, size), index) for index, (have, size) in enumerate(zip(given, sizes)) if have < size
     ]
     heapq.heapify(queue)
     for _ in range(count - sum(given)):
-        _, place = heapq.heappop(queue)
-        given[place] += 1
-        if given[place] < sizes[place]:
-            heapq.heappush(queue, (Fraction(2 * given[place] + 1, sizes[place]), place))
+        _, index = heapq.heappop(queue)
+        given[index] += 1
+        if given[index] < sizes[index]:
+            heapq.heappush(queue, (Fraction(2 * given[index] + 1, sizes[index]), index))
     return given
 
 
-def _ranked(weights: Tensor, gone: Tensor, scale: float = 1.0) -> Tensor:
-    """(n,) magnitudes to rank by, in units of `scale`, at least in float32; -1, the first of all, for what is gone."""
-    sizes = weights.detach().abs()
-    sizes = sizes if sizes.dtype == torch.float64 else sizes.float()
+def _sort_keys(weights: Tensor, pruned: Tensor, scale: float = 1.0) -> Tensor:
+    """(n,) magnitudes in units of `scale`, at least in float32. A weight pruned already has -1 and sorts first."""
+    keys = weights.detach().abs()
+    keys = keys if keys.dtype == torch.float64 else keys.float()
     if scale != 1.0:
-        sizes = torch.where(sizes == 0, sizes, sizes / scale)  # all equal: no deviation, and 0 / 0 is a zero here
-    return sizes.masked_fill(gone, -1.0)
+        keys = torch.where(keys == 0, keys, keys / scale)  # 0 / 0 is 0 here: in a class of zeros the deviation is 0
+    return keys.masked_fill(pruned, -1.0)
 
 
 def _smallest(keys: Tensor, count: int) -> tuple[Tensor, float]:
-    """keys (n,) -> (n,) bool, True at the `count` smallest, the first of equal ones; and the largest key among them."""
+    """keys (n,) -> mask (n,) bool of the `count` smallest, the first of equal ones, and the largest key among them."""
     if count == 0:
         return torch.zeros_like(keys, dtype=torch.bool), 0.0
     bound = keys.kthvalue(count).values
-    chosen = keys < bound  # (n,)
+    mask = keys < bound  # (n,)
     ties = (keys == bound).nonzero().squeeze(1)
-    chosen[ties[: count - int(chosen.sum())]] = True
-    return chosen, max(0.0, bound.item())
+    mask[ties[: count - int(mask.sum())]] = True
+    return mask, max(0.0, bound.item())
 
 
 def _deviation(weights: Tensor) -> float:
@@ -185,22 +186,23 @@ def _deviation(weights: Tensor) -> float:
     return max(0.0, squares / wide.numel() - mean * mean) ** 0.5
 
 
-def _split(chosen: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    return list(chosen.split([one.numel() for one in weights]))
+def _split(mask: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """(n,) -> C of (n_c,)."""
+    return list(mask.split([values.numel() for values in weights]))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How much is gone after each update: a function of the number of updates, so resuming needs no state.
+    """The sparsity after each update. It depends on the number of updates alone, so resuming needs no state.
 
-    one_shot    all of it at update `start` (0 is before the first)
-    gradual     `amount * (1 - (1 - p)^3)` after the share p of the time from `start` to `end` (Zhu & Gupta 2017)
-    iterative   rounds at which the same share of what is left goes (Han et al. 2015)
+    one_shot    `amount` from update `start` on (0: before the first update)
+    gradual     `amount * (1 - (1 - p)^3)`, where p is the share of the time from `start` to `end` (Zhu & Gupta 2017)
+    iterative   rounds, each of which prunes the same share of the remaining weights (Han et al. 2015)
 
-    The last two change at `start`, every `every` updates from there, and at `end`, where `amount` is reached.
+    The last two change at `start`, then every `every` updates, and at `end`, where they reach `amount`.
 
     Raises:
-        ValueError: an unknown kind, an amount that is not from 0 to below 1, or times that do not follow each other.
+        ValueError: for an unknown kind, an amount outside [0, 1), or times in the wrong order.
     """
 
     kind: str
@@ -226,18 +228,20 @@ class Schedule:
             raise ValueError(f"pruning changes every {self.every} updates, but must be 1 or more")
 
     def share(self, update: int) -> float:
-        """The share of weights that is gone once `update` updates are done."""
+        """The share of weights that is pruned after `update` updates."""
         if update < self.start:
             return 0.0
         if self.kind == "one_shot" or update >= self.end:
             return self.amount
-        done = (update - self.start) // self.every  # changes after the one at the start
+        done = (update - self.start) // self.every  # changes since the one at the start
         if self.kind == "gradual":
             left = 1 - done * self.every / (self.end - self.start)
             return self.amount * (1 - left**3)
-        rounds = 1 - (self.start - self.end) // self.every  # the start, every full step below the end, the end
+        rounds = (
+            1 - (self.start - self.end) // self.every
+        )  # at the start, at every full step before the end, at the end
         return 1 - (1 - self.amount) ** ((done + 1) / rounds)
 
     def count(self, update: int, weights: int) -> int:
-        """How many of so many weights are gone once `update` updates are done."""
+        """How many of `weights` weights are pruned after `update` updates."""
         return round(self.share(update) * weights)

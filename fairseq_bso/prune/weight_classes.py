@@ -1,8 +1,9 @@
-"""The weights of a model that pruning may take, by class: fairseq models and checkpoints in, ``schemes`` out."""
+"""The weights of a model that may be pruned, by class, and the masks that prune them."""
 
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,34 @@ from ..errors import BadInput
 from .schemes import Choice, get_scheme
 
 ZERO_BY_CHANCE = 0.01
-"""Share of the weights: if more are zero, they were pruned; if fewer, it may be the embedding of the padding."""
+"""Share of the weights. With more zeros a model counts as pruned; fewer may be the embedding of the padding symbol."""
 
 Named = Tuple[Tuple[str, ...], Tensor]
-"""A parameter and all its names: tied ones have several."""
+"""A parameter and all its names: tied parameters have several."""
+
+
+class Masks(NamedTuple):
+    """Which weights are pruned."""
+
+    pruned: List[Tensor]
+    """one bool tensor per weight, of its shape, True where it is pruned"""
+    thresholds: Optional[List[float]]
+    """of each class, from the scheme; None if the masks are the zeros of a checkpoint"""
+
+
+@dataclass(frozen=True)
+class AlreadyPruned:
+    """The refusal to choose masks: more weights are zero than are to be pruned."""
+
+    zeros: int
+    """how many weights are zero"""
 
 
 def class_by_module(name: str) -> str:
-    """The class of a parameter of any model: its first numbered module (``decoder.layers.3``), else its own module; the
-    layers of torch's recurrent modules, which are numbered in the parameter's name, are classes too."""
+    """The class of a parameter of any model: its first numbered module (``decoder.layers.3``), else its own module.
+
+    Torch's recurrent modules number their layers in the parameter's name. Each such layer is a class.
+    """
     numbered = re.match(r"(.*?\.\d+)\.", name)
     if numbered:
         return numbered.group(1)
@@ -29,13 +49,13 @@ def class_by_module(name: str) -> str:
 
 
 def class_namer(model: object) -> Callable[[str], str]:
-    """The function from a parameter's name to its class, for a model or its class: its own, else by module."""
+    """The function from a parameter's name to its class. A model (or model class) may define it as ``weight_class``."""
     own = getattr(model, "weight_class", None)
     return (lambda name: own(name) or class_by_module(name)) if own else class_by_module
 
 
 def named_parameters(model: nn.Module) -> List[Named]:
-    """The parameters that are trained, each once with all its names, in the model's order."""
+    """The trained parameters in the model's order, each once with all its names."""
     names: Dict[int, List[str]] = {}
     parameters: Dict[int, Tensor] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
@@ -46,17 +66,22 @@ def named_parameters(model: nn.Module) -> List[Named]:
     return [(tuple(names[key]), parameter) for key, parameter in parameters.items()]
 
 
+def mask_size(masks: Sequence[Tensor]) -> int:
+    """How many weights the masks prune."""
+    return sum(int(mask.sum()) for mask in masks)
+
+
 class WeightClasses:
-    """The matrices among parameters, in classes. Vectors (biases, gains of normalisation) are never pruned.
+    """The matrices of a model, in classes. Vectors (biases, gains of normalisation) are never pruned.
 
     Args:
         parameters: with all their names.
-        namer: from a name to a class. A tied parameter is in one class, with the names of all joined by ``+``.
-        exclude: patterns as of file names, separated by commas, of classes and parameters that stay whole.
-        option: by which the user gave them, for the message.
+        namer: maps a name to a class. A tied parameter belongs to one class, whose name joins those of all by ``+``.
+        exclude: patterns as of file names, separated by commas, of classes and parameters that are never pruned.
+        option: the option that gave `exclude`, for the message.
 
     Raises:
-        BadInput: if a pattern matches nothing, or nothing is left to prune.
+        BadInput: if a pattern matches nothing, or no weight is left to prune.
     """
 
     def __init__(
@@ -69,7 +94,7 @@ class WeightClasses:
         patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
         unused, self.untouched = set(patterns), 0
         self.weights: List[Tensor] = []
-        self.members: Dict[str, List[int]] = {}  # class -> places in weights
+        self.members: Dict[str, List[int]] = {}  # class -> indices of weights
         known: List[str] = []
         for names, parameter in parameters:
             kinds = list(dict.fromkeys(namer(name) for name in names))
@@ -92,59 +117,77 @@ class WeightClasses:
             raise BadInput("there is nothing to prune: all weights of this model are excluded, frozen or vectors")
         self.total = sum(weight.numel() for weight in self.weights)
 
-    def choose(self, scheme: str, gone: Sequence[Tensor], count: int) -> Tuple[List[Tensor], List[float]]:
-        """What is to go, for each weight a bool tensor of its shape, and a threshold for each class.
+    def choose_masks(self, scheme: str, count: int, accept: Collection[int] = ()) -> Union[Masks, AlreadyPruned]:
+        """Chooses the masks of a model in which some weights may be zero already.
 
         Args:
             scheme: a registered name.
-            gone: what went before, of the shapes of the weights.
-            count: how many are to be gone.
+            count: how many weights to prune, those already pruned included.
+            accept: if this many weights are zero, their zeros are the masks.
+
+        Returns:
+            Masks, or AlreadyPruned if the model was pruned and has more than `count` zeros. Up to ZERO_BY_CHANCE of
+            the weights, zeros do not count as pruned.
         """
-        choice: Choice = get_scheme(scheme)(self._by_class(self.weights), self._by_class(gone), count)
-        masks: List[Optional[Tensor]] = [None] * len(self.weights)
-        for places, flat in zip(self.members.values(), choice.gone):
-            parts = flat.split([self.weights[place].numel() for place in places])
-            for place, part in zip(places, parts):
-                masks[place] = part.view(self.weights[place].shape).clone()
-        return [mask for mask in masks if mask is not None], choice.thresholds
+        zeros = self.zeros()
+        already = mask_size(zeros)
+        if already and already in accept:
+            return Masks(zeros, None)
+        if already > max(count, ZERO_BY_CHANCE * self.total):
+            return AlreadyPruned(already)
+        return self.extend_masks(scheme, zeros if already <= count else self.empty_masks(), count)
+
+    def extend_masks(self, scheme: str, pruned: Sequence[Tensor], count: int) -> Masks:
+        """The masks of `count` weights that a scheme chooses; those pruned already are among them."""
+        if count == 0:
+            return Masks(self.empty_masks(), [0.0] * len(self.members))
+        choice: Choice = get_scheme(scheme)(self._by_class(self.weights), self._by_class(pruned), count)
+        masks: Dict[int, Tensor] = {}
+        for members, flat in zip(self.members.values(), choice.pruned):
+            parts = flat.split([self.weights[index].numel() for index in members])
+            for index, part in zip(members, parts):
+                masks[index] = part.view(self.weights[index].shape).clone()
+        return Masks([masks[index] for index in range(len(self.weights))], choice.thresholds)
 
     def _by_class(self, tensors: Sequence[Tensor]) -> List[Tensor]:
         """Tensors of the weights' shapes -> one flat tensor for each class."""
         return [
-            torch.cat([tensors[place].detach().reshape(-1) for place in places]) for places in self.members.values()
+            torch.cat([tensors[index].detach().reshape(-1) for index in members]) for members in self.members.values()
         ]
 
     def zeros(self) -> List[Tensor]:
-        """What a checkpoint says is gone: positive zeros, for each weight a bool tensor of its shape."""
+        """The masks that a checkpoint holds: True at positive zeros."""
         return [(weight.detach() == 0) & ~torch.signbit(weight.detach()) for weight in self.weights]
 
-    def nothing(self) -> List[Tensor]:
-        """As `zeros`, with all False."""
+    def empty_masks(self) -> List[Tensor]:
+        """Masks that prune nothing."""
         return [torch.zeros_like(weight, dtype=torch.bool) for weight in self.weights]
 
-    def mark(self, gone: Sequence[Tensor]) -> None:
-        """Makes what is gone positive zeros and any other zero a negative one, which computes the same: so `zeros`
-        finds exactly `gone` again."""
+    def write_zero_marks(self, pruned: Sequence[Tensor]) -> None:
+        """Writes pruned weights as +0.0 and other zero weights as -0.0, so that `zeros` finds exactly `pruned` again.
+
+        Both zeros compute the same.
+        """
         with torch.no_grad():
-            for weight, mask in zip(self.weights, gone):
+            for weight, mask in zip(self.weights, pruned):
                 weight.masked_fill_((weight == 0) & ~mask, -0.0)
                 weight.masked_fill_(mask, 0.0)
 
-    def kept(self, gone: Sequence[Tensor]) -> Dict[str, Tuple[int, int]]:
-        """For each class, how many weights are kept and of how many."""
-        kept = {}
-        for name, places in self.members.items():
-            size = sum(self.weights[place].numel() for place in places)
-            kept[name] = size - sum(int(gone[place].sum()) for place in places), size
-        return kept
+    def kept(self, pruned: Sequence[Tensor]) -> Dict[str, Tuple[int, int]]:
+        """Class -> how many weights are kept, and how many it has."""
+        counts = {}
+        for name, members in self.members.items():
+            size = sum(self.weights[index].numel() for index in members)
+            counts[name] = size - mask_size([pruned[index] for index in members]), size
+        return counts
 
-    def table(self, gone: Sequence[Tensor], thresholds: Optional[Sequence[float]]) -> str:
-        """Class, shapes, weights kept, their share and the threshold, as lines of text."""
-        counts = self.kept(gone)
-        limits = [f"{limit:.3g}" for limit in thresholds] if thresholds else ["-"] * len(counts)
+    def table(self, masks: Masks) -> str:
+        """Lines of text: the shapes, weights, kept weights, their share and the threshold of each class."""
+        counts = self.kept(masks.pruned)
+        limits = [f"{limit:.3g}" for limit in masks.thresholds] if masks.thresholds else ["-"] * len(counts)
         rows = [("class", "shapes", "weights", "kept", "share", "threshold")]
         for (name, (kept, size)), limit in zip(counts.items(), limits):
-            shapes = " ".join("x".join(map(str, self.weights[place].shape)) for place in self.members[name])
+            shapes = " ".join("x".join(map(str, self.weights[index].shape)) for index in self.members[name])
             rows.append((name, shapes, f"{size:,}", f"{kept:,}", f"{kept / size:.2%}", limit))
         kept = sum(kept for kept, _ in counts.values())
         rows.append(("together", "", f"{self.total:,}", f"{kept:,}", f"{kept / self.total:.2%}", ""))
@@ -154,7 +197,8 @@ class WeightClasses:
         lines = []
         for row in rows:
             cells = [
-                cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths))
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths))
             ]
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)

@@ -83,7 +83,7 @@ def word_distillation(task, options, batches):
         contenders[name] = Contender(ours(task, options, "softmax"), criterion).update
     criterion = distills(distill_temperature=1.0, teacher_top_k=8, teacher_memory=True)
     for sample in batches:  # the first epoch
-        criterion.memory.likeliest(sample["net_input"])
+        criterion.cache.top_k(sample["net_input"])
     contenders["remembered"] = Contender(ours(task, options, "softmax"), criterion).update
 
     @torch.no_grad()

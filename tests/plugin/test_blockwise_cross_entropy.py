@@ -1,4 +1,4 @@
-"""The criterions in blocks against fairseq's own, on ``bso_lstm``; what they refuse."""
+"""The blockwise criterions against fairseq's, on ``bso_lstm``, and the models that they refuse."""
 
 import math
 
@@ -47,7 +47,7 @@ def made(**options):
 
 
 def with_gradients(criterion, model, sample):
-    """Loss, sample size, what is logged, and the gradient of every parameter; dropout drawn alike each time."""
+    """Loss, sample size, logging output and the gradient of every parameter, with the same dropout each time."""
     torch.manual_seed(7)
     loss, size, logged = criterion(model, sample)
     model.zero_grad(set_to_none=True)
@@ -88,7 +88,7 @@ def test_label_smoothed_cross_entropy_equals_fairseqs(options, smoothing):
 
 
 def reduced(criterion, logged):
-    """What is shown of these logging outputs."""
+    """The metrics of these logging outputs."""
     with metrics.aggregate(new_root=True) as found:
         criterion.reduce_metrics(logged)
     return found.get_smoothed_values()
@@ -127,7 +127,7 @@ def test_self_normalized_cross_entropy_trains_every_scorer(scorer, smoothing):
         torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-5, msg=name)
 
 
-def test_training_draws_log_z_to_0():
+def test_training_brings_log_z_to_0():
     model, sample = made(scorer="summed")
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     criterion = SelfNormalizedCrossEntropyCriterion(fakes.FakeTask(), False, 0.0, 0.1)
@@ -146,7 +146,7 @@ class Another(torch.nn.Module):
     """A model that is not ours."""
 
 
-def test_what_is_refused():
+def test_models_without_outputs_are_refused():
     _, sample = made()
     task = fakes.FakeTask()
     for criterion, instead in (

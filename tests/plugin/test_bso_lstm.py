@@ -66,7 +66,7 @@ def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, s
     if finished and scorer == "softmax":
         finished["finished_lenpen"] = lenpen
     sources, golds = [source for source, _ in data], [gold if len(gold) > 1 else [4, 2] for _, gold in data]
-    if liked:  # a model that likes some words, so that hypotheses live for several steps
+    if liked:  # high scores of some words keep hypotheses on the beam for several steps
         with torch.no_grad():
             model.decoder.output_bias[torch.tensor(golds[0])] += 2.0
             model.decoder.output_bias[2] += 1.0
@@ -185,7 +185,7 @@ def test_incremental_steps_telescope_to_the_last_score(options):
     encoder_out = model.encoder.reorder_encoder_out(encoder_out, torch.tensor(owner))
     tokens, total, state = torch.full((6, 1), 2), torch.zeros(6, dtype=torch.float64), {}
     generator = torch.Generator().manual_seed(1)
-    orders = [[1, 0, 3, 3, 4, 5], [0, 0, 2, 3], [1, 0, 3, 2]]  # the last sentence is gone after the second step
+    orders = [[1, 0, 3, 3, 4, 5], [0, 0, 2, 3], [1, 0, 3, 2]]  # the last sentence ends after the second step
     for order in orders:
         decoder_out = model.decoder(tokens, encoder_out=encoder_out, incremental_state=state)
         emitted = model.get_normalized_probs(decoder_out, log_probs=True)[:, -1]

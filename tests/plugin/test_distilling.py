@@ -1,4 +1,4 @@
-"""The choice of hypotheses, the cut of the work, the cache's parts, the criterion with a teacher; no commands."""
+"""The selection of hypotheses, the division of the work, the cache's parts, the criterion with a teacher."""
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from fairseq_bso.batches import length_batches
 from fairseq_bso.distill.cache import Cache
 from fairseq_bso.distill.criterion import WordDistillationCriterion
 from fairseq_bso.distill.job import decode_missing, in_parts, order_of_parts
-from fairseq_bso.distill.selection import Chooser
+from fairseq_bso.distill.selection import HypothesisSelector
 from fairseq_bso.distill.teacher import Teacher
-from fairseq_bso.distill.teacher_cache import MemoryFolder
+from fairseq_bso.distill.teacher_cache import TopKFolder
 from fairseq_bso.errors import BadInput
 
 PADDING, END = 1, 2
@@ -28,43 +28,45 @@ def dictionary(*symbols):
 
 
 def test_seq_kd_keeps_the_best_of_the_search_that_fit():
-    chooser = Chooser("seq_kd", 2, 2.0, dictionary("a", "b"), None)
+    selector = HypothesisSelector("seq_kd", 2, 2.0, dictionary("a", "b"), None)
     hypotheses = [[[4, 4, 4, 4, 4, END], [4, END], [4, 5, END], [5, 5, END]]]
-    assert chooser.choose(hypotheses, [3], [[4, END]]) == [[[4, END], [4, 5, END]]]  # the first is 5 words for 2
-    assert chooser.choose([[[4, 4, 4, 4, 4, END]]], [3], [[4, END]]) == [[]]
+    assert selector.select(hypotheses, [3], [[4, END]]) == [[[4, END], [4, 5, END]]]  # the first is 5 words for 2
+    assert selector.select([[[4, 4, 4, 4, 4, END]]], [3], [[4, END]]) == [[]]
 
 
 def test_seq_inter_compares_words_not_pieces():
-    """Pieces: "un" "der" is not "under" to a comparison of pieces; joined, it is the word of the reference."""
+    """The pieces "un" "der" differ from the piece "under"; joined, both are the word of the reference."""
     pieces = dictionary("\u2581under", "\u2581un", "der", "\u2581it", "\u2581at")
     under, un, der, it, at = range(4, 9)
     hypotheses = [[[at, it, END], [un, der, it, END]], [[], []], [[at, END], [it, END]]]
     golds = [[under, it, END], [it, END], [3, END]]
-    joined = Chooser("seq_inter", 1, 0, pieces, "sentencepiece").choose(hypotheses, [3, 3, 3], golds)
+    joined = HypothesisSelector("seq_inter", 1, 0, pieces, "sentencepiece").select(hypotheses, [3, 3, 3], golds)
     assert joined == [[[un, der, it, END]], [[]], [[at, END]]]
-    separate = Chooser("seq_inter", 1, 0, pieces, None).choose(hypotheses[:1], [3], golds[:1])
+    separate = HypothesisSelector("seq_inter", 1, 0, pieces, None).select(hypotheses[:1], [3], golds[:1])
     assert separate == [[[at, it, END]]]  # half of its pieces are right
 
 
 def test_an_unknown_word_is_never_right():
-    chooser = Chooser("seq_inter", 1, 0, dictionary("a", "b"), None)
-    assert chooser.choose([[[3, 4, END], [4, 4, END]]], [3], [[3, 4, END]]) == [[[3, 4, END]]]
-    assert chooser.choose([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both 0: the first
+    selector = HypothesisSelector("seq_inter", 1, 0, dictionary("a", "b"), None)
+    assert selector.select([[[3, 4, END], [4, 4, END]]], [3], [[3, 4, END]]) == [[[3, 4, END]]]
+    assert selector.select([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both 0: the first
     with pytest.raises(BadInput, match="--distill-remove-bpe syllables is not known"):
-        Chooser("seq_inter", 1, 0, dictionary(), "syllables")
+        HypothesisSelector("seq_inter", 1, 0, dictionary(), "syllables")
 
 
 words = st.lists(st.integers(4, 6), min_size=1, max_size=5).map(lambda ids: [*ids, END])
 
 
 @given(lists=st.lists(st.lists(words, min_size=0, max_size=4), min_size=1, max_size=3), data=st.data())
-def test_seq_inter_takes_the_closest_of_each_list(lists, data):
+def test_seq_inter_selects_the_highest_bleu_of_each_list(lists, data):
     golds = [data.draw(words) for _ in lists]
-    found = Chooser("seq_inter", 1, 0, dictionary("a", "b", "c"), None).choose(lists, [3] * len(lists), golds)
+    found = HypothesisSelector("seq_inter", 1, 0, dictionary("a", "b", "c"), None).select(
+        lists, [3] * len(lists), golds
+    )
     for several, gold, kept in zip(lists, golds, found):
         assert len(kept) == min(1, len(several))
         for hypothesis in several:
-            assert slow.closeness(hypothesis[:-1], gold[:-1]) <= slow.closeness(kept[0][:-1], gold[:-1]) + 1e-6
+            assert slow.sentence_bleu(hypothesis[:-1], gold[:-1]) <= slow.sentence_bleu(kept[0][:-1], gold[:-1]) + 1e-6
 
 
 @given(sizes=st.lists(st.integers(1, 9), max_size=20), max_tokens=st.integers(1, 20))
@@ -99,7 +101,7 @@ def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_pat
         Cache(str(tmp_path / "cache"), {"a": 2}, {"b": 3}).complete()
 
 
-def test_only_missing_parts_are_decoded_and_a_worker_that_is_not_wanted_stops(tmp_path):
+def test_only_missing_parts_are_decoded_and_an_unwanted_worker_stops(tmp_path):
     cache = Cache(str(tmp_path), {}, {})
     parts = in_parts([[place] for place in range(10)], [1] * 10)
     assert [part.batches for part in parts] == [[[0], [1], [2], [3]], [[4], [5], [6], [7]], [[8], [9]]]
@@ -222,29 +224,29 @@ sentences = st.lists(st.integers(4, 9), min_size=1, max_size=4).map(lambda words
     temperature=st.sampled_from([1.0, 2.0]),
     top_k=st.sampled_from([1, 3, 100]),
 )
-def test_remembering_the_teachers_words_changes_no_loss(pairs, data, temperature, top_k):
+def test_caching_the_teachers_words_changes_no_loss(pairs, data, temperature, top_k):
     student, model = (fakes.model(seed, scorer="softmax") for seed in range(2))
     options = {"distill_temperature": temperature, "teacher_top_k": top_k}
     again = criterion(teaching_task(model), **options)
     task = teaching_task(model)
     teacher = type(task).teacher = CountingTeacher([model], ["one.pt"])
-    remembers = criterion(task, teacher_memory=True, **options)
+    caching = criterion(task, teacher_memory=True, **options)
     known = set()
     for _ in range(4):
         # Other batches each time: another order, other company, other widths.
         batch = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=4))
         before, sample = teacher.runs, pairs_batch(student, batch)
-        found, expected = (one(student, sample)[2] for one in (remembers, again))
+        found, expected = (one(student, sample)[2] for one in (caching, again))
         for name in ("loss", "nll_loss", "distill_loss", "teacher_entropy", "agreement"):
             assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-5, abs=1e-6), name
         assert teacher.runs - before == (not known.issuperset(batch))
         known.update(batch)
-    assert len(remembers.memory.known) == len(known)
+    assert len(caching.cache.known) == len(known)
 
 
 @pytest.fixture
-def remembering(tmp_path):
-    """A function that makes a criterion with a memory in a folder, its teacher (that counts) and its student."""
+def caching(tmp_path):
+    """A function that makes a criterion with a cache in a folder, its teacher (that counts) and its student."""
     checkpoint = tmp_path / "teacher.pt"
     checkpoint.write_bytes(b"stands for the checkpoint of the teacher")
 
@@ -261,15 +263,15 @@ def remembering(tmp_path):
 PAIRS = [((4, 5, END), (6, END)), ((7, END), (5, 5, 4, END)), ((4, END), (4, END))]
 
 
-def test_a_second_training_remembers_what_the_first_was_told(remembering, tmp_path, monkeypatch):
-    monkeypatch.setattr(MemoryFolder, "PART", 2)
-    first, teacher, student = remembering()
+def test_a_second_training_reads_the_cache_of_the_first(caching, tmp_path, monkeypatch):
+    monkeypatch.setattr(TopKFolder, "PART", 2)
+    first, teacher, student = caching()
     batches = [pairs_batch(student, PAIRS[:2]), pairs_batch(student, PAIRS[2:])]
     expected = [one(student, batch)[2] for _ in range(2) for batch in batches for one in [first]][:2]
     assert teacher.runs == 2
     assert len(list((tmp_path / "memory").glob("*.npz"))) == 2  # two sentences at once, one when the epoch was over
 
-    second, teacher, student = remembering()
+    second, teacher, student = caching()
     for batch, right in zip(batches, expected):
         found = second(student, batch)[2]
         assert float(found["distill_loss"]) == float(right["distill_loss"])
@@ -278,34 +280,34 @@ def test_a_second_training_remembers_what_the_first_was_told(remembering, tmp_pa
     assert len(list((tmp_path / "memory").glob("*.npz"))) == 2
 
 
-def test_a_memory_of_other_making_is_refused(remembering, tmp_path):
-    remembering()
-    with pytest.raises(BadInput, match="memory keeps what another teacher said: --teacher-top-k was 3, is now 4"):
-        remembering(teacher_top_k=4)
+def test_a_cache_of_another_teacher_is_refused(caching, tmp_path):
+    caching()
+    with pytest.raises(BadInput, match="memory holds the words of another teacher: --teacher-top-k was 3, is now 4"):
+        caching(teacher_top_k=4)
     (tmp_path / "teacher.pt").write_bytes(b"another one")
     with pytest.raises(BadInput, match="the teacher's checkpoint was .* is now .* or another --teacher-memory-folder"):
-        remembering()
+        caching()
     (tmp_path / "memory" / "manifest.json").write_text("[")
     with pytest.raises(BadInput, match="manifest.json is damaged: remove the folder"):
-        remembering()
+        caching()
     (tmp_path / "memory" / "manifest.json").rename(tmp_path / "memory" / "notes.txt")
     with pytest.raises(BadInput, match="memory holds other files: give --teacher-memory-folder a folder of its own"):
-        remembering()
+        caching()
     with pytest.raises(BadInput, match="--teacher-memory .* needs --teacher-top-k"):
-        remembering(teacher_top_k=0)
+        caching(teacher_top_k=0)
 
 
-def test_damaged_and_unwritable_memories_are_one_message(remembering, tmp_path, monkeypatch):
-    made, _, student = remembering()
+def test_damaged_and_unwritable_caches_are_one_message(caching, tmp_path, monkeypatch):
+    made, _, student = caching()
     for _ in range(2):
         made(student, pairs_batch(student, PAIRS))
     (part,) = (tmp_path / "memory").glob("*.npz")
     whole = part.read_bytes()
     part.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadInput, match=f"{part.name}, which keeps what the teacher said, is damaged"):
-        remembering()
+    with pytest.raises(BadInput, match=f"{part.name} with the teacher's top k words is damaged"):
+        caching()
     part.unlink()
-    made, _, student = remembering()
+    made, _, student = caching()
     made(student, pairs_batch(student, PAIRS))
 
     def full(*_, **__):
@@ -317,7 +319,7 @@ def test_damaged_and_unwritable_memories_are_one_message(remembering, tmp_path, 
     assert sorted(path.name for path in (tmp_path / "memory").iterdir()) == ["manifest.json"]
 
 
-def test_what_the_criterion_refuses():
+def test_options_that_the_criterion_refuses():
     student = fakes.model(0, scorer="softmax")
     for scorer in ("summed", "unnormalized"):
         with pytest.raises(BadInput, match=f"one.pt has --scorer {scorer} and no probabilities"):

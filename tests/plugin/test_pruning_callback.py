@@ -1,4 +1,4 @@
-"""The pruning callback on small models: what is a class, what stays gone, and what is refused."""
+"""Pruning on small models: the classes, weights that stay at zero, and what is refused."""
 
 import re
 from argparse import Namespace
@@ -14,10 +14,16 @@ from reference import fakes
 from torch import nn
 
 from fairseq_bso.errors import BadInput
-from fairseq_bso.prune import optimizer_state
+from fairseq_bso.prune import optimizer_state, task, weight_classes
 from fairseq_bso.prune import pruner as pruning
 from fairseq_bso.prune.schemes import Schedule
-from fairseq_bso.prune.weight_classes import WeightClasses, class_by_module, class_namer, named_parameters
+from fairseq_bso.prune.weight_classes import (
+    AlreadyPruned,
+    WeightClasses,
+    class_by_module,
+    class_namer,
+    named_parameters,
+)
 
 
 def classes_of(model, exclude=""):
@@ -83,16 +89,34 @@ def test_exclude_takes_patterns_and_names_what_it_does_not_know():
         classes_of(model, "*")
 
 
-def test_marks_tell_what_is_gone_from_weights_that_are_zero():
+def test_marks_distinguish_pruned_weights_from_weights_that_are_zero():
     model = fakes.model()
     found = classes_of(model)
-    gone, _ = found.choose("class_blind", found.nothing(), 40)
+    pruned, _ = found.extend_masks("class_blind", found.empty_masks(), 40)
     with torch.no_grad():
-        for weight, mask in zip(found.weights, gone):
+        for weight, mask in zip(found.weights, pruned):
             weight.mul_(~mask)  # leaves negative zeros
-    next(weight for weight, mask in zip(found.weights, gone) if not mask.flatten()[0]).data.flatten()[0] = 0.0
-    found.mark(gone)
-    assert all(torch.equal(*pair) for pair in zip(found.zeros(), gone))
+    next(weight for weight, mask in zip(found.weights, pruned) if not mask.flatten()[0]).data.flatten()[0] = 0.0
+    found.write_zero_marks(pruned)
+    assert all(torch.equal(*pair) for pair in zip(found.zeros(), pruned))
+
+
+def half_of(classes):
+    """The masks of half of the weights."""
+    return classes.extend_masks("class_blind", classes.empty_masks(), round(0.5 * classes.total)).pruned
+
+
+def test_masks_are_found_extended_or_refused():
+    classes = classes_of(fakes.model())
+    half = round(0.5 * classes.total)
+    first = classes.choose_masks("class_blind", half)
+    classes.write_zero_marks(first.pruned)
+    assert classes.choose_masks("class_blind", half - 1) == AlreadyPruned(half)
+    found = classes.choose_masks("class_blind", half - 1, accept=(half - 1, half))
+    assert found.thresholds is None and all(torch.equal(*pair) for pair in zip(found.pruned, first.pruned))
+    more = classes.choose_masks("class_uniform", half + 30)
+    assert sum(int(mask.sum()) for mask in more.pruned) == half + 30
+    assert all((~before | after).all() for before, after in zip(first.pruned, more.pruned))
 
 
 def pruner(amount=0.5, **schedule):
@@ -134,7 +158,7 @@ def build(name, model, **common):
 
 
 class Noisy(torch.optim.SGD):
-    """Lets back what is gone: a noise on all weights."""
+    """Adds noise to all weights, pruned ones too."""
 
     def step(self, closure=None):
         super().step(closure)
@@ -150,7 +174,7 @@ def noisy(model):
 
 
 @pytest.mark.parametrize("name", ["adam", "adamax", "adadelta", "adafactor", "nag", "sgd", "adagrad", "noisy"])
-def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
+def test_pruned_weights_stay_zero_with_every_optimizer(name):
     model = fakes.model().float()
     optimizer = noisy(model) if name == "noisy" else build(name, model)
     callback = pruner(0.6, kind="gradual", start=2, end=6, every=2)
@@ -159,15 +183,15 @@ def test_what_is_gone_stays_gone_whatever_the_optimizer(name):
         one_update(model, optimizer, callback, update)
         count = callback.schedule.count(update + 1, total)
         zeros = sum(int((one == 0).sum()) for one in callback.classes.weights)
-        # The padding rows of two embeddings are zero from the start, and go first.
+        # The padding rows of two embeddings are zero from the start, and are pruned first.
         assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
-    assert callback.keeps_zeros == (name != "noisy")  # for those that do not, the weights are zeroed at each step
+    assert callback.keeps_zeros == (name != "noisy")  # if it does not, the weights are zeroed at each step
     for place, name, moments in optimizer_state.moments_of(optimizer, callback.classes.weights, []):
-        if name in optimizer_state.SQUARES:  # of which the root is taken, and a zero's takes long
-            assert (moments[callback.gone[place]] > 1e-15).all()
+        if name in optimizer_state.SQUARES:  # the root of zero takes long
+            assert (moments[callback.pruned[place]] > 1e-15).all()
         else:
-            assert (moments[callback.gone[place]] == 0).all()
+            assert (moments[callback.pruned[place]] == 0).all()
 
 
 def test_bfloat16_and_its_master_weights():
@@ -175,14 +199,14 @@ def test_bfloat16_and_its_master_weights():
     optimizer, callback = build("adam", model, bf16=True), pruner(0.7)
     for update in range(4):
         one_update(model, optimizer, callback, update)
-    gone = dict(zip(map(id, callback.classes.weights), callback.gone))
-    assert len(callback.masters) == len(gone)
+    masks = dict(zip(map(id, callback.classes.weights), callback.pruned))
+    assert len(callback.masters) == len(masks)
     checked = 0
     for one, master in zip(optimizer.fp16_params, optimizer.fp32_params):
-        if id(one) in gone:
-            assert (one[gone[id(one)]] == 0).all() and (master[gone[id(one)]] == 0).all()
-            assert (master[~gone[id(one)]] != 0).all()
-            checked += int(gone[id(one)].sum())
+        if id(one) in masks:
+            assert (one[masks[id(one)]] == 0).all() and (master[masks[id(one)]] == 0).all()
+            assert (master[~masks[id(one)]] != 0).all()
+            checked += int(masks[id(one)].sum())
     assert checked == round(0.7 * callback.classes.total)
 
 
@@ -198,9 +222,9 @@ def test_master_weights_and_moments_in_one_flat_parameter():
     callback = pruner(0.5)
     callback.before_step(model, optimizer, 0)
     start = 0
-    gone = dict(zip(map(id, callback.classes.weights), callback.gone))
+    masks = dict(zip(map(id, callback.classes.weights), callback.pruned))
     for one in parameters:
-        mask = gone.get(id(one), torch.zeros_like(one, dtype=torch.bool)).flatten()
+        mask = masks.get(id(one), torch.zeros_like(one, dtype=torch.bool)).flatten()
         for values in (flat.detach(), inner.state[flat]["exp_avg"], inner.state[flat]["exp_avg_sq"]):
             part = values[start : start + one.numel()]
             assert (part[mask] == 0).all() and (part[~mask] != 0).any()
@@ -208,10 +232,10 @@ def test_master_weights_and_moments_in_one_flat_parameter():
 
 
 @pytest.mark.parametrize("schedule", [{"amount": 0.3}, {"kind": "gradual", "start": 0, "end": 9}, {"start": 5}])
-def test_a_schedule_that_begins_below_what_is_gone_says_so(schedule, caplog):
+def test_a_schedule_that_begins_below_the_pruned_share_says_so(schedule, caplog):
     model = fakes.model().float()
     found = classes_of(model)
-    found.mark(found.choose("class_blind", found.nothing(), round(0.5 * found.total))[0])
+    found.write_zero_marks(half_of(found))
     callback = pruner(**schedule)
     callback.before_step(model, build("adam", model), 0)
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
@@ -222,11 +246,11 @@ def test_a_schedule_that_begins_below_what_is_gone_says_so(schedule, caplog):
 
 @pytest.mark.parametrize("schedule", [{"amount": 0.5}, {"amount": 0.6}, {"kind": "gradual", "start": 3, "end": 9}])
 def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, caplog, monkeypatch):
-    monkeypatch.setattr(pruning, "ZERO_BY_CHANCE", 0.05)  # in so small a model the padding is more than in others
+    monkeypatch.setattr(weight_classes, "ZERO_BY_CHANCE", 0.05)  # padding is a larger share here
     model = fakes.model().float()
     found = classes_of(model)
     if "kind" not in schedule:
-        found.mark(found.choose("class_blind", found.nothing(), round(0.5 * found.total))[0])
+        found.write_zero_marks(half_of(found))
     pruner(**schedule).before_step(model, build("adam", model), 0)
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
 
@@ -240,7 +264,7 @@ def test_squares_are_lifted_again_before_they_have_decayed(monkeypatch):
         one_update(model, optimizer, callback, update)
         lifted.append(callback.lifted)
         moments = optimizer_state.moments_of(optimizer, callback.classes.weights, [])
-        squares = [one[callback.gone[place]] for place, name, one in moments if name == "exp_avg_sq"]
+        squares = [one[callback.pruned[place]] for place, name, one in moments if name == "exp_avg_sq"]
         decay = 0.99 ** (update + 1 - callback.lifted)
         assert all(torch.allclose(one, torch.full_like(one, pruning.LIFTED * decay)) for one in squares)
     assert lifted == [1, 1, 1, 4, 4, 4, 7, 7]
@@ -257,19 +281,19 @@ def test_sparse_gradients_bring_nothing_back():
         callback.mask_gradients()
         optimizer.step()
         callback.after_step(optimizer, update + 1)
-        assert (table.weight[callback.gone[0]] == 0).all() and int((table.weight == 0).sum()) == 40
+        assert (table.weight[callback.pruned[0]] == 0).all() and int((table.weight == 0).sum()) == 40
 
 
-def test_gradients_of_what_is_gone_do_not_count_in_clipping():
+def test_gradients_of_pruned_weights_do_not_count_in_clipping():
     model = fakes.model().float()
     optimizer, callback = build("sgd", model), pruner(0.9)
     one_update(model, optimizer, callback, 0)
-    for weight, mask in zip(callback.classes.weights, callback.gone):
+    for weight, mask in zip(callback.classes.weights, callback.pruned):
         assert weight.grad is None or (weight.grad[mask] == 0).all()
 
 
 def options(**given):
-    usual = {name: one.default for name, one in pruning.PruningConfig.__dataclass_fields__.items()}
+    usual = {name: one.default for name, one in task.PruningConfig.__dataclass_fields__.items()}
     return Namespace(**{**usual, **given})
 
 
@@ -288,9 +312,9 @@ def options(**given):
         ({"store_ema": True}, "--store-ema"),
     ],
 )
-def test_what_cannot_be_supported_is_refused(given, message):
+def test_unsupported_options_are_refused(given, message):
     with pytest.raises(BadInput, match=message):
-        pruning.make_pruner(options(**{"prune_amount": 0.5, **given}))
+        task.make_pruner(options(**{"prune_amount": 0.5, **given}))
 
 
 def test_experts_of_several_workers_are_refused(monkeypatch):
@@ -302,27 +326,27 @@ def test_experts_of_several_workers_are_refused(monkeypatch):
         pruner().before_step(model, build("adam", model), 0)
 
 
-def test_without_an_amount_nothing_is_made():
-    assert pruning.make_pruner(options(ddp_backend="fully_sharded")) is None
-    assert pruning.make_pruner(Namespace()) is None
+def test_without_an_amount_there_is_no_pruner():
+    assert task.make_pruner(options(ddp_backend="fully_sharded")) is None
+    assert task.make_pruner(Namespace()) is None
 
 
 def test_any_task_can_be_given_pruning_and_names_are_taken_once():
-    made = pruning.register_pruned_task("masked_lm", "pruned_for_the_test")
+    made = task.register_pruned_task("masked_lm", "pruned_for_the_test")
     assert TASK_REGISTRY["pruned_for_the_test"] is made and issubclass(made, TASK_REGISTRY["masked_lm"])
     with pytest.raises(ValueError, match="already registered"):
-        pruning.register_pruned_task("masked_lm", "pruned_for_the_test")
+        task.register_pruned_task("masked_lm", "pruned_for_the_test")
     with pytest.raises(ValueError, match="there is no task 'nothing'"):
-        pruning.register_pruned_task("nothing")
+        task.register_pruned_task("nothing")
 
 
 def test_classes_of_fairseqs_own_lstm():
     defaults = {"encoder_embed_dim": 4, "decoder_embed_dim": 4, "decoder_out_embed_dim": 4, "encoder_layers": 2}
     args = Namespace(**defaults, decoder_layers=2, decoder_hidden_size=4, encoder_hidden_size=4)
-    task = fakes.FakeTask()
+    fake = fakes.FakeTask()
     args.max_source_positions = args.max_target_positions = 9
     args.criterion = "cross_entropy"
     base_architecture(args)
-    model = LSTMModel.build_model(args, task)
+    model = LSTMModel.build_model(args, fake)
     names = list(classes_of(model).members)
     assert {"encoder.embed_tokens", "encoder.lstm.0", "encoder.lstm.1", "decoder.layers.1"} <= set(names)

@@ -12,9 +12,9 @@ def _double(*shape):
 
 
 def _plain_lstm_cell(gates, cell):
-    into, keep, out, candidate = gates.chunk(4, 1)
-    cell = torch.sigmoid(keep) * cell + torch.sigmoid(into) * torch.tanh(candidate)
-    return torch.sigmoid(out) * torch.tanh(cell), cell
+    input_gate, forget_gate, output_gate, candidate = gates.chunk(4, 1)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
 def test_lstm_cell_equals_its_definition_and_passes_gradcheck():
@@ -25,7 +25,7 @@ def test_lstm_cell_equals_its_definition_and_passes_gradcheck():
 
 
 def _recurrence(product, inputs, steps, hidden):
-    """``hidden = tanh(inputs + W hidden)``, with fewer rows at every step, as in a ragged batch."""
+    """``hidden = tanh(inputs + W hidden)`` with fewer rows at every step, as in a ragged batch."""
     total = hidden.new_zeros(())
     for step in range(steps):
         hidden = torch.tanh(product(hidden, inputs[: hidden.size(0)]))
@@ -39,7 +39,7 @@ def test_recurrent_weight_gathers_the_gradient_of_all_steps(steps):
     weight, inputs, hidden = _double(4, 4), _double(3, 4), _double(3, 4)
     fast = torch.autograd.grad(_recurrence(RecurrentWeight(weight), inputs, steps, hidden), (weight, inputs, hidden))
     plain = torch.autograd.grad(
-        _recurrence(lambda given, added: added + given @ weight.t(), inputs, steps, hidden), (weight, inputs, hidden)
+        _recurrence(lambda inputs, bias: bias + inputs @ weight.t(), inputs, steps, hidden), (weight, inputs, hidden)
     )
     for ours, theirs in zip(fast, plain):
         torch.testing.assert_close(ours, theirs)
@@ -53,7 +53,7 @@ def test_recurrent_weight_of_a_usual_size_equals_the_plain_products(frozen, monk
     weight, inputs, hidden = torch.randn(256, 256) / 16, torch.randn(90, 256), torch.randn(90, 256)
     wanted = [inputs.requires_grad_(), hidden.requires_grad_(), *([] if frozen else [weight.requires_grad_()])]
     fast = torch.autograd.grad(_recurrence(RecurrentWeight(weight), inputs, 3, hidden), wanted)
-    plain = torch.autograd.grad(_recurrence(lambda given, added: added + given @ weight.t(), inputs, 3, hidden), wanted)
+    plain = torch.autograd.grad(_recurrence(lambda inputs, bias: bias + inputs @ weight.t(), inputs, 3, hidden), wanted)
     for ours, theirs in zip(fast, plain):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
 
@@ -65,7 +65,7 @@ def test_recurrent_weight_that_reaches_no_loss_gets_no_gradient():
     assert weight.grad is None
 
 
-def test_recurrent_weight_forgets_its_notes_after_each_backward():
+def test_recurrent_weight_clears_its_calls_after_each_backward():
     weight, given = _double(2, 2), _double(3, 2)
     product = RecurrentWeight(weight)
     loss = product(given, given.new_zeros(2)).sum()
@@ -106,7 +106,7 @@ def test_attention_memory_gathers_the_gradient_of_all_steps(steps):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_what_is_lost_in_rounding_gets_no_denormal_gradient():
+def test_weights_lost_in_rounding_get_no_denormal_gradient():
     """Scores of 0, -30, -60 and -95: the last two weights, 9e-27 and 6e-42, count as zero."""
     torch.manual_seed(0)
     query = torch.tensor([[[1.0, 0.1]]], requires_grad=True)  # (1, 1, 2)
@@ -125,4 +125,4 @@ def test_without_gradient_the_plain_products_are_taken():
     product = RecurrentWeight(weight)
     with torch.no_grad():
         assert not product(given, given.new_zeros(2)).requires_grad
-    assert not product.notes
+    assert not product.calls

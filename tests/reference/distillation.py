@@ -9,13 +9,13 @@ from reference.costs import MAX_ORDER, ngram_counts
 
 
 def tempered(probabilities: Sequence[float], temperature: float) -> list[float]:
-    """Each probability to the power 1 / temperature, normalised again."""
+    """Each probability to the power 1 / temperature, renormalised."""
     powers = [p ** (1 / temperature) for p in probabilities]
     return [p / sum(powers) for p in powers]
 
 
 def truncated(probabilities: Sequence[float], top_k: int) -> list[float]:
-    """The top k probabilities, normalised again; the others are 0."""
+    """The top k probabilities, renormalised; the others are 0."""
     if top_k == 0 or top_k >= len(probabilities):
         return list(probabilities)
     kept = sorted(range(len(probabilities)), key=lambda word: -probabilities[word])[:top_k]
@@ -47,7 +47,7 @@ def word_loss(student, teachers, gold: int, weight, temperature, top_k, smoothin
     return (1 - weight) * smoothed + weight * distillation, nll, distillation, entropy(teacher), int(agreement)
 
 
-def closeness(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
+def sentence_bleu(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
     """Smoothed sentence BLEU with a brevity penalty."""
     if not hypothesis:
         return 0.0

@@ -31,9 +31,9 @@ def masks_of(run_masks, sentence: int, sentences: int) -> Masks:
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
     """gates (4H,), cell (H,): input, forget, output gate and candidate."""
-    into, keep, out, candidate = gates.chunk(4)
-    cell = torch.sigmoid(keep) * cell + torch.sigmoid(into) * torch.tanh(candidate)
-    return torch.sigmoid(out) * torch.tanh(cell), cell
+    input_gate, forget_gate, output_gate, candidate = gates.chunk(4)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
 def encode(model, words: Sequence[int]) -> Tuple[Tensor, List[Tensor], List[Tensor]]:
@@ -59,8 +59,8 @@ def _run_direction(layer, suffix: str, inputs: List[Tensor]) -> Tuple[List[Tenso
     places = range(len(inputs)) if suffix == "" else reversed(range(len(inputs)))
     for place in places:
         gates = weights[0] @ inputs[place] + weights[2] + weights[1] @ hidden + weights[3]
-        into, keep, candidate, out = gates.chunk(4)  # torch's own order
-        hidden, cell = lstm_cell(torch.cat([into, keep, out, candidate]), cell)
+        input_gate, forget_gate, candidate, output_gate = gates.chunk(4)  # torch's order
+        hidden, cell = lstm_cell(torch.cat([input_gate, forget_gate, output_gate, candidate]), cell)
         outputs[place] = hidden
     return [outputs[place] for place in range(len(inputs))], hidden, cell
 

@@ -1,12 +1,12 @@
 """Pruning one weight at a time, on plain lists of numbers."""
 
 
-def class_blind(weights, gone, count):
-    """weights and gone: one list per class -> the same with True where a weight goes."""
-    return _take(gone, count, lambda place, index: abs(weights[place][index]))
+def class_blind(weights, pruned, count):
+    """weights and pruned, one list per class -> masks of the same shape, True where a weight is pruned."""
+    return _prune(pruned, count, lambda place, index: abs(weights[place][index]))
 
 
-def class_distribution(weights, gone, count):
+def class_distribution(weights, pruned, count):
     """Ranks by magnitude over the standard deviation of the class."""
 
     def ratio(place, index):
@@ -17,17 +17,17 @@ def class_distribution(weights, gone, count):
             return 0.0
         return value / deviation if deviation > 0 else float("inf")
 
-    return _take(gone, count, ratio)
+    return _prune(pruned, count, ratio)
 
 
-def class_uniform(weights, gone, count):
-    """Each class for itself, with its part of the count."""
-    counts = equal_shares([len(numbers) for numbers in weights], count, [sum(before) for before in gone])
-    return [class_blind([numbers], [before], part)[0] for numbers, before, part in zip(weights, gone, counts)]
+def class_uniform(weights, pruned, count):
+    """Each class alone, with its part of the count."""
+    counts = equal_shares([len(numbers) for numbers in weights], count, [sum(before) for before in pruned])
+    return [class_blind([numbers], [before], part)[0] for numbers, before, part in zip(weights, pruned, counts)]
 
 
 def equal_shares(sizes, count, least):
-    """Gives out one at a time, to the class that has least for its size; each begins with what it has."""
+    """Gives out one at a time, to the class that has least for its size; each begins with `least`."""
     given = list(least)
     for _ in range(count - sum(least)):
         open_classes = [place for place in range(len(sizes)) if given[place] < sizes[place]]
@@ -40,22 +40,22 @@ def equal_shares(sizes, count, least):
     return given
 
 
-def _take(gone, count, size):
-    """Takes the smallest that is left, `count` times; what went before comes first."""
-    taken = [[False for _ in numbers] for numbers in gone]
+def _prune(pruned, count, size):
+    """Prunes the smallest remaining weight, `count` times; those pruned already come first."""
+    masks = [[False for _ in numbers] for numbers in pruned]
     for _ in range(count):
         best = None
-        for place, numbers in enumerate(gone):
+        for place, numbers in enumerate(pruned):
             for index, before in enumerate(numbers):
                 key = -1.0 if before else size(place, index)
-                if not taken[place][index] and (best is None or key < best[0]):
+                if not masks[place][index] and (best is None or key < best[0]):
                     best = key, place, index
-        taken[best[1]][best[2]] = True
-    return taken
+        masks[best[1]][best[2]] = True
+    return masks
 
 
 def cubic(amount, start, end, every, update):
-    """The share that is gone after `update` updates, by walking through all of them."""
+    """The share that is pruned after `update` updates, found by visiting all of them."""
     share = 0.0
     for now in range(update + 1):
         if start <= now <= end and ((now - start) % every == 0 or now == end):
@@ -64,7 +64,7 @@ def cubic(amount, start, end, every, update):
 
 
 def iterative(amount, start, end, every, update):
-    """The same for rounds that each take the same share of what is left."""
+    """The same for rounds that each prune the same share of the remaining weights."""
     rounds = [now for now in range(start, end + 1) if (now - start) % every == 0 or now == end]
     left = 1.0
     for now in rounds:

@@ -15,7 +15,8 @@ import torch
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
 
-from fairseq_bso import cli, tasks
+from fairseq_bso import cli
+from fairseq_bso.distill import tasks
 from fairseq_bso.distill.teacher import load_teacher
 from fairseq_bso.errors import BadInput
 

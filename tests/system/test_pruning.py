@@ -20,12 +20,12 @@ GRADUAL = ["--prune-amount", 0.8, "--prune-schedule", "gradual", "--prune-start"
 
 
 def matrices(checkpoint):
-    """name -> what pruning may take."""
+    """name -> the matrices, which may be pruned."""
     found = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
     return {name: one for name, one in found.items() if one.dim() > 1}
 
 
-def gone(checkpoint):
+def pruned_masks(checkpoint):
     """name -> True at positive zeros."""
     return {name: (one == 0) & ~torch.signbit(one) for name, one in matrices(checkpoint).items()}
 
@@ -51,7 +51,7 @@ def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
     assert len(checkpoints) >= 24
     schedule, before = Schedule("gradual", 0.8, 2, 17, 5), {}
     for updates, path in sorted(checkpoints.items()):
-        masks = gone(path)
+        masks = pruned_masks(path)
         total = sum(mask.numel() for mask in masks.values())
         assert sum(int(mask.sum()) for mask in masks.values()) == schedule.count(updates, total), updates
         assert all(bool((masks[name] | ~mask).all()) for name, mask in before.items())
@@ -70,7 +70,7 @@ def test_a_resumed_run_has_the_masks_and_weights_of_one_that_never_stopped(data,
     middle = ["--restore-file", folder / "checkpoint_1_9.pt"]
     done = train(data, tmp_path, *options, "--max-epoch", 2, "--dropout", 0.2, *middle)
     assert "found in the checkpoint at update 9" in done.stderr + done.stdout
-    before, after = gone(folder / "checkpoint_1_9.pt"), gone(tmp_path / "checkpoint_last.pt")
+    before, after = pruned_masks(folder / "checkpoint_1_9.pt"), pruned_masks(tmp_path / "checkpoint_last.pt")
     assert all(bool((after[name] | ~mask).all()) for name, mask in before.items())
     assert sum(int(mask.sum()) for mask in after.values()) == round(0.8 * sum(mask.numel() for mask in after.values()))
     if not numbers:  # in 16 bits fairseq resumes from rounded weights
@@ -108,7 +108,7 @@ def test_two_workers_prune_as_one_with_twice_the_batches_and_go_on_in_the_middle
     assert all(torch.equal(two[name], resumed[name]) for name in two)
     schedule = Schedule("iterative", 0.6, 0, 4, 2)
     for updates in (1, 2, 3, 4, 5):
-        masks = gone(tmp_path / "two" / f"checkpoint_1_{updates}.pt")
+        masks = pruned_masks(tmp_path / "two" / f"checkpoint_1_{updates}.pt")
         total = sum(mask.numel() for mask in masks.values())
         assert sum(int(mask.sum()) for mask in masks.values()) == schedule.count(updates, total)
 
@@ -128,7 +128,7 @@ def test_every_task_and_criterion_prunes(data, softmax_checkpoint, tmp_path, kin
         user_dir = tmp_path / "own"
         user_dir.mkdir()
         (user_dir / "__init__.py").write_text(
-            "from fairseq_bso.prune.pruner import register_pruned_task\n"
+            "from fairseq_bso import register_pruned_task\n"
             "register_pruned_task('multilingual_translation', 'pruned_multilingual')\n"
         )
         options += ["--arch", "multilingual_transformer_iwslt_de_en", "--encoder-embed-dim", 8, "--encoder-layers", 1]
@@ -137,7 +137,7 @@ def test_every_task_and_criterion_prunes(data, softmax_checkpoint, tmp_path, kin
     learning = TINY if kind != "legacy task" else []
     options += ["--prune-amount", 0.7, "--max-update", 3, "--disable-validation", "--save-dir", tmp_path / "run"]
     run("train", data, "--user-dir", user_dir, *learning, *QUIET, *options)
-    masks = gone(tmp_path / "run" / "checkpoint_last.pt")
+    masks = pruned_masks(tmp_path / "run" / "checkpoint_last.pt")
     total = sum(mask.numel() for mask in masks.values())
     assert sum(int(mask.sum()) for mask in masks.values()) == round(0.7 * total)
 
@@ -147,7 +147,7 @@ def test_half_precision_on_a_gpu(data, tmp_path):
     options = [*TASK, "--fp16", "--prune-amount", 0.7, "--prune-start", 2, "--max-update", 6, "--update-freq", 2]
     quiet = [word for word in QUIET if word != "--cpu"]
     run("train", data, "--user-dir", PLUGIN, *TINY, *quiet, *options, "--save-dir", tmp_path)
-    masks = gone(tmp_path / "checkpoint_last.pt")
+    masks = pruned_masks(tmp_path / "checkpoint_last.pt")
     total = sum(mask.numel() for mask in masks.values())
     assert sum(int(mask.sum()) for mask in masks.values()) == round(0.7 * total)
 
@@ -193,7 +193,7 @@ def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpo
     assert cli.main(["prune", str(softmax_checkpoint), str(pruned), *options]) == 0
     assert re.search(r"^scorer .* (9|10)\.\d\d%", capsys.readouterr().out, re.M)
     assert picture.read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob("*.part"))
-    before, after, masks = matrices(softmax_checkpoint), matrices(pruned), gone(pruned)
+    before, after, masks = matrices(softmax_checkpoint), matrices(pruned), pruned_masks(pruned)
     count = round(0.9 * sum(mask.numel() for mask in masks.values()))
     assert sum(int(mask.sum()) for mask in masks.values()) == count
     assert all(torch.equal(one.masked_fill(masks[name], 0), after[name]) for name, one in before.items())
@@ -202,7 +202,7 @@ def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpo
     options = [*TASK, "--prune-amount", 0.9, "--prune-scheme", "class_uniform", "--finetune-from-model", pruned]
     done = train(data, tmp_path / "on", *options, "--max-update", 3)
     assert "found in the checkpoint at update 0" in done.stderr + done.stdout
-    on = gone(tmp_path / "on" / "checkpoint_last.pt")
+    on = pruned_masks(tmp_path / "on" / "checkpoint_last.pt")
     assert all(torch.equal(mask, on[name]) for name, mask in masks.items())
 
 
@@ -213,7 +213,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_no_checkpoint(softmax_checkpoint,
     assert not list(tmp_path.iterdir())
 
 
-def test_prune_command_refuses_less_than_is_gone_already(softmax_checkpoint, tmp_path, capsys):
+def test_prune_command_refuses_less_than_is_pruned_already(softmax_checkpoint, tmp_path, capsys):
     pruned, exclude = str(tmp_path / "pruned.pt"), ["--exclude", "attention"]
     assert cli.main(["prune", str(softmax_checkpoint), pruned, "--amount", "0.8", *exclude]) == 0
     assert "the same --prune-amount, --prune-scheme, --prune-exclude" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from reference import blockwise as slow
 
 from fairseq_bso import linear
 from fairseq_bso.distill.blockwise_loss import block_word_loss, rows_of_scorers
-from fairseq_bso.distill.loss import mixture, soften
+from fairseq_bso.distill.loss import mixture, teacher_distribution
 from fairseq_bso.distill.word_loss import word_loss
 from fairseq_bso.search import blockwise
 from fairseq_bso.search.blockwise import cross_entropy, log_partition
@@ -189,7 +189,8 @@ def test_distillation_equals_that_of_all_log_probabilities(seed, rows, members, 
     inputs, target = layer(seed, rows, 6), targets(seed, rows, 6)
     teachers = [[part.detach().float() for part in layer(seed + 1 + member, rows, 6, 4)] for member in range(members)]
     options = weight, temperature, smoothing
-    whole = soften(mixture([torch.nn.functional.linear(*each).log_softmax(1) for each in teachers]), temperature, top_k)
+    mean = mixture([torch.nn.functional.linear(*each).log_softmax(1) for each in teachers])
+    whole = teacher_distribution(mean, temperature, top_k)
     student = torch.nn.functional.linear(*inputs).log_softmax(1)
     expected = word_loss(student, target, PADDING, whole, *options)
     scorers = [(outputs, Scorer(weights, bias)) for outputs, weights, bias in teachers]

@@ -1,4 +1,4 @@
-"""The word-level loss and the choice from an n-best list, against their slow twins and by hand."""
+"""The word-level loss and the ranking of hypotheses, against their slow twins and by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reference import distillation as slow
 
 from fairseq_bso.distill import loss
-from fairseq_bso.distill.loss import mixture, rank_by_closeness, soften
+from fairseq_bso.distill.loss import mixture, rank_by_sentence_bleu, teacher_distribution
 from fairseq_bso.distill.word_loss import word_loss
 
 PADDING = 1
@@ -24,7 +24,7 @@ def draw_log_probs(seed, *shape):
 
 
 def made(student, teachers, target, weight, temperature, top_k, smoothing):
-    soft = soften(mixture(teachers), temperature, top_k)
+    soft = teacher_distribution(mixture(teachers), temperature, top_k)
     return word_loss(student, target, PADDING, soft, weight, temperature, smoothing)
 
 
@@ -65,11 +65,11 @@ def test_the_word_loss_equals_its_slow_twin(seed, words, vocabulary, members, we
 
 
 @given(seed=st.integers(0, 2**16), temperature=st.sampled_from([1.0, 3.0]), top_k=st.sampled_from([0, 2]))
-def test_writing_over_the_teachers_memory_changes_no_result(seed, temperature, top_k):
+def test_overwriting_the_teachers_probabilities_changes_no_result(seed, temperature, top_k):
     results = []
     for in_place in (False, True):
         logits, teacher = draw_log_probs(seed, 4, 6).requires_grad_(), draw_log_probs(seed + 1, 4, 6)
-        soft = soften(teacher, temperature, top_k, in_place)
+        soft = teacher_distribution(teacher, temperature, top_k, in_place)
         found = word_loss(
             torch.log_softmax(logits, -1), torch.tensor([2, 1, 4, 5]), PADDING, soft, 0.5, temperature, 0.1
         )
@@ -83,15 +83,17 @@ def test_writing_over_the_teachers_memory_changes_no_result(seed, temperature, t
 def test_blocks_of_words_change_no_result(block, monkeypatch):
     student, teacher = draw_log_probs(1, 5, 6), draw_log_probs(2, 5, 6)
     target = torch.tensor([2, 1, 4, 5, 3])
-    whole = word_loss(student, target, PADDING, soften(teacher, 2.0), 0.5, 2.0, 0.1)
+    whole = word_loss(student, target, PADDING, teacher_distribution(teacher, 2.0), 0.5, 2.0, 0.1)
     monkeypatch.setattr(loss, "_BLOCK", block)
-    parts = word_loss(student, target, PADDING, soften(teacher, 2.0), 0.5, 2.0, 0.1)
+    parts = word_loss(student, target, PADDING, teacher_distribution(teacher, 2.0), 0.5, 2.0, 0.1)
     torch.testing.assert_close(tuple(whole), tuple(parts))
 
 
 def test_a_batch_without_words_has_loss_0():
     student = draw_log_probs(0, 0, 6).requires_grad_()
-    found = word_loss(student, torch.zeros(0, dtype=torch.int64), PADDING, soften(draw_log_probs(0, 0, 6)), 0.5)
+    found = word_loss(
+        student, torch.zeros(0, dtype=torch.int64), PADDING, teacher_distribution(draw_log_probs(0, 0, 6)), 0.5
+    )
     found.loss.backward()
     assert found.loss == 0 and student.grad.shape == (0, 6)
 
@@ -126,7 +128,7 @@ def test_a_teacher_equal_to_the_student_gives_its_entropy_and_no_gradient(seed, 
     logits = draw_log_probs(seed, 3, 6).requires_grad_()
     student = torch.log_softmax(logits, -1)
     target = torch.tensor([2, 3, 4])
-    soft = soften(student.detach(), temperature)
+    soft = teacher_distribution(student.detach(), temperature)
     found = word_loss(student, target, PADDING, soft, 1.0, temperature)
     assert found.loss.item() == pytest.approx(temperature**2 * found.entropy.item())
     assert found.agreement == 3
@@ -140,7 +142,7 @@ def test_weight_0_is_fairseqs_loss_to_the_bit(smoothing):
 
     logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(3))
     target = torch.randint(40, (50,), generator=torch.Generator().manual_seed(4))
-    teacher = soften(draw_log_probs(5, 50, 40).float(), 2.0)
+    teacher = teacher_distribution(draw_log_probs(5, 50, 40).float(), 2.0)
     gradients = []
     for ours in (True, False):
         given_logits = logits.clone().requires_grad_()
@@ -160,7 +162,7 @@ def test_weight_0_is_fairseqs_loss_to_the_bit(smoothing):
 def test_impossible_words_of_the_teacher_add_nothing():
     teacher = torch.tensor([[0.5, 0.5, 0.0]]).log()
     student = torch.tensor([[0.25, 0.25, 0.5]]).log()
-    soft = soften(teacher)
+    soft = teacher_distribution(teacher)
     assert soft.entropy.item() == pytest.approx(math.log(2))
     found = word_loss(student, torch.tensor([2]), PADDING, soft, 1.0)
     assert found.loss.item() == pytest.approx(math.log(4))
@@ -169,9 +171,9 @@ def test_impossible_words_of_the_teacher_add_nothing():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda lp, t: soften(lp, 0.0), "temperature must be above 0"),
-        (lambda lp, t: soften(lp, math.inf), "temperature must be above 0 and finite"),
-        (lambda lp, t: soften(lp, 1.0, -1), "top k must be at least 0"),
+        (lambda lp, t: teacher_distribution(lp, 0.0), "temperature must be above 0"),
+        (lambda lp, t: teacher_distribution(lp, math.inf), "temperature must be above 0 and finite"),
+        (lambda lp, t: teacher_distribution(lp, 1.0, -1), "top k must be at least 0"),
         (lambda lp, t: word_loss(lp, t, PADDING, None, 1.5), "weight must be from 0 to 1"),
         (lambda lp, t: word_loss(lp, t, PADDING, None, 0.5, 1.0, 1.0), "label smoothing"),
     ],
@@ -196,9 +198,9 @@ def test_the_ranking_equals_its_slow_twin(golds, data, fill):
         for place, hypothesis in enumerate(lists[row]):
             hypotheses[row, place, : len(hypothesis)] = torch.tensor(hypothesis, dtype=torch.int64)
     lengths = torch.tensor([[len(words) for words in each] for each in lists])
-    order = rank_by_closeness(hypotheses, lengths, gold, torch.tensor([len(words) for words in golds])).tolist()
+    order = rank_by_sentence_bleu(hypotheses, lengths, gold, torch.tensor([len(words) for words in golds])).tolist()
     for row, words in enumerate(golds):
-        values = [slow.closeness(hypothesis, words) for hypothesis in lists[row]]
+        values = [slow.sentence_bleu(hypothesis, words) for hypothesis in lists[row]]
         assert sorted(order[row]) == list(range(beam))
         for before, after in zip(order[row], order[row][1:]):
             assert values[before] >= values[after] - 1e-6
@@ -211,5 +213,7 @@ def test_ranked_by_hand():
     penalty exp(1 - 4 / 2) = 0.368; c d a b has 1, 3/4, 1/3, 1/2."""
     a, b, c, d, x = range(5)
     hypotheses = torch.tensor([[[a, b, x, x], [c, d, a, b], [a, b, c, x], [a, b, c, d]]])
-    order = rank_by_closeness(hypotheses, torch.tensor([[2, 4, 4, 4]]), torch.tensor([[a, b, c, d]]), torch.tensor([4]))
+    order = rank_by_sentence_bleu(
+        hypotheses, torch.tensor([[2, 4, 4, 4]]), torch.tensor([[a, b, c, d]]), torch.tensor([4])
+    )
     assert order.tolist() == [[3, 2, 1, 0]]

@@ -27,37 +27,37 @@ def lists(masks):
 @given(drawn=classes, share=st.floats(0, 1))
 def test_masks_equal_the_twin_ties_included(scheme, dtype, drawn, share):
     weights = [[0.0 if before else value for value, before in one] for one in drawn]
-    gone = [[before for _, before in one] for one in drawn]
-    before = sum(map(sum, gone))
+    pruned = [[before for _, before in one] for one in drawn]
+    before = sum(map(sum, pruned))
     count = before + round(share * (sum(map(len, weights)) - before))
-    choice = schemes.get_scheme(scheme)(tensors(weights, dtype), tensors(gone, torch.bool), count)
-    assert lists(choice.gone) == getattr(twin, scheme)(weights, gone, count)
-    assert all(now or not then for one, other in zip(lists(choice.gone), gone) for now, then in zip(one, other))
-    assert sum(map(sum, lists(choice.gone))) == count
+    choice = schemes.get_scheme(scheme)(tensors(weights, dtype), tensors(pruned, torch.bool), count)
+    assert lists(choice.pruned) == getattr(twin, scheme)(weights, pruned, count)
+    assert all(now or not then for one, other in zip(lists(choice.pruned), pruned) for now, then in zip(one, other))
+    assert sum(map(sum, lists(choice.pruned))) == count
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(drawn=classes, counts=st.tuples(st.floats(0, 1), st.floats(0, 1)))
-def test_what_is_gone_stays_gone_as_more_goes(scheme, drawn, counts):
+def test_a_growing_mask_keeps_what_is_pruned(scheme, drawn, counts):
     weights = tensors([[value for value, _ in one] for one in drawn])
     size = sum(map(len, weights))
     few, many = sorted(round(share * size) for share in counts)
-    nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
-    first = schemes.get_scheme(scheme)(weights, nothing, few)
-    second = schemes.get_scheme(scheme)(weights, first.gone, many)
-    assert all((~before | after).all() for before, after in zip(first.gone, second.gone))
+    empty = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
+    first = schemes.get_scheme(scheme)(weights, empty, few)
+    second = schemes.get_scheme(scheme)(weights, first.pruned, many)
+    assert all((~before | after).all() for before, after in zip(first.pruned, second.pruned))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(drawn=classes, share=st.floats(0, 1))
-def test_no_weight_that_stays_is_below_the_threshold_of_its_class(scheme, drawn, share):
+def test_no_kept_weight_is_below_the_threshold_of_its_class(scheme, drawn, share):
     weights = tensors([[value for value, _ in one] for one in drawn], torch.float64)
-    nothing = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
-    choice = schemes.get_scheme(scheme)(weights, nothing, round(share * sum(map(len, weights))))
-    for one, gone, threshold in zip(weights, choice.gone, choice.thresholds):
-        assert (one[~gone].abs() >= threshold * (1 - 1e-9)).all()
+    empty = [torch.zeros_like(one, dtype=torch.bool) for one in weights]
+    choice = schemes.get_scheme(scheme)(weights, empty, round(share * sum(map(len, weights))))
+    for one, mask, threshold in zip(weights, choice.pruned, choice.thresholds):
+        assert (one[~mask].abs() >= threshold * (1 - 1e-9)).all()
         if scheme != "class_distribution":
-            assert (one[gone].abs() <= threshold).all()
+            assert (one[mask].abs() <= threshold).all()
 
 
 @given(
@@ -76,30 +76,30 @@ def test_equal_shares_equal_the_twin(classes, begun, share):
 
 
 def test_a_traced_example_of_the_three_schemes():
-    """Two classes of four, half of all to go, and 0.2 in both of them.
+    """Two classes of four weights, of which half are pruned; 0.2 is in both classes.
 
-    class_blind takes the four smallest of all: 0.1, 0.2, 0.2 and 0.3, all but 0.8 of the first class and 0.2 of the
-    second. class_uniform takes two of each. class_distribution: the deviations are sqrt(0.195 - 0.01) = 0.430 and
-    sqrt(7.51 - 0.09) = 2.724, so that 0.3 / 0.430 is more than 1 / 2.724 and stays.
+    class_blind prunes the four smallest of all: 0.1, 0.2, 0.2 and 0.3, all but 0.8 of the first class and 0.2 of the
+    second. class_uniform prunes two of each. class_distribution: the deviations are sqrt(0.195 - 0.01) = 0.430 and
+    sqrt(7.51 - 0.09) = 2.724, so that 0.3 / 0.430 is more than 1 / 2.724 and is kept.
     """
     weights = tensors([[0.1, -0.2, -0.3, 0.8], [0.2, 1.0, -2.0, 5.0]], torch.float64)
-    nothing = [torch.zeros(4, dtype=torch.bool)] * 2
-    blind = schemes.class_blind(weights, nothing, 4)
-    assert lists(blind.gone) == [[True, True, True, False], [True, False, False, False]]
+    empty = [torch.zeros(4, dtype=torch.bool)] * 2
+    blind = schemes.class_blind(weights, empty, 4)
+    assert lists(blind.pruned) == [[True, True, True, False], [True, False, False, False]]
     assert blind.thresholds == [0.3, 0.3]
-    uniform = schemes.class_uniform(weights, nothing, 4)
-    assert lists(uniform.gone) == [[True, True, False, False], [True, True, False, False]]
+    uniform = schemes.class_uniform(weights, empty, 4)
+    assert lists(uniform.pruned) == [[True, True, False, False], [True, True, False, False]]
     assert uniform.thresholds == [0.2, 1.0]
-    spread = schemes.class_distribution(weights, nothing, 4)
-    assert lists(spread.gone) == [[True, True, False, False], [True, True, False, False]]
+    spread = schemes.class_distribution(weights, empty, 4)
+    assert lists(spread.pruned) == [[True, True, False, False], [True, True, False, False]]
     assert spread.thresholds[0] < 0.3 and spread.thresholds[1] > 1 - 1e-9
 
 
-def test_classes_without_deviation_go_last_unless_they_are_zero():
+def test_classes_without_deviation_are_pruned_last_unless_they_are_zero():
     weights = tensors([[0.5, 0.5], [0.0, 0.0], [1.0, 9.0]])
-    nothing = [torch.zeros(2, dtype=torch.bool)] * 3
-    choice = schemes.class_distribution(weights, nothing, 4)
-    assert lists(choice.gone) == [[False, False], [True, True], [True, True]]
+    empty = [torch.zeros(2, dtype=torch.bool)] * 3
+    choice = schemes.class_distribution(weights, empty, 4)
+    assert lists(choice.pruned) == [[False, False], [True, True], [True, True]]
     assert choice.thresholds[:2] == [0.0, 0.0]
 
 
