@@ -88,11 +88,12 @@ def test_an_exported_file_is_as_it_was(tmp_path, monkeypatch):
     """Part by part; how far zlib compresses them is its own affair."""
     monkeypatch.chdir(OLD)  # the checkpoint names the folder of its data from there
     checkpoint = unpacked("softmax", tmp_path)
-    assert cli.main(["export", str(checkpoint), str(tmp_path / "new.bso"), "--numbers", "float16"]) == 0
+    assert cli.main(["export", str(checkpoint), str(tmp_path / "new.bso"), "--dtype", "float16"]) == 0
     old, new = header(OLD / "softmax.bso"), header(tmp_path / "new.bso")
     assert old == new
     old, new = (model_file.read(path) for path in (OLD / "softmax.bso", tmp_path / "new.bso"))
     assert all((new.tensors[name] == tensor).all() for name, tensor in old.tensors.items())
+    assert old.vocabularies == new.vocabularies
 
 
 def header(path):
