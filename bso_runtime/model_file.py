@@ -196,5 +196,5 @@ def _decoded(raw: bytes, part: Dict[str, Any]) -> np.ndarray:
         values[inside] = np.frombuffer(raw, stored, -1, start + len(bitmap))
     else:
         values = np.frombuffer(raw, stored, -1, start).astype(np.float32)
-    values = values.reshape(shape)
-    return values if scales is None else values * scales.reshape((-1,) + (1,) * (len(shape) - 1))
+    tensor = values.reshape(shape)
+    return tensor if scales is None else tensor * scales.reshape((-1,) + (1,) * (len(shape) - 1))

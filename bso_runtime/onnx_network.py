@@ -85,7 +85,7 @@ def _digest(content: bytes, start: int) -> bytes:
 def _session(path: str) -> Tuple[Any, Dict[str, str]]:
     """A graph, ready to run, and its metadata without the checksum."""
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore
     except ImportError:
         raise ModelFileError("a model in ONNX files needs ONNX Runtime: pip install onnxruntime") from None
     try:

@@ -147,7 +147,7 @@ def _encoder_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, st
     if weights.attention_keys is not None:
         keys = graph.linear(top, "encoder.attention_keys", weights.attention_keys)
     values = graph.linear(top, "encoder.attention_values", weights.attention_values)
-    results = {"keys": (keys, ("B", "S", size)), "values": (values, ("B", "S", size))}
+    results: Dict[str, Tuple] = {"keys": (keys, ("B", "S", size)), "values": (values, ("B", "S", size))}
     results["mask"] = (_mask(graph), ("B", 1, "S"))
     for name, states in last.items():
         results[name] = (graph("Concat", *states, axis=0), (config.layers, "B", size))
@@ -215,7 +215,7 @@ def _step_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str])
     inputs.update({name: ("float32", shape) for name, shape in states.items()})
     inputs.update(dict.fromkeys(("keys", "values"), ("float32", ("B", "S", size))))
     inputs["mask"] = ("float32", ("B", 1, "S"))
-    results = {"scores": (scores, ("R", len(weights.output.bias)))}
+    results: Dict[str, Tuple] = {"scores": (scores, ("R", len(weights.output.bias)))}
     results.update({f"new_{name}": (output, states[name]) for name, output in zip(states, [*new, fed])})
     return graph.finish("step", inputs, results, metadata)
 
