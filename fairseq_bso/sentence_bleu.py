@@ -66,7 +66,7 @@ def _clipped_matches(hypothesis: Tensor, gold: Tensor, lengths: Tensor, gold_len
     same_in_gold = hypothesis.unsqueeze(2) == gold.unsqueeze(1)  # (M, L, G), hypothesis i, gold j
     same_in_gold = same_in_gold & inside.unsqueeze(2) & inside_gold.unsqueeze(1)
     # Only j <= i counts. A shift by the n-gram's length moves i and j together, so the triangle holds for every order.
-    # `inside` is not needed: an n-gram beyond it matches nothing in gold, and one within it is compared with earlier ones.
+    # `inside` is not needed: n-grams beyond it match nothing in gold, and those within it are compared to earlier ones.
     same_so_far = (hypothesis.unsqueeze(2) == hypothesis.unsqueeze(1)).tril()  # (M, L, L), hypothesis i, hypothesis j
     ngram_in_gold, ngram_so_far = same_in_gold, same_so_far
 
