@@ -1,4 +1,4 @@
-"""`python -m bso_runtime translate`: the command where it is not installed."""
+"""`python -m bso_runtime`: the `fairseq-bso` command where it is not installed."""
 
 import sys
 

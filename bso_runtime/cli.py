@@ -1,4 +1,4 @@
-"""The `fairseq-bso` command. `translate` runs here, without fairseq and torch; all other words go to fairseq_bso."""
+"""The `fairseq-bso` command. `translate` runs here, without fairseq and torch; fairseq_bso runs everything else."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from . import translate
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Runs `fairseq-bso` with `arguments`, else with those of the process. Returns the exit status."""
+    """Runs `fairseq-bso` with `arguments`, or with those of the process. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [translate.NAME]:
         parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=translate.HELP)
@@ -16,9 +16,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return translate.run(parser.parse_args(words[1:]))
     try:
         from fairseq_bso.cli import main as rest
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as error:
         print(
-            f"only `translate` runs without the package {fault.name}: install fairseq_bso for the rest", file=sys.stderr
+            f"only `translate` runs without the package {error.name}: install fairseq_bso for the rest", file=sys.stderr
         )
         return 1
     return rest(words)

@@ -1,8 +1,8 @@
-"""Matrix products of few rows, which is what a beam search needs.
+"""Matrix products with few rows, as a beam search needs them.
 
-A BLAS first copies a large matrix into the order that it reads, which takes longer than the product itself where only a
-few rows go through it. Some multiply small matrices as they are. So the weights are kept as narrow blocks: about twice
-as fast at 2 to 10 rows with OpenBLAS and AVX-512, as fast as whole elsewhere.
+A BLAS first copies a large matrix into its own order. With few rows the copy takes longer than the product. Some BLAS
+multiply small matrices without a copy, so the weights are kept as narrow blocks. That is about twice as fast for 2 to
+10 rows with OpenBLAS and AVX-512, and as fast as the whole matrix elsewhere.
 """
 
 from typing import NamedTuple, Optional
@@ -11,11 +11,11 @@ import numpy as np
 
 Array = np.ndarray
 BLOCK = 64  # columns
-FEW = 20  # rows; above, the product itself takes most of the time, and one large product may use several threads
+FEW = 20  # rows; beyond, the product itself takes most of the time, and one large product may use several threads
 
 
 class Product:
-    """`rows @ weight.T`, of one matrix or of D matrices at once.
+    """`rows @ weight.T` for one matrix, or for D matrices at once.
 
     Args:
         weight: (O, I), or (D, O, I).
@@ -23,13 +23,13 @@ class Product:
 
     def __init__(self, weight: Array) -> None:
         self.weight = weight
-        self.blocks: Optional[Blocks] = None  # where it is needed, as the next
+        self.blocks: Optional[Blocks] = None  # made on first use, like the next
         self.whole: Optional[Array] = None  # (..., I, O)
 
     def __call__(self, rows: Array) -> Array:
         """(R, I) -> (R, O), or (D, R, I) -> (D, R, O)."""
         if rows.shape[-2] == 1:
-            return rows @ self.weight.swapaxes(-1, -2)  # of one row, a BLAS copies nothing
+            return rows @ self.weight.swapaxes(-1, -2)  # for one row a BLAS copies nothing
         if rows.shape[-2] <= FEW:
             if self.blocks is None:
                 self.blocks = Blocks.of(self.weight)
@@ -49,19 +49,19 @@ class Blocks(NamedTuple):
 
     @staticmethod
     def of(weight: Array) -> "Blocks":
-        """Of a weight (..., O, I)."""
+        """The blocks of a weight (..., O, I)."""
         *several, outputs, inputs = weight.shape
         even = outputs - outputs % BLOCK
         blocks = weight[..., :even, :].reshape(*several, -1, BLOCK, inputs)
-        both = (one.swapaxes(-1, -2) for one in (blocks, weight[..., even:, :]))
+        both = (part.swapaxes(-1, -2) for part in (blocks, weight[..., even:, :]))
         return Blocks(*map(np.ascontiguousarray, both))
 
     def product(self, rows: Array) -> Array:
         """(..., R, I) -> (..., R, O)."""
         shape, even = rows.shape[:-1], self.even.shape[-3] * BLOCK
         product = np.empty((*shape, even + self.rest.shape[-1]), np.float32)
-        places = product[..., :even].reshape(*shape, -1, BLOCK).swapaxes(-2, -3)  # (..., O / BLOCK, R, BLOCK)
-        np.matmul(rows[..., None, :, :], self.even, out=places)
+        columns = product[..., :even].reshape(*shape, -1, BLOCK).swapaxes(-2, -3)  # (..., O / BLOCK, R, BLOCK)
+        np.matmul(rows[..., None, :, :], self.even, out=columns)
         if self.rest.shape[-1]:
             np.matmul(rows, self.rest, out=product[..., even:])
         return product

@@ -1,38 +1,40 @@
 """The attentional LSTM (Luong et al. 2015) in numpy: B sentences at once, all hypotheses of all beams in one product.
 
-What takes the time is reading the weights, the output layer's most of all, so every step reads them once for all rows.
-Sentences of a batch lie in a padded block; the encoder goes through it longest first, and computes at each place only
-the sentences that reach it.
+Reading the weights takes most of the time, the output layer's above all. Each step therefore reads them once for all
+rows. The sentences of a batch lie in a padded block. The encoder reads it longest sentence first, and computes at each
+position only the sentences that reach it.
 """
 
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .config import ModelConfig
 from .matmul import Product
+from .weights import Direction, Linear, Weights
 
 Array = np.ndarray
 
 
 class Memory(NamedTuple):
-    """What the decoder looks at: B sentences of at most S words."""
+    """What the decoder attends to: B sentences of at most S words."""
 
     keys: Array
-    """(B, S, A)"""
+    """(B, S, H)"""
     values: Array
     """(B, S, H), projected"""
     mask: Array
     """(B, 1, S) 0 where the sentence has a word, -inf beyond"""
 
     def select(self, sentences: Array) -> "Memory":
-        """The sentences at `sentences` (b,), without the places that none of them reaches."""
+        """The sentences at `sentences` (b,), cut to the longest of them."""
         mask = self.mask[sentences]  # (b, 1, S)
         longest = int(np.isfinite(mask).sum(2).max())
         return Memory(self.keys[sentences, :longest], self.values[sentences, :longest], mask[:, :, :longest])
 
 
 class State(NamedTuple):
-    """Of R hypotheses, between two words."""
+    """The decoder's state for R hypotheses, between two words."""
 
     hidden: Array
     """(L, R, H)"""
@@ -46,90 +48,113 @@ class State(NamedTuple):
         return State(self.hidden[:, rows], self.cell[:, rows], self.fed[rows])
 
 
+class EncoderLayer(NamedTuple):
+    """The D directions of an encoder layer, their blocks in the order of `_cell`."""
+
+    input_weight: Product
+    """(D, 4H, I)"""
+    hidden_weight: Product
+    """(D, 4H, H)"""
+    bias: Array
+    """(D, 1, 4H)"""
+
+    @staticmethod
+    def of(directions: Sequence[Direction]) -> "EncoderLayer":
+        """From the parameters."""
+        input_weight, hidden_weight, input_bias, hidden_bias = (
+            np.stack([_with_halved_gates(_candidate_last(tensor)) for tensor in kind]) for kind in zip(*directions)
+        )
+        return EncoderLayer(Product(input_weight), Product(hidden_weight), (input_bias + hidden_bias)[:, None])
+
+
 class Network:
     """A trained `bso_lstm`.
 
     Args:
-        facts: its kind, as exported.
-        tensors: its parameters by the names of the checkpoint, float32.
+        config: its kind.
+        tensors: its parameters by their names in the checkpoint, float32.
 
     Raises:
-        KeyError: if a parameter is missing.
+        KeyError: a parameter is missing.
     """
 
-    def __init__(self, facts: Dict[str, Any], tensors: Dict[str, Array]) -> None:
-        self.facts, self.layers = facts, int(facts["layers"])
-        sides = ["", "_reverse"] if facts["bidirectional"] else [""]
-        self.source_embedding = tensors["encoder.embedding.weight"]
-        self.encoder_layers = [_encoder_weights(tensors, index, sides) for index in range(self.layers)]
-        self.keys = None if facts["attention"] == "dot" else Product(tensors["encoder.attention_keys.weight"])
-        self.values = Product(tensors["encoder.attention_values.weight"])
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, Array]) -> None:
+        weights = Weights.of(config, tensors)
+        self.config = config
+        self.source_embedding, self.embedding = weights.source_embedding, weights.embedding
+        self.encoder_layers = [EncoderLayer.of(directions) for directions in weights.encoder_layers]
+        self.keys, self.query = _product(weights.attention_keys), _product(weights.attention_query)
+        self.values, self.energy = Product(weights.attention_values), weights.attention_energy
         self.bridges = [
-            (Product(tensors[name + ".weight"]), tensors[name + ".bias"]) if name + ".weight" in tensors else None
-            for name in ("decoder.initial_hidden", "decoder.initial_cell")
+            None if bridge is None else (Product(bridge.weight), bridge.bias)
+            for bridge in (weights.initial_hidden, weights.initial_cell)
         ]
-        self.embedding = tensors["decoder.embedding.weight"]
-        first = [tensors["decoder.input_projection.weight"], tensors["decoder.first_layer"]]
-        names = [f"decoder.upper_layers.{index}" for index in range(self.layers - 1)]
+        projection = weights.input_projection
+        first_layer = Linear(np.concatenate([projection.weight, weights.first_layer], 1), projection.bias)
         self.decoder_layers = [
-            (Product(_halved(np.concatenate(first, 1))), _halved(tensors["decoder.input_projection.bias"])),
-            *((Product(_halved(tensors[name + ".weight"])), _halved(tensors[name + ".bias"])) for name in names),
+            (Product(_with_halved_gates(layer.weight)), _with_halved_gates(layer.bias))
+            for layer in (first_layer, *weights.upper_layers)
         ]
-        if facts["attention"] == "mlp":
-            self.query = Product(tensors["decoder.attention_query.weight"])
-            self.energy = tensors["decoder.attention_energy"]
-        self.attentional = Product(tensors["decoder.attentional.weight"])
-        self.output = Product(tensors["decoder.output_weight"])
-        self.output_bias = tensors["decoder.output_bias"]
-        self.vocabulary = len(self.output_bias)
+        self.attentional = Product(weights.attentional)
+        self.output, self.output_bias = Product(weights.output.weight), weights.output.bias
+        self.vocabulary_size = len(self.output_bias)
 
-    def encode(self, sentences: List[List[int]]) -> Tuple[Memory, State]:
-        """Word numbers of B sentences -> their memory and the state of one hypothesis without words for each."""
-        lengths = np.array([len(one) for one in sentences])
+    def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
+        """Word ids of B sentences -> their memory, and the state of one empty hypothesis for each."""
+        lengths = np.array([len(sentence) for sentence in sentences])
         order = np.argsort(-lengths, kind="stable")  # (B,) longest first
-        place = np.arange(lengths.max())[:, None]  # (S, 1)
-        words = np.zeros((len(place), len(sentences)), int)  # (S, B)
+        position = np.arange(lengths.max())[:, None]  # (S, 1)
+        words = np.zeros((len(position), len(sentences)), int)  # (S, B)
         for column, sentence in enumerate(order):
             words[: lengths[sentence], column] = sentences[sentence]
-        inside = place < lengths[order]  # (S, B)
-        backwards = np.where(inside, lengths[order] - 1 - place, place)  # (S, B) each sentence turned round in itself
+        inside = position < lengths[order]  # (S, B)
+        backwards = np.where(inside, lengths[order] - 1 - position, position)  # (S, B) each sentence reversed in itself
         inputs, states = self.source_embedding[words], []  # (S, B, E)
-        for index, weights in enumerate(self.encoder_layers):
-            outputs, *last = _along(weights, inputs, backwards, inside.sum(1))
-            inputs = outputs + inputs if self.facts["residual"] and index > 0 else outputs
+        for index, layer in enumerate(self.encoder_layers):
+            outputs, *last = _run_layer(layer, inputs, backwards, inside.sum(1))
+            inputs = outputs + inputs if self.config.residual and index > 0 else outputs
             states.append(last)
         back = np.argsort(order)
         top = np.ascontiguousarray(inputs.transpose(1, 0, 2)[back])  # (B, S, D)
         mask = np.where(inside.T[back], 0, -np.inf).astype(np.float32)[:, None]  # (B, 1, S)
-        keys, values = (top if one is None else _in_rows(one, top) for one in (self.keys, self.values))
+        keys, values = (top if product is None else _in_rows(product, top) for product in (self.keys, self.values))
         hidden, cell = (np.stack(kind)[:, back] for kind in zip(*states))  # (L, B, D)
         hidden, cell = (
-            one if bridge is None else _in_rows(bridge[0], one) + bridge[1]
-            for one, bridge in zip((hidden, cell), self.bridges)
+            state if bridge is None else _in_rows(bridge[0], state) + bridge[1]
+            for state, bridge in zip((hidden, cell), self.bridges)
         )
         return Memory(keys, values, mask), State(hidden, cell, np.zeros_like(hidden[0]))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
-        """The last words (R,) of R hypotheses, as many of each sentence -> scores f (R, V) and the next state."""
+        """One word further.
+
+        Args:
+            words: (R,) the last word of each hypothesis; every sentence has as many hypotheses, one after another.
+            state: of the R hypotheses.
+            memory: of the B sentences.
+
+        Returns:
+            scores f (R, V) of the next words, and the next state.
+        """
         hidden, cell = np.empty_like(state.hidden), np.empty_like(state.cell)
         top = self.embedding[words]  # (R, E)
         for index, (weight, bias) in enumerate(self.decoder_layers):
-            fed = [state.fed] if index == 0 and self.facts["input_feeding"] else []
-            gates = weight(np.concatenate([top, *fed, state.hidden[index]], 1))
+            fed = [state.fed] if index == 0 and self.config.input_feeding else []
+            gates = weight(np.concatenate([top, *fed, state.hidden[index]], 1))  # (R, 4H)
             gates += bias
             hidden[index], cell[index] = _cell(gates, state.cell[index])
-            top = hidden[index] + top if self.facts["residual"] and index > 0 else hidden[index]
-        output = self.attentional(top)
+            top = hidden[index] + top if self.config.residual and index > 0 else hidden[index]
+        output = self.attentional(top)  # (R, H)
         output += self._context(top, memory)
         output = np.tanh(output, out=output)
-        scores = self.output(output)
+        scores = self.output(output)  # (R, V)
         scores += self.output_bias
         return scores, State(hidden, cell, output)
 
     def _context(self, query: Array, memory: Memory) -> Array:
-        """(R, H) -> (R, H)."""
+        """The attention's weighted sum of values: (R, H) -> (R, H)."""
         sentences, _, size = memory.values.shape
-        if self.facts["attention"] == "mlp":
+        if self.query is not None:
             query = self.query(query).reshape(sentences, -1, 1, size)
             scores = np.tanh(query + memory.keys[:, None]) @ self.energy  # (B, W, S)
         else:
@@ -141,76 +166,77 @@ class Network:
         return (weights @ memory.values).reshape(-1, size)
 
 
+def _product(weight: Optional[Array]) -> Optional[Product]:
+    return None if weight is None else Product(weight)
+
+
 def _in_rows(product: Product, values: Array) -> Array:
     """(..., I) -> (..., O)."""
     return product(values.reshape(-1, values.shape[-1])).reshape(*values.shape[:-1], -1)
 
 
-def _halved(tensor: Array) -> Array:
-    """Of input, forget, output gates and candidate (4H, ...), for `_cell`: half of what the gates have, which is exact,
-    so that one tanh does for gates and candidate."""
+def _with_halved_gates(tensor: Array) -> Array:
+    """Halves the rows of the three gates in (4H, ...), which is exact in binary.
+
+    Since sigmoid(x) = (tanh(x / 2) + 1) / 2, `_cell` then needs one tanh for gates and candidate.
+    """
     size = len(tensor) // 4
     return np.concatenate([tensor[: 3 * size] * np.float32(0.5), tensor[3 * size :]])
 
 
+def _candidate_last(tensor: Array) -> Array:
+    """torch's input, forget, candidate, output (4H, ...) -> input, forget, output, candidate, as in the decoder."""
+    into, forget, candidate, out = np.split(tensor, 4)
+    return np.concatenate([into, forget, out, candidate])
+
+
 def _cell(gates: Array, cell: Array) -> Tuple[Array, Array]:
-    """(..., 4H) input, forget, output gates (halved) and candidate; cell (..., H) -> hidden and cell (..., H)."""
+    """One step of an LSTM.
+
+    Args:
+        gates: (..., 4H) input, forget and output gates (halved), then the candidate; overwritten.
+        cell: (..., H).
+
+    Returns:
+        hidden and cell (..., H).
+    """
     size = cell.shape[-1]
     gates = np.tanh(gates, out=gates)
-    open_ = gates[..., : 3 * size]  # sigmoid(x) = (tanh(x / 2) + 1) / 2
-    open_ += 1
-    open_ *= 0.5
-    into, keep, out, candidate = (gates[..., place * size : (place + 1) * size] for place in range(4))
-    cell = keep * cell
+    sigmoids = gates[..., : 3 * size]
+    sigmoids += 1
+    sigmoids *= 0.5
+    into, forget, out, candidate = (gates[..., block * size : (block + 1) * size] for block in range(4))
+    cell = forget * cell
     cell += into * candidate
     return out * np.tanh(cell), cell
 
 
-def _encoder_weights(tensors: Dict[str, Array], index: int, sides: List[str]) -> Tuple[Product, Product, Array]:
-    """Of a layer's D directions, for `_cell`: what the inputs and what the hidden state is multiplied by, bias
-    (D, 1, 4H)."""
-    into, again, *biases = (
-        np.stack([_halved(_reordered(tensors[f"encoder.layers.{index}.{name}_l0{side}"])) for side in sides])
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
-    return Product(into), Product(again), sum(biases)[:, None]
-
-
-def _reordered(tensor: Array) -> Array:
-    """torch's input, forget, candidate, output (4H, ...) -> input, forget, output, candidate, as in the decoder."""
-    into, keep, candidate, out = np.split(tensor, 4)
-    return np.concatenate([into, keep, out, candidate])
-
-
-def _along(
-    weights: Tuple[Product, Product, Array], inputs: Array, backwards: Array, reaching: Array
-) -> Tuple[Array, Array, Array]:
-    """A layer of the encoder, its D directions at once.
+def _run_layer(layer: EncoderLayer, inputs: Array, backwards: Array, reaching: Array) -> Tuple[Array, Array, Array]:
+    """Runs an encoder layer over its inputs, all D directions at once.
 
     Args:
-        weights: of `_encoder_weights`.
+        layer: its weights.
         inputs: (S, B, I), longest sentence first.
-        backwards: (S, B) the place that the other direction reads.
-        reaching: (S,) how many sentences have that many places.
+        backwards: (S, B) the position that the other direction reads.
+        reaching: (S,) how many sentences reach each position.
 
     Returns:
         outputs (S, B, D * H), last hidden and cell (B, D * H).
     """
-    into, recurrent, bias = weights
-    directions, size = len(bias), bias.shape[2] // 4
+    directions, size = len(layer.bias), layer.bias.shape[2] // 4
     time, sentences, _ = inputs.shape
     columns = np.arange(sentences)
-    turned = [inputs, inputs[backwards, columns]][:directions]
-    gates = into(np.stack([one.reshape(time * sentences, -1) for one in turned]))
-    gates += bias
+    read = [inputs, inputs[backwards, columns]][:directions]
+    gates = layer.input_weight(np.stack([block.reshape(time * sentences, -1) for block in read]))
+    gates += layer.bias
     gates = gates.reshape(directions, time, sentences, -1)
     hidden = np.zeros((directions, sentences, size), np.float32)
     cell = np.zeros_like(hidden)
     outputs = np.zeros((directions, time, sentences, size), np.float32)
-    for place, count in enumerate(reaching):
-        now = recurrent(hidden[:, :count])
-        now += gates[:, place, :count]
+    for position, count in enumerate(reaching):
+        now = layer.hidden_weight(hidden[:, :count])
+        now += gates[:, position, :count]
         hidden[:, :count], cell[:, :count] = _cell(now, cell[:, :count])
-        outputs[:, place, :count] = hidden[:, :count]
+        outputs[:, position, :count] = hidden[:, :count]
     joined = [outputs[0], *(outputs[1:, backwards, columns])]
-    return np.concatenate(joined, 2), *(np.concatenate(list(one), 1) for one in (hidden, cell))
+    return np.concatenate(joined, 2), np.concatenate(list(hidden), 1), np.concatenate(list(cell), 1)

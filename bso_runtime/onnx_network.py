@@ -8,18 +8,19 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .model_file import BadFile
+from .config import ModelConfig
+from .model_file import ModelFileError
 from .network import Memory, State
 
 Array = np.ndarray
 FORMAT = "3"
 ENDINGS = (".encoder.onnx", ".step.onnx")
 UNSEALED = "0" * 64
-BEFORE_CHECKSUM = b"\x0a\x08checksum\x12\x40"  # protobuf: a key of 8 bytes, and that a value of 64 follows
+BEFORE_CHECKSUM = b"\x0a\x08checksum\x12\x40"  # protobuf: a key of 8 bytes, then the length of a value of 64 bytes
 
 
 def prefix_of(name: str) -> Optional[str]:
-    """What the names of both files begin with, given that or the name of either; None if no such files are meant."""
+    """What the names of both files start with, given that or either name; None if `name` means no such files."""
     for ending in ENDINGS:
         if name.endswith(ending):
             return name[: -len(ending)]
@@ -27,29 +28,29 @@ def prefix_of(name: str) -> Optional[str]:
 
 
 class OnnxNetwork:
-    """Encoder and decoder step in ONNX Runtime, with what a Network has.
+    """Encoder and decoder step in ONNX Runtime, with the interface of a Network.
 
     Args:
         prefix: the path of both files up to `.encoder.onnx` and `.step.onnx`.
 
     Raises:
-        BadFile: if there is no ONNX Runtime, a file cannot be read, was altered or was written by something else, or
+        ModelFileError: ONNX Runtime is missing, a file cannot be read, was altered or was written by something else, or
             the two are not of one model.
     """
 
     def __init__(self, prefix: str) -> None:
         (self.encoder, first), (self.decoder, second) = (_session(prefix + ending) for ending in ENDINGS)
         if first != second:
-            raise BadFile(f"{prefix}{ENDINGS[0]} and {prefix}{ENDINGS[1]} are not of one model: export it again")
-        self.facts = json.loads(first["facts"])
-        self.texts = {name: first[name].encode("utf-8") for name in ("source", "target")}
+            raise ModelFileError(f"{prefix}{ENDINGS[0]} and {prefix}{ENDINGS[1]} are not of one model: export it again")
+        self.config = ModelConfig.from_json(json.loads(first["facts"]))
+        self.vocabularies = {name: first[name].encode("utf-8") for name in ("source", "target")}
         if "sentencepiece" in first:
-            self.texts["sentencepiece"] = base64.b64decode(first["sentencepiece"])
-        self.vocabulary = self.texts["target"].count(b"\n") + 1
+            self.vocabularies["sentencepiece"] = base64.b64decode(first["sentencepiece"])
+        self.vocabulary_size = self.vocabularies["target"].count(b"\n") + 1
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
-        """Word numbers of B sentences -> their memory and the state of one hypothesis without words for each."""
-        lengths = np.array([len(one) for one in sentences], np.int32)
+        """As `Network.encode`."""
+        lengths = np.array([len(sentence) for sentence in sentences], np.int32)
         words = np.zeros((len(sentences), lengths.max()), np.int64)  # (B, S)
         for row, sentence in zip(words, sentences):
             row[: len(sentence)] = sentence
@@ -57,22 +58,22 @@ class OnnxNetwork:
         return Memory(*memory), State(hidden, cell, np.zeros_like(hidden[0]))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
-        """The last words (R,) of R hypotheses, as many of each sentence -> scores f (R, V) and the next state."""
-        given: Dict[str, Any] = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict()}
-        scores, *state = self.decoder.run(None, given)
-        return scores, State(*state)
+        """As `Network.step`."""
+        inputs: Dict[str, Any] = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict()}
+        scores, hidden, cell, fed = self.decoder.run(None, inputs)
+        return scores, State(hidden, cell, fed)
 
 
 def seal(content: bytes) -> bytes:
-    """An ONNX file whose metadata end with `checksum`, 64 zeros -> the same with its SHA-256 in their place."""
+    """Puts the SHA-256 of an ONNX file in the place of the 64 zeros that are its metadata's last entry, `checksum`."""
     start = _checksum_start(content)
     return content[:start] + _digest(content, start) + content[start + len(UNSEALED) :]
 
 
 def _checksum_start(content: bytes) -> int:
-    """Where the checksum stands; -1 if there is none."""
-    found = content.rfind(BEFORE_CHECKSUM)
-    return -1 if found < 0 else found + len(BEFORE_CHECKSUM)
+    """The position of the checksum; -1 if there is none."""
+    key = content.rfind(BEFORE_CHECKSUM)
+    return -1 if key < 0 else key + len(BEFORE_CHECKSUM)
 
 
 def _digest(content: bytes, start: int) -> bytes:
@@ -82,23 +83,23 @@ def _digest(content: bytes, start: int) -> bytes:
 
 
 def _session(path: str) -> Tuple[Any, Dict[str, str]]:
-    """A graph, ready to run, and what its metadata say of the model."""
+    """A graph, ready to run, and its metadata without the checksum."""
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore
     except ImportError:
-        raise BadFile("a model in ONNX files needs ONNX Runtime: pip install onnxruntime") from None
+        raise ModelFileError("a model in ONNX files needs ONNX Runtime: pip install onnxruntime") from None
     try:
         content = Path(path).read_bytes()
-    except OSError as fault:
-        raise BadFile(f"{path} cannot be read: {fault.strerror}") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as fault:  # of classes that ONNX Runtime does not export
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-        raise BadFile(f"{path} is no ONNX file that ONNX Runtime can load: {reason}") from None
+    except Exception as error:  # ONNX Runtime does not export their classes
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFileError(f"{path} is no ONNX file that ONNX Runtime can load: {reason}") from None
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     if metadata.get("format") != FORMAT:
-        raise BadFile(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
+        raise ModelFileError(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
     if metadata.pop("checksum", "").encode() != _digest(content, _checksum_start(content)):
-        raise BadFile(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
+        raise ModelFileError(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
     return session, metadata

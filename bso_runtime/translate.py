@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .beam_search import SCORERS, Options, search
+from .config import ModelConfig
 from .constraints import KINDS, Constraint
-from .model_file import BadFile, read, written_whole
+from .model_file import ModelFileError, atomic_write, read
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
 from .vocabulary import Text
@@ -29,15 +30,15 @@ class Translator(NamedTuple):
     constraint: Optional[Constraint]
 
     def __call__(self, lines: Sequence[str]) -> List[Tuple[float, str]]:
-        """Lines of text -> the score and the translation of each; -inf and nothing where none came to an end."""
+        """Lines of text -> the score and the translation of each; -inf and "" where no hypothesis came to an end."""
         sources = [self.text.encode(line) for line in lines]
-        found = search(self.network, sources, self.options, self.constraint)
-        best = [one[0] if one else (float("-inf"), []) for one in found]
+        finished = search(self.network, sources, self.options, self.constraint)
+        best = [hypotheses[0] if hypotheses else (float("-inf"), []) for hypotheses in finished]
         return [(score, self.text.decode(words)) for score, words in best]
 
 
 def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callable[[str], Any]:
-    """For argparse: a whole or other number, finite and not below `least`."""
+    """A type for argparse: a finite number of one kind, int or float, that is at least `least`."""
 
     def parse(word: str) -> Any:
         allowed = "a whole number" if kind is int else "a number"
@@ -55,26 +56,26 @@ def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callabl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The model file, the text and how to search; names and defaults of the search are those of fairseq-generate."""
+    """Adds the model file, the text and the options of the search, which are named as those of fairseq-generate."""
     parser.add_argument(
-        "model", help="file that `fairseq-bso export` wrote, or what the names of its two ONNX files begin with"
+        "model", help="file that `fairseq-bso export` wrote, or the common start of the names of its two ONNX files"
     )
     parser.add_argument("--input", default="-", help="text, one sentence a line (default: standard input)")
     parser.add_argument(
         "--output",
         default="-",
-        help="file for translations, there under this name once it is whole (default: standard output, line by line)",
+        help="file for translations, which gets this name once it is whole (default: standard output, line by line)",
     )
     parser.add_argument(
         "--batch-size",
         type=_number(int, 1),
         default=1,
         metavar="N",
-        help="lines that are read and translated together; faster, but nothing is written until N are read (default: "
+        help="lines that are translated together; more are faster, but nothing is written until N are read (default: "
         "%(default)s, line by line)",
     )
-    beam, longest = "hypotheses at a time; 1 is greedy (default: %(default)s)", "longest output: A times the source "
-    longest += "length plus B (default: %(default)s)"
+    beam = "hypotheses at a time; 1 is greedy (default: %(default)s)"
+    longest = "the longest output has A times the source length plus B words (default: %(default)s)"
     parser.add_argument("--beam", type=_number(int, 1), default=5, metavar="N", help=beam)
     parser.add_argument("--max-len-a", type=_number(float, 0), default=0.0, metavar="A", help=longest)
     parser.add_argument("--max-len-b", type=_number(int, 0), default=200, metavar="B", help=longest)
@@ -89,8 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Translates, each line or batch of lines written as soon as it is there; a file is under its name once it is
-    whole. Returns the exit status."""
+    """Translates, and writes each line or batch of lines at once. An output file gets its name once it is whole.
+
+    Returns the exit status.
+    """
     try:
         translate = _translator(arguments)
         with ExitStack() as files:
@@ -100,27 +103,27 @@ def run(arguments: argparse.Namespace) -> int:
                 for score, line in translate(batch):
                     print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
                 target.flush()
-    except OSError as fault:
-        if arguments.output == "-" and fault.filename is None:
+    except OSError as error:
+        if arguments.output == "-" and error.filename is None:
             _drop_output()
-        if isinstance(fault, BrokenPipeError):  # whoever read the output has had enough
+        if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
             return 0
         target = "standard output" if arguments.output == "-" else arguments.output
-        print(f"{fault.filename or target}: {fault.strerror}", file=sys.stderr)
+        print(f"{error.filename or target}: {error.strerror}", file=sys.stderr)
         return 1
-    except BadFile as fault:
-        print(fault, file=sys.stderr)
+    except ModelFileError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def _drop_output() -> None:
-    """What standard output could not take is not tried again when the process ends, which would be a second fault."""
+    """Discards what standard output could not take, or the process would fail a second time when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _batches(lines: Iterator[str], size: int) -> Iterator[List[str]]:
-    """The lines, `size` at a time; before a line that cannot be read, those that could."""
+    """The lines, `size` at a time. Before an error, the lines that could still be read."""
     batch: List[str] = []
     try:
         for line in lines:
@@ -128,7 +131,7 @@ def _batches(lines: Iterator[str], size: int) -> Iterator[List[str]]:
             if len(batch) == size:
                 yield batch
                 batch = []
-    except BadFile:
+    except ModelFileError:
         if batch:
             yield batch
         raise
@@ -140,8 +143,8 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
     """The lines of a text file, or of standard input if it is `-`.
 
     Raises:
-        BadFile: later, at a line that is not UTF-8.
-        OSError: there is no such file.
+        ModelFileError: later, at a line that is not UTF-8.
+        OSError: the file cannot be opened.
     """
     source: BinaryIO = sys.stdin.buffer if name == "-" else files.enter_context(open(name, "rb"))
 
@@ -149,10 +152,10 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
         for number, line in enumerate(source, 1):
             try:
                 yield line.decode("utf-8")
-            except UnicodeDecodeError as fault:
+            except UnicodeDecodeError as error:
                 where = "standard input" if name == "-" else name
-                raise BadFile(
-                    f"{where}, line {number}: byte {fault.object[fault.start]:#04x} is not UTF-8; convert it first, as "
+                raise ModelFileError(
+                    f"{where}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8; convert it first, as "
                     "by iconv -t UTF-8"
                 ) from None
 
@@ -160,67 +163,67 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
 
 
 def _target(name: str, files: ExitStack) -> Any:
-    """Where translations go."""
+    """The text file that translations are written to."""
     if name != "-":
-        return files.enter_context(written_whole(Path(name), "w", encoding="utf-8"))
+        return files.enter_context(atomic_write(Path(name), "w", encoding="utf-8"))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     return sys.stdout
 
 
 def _translator(arguments: argparse.Namespace) -> Translator:
-    """What the arguments ask for.
+    """Loads the model that the arguments name, with their options.
 
     Raises:
-        BadFile: the model cannot be used, or not in this way.
+        ModelFileError: the model cannot be used, or not with these options.
     """
     prefix = prefix_of(arguments.model)
     if prefix is not None:
         network: Any = OnnxNetwork(prefix)
-        texts = network.texts
+        vocabularies = network.vocabularies
     else:
         model = read(Path(arguments.model))
-        texts = model.texts
+        vocabularies = model.vocabularies
         try:
-            network = Network(model.facts, model.tensors)
-        except (LookupError, TypeError, ValueError) as fault:
-            raise BadFile(f"{arguments.model} does not hold a whole model: {fault}") from None
-    _check_scorer(arguments, network.facts)
-    text = Text(texts)
+            network = Network(model.config, model.tensors)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{arguments.model} does not hold a whole model: {error}") from None
+    _check_scorer(arguments, network.config)
+    text = Text(vocabularies)
     options = Options(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
-    return Translator(network, text, options, _constraint(arguments, network.facts, text))
+    return Translator(network, text, options, _constraint(arguments, network.config, text))
 
 
-def _check_scorer(arguments: argparse.Namespace, facts: Any) -> None:
-    """Raises BadFile for a model with a score that is not known here, or a length penalty that it has no use for."""
-    name = str(facts.get("scorer"))
+def _check_scorer(arguments: argparse.Namespace, config: ModelConfig) -> None:
+    """Raises ModelFileError for a scorer that is not known here, or a length penalty that it cannot use."""
+    name = config.scorer
     if name not in SCORERS:
-        raise BadFile(
+        raise ModelFileError(
             f"{arguments.model} holds a model with --scorer {name}, but this release knows {', '.join(SCORERS)}: "
             "translate with the release that exported it"
         )
     if not SCORERS[name].normalized and arguments.lenpen != 1:
-        raise BadFile(
+        raise ModelFileError(
             f"--lenpen is {arguments.lenpen}, but the raw scores of --scorer {name} are never divided by length, so "
             "that it has no effect: leave out --lenpen"
         )
 
 
-def _constraint(arguments: argparse.Namespace, facts: Any, text: Text) -> Optional[Constraint]:
-    """What --successors asks for, or the model itself.
+def _constraint(arguments: argparse.Namespace, config: ModelConfig, text: Text) -> Optional[Constraint]:
+    """The constraint of --successors, or else of the model's training.
 
     Raises:
-        BadFile: there is no such successor function here, or the dictionaries do not fit it.
+        ModelFileError: there is no such successor function here, or the dictionaries do not fit it.
     """
-    name = str(facts.get("successors", "none")) if arguments.successors is None else arguments.successors
+    name = config.successors if arguments.successors is None else arguments.successors
     if name == "none":
         return None
     if name not in KINDS and arguments.successors is None:
-        raise BadFile(
+        raise ModelFileError(
             f"the model was trained with --successors {name}, which is not known here: choose with --successors from "
             f"none, {', '.join(KINDS)}"
         )
     try:
         return Constraint(name, text)
-    except ValueError as fault:
-        raise BadFile(f"--successors {name}: {fault}") from None
+    except ValueError as error:
+        raise ModelFileError(f"--successors {name}: {error}") from None

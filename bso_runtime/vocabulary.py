@@ -1,55 +1,55 @@
-"""Lines of text to word numbers and back, with the dictionaries and the subword model of the file."""
+"""Lines of text to word ids and back, with the dictionaries and the subword model of a file."""
 
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
-from .model_file import BadFile
+from .model_file import ModelFileError
 
-PAD, END, UNKNOWN = 1, 2, 3  # of every fairseq dictionary
-SPECIAL = 3  # <s>, <pad> and </s> are never written
-SPACE = "\u2581"  # of sentencepiece
+PAD, END, UNKNOWN = 1, 2, 3  # in every fairseq dictionary
+SPECIAL = 3  # ids below are <s>, <pad> and </s>, which are never written
+SPACE = "\u2581"  # sentencepiece writes it for a space
 
 
 class Text:
-    """Both sides of a model.
+    """Source and target side of a model.
 
     Args:
-        texts: `source` and `target`: the dictionaries, one symbol a line; `sentencepiece`: the subword model, if any.
+        vocabularies: `source` and `target`: the dictionaries, one symbol a line. `sentencepiece`: the subword model, if
+            there is one.
 
     Raises:
-        BadFile: if a dictionary is missing, or a subword model is there that cannot be used, or not the library that
-            runs it.
+        ModelFileError: a dictionary is missing, the subword model cannot be used, or its library is not installed.
     """
 
-    def __init__(self, texts: Dict[str, bytes]) -> None:
+    def __init__(self, vocabularies: Dict[str, bytes]) -> None:
         for side in ("source", "target"):
-            if side not in texts:
-                raise BadFile(f"the file holds no {side} dictionary")
+            if side not in vocabularies:
+                raise ModelFileError(f"the file holds no {side} dictionary")
         try:
-            self.source_symbols, self.symbols = (
-                texts[side].decode("utf-8").split("\n") for side in ("source", "target")
+            self.source_symbols, self.target_symbols = (
+                vocabularies[side].decode("utf-8").split("\n") for side in ("source", "target")
             )
         except UnicodeDecodeError:
-            raise BadFile("the dictionaries in the file are not UTF-8") from None
-        self.numbers = {symbol: number for number, symbol in enumerate(self.source_symbols)}
+            raise ModelFileError("the dictionaries in the file are not UTF-8") from None
+        self.source_ids = {symbol: word for word, symbol in enumerate(self.source_symbols)}
         self.pieces = None
-        if "sentencepiece" in texts:
+        if "sentencepiece" in vocabularies:
             try:
                 from sentencepiece import SentencePieceProcessor
             except ImportError:
-                raise BadFile("the file holds a subword model: pip install sentencepiece") from None
+                raise ModelFileError("the file holds a subword model: pip install sentencepiece") from None
             try:
-                self.pieces = SentencePieceProcessor(model_proto=texts["sentencepiece"])
-            except (RuntimeError, ValueError, IndexError) as fault:
-                raise BadFile(f"the subword model in the file is none of sentencepiece's: {fault}") from None
+                self.pieces = SentencePieceProcessor(model_proto=vocabularies["sentencepiece"])
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise ModelFileError(f"the subword model in the file is none of sentencepiece's: {error}") from None
 
     def encode(self, line: str) -> List[int]:
-        """A line -> word numbers and `</s>`."""
+        """A line -> its word ids and `</s>`."""
         words = line.split() if self.pieces is None else self.pieces.encode(line.strip(), out_type=str)
-        return [*(self.numbers.get(word, UNKNOWN) for word in words), END]
+        return [*(self.source_ids.get(word, UNKNOWN) for word in words), END]
 
-    def decode(self, words: List[int]) -> str:
-        """Word numbers -> a line."""
-        line = " ".join(self.symbols[word] for word in words if word >= SPECIAL)
+    def decode(self, words: Sequence[int]) -> str:
+        """Word ids -> a line."""
+        line = " ".join(self.target_symbols[word] for word in words if word >= SPECIAL)
         if self.pieces is None:
             return line
         return line.replace(" ", "").replace(SPACE, " ").strip()

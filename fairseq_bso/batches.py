@@ -3,22 +3,22 @@
 from typing import List, Sequence
 
 Batch = List[int]
-"""places of sentences"""
+"""indices of sentences"""
 
 
-def length_batches(sizes: Sequence[int], places: Sequence[int], max_tokens: int) -> List[Batch]:
-    """Sentences of like lengths together, the longest first: what does not fit into memory shows at once.
+def length_batches(sizes: Sequence[int], sentences: Sequence[int], max_tokens: int) -> List[Batch]:
+    """Groups sentences of similar lengths, the longest first. A batch that needs too much memory then fails at once.
 
     Args:
         sizes: the length of every sentence.
-        places: the sentences to decode.
+        sentences: the indices of those to group.
         max_tokens: tokens in a batch, padding included; a sentence that is longer makes a batch of its own.
     """
     batches: List[Batch] = []
     limit = 0
-    for place in sorted(places, key=lambda place: (-sizes[place], place)):
+    for sentence in sorted(sentences, key=lambda sentence: (-sizes[sentence], sentence)):
         if not batches or len(batches[-1]) >= limit:
             batches.append([])
-            limit = max(1, max_tokens // max(1, int(sizes[place])))
-        batches[-1].append(place)
+            limit = max(1, max_tokens // max(1, int(sizes[sentence])))
+        batches[-1].append(sentence)
     return batches

@@ -1,7 +1,7 @@
-"""The `fairseq-bso` command. Each subcommand is the file `command.py` of one room, or stands below.
+"""The `fairseq-bso` command. A subcommand is the file `command.py` of one room; `user-dir` stands below.
 
-A subcommand's file holds NAME, HELP, `add_arguments(parser)` and `run(arguments) -> exit status`. All of these files
-are imported to print the help: they import heavy modules inside `run`.
+A subcommand's file holds NAME, HELP, `add_arguments(parser)` and `run(arguments) -> exit status`. The help imports all
+of these files, so they import heavy modules inside `run`.
 """
 
 import argparse
@@ -13,17 +13,17 @@ from typing import Optional, Sequence
 from . import __version__
 
 SUBCOMMANDS = ("distill", "export", "prune", "interpret.capture", "interpret.view")
-"""the rooms that have one"""
+"""the rooms that have a subcommand"""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `fairseq-bso` with one subparser for each subcommand."""
+    """The parser of `fairseq-bso`, with a subparser for each subcommand."""
     from bso_runtime import translate
 
     parser = argparse.ArgumentParser(
         prog="fairseq-bso",
-        description="Helpers for the fairseq_bso plugins. Training and decoding themselves run through the fairseq "
-        "commands: fairseq-train, fairseq-generate and so on, with --user-dir.",
+        description="Helpers for the fairseq_bso plugins. Training and decoding run through fairseq's own commands, "
+        "such as fairseq-train and fairseq-generate, with --user-dir.",
     )
     parser.add_argument("--version", action="version", version=f"fairseq-bso {__version__}")
     subparsers = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", dest="subcommand")
@@ -38,20 +38,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def print_user_dir(arguments: argparse.Namespace) -> int:
-    """Prints the path of the folder `fairseq_bso`, links resolved: fairseq refuses one package under two paths."""
+    """Prints the path of the folder `fairseq_bso`. Links are resolved: fairseq refuses one package under two paths."""
     print(Path(__file__).resolve().parent)
     return 0
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Runs `fairseq-bso` with `arguments`, else with those of the process. Returns the exit status.
+    """Runs `fairseq-bso` with `arguments`, or with those of the process. Returns the exit status.
 
-    Raises SystemExit for --help, --version and for words that the parser does not know, as argparse does.
+    Raises:
+        SystemExit: for --help, --version and arguments that the parser does not know, as argparse does.
     """
     parser = build_parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
     parsed = parser.parse_args(words)
-    parsed.words = words  # for a subcommand that starts more of its kind
+    parsed.words = words  # for a subcommand that starts more processes like itself
     if parsed.subcommand is None:
         parser.print_help(sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""How a fairseq command ends when its user must change something: with one message in place of a traceback."""
+"""How a command ends when its user must change something: with one message instead of a traceback."""
 
 import os
 import sys
@@ -9,10 +9,10 @@ __all__ = ["BadInput"]
 
 
 class BadInput(BaseException):
-    """Says what was wrong, what was allowed, and what to do. Uncaught, it ends the process with status 1.
+    """A mistake of the user. The message says the value, what is allowed, and what to do.
 
-    Not an Exception: of those fairseq writes a crash checkpoint, and those of a checkpoint's loading it replaces by a
-    vaguer one.
+    Uncaught, it ends the process with status 1. It derives from BaseException because fairseq catches Exception: it
+    writes a crash checkpoint, and it replaces errors raised while loading a checkpoint by a vaguer message.
     """
 
 
@@ -26,7 +26,7 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
     print(value, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    # A usual exit may crash: it closes HDF5 files that could not be written, while fairseq's thread reads batches.
+    # A regular exit may crash: it closes HDF5 files that could not be written while a thread of fairseq reads batches.
     os._exit(1)
 
 

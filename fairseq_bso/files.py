@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and checksums."""
+"""Atomic writes and checksums."""
 
 import hashlib
 import os
@@ -12,10 +12,10 @@ from .errors import BadInput
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
-    """While open, a file beside `path`, which takes its place at the end.
+    """Opens a file beside `path` that takes its place at the end.
 
-    The file is whole also if the machine stops. After an exception nothing of it is left, and an earlier file stays.
-    Pipes and devices are written to as they are.
+    Under `path` there is never half a file, not even after a crash of the machine. After an exception nothing of the
+    new file is left, and an earlier one stays. Pipes and devices are written to directly.
 
     Args:
         path: its folder is made if it is missing. Where it is a link, its target is written.
@@ -43,13 +43,13 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """The sha256 of the contents of files, one after another. Raises BadInput where one cannot be read."""
+    """The SHA-256 of the contents of files, one after another. Raises BadInput where one cannot be read."""
     total = hashlib.sha256()
     for path in paths:
         try:
             with open(path, "rb") as file:
-                for block in iter(lambda file=file: file.read(2**20), b""):  # type: ignore[misc]
+                while block := file.read(2**20):
                     total.update(block)
-        except OSError as fault:
-            raise BadInput(f"{path} cannot be read ({fault.strerror})") from None
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror})") from None
     return total.hexdigest()

@@ -1,9 +1,9 @@
-"""Products of matrices by the quickest library there is.
+"""Matrix products by the fastest library for the CPU.
 
-torch multiplies float32 matrices on a CPU with MKL, which leaves the AVX-512 of a CPU of another maker than Intel
-unused: on an AMD EPYC (Zen 5) oneDNN takes a third to a half of the time; on one without AVX-512 (Zen 3) up to a sixth
-more, on an Intel Xeon (Emerald Rapids) up to a third more. oneDNN is what torch itself takes for bfloat16; here it
-takes float32 as well, where MKL leaves something unused and this torch has the operator.
+torch multiplies float32 matrices on a CPU with MKL, which uses AVX-512 only on CPUs by Intel. oneDNN, which torch uses
+for bfloat16, has no such limit. On an AMD EPYC with AVX-512 (Zen 5) oneDNN takes a third to a half of MKL's time. It
+takes up to a sixth more on one without (Zen 3), and up to a third more on an Intel Xeon (Emerald Rapids). So oneDNN
+multiplies float32 here where the CPU has AVX-512 and is not by Intel, and where this torch has the operator.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch import Tensor
 
 
 def _suits_mkl() -> bool:
-    """Whether the CPU is Intel's, or has no AVX-512, where the system says so."""
+    """Whether the system says that the CPU is by Intel, or has AVX2 but no AVX-512."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            text = file.read(4096)  # Linux writes a page for each core: only the first is read
+            text = file.read(4096)  # Linux writes a page for each core; the first is enough
     except OSError:  # not Linux
         text = platform.processor()
     return "GenuineIntel" in text or ("avx2" in text and "avx512f" not in text)
 
 
 _ONEDNN = None if _suits_mkl() else getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-# Products of fewer multiplications than this are over before oneDNN has begun.
+# A product of fewer multiplications is faster without oneDNN, which needs some time to start.
 _WORTH_IT = 2**22
-# oneDNN compiles code for every number of rows, in about the time of one product, and keeps the latest 1,024 pieces. A
-# search has another number of rows at every step; in whole blocks of rows there are few numbers.
+# oneDNN compiles code for every number of rows, which takes about as long as one product, and keeps the latest 1,024
+# pieces. A search has another number of rows at every step. Rounded up to blocks of rows, there are few such numbers.
 ROWS = 16
 
 
 def onednn_suits(given: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN can take ``given (R, I) @ weight.T (I, O)`` and is worth its start."""
+    """Whether oneDNN can compute ``given (R, I) @ weight.T (I, O)`` and is worth its start."""
     return (
         _ONEDNN is not None
         and given.device.type == "cpu"
@@ -45,7 +45,7 @@ def onednn_suits(given: Tensor, weight: Tensor) -> bool:
 
 
 def in_whole_blocks(given: Tensor) -> Tensor:
-    """(R, I) -> (R', I) on a CPU, R' a multiple of ROWS, with zeros in the added rows; elsewhere as it is."""
+    """Pads (R, I) with rows of zeros on a CPU: (R', I), R' a multiple of ROWS. Elsewhere returns it unchanged."""
     missing = -given.size(0) % ROWS if given.device.type == "cpu" else 0
     return F.pad(given, (0, 0, 0, missing)) if missing else given
 
@@ -56,7 +56,7 @@ def multiply(given: Tensor, weight: Tensor, added: Optional[Tensor] = None) -> T
     Args:
         given: (R, I).
         weight: (O, I).
-        added: (R, O), (O,) or nothing.
+        added: (R, O), (O,) or None.
 
     Returns:
         (R, O).
@@ -91,7 +91,7 @@ def linear(given: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tens
     Args:
         given: (..., I).
         weight: (O, I).
-        bias: (O,) or nothing.
+        bias: (O,) or None.
 
     Returns:
         (..., O).

@@ -1,5 +1,8 @@
 """Small models of all kinds, as bso_runtime reads them."""
 
+from bso_runtime import weights
+from bso_runtime.config import ModelConfig
+from bso_runtime.model_file import Model
 from bso_runtime.network import Network
 from fairseq_bso.export import command as export
 
@@ -13,14 +16,15 @@ VARIANTS = [
 ]
 
 
-def facts_and_tensors(model, options):
+def exported(model, options, **vocabularies):
     """What `export` writes of a model that was made with `options`."""
     tensors = model.float().state_dict()
-    config = {"scorer": "unnormalized", "max_target_positions": 1024, **options}
-    facts = export._facts({"cfg": {"model": config}}, tensors)
-    return facts, {name: one.numpy() for name, one in tensors.items()}
+    state = {"cfg": {"model": {"scorer": "unnormalized", "max_target_positions": 1024, **options}}}
+    config = ModelConfig(**weights.structure_of(tensors), **export._options(state))
+    return Model(config, {name: tensor.numpy() for name, tensor in tensors.items()}, vocabularies)
 
 
 def network_of(model, options):
     """The same in numpy."""
-    return Network(*facts_and_tensors(model, options))
+    content = exported(model, options)
+    return Network(content.config, content.tensors)

@@ -1,5 +1,5 @@
 """Models for use without torch.
 
-command       ``fairseq-bso export``: a checkpoint in, a file of ``bso_runtime`` out
+command       `fairseq-bso export`: a checkpoint in, a file of `bso_runtime` out
 onnx_graphs   the same model as a pair of ONNX graphs
 """

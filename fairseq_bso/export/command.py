@@ -1,8 +1,13 @@
-"""`fairseq-bso export`: a trained `bso_lstm` as one compact file that runs without fairseq and torch, or as ONNX."""
+"""`fairseq-bso export`: writes a trained `bso_lstm` as one file that runs without fairseq and torch, or as ONNX."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, Dict
+
+from bso_runtime import model_file, weights
+from bso_runtime.config import ModelConfig
+from bso_runtime.model_file import Model
 
 from ..checkpoints import config_of, load_state, option
 from ..errors import BadInput
@@ -13,9 +18,18 @@ NAME = "export"
 HELP = "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX."
 
 
+class _OldName(argparse.Action):
+    """An option under the name that it had. Prints one line that says the new one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        new = self.dest.replace("_", "-")
+        print(f"{option_string} is deprecated: it is called --{new} now", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The checkpoint, the file to write, and in which numbers."""
-    parser.add_argument("checkpoint", help="of fairseq-train")
+    """Adds the checkpoint, the output, its format, and the folder of the dictionaries."""
+    parser.add_argument("checkpoint", help="checkpoint of fairseq-train")
     parser.add_argument("output", help="the file to write")
     parser.add_argument(
         "--format",
@@ -24,108 +38,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnx: OUTPUT.encoder.onnx and OUTPUT.step.onnx, one step of the decoder (default: %(default)s)",
     )
     parser.add_argument(
-        "--numbers",
-        choices=("float32", "float16", "int8"),
+        "--dtype",
+        choices=model_file.DTYPES,
         default="float32",
-        help="how weights are kept; int8 with a scale for each row (default: %(default)s)",
+        help="number format of the weights; int8 has a scale for each row (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--numbers",
+        dest="dtype",
+        choices=model_file.DTYPES,
+        action=_OldName,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     parser.add_argument("--data", help="folder with the dictionaries (default: the one that the checkpoint names)")
     for side in ("source", "target"):
-        language = f"of the {side} dictionary's name, dict.LANG.txt (default: as the checkpoint names it)"
+        language = f"language of the {side} dictionary dict.LANG.txt (default: the one that the checkpoint names)"
         parser.add_argument(f"--{side}-lang", metavar="LANG", help=language)
-    parser.add_argument("--sentencepiece", help="subword model of both sides, to be put into the file")
+    parser.add_argument("--sentencepiece", help="subword model of both sides, which is put into the file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the file and prints its size. Returns the exit status.
 
     Raises:
-        BadInput: for another model, files that are missing, or one that cannot be written.
+        BadInput: the model is another one, or a file is missing, does not fit or cannot be written.
     """
-    from bso_runtime import model_file as container
-
     show_logs()
     state = load_state(arguments.checkpoint)
-    tensors = {name: one for name, one in state["model"].items() if one.is_floating_point()}
-    if "decoder.first_layer" not in tensors:
+    tensors = {name: tensor for name, tensor in state["model"].items() if tensor.is_floating_point()}
+    if not weights.is_bso_lstm(tensors):
         raise BadInput(f"{arguments.checkpoint} holds another architecture: only bso_lstm can be exported")
-    facts = _facts(state, tensors)
-    texts = _texts(arguments, state)
-    for side, name in (("source", "encoder.embedding.weight"), ("target", "decoder.embedding.weight")):
-        symbols = texts[side].count(b"\n") + 1
-        if symbols != len(tensors[name]):
+    config = ModelConfig(**weights.structure_of(tensors), **_options(state))
+    vocabularies = _dictionaries(arguments, state)
+    for side, size in zip(("source", "target"), weights.embedding_sizes(tensors)):
+        symbols = vocabularies[side].count(b"\n") + 1
+        if symbols != size:
             raise BadInput(
-                f"the {side} dictionary has {symbols} symbols, but the checkpoint was trained with "
-                f"{len(tensors[name])}: give the folder of its own data with --data"
+                f"the {side} dictionary has {symbols} symbols, but the checkpoint was trained with {size}: give the "
+                "folder of its own data with --data"
             )
     if arguments.sentencepiece:
-        texts["sentencepiece"] = _subword_model(arguments.sentencepiece, texts)
-    arrays = {name: one.float().numpy() for name, one in tensors.items()}
-    _refuse_what_does_not_fit(arrays, arguments)
-    if arguments.format == "onnx":
-        return _write_onnx(arguments, facts, arrays, texts)
-    try:
-        size = container.write(Path(arguments.output), facts, arrays, texts, arguments.numbers)
-    except OSError as fault:
-        raise BadInput(f"{arguments.output} cannot be written: {fault.strerror}") from None
-    distinct = {one.tobytes(): one for one in arrays.values()}.values()
-    plain = sum(one.nbytes for one in distinct)
-    nonzero = sum(int((one != 0).sum()) for one in distinct)
-    weights = plain // 4
-    print(f"{arguments.output}: {size:,} bytes, {arguments.numbers}; {nonzero:,} of {weights:,} weights are not zero")
-    print(f"the weights in float32 take {plain:,} bytes, {plain / size:.1f} times as many")
+        vocabularies["sentencepiece"] = _subword_model(arguments.sentencepiece, vocabularies)
+    arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    _check_values(arrays, arguments)
+    write = _write_onnx if arguments.format == "onnx" else _write_compact
+    write(arguments, Model(config, arrays, vocabularies))
     return 0
 
 
-def _refuse_what_does_not_fit(arrays: Dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Raises BadInput for weights that are no numbers, or too large for the numbers asked for."""
-    import numpy as np
+def _check_values(arrays: Dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Raises BadInput for weights that are not finite, or too large for the number format."""
+    import numpy
 
-    largest = np.finfo(np.float16).max if arguments.numbers == "float16" else np.finfo(np.float32).max
-    for name, one in arrays.items():
-        if not np.isfinite(one).all():
+    largest = numpy.finfo(numpy.float16).max if arguments.dtype == "float16" else numpy.finfo(numpy.float32).max
+    for name, array in arrays.items():
+        if not numpy.isfinite(array).all():
             raise BadInput(
                 f"{arguments.checkpoint}: {name} holds NaN or infinite weights; the training diverged: export an "
                 "earlier checkpoint"
             )
-        if one.ndim > 1 and one.size and np.abs(one).max() > largest:
+        if array.ndim > 1 and array.size and numpy.abs(array).max() > largest:
             raise BadInput(
-                f"{arguments.checkpoint}: {name} holds {np.abs(one).max():.3g}, but float16 ends at {largest:.0f}: "
-                "choose --numbers float32 or int8"
+                f"{arguments.checkpoint}: {name} holds {numpy.abs(array).max():.3g}, but float16 ends at "
+                f"{largest:.0f}: choose --dtype float32 or int8"
             )
 
 
-def _write_onnx(arguments: argparse.Namespace, facts: Dict[str, Any], arrays: Dict[str, Any], texts: Dict) -> int:
-    """Two files, each written beside its name first."""
-    if arguments.numbers != "float32":
-        raise BadInput(f"--numbers {arguments.numbers} is for --format compact: an ONNX model is written in float32")
+def _write_compact(arguments: argparse.Namespace, model: Model) -> None:
+    """Writes the compact file and prints its size."""
+    try:
+        size = model_file.write(Path(arguments.output), model, arguments.dtype)
+    except OSError as error:
+        raise BadInput(f"{arguments.output} cannot be written: {error.strerror}") from None
+    distinct = {array.tobytes(): array for array in model.tensors.values()}.values()
+    plain = sum(array.nbytes for array in distinct)
+    nonzero = sum(int((array != 0).sum()) for array in distinct)
+    print(f"{arguments.output}: {size:,} bytes, {arguments.dtype}; {nonzero:,} of {plain // 4:,} weights are not zero")
+    print(f"the weights in float32 take {plain:,} bytes, {plain / size:.1f} times as many")
+
+
+def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
+    """Writes the two ONNX files and prints their sizes."""
+    if arguments.dtype != "float32":
+        raise BadInput(f"--dtype {arguments.dtype} is for --format compact: an ONNX model is written in float32")
     try:
         import onnx  # noqa: F401
     except ImportError:
         raise BadInput("--format onnx needs the package onnx: pip install onnx") from None
-    from .onnx_graphs import encoder_graph, step_graph
+    from .onnx_graphs import graphs
 
-    for name, make in (("encoder", encoder_graph), ("step", step_graph)):
+    for name, content in graphs(model):
         path = Path(f"{arguments.output}.{name}.onnx")
-        content = make(facts, arrays, texts)
         try:
             with atomic_write(path) as file:
                 file.write(content)
-        except OSError as fault:
-            raise BadInput(f"{path} cannot be written: {fault.strerror}") from None
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written: {error.strerror}") from None
         print(f"{path}: {len(content):,} bytes")
-    return 0
 
 
-def _facts(state: Dict[str, Any], tensors: Dict[str, Any]) -> Dict[str, Any]:
-    """What the parameters do not say by themselves, and what can be read from their shapes."""
+def _options(state: Dict[str, Any]) -> Dict[str, Any]:
+    """The entries of a ModelConfig that stand in the options of a checkpoint."""
     config, task = config_of(state, "model"), config_of(state, "task")
-    hidden = tensors["decoder.attentional.weight"].size(0)
     return {
-        "architecture": "bso_lstm",
-        "layers": 1 + sum(name.startswith("decoder.upper_layers.") for name in tensors) // 2,
-        "bidirectional": "encoder.layers.0.weight_ih_l0_reverse" in tensors,
-        "input_feeding": tensors["decoder.first_layer"].size(1) == 2 * hidden,
         "attention": str(option(config, "attention", "general")),
         "residual": bool(option(config, "residual", False)),
         "scorer": str(option(config, "scorer", "softmax")),
@@ -134,7 +150,12 @@ def _facts(state: Dict[str, Any], tensors: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _texts(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, bytes]:
+def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, bytes]:
+    """The symbols of both dictionaries, one a line.
+
+    Raises:
+        BadInput: a dictionary is missing, or numbers its special symbols in its own way.
+    """
     from fairseq.data import Dictionary, data_utils
 
     config = config_of(state, "task")
@@ -143,8 +164,8 @@ def _texts(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, by
     trained = [option(config, f"{side}_lang") for side in ("source", "target")]
     if None in trained and None in given and folder.is_dir():
         trained = data_utils.infer_language_pair(str(folder))
-    languages = [one or other for one, other in zip(given, trained)]
-    texts = {}
+    languages = [asked or inferred for asked, inferred in zip(given, trained)]
+    dictionaries = {}
     for side, language in zip(("source", "target"), languages):
         path = folder / f"dict.{language}.txt"
         if not path.is_file():
@@ -154,32 +175,32 @@ def _texts(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, by
         dictionary = Dictionary.load(str(path))
         if (dictionary.pad(), dictionary.eos(), dictionary.unk()) != (1, 2, 3):
             raise BadInput(f"{path} numbers its special symbols in its own way: it cannot be exported")
-        texts[side] = "\n".join(dictionary.symbols).encode("utf-8")
-    return texts
+        dictionaries[side] = "\n".join(dictionary.symbols).encode("utf-8")
+    return dictionaries
 
 
-def _subword_model(path: str, texts: Dict[str, bytes]) -> bytes:
-    """What the file holds.
+def _subword_model(path: str, vocabularies: Dict[str, bytes]) -> bytes:
+    """The content of a subword model's file.
 
     Raises:
-        BadInput: it is no subword model, or one of other dictionaries.
+        BadInput: it is no subword model, or does not fit the dictionaries.
     """
     try:
         content = Path(path).read_bytes()
-    except OSError as fault:
-        raise BadInput(f"--sentencepiece {path} cannot be read: {fault.strerror}") from None
+    except OSError as error:
+        raise BadInput(f"--sentencepiece {path} cannot be read: {error.strerror}") from None
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
         raise BadInput("--sentencepiece needs the package sentencepiece: pip install sentencepiece") from None
     try:
-        model = SentencePieceProcessor(model_proto=content or b"nothing")  # of nothing it makes an empty one
+        model = SentencePieceProcessor(model_proto=content or b"nothing")  # an empty file would make an empty model
     except (RuntimeError, ValueError, IndexError):
         raise BadInput(
             f"--sentencepiece {path} is no subword model of sentencepiece: give the .model file that it trained"
         ) from None
-    pieces = {model.id_to_piece(number) for number in range(model.get_piece_size())}
-    symbols = texts["source"].decode("utf-8").split("\n")[4:]
+    pieces = {model.id_to_piece(piece) for piece in range(model.get_piece_size())}
+    symbols = vocabularies["source"].decode("utf-8").split("\n")[4:]
     known = sum(symbol in pieces or symbol.startswith("madeupword") for symbol in symbols)
     if 2 * known < min(len(symbols), len(pieces)):
         raise BadInput(

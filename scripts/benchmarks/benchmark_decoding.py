@@ -14,7 +14,9 @@ from benchmark_setup import OrderingTask, fairseqs, ours, race, ratio, to_orderi
 from fairseq.sequence_generator import SequenceGenerator
 
 from bso_runtime.beam_search import Options, beam_search
+from bso_runtime.config import ModelConfig
 from bso_runtime.network import Network
+from bso_runtime.weights import structure_of
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 
 
@@ -67,9 +69,9 @@ def translation(task, options, batches, state):
     """Sentences per second one at a time, `fairseq-bso translate` / the generator; outputs as long as they come."""
     model = ours(task, options, "unnormalized").eval().float().cpu()
     model.load_state_dict(state)
-    facts = {"layers": 1, "bidirectional": False, "input_feeding": True, "attention": "general", "residual": False}
-    facts.update(scorer="unnormalized", max_target_positions=1024)
-    network = Network(facts, {name: one.cpu().numpy() for name, one in model.state_dict().items()})
+    parameters = {name: one.cpu().numpy() for name, one in model.state_dict().items()}
+    config = ModelConfig(**structure_of(parameters), attention="general", residual=False, scorer="unnormalized")
+    network = Network(config, parameters)
     singles = [
         {"net_input": {name: one[:1].cpu() for name, one in sample["net_input"].items()}, "id": torch.arange(1)}
         for sample in batches

@@ -1,6 +1,7 @@
 """The numpy model and search against the torch model and fairseq's generators."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,15 +11,15 @@ from fairseq.sequence_generator import SequenceGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes
-from runtime_models import VARIANTS, facts_and_tensors, network_of
+from runtime_models import VARIANTS, exported, network_of
 
 from bso_runtime import beam_search as runtime_search
-from bso_runtime import cli
-from bso_runtime import model_file as container
+from bso_runtime import cli, model_file
 from bso_runtime import vocabulary as text
 from bso_runtime.beam_search import Options, beam_search, search
+from bso_runtime.config import ModelConfig
 from bso_runtime.constraints import Constraint
-from bso_runtime.model_file import BadFile
+from bso_runtime.model_file import ModelFileError
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint as TorchConstraint
 from fairseq_bso.export import command as export
@@ -115,9 +116,9 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
 
 def written(path, scorer):
     """A model file."""
-    facts, tensors = facts_and_tensors(fakes.model(), {})
     side = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdef"]).encode()
-    container.write(path, {**facts, "scorer": scorer}, tensors, {"source": side, "target": side}, "float32")
+    model = exported(fakes.model(), {}, source=side, target=side)
+    model_file.write(path, model._replace(config=replace(model.config, scorer=scorer)), "float32")
     return str(path)
 
 
@@ -153,7 +154,7 @@ def test_text_goes_through_dictionaries_as_in_fairseq():
     line = "  der\tKater  Hund\n"
     assert both.encode(line) == dictionary.encode_line(line, add_if_not_exist=False).tolist() == [4, 3, 5, 2]
     assert both.decode([4, 3, 5, 2]) == dictionary.string(torch.tensor([4, 3, 5, 2])) == "der <unk> Hund"
-    with pytest.raises(BadFile, match="no target dictionary"):
+    with pytest.raises(ModelFileError, match="no target dictionary"):
         text.Text({"source": side})
 
 
@@ -172,10 +173,31 @@ def test_a_subword_model_splits_and_joins(tmp_path):
     assert both.decode(words) == "a cat sees the dog"
 
 
+def test_a_file_whose_config_lacks_something_is_one_line(tmp_path, capsys, monkeypatch):
+    whole = ModelConfig.to_json
+    monkeypatch.setattr(ModelConfig, "to_json", lambda config: {**whole(config), "extra": 1})
+    path = written(tmp_path / "model", "softmax")
+    assert model_file.read(path).config.scorer == "softmax"  # what a later release adds does not matter
+    monkeypatch.setattr(ModelConfig, "to_json", lambda config: {"layers": 1, "residual": False})
+    path = written(tmp_path / "model", "softmax")
+    assert cli.main(["translate", path]) == 1
+    lacks = "does not hold what its header says: its config lacks bidirectional, input_feeding, attention"
+    assert lacks in capsys.readouterr().err
+
+
+def test_a_file_that_lacks_a_parameter_is_one_line(tmp_path, capsys):
+    path = written(tmp_path / "model", "softmax")
+    model = model_file.read(path)
+    del model.tensors["decoder.first_layer"]
+    model_file.write(tmp_path / "model", model, "float32")
+    assert cli.main(["translate", path]) == 1
+    assert "does not hold a whole model: 'decoder.first_layer'" in capsys.readouterr().err
+
+
 def test_another_architecture_is_refused(tmp_path):
     from fairseq_bso.errors import BadInput
 
     torch.save({"model": {"weight": torch.zeros(2, 2)}, "cfg": None, "args": Namespace()}, tmp_path / "other.pt")
-    arguments = Namespace(checkpoint=str(tmp_path / "other.pt"), output=str(tmp_path / "out"), numbers="float32")
+    arguments = Namespace(checkpoint=str(tmp_path / "other.pt"), output=str(tmp_path / "out"), dtype="float32")
     with pytest.raises(BadInput, match="only bso_lstm can be exported"):
         export.run(arguments)

@@ -2,15 +2,16 @@
 
 import itertools
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from reference import fakes
-from runtime_models import VARIANTS, facts_and_tensors
+from runtime_models import VARIANTS, exported
 
 from bso_runtime import cli
 from bso_runtime.beam_search import Options, search
-from bso_runtime.model_file import BadFile
+from bso_runtime.model_file import ModelFileError
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
 from fairseq_bso.export import onnx_graphs
@@ -18,21 +19,22 @@ from fairseq_bso.export import onnx_graphs
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 SYMBOLS = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdä "]).encode()
-TEXTS = {"source": SYMBOLS, "target": SYMBOLS, "sentencepiece": b"\x00\xff"}
+VOCABULARIES = {"source": SYMBOLS, "target": SYMBOLS, "sentencepiece": b"\x00\xff"}
 
 
-def write_pair(prefix, facts, tensors, texts=TEXTS):
-    for name, make in (("encoder", onnx_graphs.encoder_graph), ("step", onnx_graphs.step_graph)):
-        prefix.with_name(f"{prefix.name}.{name}.onnx").write_bytes(make(facts, tensors, texts))
+def write_pair(prefix, model):
+    for name, content in onnx_graphs.graphs(model):
+        prefix.with_name(f"{prefix.name}.{name}.onnx").write_bytes(content)
 
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_graphs_equal_the_numpy_network(options, tmp_path):
-    facts, tensors = facts_and_tensors(fakes.model(**options), options)
-    network = Network(facts, tensors)
-    write_pair(tmp_path / "model", facts, tensors)
+    model = exported(fakes.model(**options), options, **VOCABULARIES)
+    network = Network(model.config, model.tensors)
+    write_pair(tmp_path / "model", model)
     graphs = OnnxNetwork(str(tmp_path / "model"))
-    assert graphs.facts == facts and graphs.texts == TEXTS and graphs.vocabulary == network.vocabulary == 10
+    assert graphs.config == model.config and graphs.vocabularies == VOCABULARIES
+    assert graphs.vocabulary_size == network.vocabulary_size == 10
     sources = [[5, 6, 2], [5, 6, 7, 4, 2], [2]]
     (memory, state), (other, same) = network.encode(sources), graphs.encode(sources)
     assert (memory.mask == other.mask).all()
@@ -43,15 +45,16 @@ def test_graphs_equal_the_numpy_network(options, tmp_path):
         scores, same = graphs.step(np.array(words), same, other)
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
     for scorer, beam in itertools.product(("softmax", "summed", "unnormalized"), (1, 4)):
-        network.facts = graphs.facts = {**facts, "scorer": scorer}
+        network.config = graphs.config = replace(model.config, scorer=scorer)
         expected, found = (search(one, sources, Options(beam, 1, 3)) for one in (network, graphs))
         assert [[words for _, words in one] for one in found] == [[words for _, words in one] for one in expected]
 
 
 def test_what_is_no_pair_is_refused(tmp_path):
-    facts, tensors = facts_and_tensors(fakes.model(), {})
-    write_pair(tmp_path / "model", facts, tensors)
-    write_pair(tmp_path / "other", facts, {name: one + 1 for name, one in tensors.items()})
+    content = exported(fakes.model(), {}, **VOCABULARIES)
+    tensors = content.tensors
+    write_pair(tmp_path / "model", content)
+    write_pair(tmp_path / "other", content._replace(tensors={name: one + 1 for name, one in tensors.items()}))
     model, encoder = tmp_path / "model", tmp_path / "model.encoder.onnx"
     step = tmp_path / "model.step.onnx"
     assert {prefix_of(str(one)) for one in (model, encoder, step)} == {str(model)}
@@ -68,17 +71,17 @@ def test_what_is_no_pair_is_refused(tmp_path):
         (whole.replace(b"facts", b"fects").replace(b"format", b"farmot"), "export again"),
     ):
         encoder.write_bytes(content)
-        with pytest.raises(BadFile, match=message):
+        with pytest.raises(ModelFileError, match=message):
             OnnxNetwork(str(model))
     encoder.unlink()
-    with pytest.raises(BadFile, match="model.encoder.onnx cannot be read"):
+    with pytest.raises(ModelFileError, match="model.encoder.onnx cannot be read"):
         OnnxNetwork(str(model))
 
 
 def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
     """A sum of raw scores is not divided by length; a scorer of another release is named."""
     model = fakes.model(scorer="summed")
-    texts = dict.fromkeys(("source", "target"), SYMBOLS)
+    sides = dict.fromkeys(("source", "target"), SYMBOLS)
     (tmp_path / "text").write_text("a b\n")
     line = ["translate", str(tmp_path / "model"), "--input", str(tmp_path / "text"), "--max-len-b", "9"]
     for scorer, options, status, message in (
@@ -86,14 +89,14 @@ def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
         ("summed", ["--lenpen", "2"], 1, "--lenpen is 2.0, but the raw scores of --scorer summed"),
         ("cubic", [], 1, "holds a model with --scorer cubic, but this release knows softmax, summed, unnormalized"),
     ):
-        write_pair(tmp_path / "model", *facts_and_tensors(model, {"scorer": scorer}), texts)
+        write_pair(tmp_path / "model", exported(model, {"scorer": scorer}, **sides))
         assert cli.main([*line, *options]) == status
         said = capsys.readouterr()
         assert message in said.err and said.err.count("\n") == status and said.out.count("\n") == 1 - status
 
 
 def test_a_missing_runtime_is_one_message(tmp_path, monkeypatch, capsys):
-    write_pair(tmp_path / "model", *facts_and_tensors(fakes.model(), {}))
+    write_pair(tmp_path / "model", exported(fakes.model(), {}, **VOCABULARIES))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert cli.main(["translate", str(tmp_path / "model")]) == 1
     assert capsys.readouterr().err == "a model in ONNX files needs ONNX Runtime: pip install onnxruntime\n"

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from system_commands import BSO, PLUGIN, ROOT, run, train
 
-from bso_runtime import model_file as container
+from bso_runtime import model_file
 from fairseq_bso import cli
 from fairseq_bso.checkpoints import load_state
 from fairseq_bso.errors import BadInput
@@ -106,12 +107,12 @@ def test_a_subword_model_inside_is_used(translate, tmp_path, softmax_checkpoint,
     arguments = {"input": str(data.parent / "train.src"), "model_prefix": str(tmp_path / "sp"), "vocab_size": 40}
     trainer.train(**arguments, hard_vocab_limit=False, minloglevel=2)
     assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / "words")]) == 0
-    model = container.read(tmp_path / "words")
+    model = model_file.read(tmp_path / "words")
     pieces = [line.split("\t")[0] for line in (tmp_path / "sp.vocab").read_text(encoding="utf-8").splitlines()]
-    symbols = ["<s>", "<pad>", "</s>", "<unk>", *pieces[3:]][: model.texts["source"].count(b"\n") + 1]
-    texts = dict.fromkeys(["source", "target"], "\n".join(symbols).encode())
-    texts["sentencepiece"] = (tmp_path / "sp.model").read_bytes()
-    container.write(tmp_path / "pieces", model.facts, model.tensors, texts, "float32")
+    symbols = ["<s>", "<pad>", "</s>", "<unk>", *pieces[3:]][: model.vocabularies["source"].count(b"\n") + 1]
+    vocabularies = dict.fromkeys(["source", "target"], "\n".join(symbols).encode())
+    vocabularies["sentencepiece"] = (tmp_path / "sp.model").read_bytes()
+    model_file.write(tmp_path / "pieces", model._replace(vocabularies=vocabularies), "float32")
     done = translate(tmp_path / "pieces", "--beam", 2, text="three two\n one\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2, done.stderr
     assert re.search(r"\w", done.stdout) and "\u2581" not in done.stdout
@@ -119,12 +120,23 @@ def test_a_subword_model_inside_is_used(translate, tmp_path, softmax_checkpoint,
 
 def test_scores_are_printed_in_every_form(softmax_checkpoint, translate, tmp_path):
     sizes = {}
-    for numbers in ("float32", "float16", "int8"):
-        assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / numbers), "--numbers", numbers]) == 0
-        sizes[numbers] = (tmp_path / numbers).stat().st_size
-        done = translate(tmp_path / numbers, "--beam", 1, "--print-scores", text="two one\n\nthree\n")
+    for dtype in model_file.DTYPES:
+        assert cli.main(["export", str(softmax_checkpoint), str(tmp_path / dtype), "--dtype", dtype]) == 0
+        sizes[dtype] = (tmp_path / dtype).stat().st_size
+        done = translate(tmp_path / dtype, "--beam", 1, "--print-scores", text="two one\n\nthree\n")
         assert re.fullmatch(r"(-?[\d.]+\t.*\n){3}", done.stdout), done.stderr
     assert sizes["float32"] > sizes["float16"] > sizes["int8"]
+
+
+def test_the_old_name_of_the_number_format_still_works(softmax_checkpoint, tmp_path, capsys):
+    common = ["export", str(softmax_checkpoint)]
+    assert cli.main([*common, str(tmp_path / "new"), "--dtype", "int8"]) == 0 and capsys.readouterr().err == ""
+    assert cli.main([*common, str(tmp_path / "old"), "--numbers", "int8"]) == 0
+    assert capsys.readouterr().err == "--numbers is deprecated: it is called --dtype now\n"
+    assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
+    with pytest.raises(SystemExit):
+        cli.main([*common, str(tmp_path / "none"), "--numbers", "int4"])
+    assert "choose from" in capsys.readouterr().err
 
 
 def test_each_line_is_written_before_the_next_is_read(softmax_checkpoint, tmp_path):
@@ -161,9 +173,9 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
     ):
         done = translate(tmp_path / "model", *option, text="one\n")
         assert done.returncode == 2 and message in done.stderr
-    model = container.read(tmp_path / "model")
-    facts = {**model.facts, "successors": "my_own"}
-    container.write(tmp_path / "own", facts, model.tensors, model.texts, "float32")
+    model = model_file.read(tmp_path / "model")
+    config = replace(model.config, successors="my_own")
+    model_file.write(tmp_path / "own", model._replace(config=config), "float32")
     done = translate(tmp_path / "own", text="one\n")
     assert done.returncode == 1 and "was trained with --successors my_own, which is not known here" in done.stderr
     assert translate(tmp_path / "own", "--successors", "none", text="one\n").stdout.count("\n") == 1
@@ -191,13 +203,13 @@ def test_a_line_that_is_not_utf_8_is_named_and_half_an_output_is_not_left(softma
 def test_links_and_pipes_are_written_through(tmp_path):
     (tmp_path / "there").write_text("old")
     (tmp_path / "link").symlink_to("there")
-    with container.written_whole(tmp_path / "link", "w") as file:
+    with model_file.atomic_write(tmp_path / "link", "w") as file:
         file.write("new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as reader:
         read = reader.submit((tmp_path / "pipe").read_text)
-        with container.written_whole(tmp_path / "pipe", "w") as file:
+        with model_file.atomic_write(tmp_path / "pipe", "w") as file:
             file.write("through")
         assert read.result() == "through" and (tmp_path / "pipe").is_fifo()
 
@@ -244,9 +256,9 @@ def test_weights_that_no_file_can_hold_are_refused(softmax_checkpoint, tmp_path)
         cli.main(["prune", diverged, out, "--amount", "0.5"])
     large = altered(softmax_checkpoint, tmp_path / "large.pt", name, 1e5)
     with pytest.raises(BadInput, match=f"{name} holds 1e.05, but float16 ends at 65504"):
-        cli.main(["export", large, out, "--numbers", "float16"])
+        cli.main(["export", large, out, "--dtype", "float16"])
     assert not Path(out).exists()
-    assert cli.main(["export", large, out, "--numbers", "int8"]) == 0
+    assert cli.main(["export", large, out, "--dtype", "int8"]) == 0
 
 
 def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softmax_checkpoint, tmp_path):
@@ -268,7 +280,7 @@ def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softm
             cli.main([*exported, str(tmp_path / name)])
     assert not out.exists()
     assert cli.main([*exported, str(tmp_path / "pieces.model")]) == 0
-    assert container.read(out).texts["sentencepiece"] == (tmp_path / "pieces.model").read_bytes()
+    assert model_file.read(out).vocabularies["sentencepiece"] == (tmp_path / "pieces.model").read_bytes()
 
 
 def test_dictionaries_of_another_name(data, softmax_checkpoint, tmp_path):
@@ -286,7 +298,7 @@ def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path
     model = str(tmp_path / "out" / "model")
     assert cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.encoder.onnx", "model.step.onnx"]
-    facts = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
-    assert '"scorer": "softmax"' in facts["facts"] and facts["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
-    with pytest.raises(BadInput, match="--numbers int8 is for --format compact"):
-        cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--numbers", "int8"])
+    metadata = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
+    assert '"scorer": "softmax"' in metadata["facts"] and metadata["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
+    with pytest.raises(BadInput, match="--dtype int8 is for --format compact"):
+        cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--dtype", "int8"])

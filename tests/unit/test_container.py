@@ -1,14 +1,18 @@
 """The compact file: what goes in comes out, and what is no such file is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bso_runtime import model_file as container
+from bso_runtime import model_file
+from bso_runtime.config import ModelConfig
+from bso_runtime.model_file import Model
 
+CONFIG = ModelConfig(2, True, False, "dot", residual=True, scorer="summed", max_target_positions=9)
 values = st.floats(-4, 4, width=16)
 matrices = st.tuples(st.integers(1, 5), st.integers(1, 20)).flatmap(
     lambda shape: st.lists(
@@ -22,18 +26,18 @@ matrices = st.tuples(st.integers(1, 5), st.integers(1, 20)).flatmap(
 def test_every_form_comes_back(tmp_path_factory, matrix):
     path = tmp_path_factory.mktemp("files") / "model"
     vector = np.array([0.1, -1e-9, 3], np.float32)
-    texts = {"source": "ä\nb".encode(), "empty": b""}
-    for numbers in container.NUMBERS:
-        size = container.write(
-            path, {"kind": "ü"}, {"matrix": matrix, "vector": vector, "again": matrix}, texts, numbers
-        )
-        model = container.read(path)
-        assert size == path.stat().st_size and model.facts == {"kind": "ü"} and model.texts == texts
+    tensors = {"matrix": matrix, "vector": vector, "again": matrix}
+    given = Model(replace(CONFIG, successors="ü"), tensors, {"source": "ä\nb".encode(), "empty": b""})
+    for dtype in model_file.DTYPES:
+        size = model_file.write(path, given, dtype)
+        model = model_file.read(path)
+        assert size == path.stat().st_size and model.config == given.config
+        assert model.vocabularies == given.vocabularies
         assert (model.tensors["vector"] == vector).all()
         assert (model.tensors["again"] == model.tensors["matrix"]).all()
         found = model.tensors["matrix"]
         assert found.shape == matrix.shape and found.dtype == np.float32
-        if numbers == "int8":
+        if dtype == "int8":
             assert (np.abs(found - matrix) <= np.abs(matrix).max(1, keepdims=True) / 127 * 0.51).all()
             assert (found[matrix == 0] == 0).all()
         else:  # the numbers drawn are float16
@@ -44,7 +48,7 @@ def test_sparse_and_int8_take_less():
     generator = np.random.default_rng(0)
     matrix = generator.normal(size=(64, 64)).astype(np.float32)
     matrix[generator.random((64, 64)) < 0.9] = 0
-    forms = {numbers: container._encoded(matrix, numbers) for numbers in container.NUMBERS}
+    forms = {dtype: model_file._encoded(matrix, dtype) for dtype in model_file.DTYPES}
     assert all(form["kind"] == "sparse" for form, _ in forms.values())
     kept = int((matrix != 0).sum())
     assert len(forms["float32"][1]) == 64 * 64 // 8 + 4 * kept
@@ -54,7 +58,7 @@ def test_sparse_and_int8_take_less():
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "model"
-    container.write(path, {}, {"w": np.eye(9, dtype=np.float32)}, {"source": b"a\nb"}, "float16")
+    model_file.write(path, Model(CONFIG, {"w": np.eye(9, dtype=np.float32)}, {"source": b"a\nb"}), "float16")
     return path
 
 
@@ -62,27 +66,27 @@ def test_truncated_and_altered_files_are_refused_wherever_it_is(written):
     whole = written.read_bytes()
     for place in range(len(whole)):
         written.write_bytes(whole[:place])
-        with pytest.raises(container.BadFile):
-            container.read(written)
+        with pytest.raises(model_file.ModelFileError):
+            model_file.read(written)
         written.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(container.BadFile):
-            container.read(written)
+        with pytest.raises(model_file.ModelFileError):
+            model_file.read(written)
     written.write_bytes(whole + b"more")
-    with pytest.raises(container.BadFile, match="damaged"):
-        container.read(written)
+    with pytest.raises(model_file.ModelFileError, match="damaged"):
+        model_file.read(written)
 
 
 def test_foreign_files_and_other_versions_are_named(tmp_path, written):
     (tmp_path / "text").write_text("nothing of the kind, but long enough to hold a head of the right length")
-    with pytest.raises(container.BadFile, match="no model file"):
-        container.read(tmp_path / "text")
-    with pytest.raises(container.BadFile, match="cannot be read"):
-        container.read(tmp_path / "none")
+    with pytest.raises(model_file.ModelFileError, match="no model file"):
+        model_file.read(tmp_path / "text")
+    with pytest.raises(model_file.ModelFileError, match="cannot be read"):
+        model_file.read(tmp_path / "none")
     content = bytearray(written.read_bytes())
     content[8] = 9
     written.write_bytes(content)
-    with pytest.raises(container.BadFile, match="format 9, but this release reads format 1"):
-        container.read(written)
+    with pytest.raises(model_file.ModelFileError, match="format 9, but this release reads format 1"):
+        model_file.read(written)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +104,13 @@ def test_foreign_files_and_other_versions_are_named(tmp_path, written):
 )
 def test_a_header_that_lies_is_refused_though_its_checksum_fits(written, change):
     content = written.read_bytes()
-    *_, length = container.HEAD.unpack_from(content)
-    header = json.loads(content[container.HEAD.size : container.HEAD.size + length])
+    *_, length = model_file.HEAD.unpack_from(content)
+    header = json.loads(content[model_file.HEAD.size : model_file.HEAD.size + length])
     header["parts"][0].update(change)
-    blobs = content[container.HEAD.size + length :]
+    blobs = content[model_file.HEAD.size + length :]
     text = json.dumps(header).encode()
     body = len(text).to_bytes(8, "little") + text + blobs
-    digest = container.hashlib.sha256(body).digest()
-    written.write_bytes(container.HEAD.pack(container.MAGIC, 1, digest, len(text)) + text + blobs)
-    with pytest.raises(container.BadFile, match="does not hold what its header says"):
-        container.read(written)
+    digest = model_file.hashlib.sha256(body).digest()
+    written.write_bytes(model_file.HEAD.pack(model_file.MAGIC, 1, digest, len(text)) + text + blobs)
+    with pytest.raises(model_file.ModelFileError, match="does not hold what its header says"):
+        model_file.read(written)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bso_runtime.beam_search import _best
+from bso_runtime.beam_search import best_of
 from bso_runtime.constraints import Constraint
 from bso_runtime.matmul import Product
 from bso_runtime.vocabulary import Text
@@ -41,7 +41,7 @@ def test_the_best_are_those_of_a_whole_sort(seed, sentences, width, vocabulary, 
     offsets = generator.integers(-9, 9, (sentences, width)).astype(np.float32) / 3
     offsets[generator.random(offsets.shape) > 0.8] = -np.inf
     count = min(count, width * vocabulary)
-    found = _best(values, offsets, count)
+    found = best_of(values, offsets, count)
     for sentence, block in enumerate((values + offsets[:, :, None]).reshape(sentences, -1)):
         places = np.argsort(-block, kind="stable")[:count]
         possible = places[block[places] > -np.inf]
