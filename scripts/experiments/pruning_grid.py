@@ -111,7 +111,7 @@ class Grid:
 
     def export(self, system, numbers):
         path = self.out / f"{system.name}.{numbers}.bso"
-        command = [program("fairseq-bso"), "export", str(system.checkpoint), str(path), "--numbers", numbers]
+        command = [program("fairseq-bso"), "export", str(system.checkpoint), str(path), "--dtype", numbers]
         command += ["--data", str(self.arguments.folder / "data-bin")]
         command += ["--sentencepiece", str(self.arguments.sentencepiece)] if self.arguments.sentencepiece else []
         after = [system.stage] if system.stage else []

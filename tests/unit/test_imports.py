@@ -12,7 +12,9 @@ PURE = (
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader needs nothing but torch and numpy for"""
-PLAIN = set("__future__ collections copy dataclasses fractions functools itertools math platform random re torch typing numpy".split())
+PLAIN = set(
+    "__future__ collections copy dataclasses fractions functools itertools math numpy platform random re torch typing".split()
+)
 """what pure files may import besides each other"""
 
 GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
