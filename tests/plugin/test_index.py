@@ -44,14 +44,14 @@ def test_levels_are_kept_within_a_byte():
     assert levels(numpy.array([5.0, -5.0, 1.28, 0.009, -0.009], dtype=numpy.float32)).tolist() == [127, -127, 127, 0, 0]
 
 
-def test_rows_and_cells_hold_all_states_side_by_side(folder):
+def test_rows_and_units_hold_all_states_side_by_side(folder):
     side = open_side(folder)
     index = open_index(side)
     with h5py.File(folder / "decoder" / "states.hdf5", "r") as file:
         wanted = [file["hidden1"][:], numpy.tanh(file["cell1"][:]), file["hidden2"][:]]
     columns = numpy.concatenate([levels(one) for one in wanted], axis=1)
     assert index.rows.dtype == numpy.int8 and (index.rows == columns).all()
-    assert (index.cells == columns.T).all()
+    assert (index.units == columns.T).all()
     described = json.loads((folder / "decoder" / "index.json").read_text())
     assert described["columns"][1] == {"states": "cell1", "first": 24, "units": 24, "transform": "tanh"}
     assert described["steps"] == side.steps
@@ -63,7 +63,7 @@ def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
     told = []
     build_index(folder / "decoder", lambda done, total: told.append((done, total)))
     assert (open_index(open_side(folder)).rows == whole).all()
-    assert (open_index(open_side(folder)).cells == whole.T).all()
+    assert (open_index(open_side(folder)).units == whole.T).all()
     steps = len(whole)
     assert told[0] == (7, steps) and told[-1] == (steps, steps)
 
@@ -93,7 +93,7 @@ def test_a_stale_or_damaged_index_is_built_again(folder, damage):
     else:
         (side / "index.json").write_text("[1")
     index = open_index(open_side(folder))
-    assert (index.rows == index.cells.T).all()
+    assert (index.rows == index.units.T).all()
     if damage == "other states":
         assert (index.rows[:, :24] == 50).all()
 
