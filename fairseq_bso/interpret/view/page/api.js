@@ -1,4 +1,4 @@
-// Questions to the server. It answers with JSON, and what it refuses with one sentence.
+// Requests to the server. It answers with JSON; an error has one sentence.
 
 export async function ask(name, fields = {}, signal = undefined) {
   const query = new URLSearchParams();
@@ -18,8 +18,8 @@ export async function ask(name, fields = {}, signal = undefined) {
   return content;
 }
 
-// Questions of one kind, of which only the last counts: a newer one calls the one before off, and what was answered
-// once is not asked again until something else is.
+// Requests of one kind, of which only the last counts. A newer request cancels the one before. The same request is not
+// sent twice in a row.
 export class Latest {
   constructor(name, delay = 0) {
     this.name = name;
@@ -29,11 +29,11 @@ export class Latest {
     this.controller = null;
   }
 
-  // Calls `use(answer)` or `fail(error)`; at once if the same was asked before.
+  // Calls `use(answer)` or `fail(error)`, at once if the last request was the same.
   ask(fields, use, fail) {
     const key = JSON.stringify(fields);
     if (key === this.key && this.answer) return use(this.answer);
-    if (key === this.key && this.controller) return undefined; // it is on its way
+    if (key === this.key && this.controller) return undefined; // the request is still running
     this.stop();
     this.key = key;
     const controller = (this.controller = new AbortController());
