@@ -11,7 +11,8 @@ from fairseq.data import indexed_dataset
 from omegaconf import OmegaConf
 from reference import fakes
 
-from fairseq_bso.interpret.capture.capture import Options, capture
+from fairseq_bso.interpret.capture.capture import capture
+from fairseq_bso.interpret.capture.options import CaptureOptions
 from fairseq_bso.models.bso_lstm import BsoLSTMConfig
 
 SOURCES = [[5, 6, 7, 4, 2], [8, 2], [9, 9, 4, 2], [2], [4, 5, 6, 7, 8, 9, 4, 5, 2]]
@@ -84,7 +85,7 @@ def run(folder, arch, options=None, data=None, task="translation", **model_optio
     data = data or write_data(folder / "data")
     model = write_checkpoint(folder / "model.pt", data, arch, task, **model_options)
     options = {"cpu": True, "index": False, "overwrite": True, **(options or {})}
-    capture(str(folder / "model.pt"), str(data), str(folder / "out"), Options(**options))
+    capture(str(folder / "model.pt"), str(data), str(folder / "out"), CaptureOptions(**options))
     return model, read(folder / "out")
 
 

@@ -1,4 +1,4 @@
-"""Captured states against a slow twin that reads one sentence at a time, for every architecture, layer and side."""
+"""Captured states against a plain twin that reads one sentence at a time, for every architecture, layer and side."""
 
 import numpy
 import pytest
@@ -183,7 +183,7 @@ def arch_is_fairseqs(model):
     ],
 )
 def test_states_along_its_own_output_equal_those_during_generation(tmp_path, arch, options):
-    settings = {"along": "output", "beam": 1, "batch_size": 4}
+    settings = {"decode_on": "output", "beam": 1, "batch_size": 4}
     model, found = run(tmp_path, arch, settings, max_target_positions=12, **options)
     for sentence, source in enumerate(SOURCES):
         words, steps = generated(model, source)
@@ -198,7 +198,7 @@ def test_states_along_its_own_output_equal_those_during_generation(tmp_path, arc
 @pytest.mark.parametrize("scorer", ["softmax", "summed", "unnormalized"])
 def test_output_under_a_constraint_is_allowed_by_it(tmp_path, scorer):
     options = {"task": "bso_translation", "successors": "word_order", "scorer": scorer}
-    _, found = run(tmp_path, "bso_lstm", {"along": "output", "beam": 3}, **options)
+    _, found = run(tmp_path, "bso_lstm", {"decode_on": "output", "beam": 3}, **options)
     for sentence, source in enumerate(SOURCES):
         fed = of_sentence(found["decoder"], "word_ids", sentence).tolist()
         assert sorted(fed) == sorted(source)

@@ -1,4 +1,4 @@
-"""Capture folders written by hand, dataset by dataset, with states whose answers are known."""
+"""Writes capture folders dataset by dataset, with states whose answers are known."""
 
 import json
 import random
@@ -13,7 +13,7 @@ SYMBOLS = ["(", ")", "0", "1", "2", "3", "4", "</s>"]
 def write_side(folder, states, words, lengths, tracks=None, loss=None, predictions=None, dtype="float32"):
     """One project folder.
 
-    Arguments:
+    Args:
         states: name -> (T, units).
         words: T strings.
         lengths: of the sentences.
@@ -92,8 +92,10 @@ def depths(words):
 
 
 def parentheses_states(words, units, seed, wanderers=0.6):
-    """Cells 0 to 3 are on while at least 1 to 4 parentheses are open, cell 4 counts them, cell 5 is on at numbers; the
-    others wander about."""
+    """Units 0 to 3 are on while at least 1 to 4 parentheses are open, unit 4 counts them, and unit 5 is on at numbers.
+
+    The others are smooth noise.
+    """
     generator = numpy.random.default_rng(seed)
     depth = numpy.array(depths(words))  # (T,)
     noise = generator.normal(size=(len(words) + 12, units))

@@ -139,9 +139,11 @@ class CaptureReader:
         if "weights" not in file or "offsets" not in file:
             raise BadInput(f"{path} lacks weights or offsets: capture the states again")
         sources, targets = (numpy.diff(self.sides[name].offsets) for name in SIDES)
-        wanted = numpy.concatenate([[0], numpy.cumsum(sources * targets)]) if len(sources) == len(targets) else []
         offsets = file["offsets"][:]
-        if not numpy.array_equal(offsets, wanted) or file["weights"].shape != (offsets[-1],):
+        fits = len(sources) == len(targets) and numpy.array_equal(
+            offsets, numpy.concatenate([[0], numpy.cumsum(sources * targets)])
+        )
+        if not fits or file["weights"].shape != (offsets[-1],):
             raise BadInput(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
         return file["weights"], offsets
 

@@ -94,7 +94,9 @@ class RequestFields:
     def text(self, name: str, longest: int) -> str:
         """Any text that is not empty."""
         text = self.optional_text(name, longest)
-        return self._default(name, None) if text is None else text
+        if text is None:
+            raise BadRequest(f"the field {name} is missing")
+        return text
 
     def optional_text(self, name: str, longest: int) -> Optional[str]:
         """Any text that is not empty; None if the field is not given."""
