@@ -1,4 +1,4 @@
-"""The index of captured states: exactly the thresholds of the page, both orders, and built again when it is stale."""
+"""The index of captured states: exact for the thresholds of the page, in both orders, and rebuilt when it is stale."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
 
 
 def test_the_index_is_the_same_before_and_after_the_capture_is_whole(folder):
-    """`states` builds it before it writes capture.json."""
+    """`fairseq-bso states` builds the index before it writes capture.json."""
     (folder / "capture.json").unlink()
     build_index(folder / "decoder")
     written = os.stat(folder / "decoder" / "index.rows.i8").st_mtime_ns
@@ -176,7 +176,7 @@ def test_no_folder():
 
 
 def test_a_folder_made_for_lstmvis_opens(tmp_path):
-    """As its own tools write it: other names, no sentences, values that are tanh-ed unless the file says otherwise."""
+    """As the tools of LSTMVis write it: other names, no sentences, and tanh unless the file says otherwise."""
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["states1"] = numpy.full((4, 3), 2.0, dtype=numpy.float32)
         file["states2"] = numpy.full((4, 2), 0.5, dtype=numpy.float32)

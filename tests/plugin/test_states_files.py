@@ -1,4 +1,4 @@
-"""What `fairseq-bso states` writes: files for LSTMVis, tracks, a folder that is whole or not there; what it refuses."""
+"""The files of `fairseq-bso states`: for LSTMVis, tracks, a folder that is complete or absent; and what it refuses."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ def made(tmp_path_factory):
 
 
 def states(made, out, model="bso", **options):
-    """Captures; returns capture.json's content."""
+    """Captures, and returns the content of capture.json."""
     options = {"cpu": True, "index": False, **options}
     return capture(str(made / f"{model}.pt"), str(made / "data"), str(out), CaptureOptions(**options))
 
@@ -104,7 +104,7 @@ def test_encoder_tracks_end_and_decoder_tracks_begin_with_no_value(made, tmp_pat
     ],
 )
 def test_tracks_of_a_language_model_stay_with_their_words(tmp_path, settings, options):
-    """Each value is the id of its word, so that every row says what it must be."""
+    """Each value is the id of its word, so that every row shows the expected value."""
     ids = track(tmp_path, "id", [" ".join(map(str, sentence[:-1])) for sentence in SOURCES])
     _, found = run(tmp_path, **LANGUAGE_MODEL, options={**settings, "tracks": ids}, **options)
     words, values = found["decoder"]["word_ids"], found["decoder"]["meta/id"]
@@ -207,7 +207,7 @@ def test_what_an_interrupted_capture_left_is_removed(made, tmp_path, monkeypatch
     monkeypatch.setattr(files.CaptureFiles, "append", stop)
     with pytest.raises(KeyboardInterrupt):
         states(made, tmp_path / "other")
-    with pytest.raises(KeyboardInterrupt):  # what was there stays
+    with pytest.raises(KeyboardInterrupt):  # the first capture stays
         states(made, tmp_path / "out", overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"} and len(read(tmp_path / "out")) == 2
 

@@ -1,4 +1,4 @@
-"""The web server of `fairseq-bso view`: answers against values that are computed here, and what it refuses."""
+"""The web server of `fairseq-bso view`: answers compared with values computed here, and refused requests."""
 
 import json
 import threading
@@ -55,7 +55,7 @@ def ask(app):
 
 @pytest.fixture(scope="module")
 def stored(folder):
-    """All of the decoder as it lies in the files."""
+    """All datasets of the decoder, read from the files."""
     with h5py.File(folder / "decoder" / "states.hdf5", "r") as file:
         found = {name: data[:] for name, data in file.items()}
     with h5py.File(folder / "decoder" / "train.hdf5", "r") as file:
@@ -119,7 +119,7 @@ def test_a_window_can_begin_with_a_sentence(ask, stored):
 
 
 def test_the_page_sees_a_unit_on_exactly_where_the_index_does(ask, stored):
-    """Values are cut toward zero, so that none is rounded up to a threshold."""
+    """Values are truncated toward zero, so that none is rounded up to a threshold."""
     answer = ask("context?side=decoder&start=0&length=200&states=hidden1")
     shown = numpy.array(answer["states"][0]["values"]).T
     exact = stored["hidden1"][:200].astype(numpy.float64)
@@ -128,7 +128,7 @@ def test_the_page_sees_a_unit_on_exactly_where_the_index_does(ask, stored):
 
 
 def selected(values, first, last, threshold, left, right, sign=1):
-    """By the definition: on throughout, off around, beyond the corpus off."""
+    """The definition: on throughout, off around, and off beyond the corpus."""
     on = sign * values.astype(numpy.float64) >= threshold
     found = []
     for unit in range(values.shape[1]):
@@ -416,7 +416,7 @@ def test_the_page_comes_with_all_its_files_and_asks_nobody_else(app):
 
 
 def test_fifty_clients_at_once(app):
-    """Through the real server, each with several questions; the answers are those of one client alone."""
+    """Each client sends several requests to the real server. The answers equal those of a single client."""
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=8)
     address = f"http://127.0.0.1:{server.effective_port}/api/"
     thread = threading.Thread(target=server.run, daemon=True)

@@ -16,7 +16,7 @@ def matches(unit, first, last, level, left, right, direction):
 
 
 def candidate_ranges(units, level, minimum_length, direction):
-    """The (first, last) of ranges that begin where a unit turns on and end where the run of a unit that is on does."""
+    """The (first, last) of ranges that begin where a unit turns on and end where the run of a unit through it ends."""
     steps, found = len(units[0]), set()
     on = [[is_on(value, level, direction) for value in unit] for unit in units]
     for first in range(steps):

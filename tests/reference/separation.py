@@ -15,7 +15,7 @@ def histogram(unit, codes, labels):
 
 
 def area_under_curve(unit, codes, label):
-    """All pairs of a step with the label and one without."""
+    """Counts all pairs of a step with the label and a step without it."""
     wins, pairs = Fraction(0), 0
     for one, code in zip(unit, codes):
         for other, rest in zip(unit, codes):
@@ -26,7 +26,7 @@ def area_under_curve(unit, codes, label):
 
 
 def measures(unit, codes, label, cut, above):
-    """Balanced accuracy, F1 and accuracy of saying that the label is where the unit is beyond the cut."""
+    """Balanced accuracy, F1 and accuracy of predicting the label where the unit is beyond the cut."""
     hits = misses = alarms = rejections = 0
     for level, code in zip(unit, codes):
         said = level >= cut if above else level <= cut
@@ -50,7 +50,7 @@ def best_threshold(unit, codes, label, measure, as_query):
 
 
 def correlation_ratio(unit, codes):
-    """Squared deviations of the labels' means, over those of the steps."""
+    """Squared deviations of the labels' means, divided by those of the steps."""
     mean = Fraction(sum(unit), len(unit))
     between = whole = Fraction(0)
     for level, code in zip(unit, codes):
@@ -61,7 +61,7 @@ def correlation_ratio(unit, codes):
 
 
 def correlation(unit, numbers):
-    """Pearson's."""
+    """Pearson's correlation."""
     unit_mean, mean = Fraction(sum(unit), len(unit)), Fraction(sum(numbers)) / len(numbers)
     product = sum((level - unit_mean) * (number - mean) for level, number in zip(unit, numbers))
     squares = sum((level - unit_mean) ** 2 for level in unit) * sum((number - mean) ** 2 for number in numbers)
@@ -69,7 +69,7 @@ def correlation(unit, numbers):
 
 
 def predict(unit, numbers, width):
-    """Errors and shares of exact ones on the second half: of the bins' means in the first half, and of its mean."""
+    """Mean error and share of exact predictions on the second half, by the means of bins and by the overall mean."""
     half = len(unit) // 2
     mean = sum(numbers[:half]) / half
     results = []
@@ -89,9 +89,9 @@ def predict(unit, numbers, width):
 
 
 def best_of_shifted(score, units, track, kept, shift):
-    """The best score of all units when the values at the kept steps are moved on by so many of them.
+    """The best score of all units after a circular shift of the values at the kept steps.
 
-    score(unit, values): of the kept steps.
+    score(unit, values) gets the kept steps.
     """
     values = [value for value, keep in zip(track, kept) if keep]
     moved = [values[(place - shift) % len(values)] for place in range(len(values))]

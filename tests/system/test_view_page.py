@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Of the page of a capture of the parentheses language, whose units 0 to 3 are on at depth 1 to 4 and more."""
+    """The address of a page that shows the parentheses language. Units 0 to 3 are on from depth 1 to 4 on."""
     folder = parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)
     command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -56,7 +56,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh page. At the end it must have had no error and asked nobody but the server."""
+    """A fresh page. At the end it must have had no error and no request to another server."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -66,14 +66,12 @@ def page(browser, address):
     page.on("request", lambda request: requests.append(request.url))
     yield page
     context.close()
-    assert not [
-        fault for fault in faults if "net::ERR_FAILED" not in fault
-    ]  # that is what a test's own abort reads like
+    assert not [fault for fault in faults if "net::ERR_FAILED" not in fault]  # the error of a test's own abort
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
 
 
 def fields(page):
-    """What stands in the address."""
+    """The fields of the address."""
     return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
 
 
@@ -82,7 +80,7 @@ def words(page):
 
 
 def place_of(locator):
-    """Where an element is; the page may be drawing it anew, and then there is none for a moment."""
+    """The box of an element. Waits while the page redraws it."""
     for _ in range(100):
         found = locator.bounding_box()
         if found is not None:
@@ -92,11 +90,11 @@ def place_of(locator):
 
 
 def eventually(page, look, expected=True):
-    """Waits until `look()` gives what is expected: the page follows its address by an answer of the server.
+    """Waits until `look()` returns the expected value: the page changes only after an answer of the server.
 
-    Not `wait_for_function`: where it has to look twice, it evaluates text in the page, which the page's policy forbids.
+    `wait_for_function` cannot be used: it evaluates text in the page, which the page's policy forbids.
     """
-    for _ in range(400):  # 20 seconds, as the page's other waits
+    for _ in range(400):  # 20 seconds, like the other timeouts
         found = look()
         if found == expected:
             return
@@ -105,7 +103,7 @@ def eventually(page, look, expected=True):
 
 
 def drag_over_words(page, first, last):
-    """With the mouse, over the words in the window."""
+    """Drags the mouse over words in the window."""
     boxes = [place_of(words(page).nth(place)) for place in (first, last)]
     (x1, y), (x2, _) = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes)
     page.mouse.move(x1, y)
@@ -125,7 +123,7 @@ def open_page(page, address, state=""):
 
 
 def first_opening(page):
-    """The place in the window of a parenthesis at depth 0 that stays open for three words."""
+    """The place in the window of a first parenthesis that stays open for three words."""
     texts = words(page).all_text_contents()
     depth = 0
     for place, word in enumerate(texts):

@@ -52,7 +52,7 @@ def tensor(units):
 
 
 def view(units, others):
-    """All units as columns, the selected ones between the others."""
+    """All units as columns, with the selected units between the others."""
     order = others[:1] + units + others[1:]
     columns = [place for place in range(len(order)) if place < len(others[:1]) or place >= len(others[:1]) + len(units)]
     return patterns.OtherUnits(tensor(order).t().contiguous(), torch.tensor(columns, dtype=torch.long))
@@ -103,7 +103,7 @@ def test_units_of_a_range_lead_back_to_it(drawn, query, place):
     if not chosen.any():
         assert not found.starts.numel() and found.matching.shape == (0, 0)
         return
-    # If nothing is asked of the steps after, the range goes on for as long as all of the units are on.
+    # Without a condition after the range, it goes on for as long as all of the units are on.
     own = [
         (begin, size) for begin, size, overlap in zip(*(part.tolist() for part in found[:3])) if overlap == chosen.sum()
     ]
@@ -132,7 +132,7 @@ def test_limits_shifts_and_weaker_queries_keep_the_answer(drawn, query):
                     unit, start, start + length - 1, LEVEL, query["left"] // 2, query["right"] // 2, query["direction"]
                 )
                 assert weaker
-    # Below is above of the negative.
+    # "below" on levels equals "above" on the negative levels.
     if not any(-128 in unit for unit in units):
         other = "below" if query["direction"] == "above" else "above"
         turned = find(-tensor(units), {**query, "direction": other})

@@ -28,7 +28,7 @@ numbers = st.sampled_from([0.0, 1.0, 2.5, 4.0, None])
 
 
 def tensors(units, track, row_major=False):
-    """Codes, or numbers if any is one."""
+    """Levels (C, T) and track (T,): codes, or numbers if any value is a number."""
     if any(isinstance(value, float) for value in track):
         values = torch.tensor([math.nan if value is None else value for value in track])
     else:
@@ -38,7 +38,7 @@ def tensors(units, track, row_major=False):
 
 
 def labelled(units, track):
-    """The same without the steps that have no value."""
+    """The same without steps that have no value."""
     kept = [step for step, value in enumerate(track) if value is not None]
     return [[unit[step] for step in kept] for unit in units], [track[step] for step in kept]
 
@@ -89,7 +89,7 @@ def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
 
 
 def twin_score(criterion, label):
-    """What a unit is ranked by, of lists of levels and values."""
+    """The score of a unit, as a function of lists of levels and values."""
 
     def score(unit, values):
         if criterion == "correlation":
@@ -134,12 +134,12 @@ def test_a_traced_example():
     unit 0  60  20  20   0   0  99
     unit 1   0  -9  50  50   0  99
 
-    Cell 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
+    Unit 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
     both with the label and for two of three without: (1 + 2/3) / 2; at least 60 for one of two and three of three:
-    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2), of the second 2 * 1 / (1 + 0 + 2).
-    The means are 40 and 20 / 3, that of all is 20: between them are 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3, in all there
-    are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
-    Cell 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
+    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2). F1 of the second is 2 * 1 / (1 + 0 + 2).
+    The means are 40 and 20 / 3, that of all steps is 20. Squares between labels: 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3.
+    All squares are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
+    Unit 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
     """
     units = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
     codes = torch.tensor([1, 1, 0, 0, 0, -1])

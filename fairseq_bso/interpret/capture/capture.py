@@ -162,8 +162,8 @@ def _read_tracks(sentences: Sentences, sides: Tuple[str, ...], options: CaptureO
 def _describe(source: CaptureInput, options: CaptureOptions) -> str:
     corpus = options.text or options.subset
     modes = {
-        "reference": "forced on the references",
-        "output": "along its own output",
+        "reference": "teacher forcing on the references",
+        "output": "on its own output",
         "language_model": "language model",
     }
     mode = modes[source.sentences.mode]

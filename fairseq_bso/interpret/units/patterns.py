@@ -2,7 +2,7 @@
 
 A state comes as a level: int8, a hundred times the value, truncated toward zero. With direction "above" a unit is *on*
 at a step if its level is at least the threshold's; with "below", if it is at most the negative threshold. A unit
-*matches* a range of steps if it is on at each step, and off at the `left` steps before and the `right` steps after.
+*matches* a range if it is on at each step of the range, and off at the `left` steps before and `right` steps after it.
 Outside the corpus every unit is off. The paper is arXiv 1606.07461.
 
 T is the number of steps of a corpus, n of selected units, C of all units, R of a unit's runs, M of matches.

@@ -119,10 +119,10 @@ def shuffled_control(
 ) -> Control:
     """The best score of all units for the same track at the wrong steps.
 
-    The control is a circular shift of the track along the labelled steps, by a random distance of at least a tenth of
-    them in either direction. A permutation would be too weak a control: units and labels keep their value for many
-    steps, so that chance reaches more than it would with independent steps. A shift keeps the durations, frequencies
-    and order of the values. It changes only their place.
+    The control is a circular shift of the track along the labelled steps. Its distance is random, at least a tenth of
+    these steps in either direction. A permutation would be too weak a control: units and labels keep their value for
+    many steps, so that chance reaches more than with independent steps. A shift keeps the durations, frequencies and
+    order of the values. It changes only their place.
 
     Args:
         units, track, criterion, label: see `unit_values`.
@@ -196,8 +196,8 @@ def _prepared(track: Tensor, criterion: str, label: Optional[int]) -> Tensor:
 
 
 def _tracks_at_once(track: Tensor) -> int:
-    """How many tracks with these labels one pass can count. The time of a pass does not depend on the number of labels
-    as long as the counts of a unit stay in the processor's cache."""
+    """How many tracks with these labels one pass can count. The number of labels does not change the time of a pass
+    while the counts of a unit stay in the processor's cache."""
     if track.is_floating_point():
         return 8
     labels, tracks = int(track.max()) + 1, 1

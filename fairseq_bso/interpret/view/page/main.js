@@ -15,7 +15,7 @@ function describe(info) {
   const name = info.checkpoint || info.description || "capture";
   document.title = `${name}: hidden states`;
   document.getElementById("title").textContent = name;
-  const mode = { reference: "forced on the reference", output: "on the model’s own output", language_model: "language model" }[info.mode];
+  const mode = { reference: "teacher forcing", output: "on the model’s own output", language_model: "language model" }[info.mode];
   const words = `${number(d3.sum(info.sides, (side) => side.steps))} words`;
   document.getElementById("subtitle").textContent = [info.architecture, mode, words].filter(Boolean).join(" · ");
 }
