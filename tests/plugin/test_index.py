@@ -57,6 +57,13 @@ def test_rows_and_units_hold_all_states_side_by_side(folder):
     assert described["steps"] == side.steps
 
 
+def test_the_files_of_the_index_keep_their_names(folder):
+    """So that captures of earlier versions need no new index."""
+    open_index(open_side(folder))
+    names = {path.name for path in (folder / "decoder").glob("index*")}
+    assert names == {"index.rows.i8", "index.cells.i8", "index.json"}
+
+
 def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
     whole = numpy.array(open_index(open_side(folder)).rows)
     monkeypatch.setattr("fairseq_bso.interpret.folder.index.BLOCK", 72 * 7)  # seven steps at a time

@@ -163,7 +163,7 @@ def test_others_of_long_ranges_equal_the_twin(seed, left, right, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(block_counts, "_BLOCK", block)
         units = patterns.OtherUnits(rows, columns)
-        found = block_counts.count_others(units, lambda levels: levels >= LEVEL, starts, lengths, left, right, length)
+        found = block_counts.count_others(units, unit_query(left, right), starts, lengths, length)
         assert found.tolist() == expected
 
 

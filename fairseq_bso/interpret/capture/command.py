@@ -96,7 +96,7 @@ def _add_content(group: Any) -> None:
     group.add_argument(
         "--no-index",
         action="store_true",
-        help="do not write the index that fairseq-bso view searches; it writes it at its start",
+        help="do not write the index for searching; fairseq-bso view then writes it when it starts",
     )
 
 

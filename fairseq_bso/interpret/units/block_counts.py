@@ -11,6 +11,8 @@ from typing import Callable, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from .ranges import UnitQuery
+
 __all__ = ["OtherUnits", "count_others"]
 
 # How many levels are held in memory at once.
@@ -26,24 +28,14 @@ class OtherUnits(NamedTuple):
     """(m,) int64, the columns of the other units; None for all columns"""
 
 
-def count_others(
-    others: OtherUnits,
-    on: Callable[[Tensor], Tensor],
-    starts: Tensor,
-    lengths: Tensor,
-    left: int,
-    right: int,
-    steps: int,
-) -> Tensor:
+def count_others(others: OtherUnits, query: UnitQuery, starts: Tensor, lengths: Tensor, steps: int) -> Tensor:
     """Counts the other units that match each range: on throughout, off at `left` steps before and `right` steps after.
 
     Args:
         others: the units.
-        on: levels int8 -> bool of the same shape.
+        query: when a unit matches.
         starts: (M,) int64.
         lengths: (M,) int64 >= 1.
-        left: steps before a range, 0 or more.
-        right: steps after a range, 0 or more.
         steps: T; every unit counts as off from this step on.
 
     Returns:
@@ -52,30 +44,39 @@ def count_others(
     Raises:
         ValueError: the levels are not (T, C) int8, or do not have one of the columns.
     """
+    _check(others, steps)
+    levels, columns = others.levels, others.columns
+    if columns is not None:
+        if not columns.numel():
+            return torch.zeros_like(starts)
+        first, last = int(columns.min()), int(columns.max())
+        # Contiguous columns are read fastest. Columns in between that are not asked for are dropped at the end.
+        levels, columns = levels[:, first : last + 1], columns - first
+    matching = torch.ones(starts.numel(), levels.size(1), dtype=torch.bool)  # (M, C)
+    stops = starts + lengths
+    _keep_throughout(matching, levels, query.on, starts, stops)
+    before, after = (starts - query.left).clamp(min=0), (stops + query.right).clamp(max=steps)
+    if query.left:
+        _keep_throughout(matching, levels, lambda rows: ~query.on(rows), before, starts)
+    if query.right:
+        _keep_throughout(matching, levels, lambda rows: ~query.on(rows), stops, after)
+    return (matching if columns is None else matching[:, columns]).sum(1)
+
+
+def _check(others: OtherUnits, steps: int) -> None:
+    """Raises ValueError unless the levels are (T, C) int8 and have all columns."""
     levels, columns = others.levels, others.columns
     if levels.dtype != torch.int8 or levels.dim() != 2 or levels.size(0) < steps:
         raise ValueError(
             f"the other units are {levels.dtype} of shape {tuple(levels.shape)}, but must be torch.int8 of 2 axes, the "
             f"first of {steps} steps or more"
         )
-    if columns is not None:
-        if not columns.numel():
-            return torch.zeros_like(starts)
+    if columns is not None and columns.numel():
         first, last = int(columns.min()), int(columns.max())
         if first < 0 or last >= levels.size(1):
             raise ValueError(
                 f"the other units are columns {first} to {last}, but must be from 0 to {levels.size(1) - 1}"
             )
-        # Contiguous columns are read fastest. Columns in between that are not asked for are dropped at the end.
-        levels, columns = levels[:, first : last + 1], columns - first
-    matching = torch.ones(starts.numel(), levels.size(1), dtype=torch.bool)  # (M, C)
-    stops = starts + lengths
-    _keep_throughout(matching, levels, on, starts, stops)
-    if left:
-        _keep_throughout(matching, levels, lambda rows: ~on(rows), (starts - left).clamp(min=0), starts)
-    if right:
-        _keep_throughout(matching, levels, lambda rows: ~on(rows), stops, (stops + right).clamp(max=steps))
-    return (matching if columns is None else matching[:, columns]).sum(1)
 
 
 def _keep_throughout(

@@ -155,7 +155,7 @@ def _rank(
     starts, lengths, overlap = starts[:able], lengths[:able], overlap[:able]
     counted = torch.zeros_like(starts)  # (M,)
     if others is not None:
-        counted = count_others(others, query.on, starts, lengths, query.left, query.right, steps)
+        counted = count_others(others, query, starts, lengths, steps)
     width = int(counted.max()) + 1 if able else 1
     order = largest(overlap * width - counted, limit)
     starts, lengths = starts[order], lengths[order]
