@@ -64,15 +64,15 @@ def test_the_files_of_the_index_keep_their_names(folder):
     assert names == {"index.rows.i8", "index.cells.i8", "index.json"}
 
 
-def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
+def test_blocks_join_without_a_seam_and_progress_is_reported(folder, monkeypatch):
     whole = numpy.array(open_index(open_side(folder)).rows)
     monkeypatch.setattr("fairseq_bso.interpret.folder.index.BLOCK", 72 * 7)  # seven steps at a time
-    told = []
-    build_index(folder / "decoder", lambda done, total: told.append((done, total)))
+    reported = []
+    build_index(folder / "decoder", lambda done, total: reported.append((done, total)))
     assert (open_index(open_side(folder)).rows == whole).all()
     assert (open_index(open_side(folder)).units == whole.T).all()
     steps = len(whole)
-    assert told[0] == (7, steps) and told[-1] == (steps, steps)
+    assert reported[0] == (7, steps) and reported[-1] == (steps, steps)
 
 
 def test_the_index_is_the_same_before_and_after_the_capture_is_whole(folder):

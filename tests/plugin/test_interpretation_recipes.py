@@ -14,9 +14,9 @@ def test_numbers_of_the_parentheses_language_are_its_depth():
     for _ in range(200):
         words, depths = parentheses.sentence(generator, generator.randint(1, 40))
         depth = 0
-        for word, told in zip(words, depths):
+        for word, expected in zip(words, depths):
             depth += {"(": 1, ")": -1}.get(word, 0)
-            assert told == depth <= parentheses.DEEPEST
+            assert expected == depth <= parentheses.DEEPEST
             assert word in "()" or word == str(depth)
         assert depth == 0 and len(words) == len(depths)
 

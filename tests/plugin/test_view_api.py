@@ -81,7 +81,7 @@ def test_info_says_what_there_is(ask, stored):
     assert info["attention"] is True and info["checkpoint"] == "checkpoint_best.pt"
 
 
-def test_no_path_of_the_machine_is_told(tmp_path):
+def test_no_path_of_the_machine_is_shown(tmp_path):
     write_side(tmp_path / "decoder", {"hidden1": numpy.zeros((3, 2))}, ["a", "b", "c"], [3])
     write_capture(tmp_path, ["decoder"])
     content = json.loads((tmp_path / "capture.json").read_text())
@@ -435,8 +435,8 @@ def test_fifty_clients_at_once(app):
                 with urllib.request.urlopen(address + path, timeout=60) as answer:
                     if answer.read() != wanted[path]:
                         wrong.append(path)
-        except Exception as fault:
-            wrong.append(repr(fault))
+        except Exception as error:
+            wrong.append(repr(error))
 
     clients = [threading.Thread(target=run, args=(number,)) for number in range(50)]
     try:

@@ -60,13 +60,13 @@ def page(browser, address):
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(20_000)
-    faults, requests = [], []
-    page.on("pageerror", lambda fault: faults.append(str(fault)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    errors, requests = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: requests.append(request.url))
     yield page
     context.close()
-    assert not [fault for fault in faults if "net::ERR_FAILED" not in fault]  # the error of a test's own abort
+    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # the error of a test's own abort
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
 
 
@@ -390,7 +390,7 @@ def test_an_address_that_makes_no_sense_shows_the_beginning(page, address):
     assert words(page).count() == 1
 
 
-def test_a_server_that_is_gone_is_said(page, address):
+def test_a_server_that_stopped_is_reported(page, address):
     open_page(page, address)
     page.route("**/api/**", lambda route: route.abort())
     page.get_by_role("button", name="A page on").click()

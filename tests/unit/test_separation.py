@@ -196,11 +196,11 @@ def test_a_unit_that_makes_the_track_is_far_above_the_control():
     assert found.units[0] == 7 and found.scores[0].item() == pytest.approx(1)
     assert control.best.max() < 0.5 and control.best.shape == (20,)
     assert control.shifts.min() >= 300 and control.shifts.max() <= 2700
-    told = prediction.predict_number(units[7], depth.double())
-    assert (told.error, told.exact) == (0, 1) and told.error_of_mean > 1
+    predicted = prediction.predict_number(units[7], depth.double())
+    assert (predicted.error, predicted.exact) == (0, 1) and predicted.error_of_mean > 1
 
 
-def test_a_constant_unit_tells_nothing():
+def test_a_constant_unit_predicts_nothing():
     units = torch.full((1, 4), 37, dtype=torch.int8)
     codes = torch.tensor([0, 1, 1, 0])
     assert ranking.unit_values(units, codes, "correlation_ratio").item() == 0
@@ -236,10 +236,13 @@ UNITS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
         (lambda: statistics.joint_histogram(UNITS - 128, CODES), "level -128, but levels must be from -127"),
         (lambda: ranking.rank_units(UNITS - 128, CODES.double(), "correlation"), "level -128"),
         (lambda: statistics.best_thresholds(statistics.joint_histogram(UNITS, CODES), 1, "recall"), "measure 'recall'"),
-        (lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES), 2), "label 2 cannot be told"),
+        (
+            lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES), 2),
+            "label 2 cannot be predicted",
+        ),
         (
             lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES * 0), 0),
-            "label 0 cannot be told",
+            "label 0 cannot be predicted",
         ),
     ],
 )

@@ -10,8 +10,8 @@ export async function ask(name, fields = {}, signal = undefined) {
   try {
     answer = await fetch(`api/${name}?${query}`, { signal });
     content = await answer.json();
-  } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. Is fairseq-bso view still running?");
   }
   if (!answer.ok) throw new Error(content.error);
@@ -44,10 +44,10 @@ export class Latest {
         this.answer = answer;
         this.controller = null;
         use(answer);
-      } catch (fault) {
+      } catch (error) {
         if (controller.signal.aborted) return;
         this.stop();
-        fail(fault);
+        fail(error);
       }
     };
     this.timer = setTimeout(start, this.delay);

@@ -68,8 +68,8 @@ export class Attention {
         this.answer = answer;
         this.draw();
       },
-      (fault) => {
-        this.place.replaceChildren(h("p", { class: "empty wrong" }, fault.message));
+      (error) => {
+        this.place.replaceChildren(h("p", { class: "empty wrong" }, error.message));
       },
     );
   }

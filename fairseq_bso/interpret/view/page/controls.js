@@ -106,8 +106,8 @@ export class Controls {
     try {
       this.showFound(await ask("search", { side: this.side.name, text, start, limit: 30 }));
       problem("");
-    } catch (fault) {
-      problem(fault.message);
+    } catch (error) {
+      problem(error.message);
     }
   }
 

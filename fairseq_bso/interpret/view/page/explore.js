@@ -75,7 +75,7 @@ export class Explore {
     this.controls.show(state, side, states);
     const length = Math.max(1, Math.min(MOST_WORDS, Math.floor(this.info.limits.values / columns)));
     const fields = { side: side.name, states: states.join(","), start: this.inside(state.pos), length };
-    this.windows.ask(fields, (context) => this.use(context, fields), (fault) => this.fail(fault));
+    this.windows.ask(fields, (context) => this.use(context, fields), (error) => this.fail(error));
     this.showSelection(state, states);
   }
 
@@ -87,8 +87,8 @@ export class Explore {
     this.draw();
   }
 
-  fail(fault) {
-    problem(fault.message);
+  fail(error) {
+    problem(error.message);
   }
 
   showSelection(state, states) {
@@ -114,9 +114,9 @@ export class Explore {
         if (waiting) announce(`${count(answer.units.length, "unit")} selected`);
         this.finish(this.store.state, states, true);
       },
-      (fault) => {
+      (error) => {
         this.selected = [];
-        this.fail(fault);
+        this.fail(error);
         this.finish(this.store.state, states, true);
       },
     );
@@ -187,8 +187,8 @@ export class Explore {
       const states = this.side.states[0].name;
       const answer = await ask("context", { side: this.side.name, states, sentence: number, length: 1 });
       this.store.set({ pos: answer.start });
-    } catch (fault) {
-      this.fail(fault);
+    } catch (error) {
+      this.fail(error);
     }
   }
 

@@ -87,7 +87,7 @@ function start(info) {
 
 try {
   start(await ask("info"));
-} catch (fault) {
+} catch (error) {
   document.getElementById("main").replaceChildren(h("p", { class: "empty wrong" }, "The capture could not be opened."));
-  problem(fault.message);
+  problem(error.message);
 }

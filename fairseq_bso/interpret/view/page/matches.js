@@ -66,7 +66,7 @@ export class Matches {
       this.place.classList.add("waiting");
       this.note.textContent = "Searching …";
     }
-    return this.request.ask(fields, (answer) => this.draw(answer), (fault) => this.empty(fault.message, true));
+    return this.request.ask(fields, (answer) => this.draw(answer), (error) => this.empty(error.message, true));
   }
 
   chosenMaps(state, side) {

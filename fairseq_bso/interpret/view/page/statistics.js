@@ -78,7 +78,7 @@ export class Statistics {
       this.note.textContent = "Counting; a large corpus takes a few seconds …";
       this.place.classList.add("waiting");
     }
-    this.request.ask(fields, (answer) => this.draw(answer), (fault) => this.empty(fault.message, true));
+    this.request.ask(fields, (answer) => this.draw(answer), (error) => this.empty(error.message, true));
   }
 
   fill(select, options, value) {
