@@ -238,11 +238,11 @@ UNITS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
         (lambda: statistics.best_thresholds(statistics.joint_histogram(UNITS, CODES), 1, "recall"), "measure 'recall'"),
         (
             lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES), 2),
-            "label 2 cannot be predicted",
+            "label 2 cannot be separated",
         ),
         (
             lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES * 0), 0),
-            "label 0 cannot be predicted",
+            "label 0 cannot be separated",
         ),
     ],
 )

@@ -256,7 +256,7 @@ def _check_criterion(track: Tensor, criterion: str, label: Optional[int]) -> Non
     distinct = track[_labelled(track)].unique()  # (G,)
     if distinct.numel() < 2:
         seen = f"is {distinct[0].item()} at every step that has a value" if distinct.numel() else "has no value"
-        raise ValueError(f"the track {seen}, but units can only be told apart by two values or more")
+        raise ValueError(f"the track {seen}, but a ranking of units needs two values or more")
     needs_label = criterion in LABEL_CRITERIA and criterion != "correlation_ratio"
     if needs_label and label not in distinct.tolist():
         some = ", ".join(map(str, distinct[:20].tolist()))
