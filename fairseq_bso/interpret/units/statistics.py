@@ -227,8 +227,8 @@ def _split(histogram: Tensor, label: int) -> tuple[Tensor, Tensor]:
     present = [place for place, size in enumerate(histogram[:1].sum((0, 1)).tolist()) if size]
     if label not in present or len(present) < 2:
         raise ValueError(
-            f"label {label} cannot be separated from others: labelled steps have the labels {present}, but there must be "
-            "steps with it and steps without it"
+            f"label {label} cannot be separated from others: labelled steps have the labels {present}, but there must "
+            "be steps with it and steps without it"
         )
     with_label = histogram[:, :, label]
     return with_label, histogram.sum(2) - with_label
