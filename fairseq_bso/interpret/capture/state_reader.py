@@ -1,7 +1,7 @@
 """What a capture asks of an architecture, and an nn.LSTM step by step.
 
-An nn.LSTM returns its cell states and gates at no step but the last, so that `read_layer` computes them from the
-weights. Sentences are padded on the right. Padded places of the results are undefined and never affect real places.
+An nn.LSTM returns only its last cell states, and no gates. `read_layer` therefore computes them from the weights.
+Sentences are padded on the right. Padded places of the results are undefined and never affect real places.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
