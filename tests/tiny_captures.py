@@ -1,4 +1,4 @@
-"""Random models in checkpoints and binarised sentences, made in process, for the tests of `fairseq-bso states`."""
+"""Checkpoints of random models and binarised sentences, made in process, for the tests of `fairseq-bso states`."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -11,12 +11,13 @@ from fairseq.data import indexed_dataset
 from omegaconf import OmegaConf
 from reference import fakes
 
-from fairseq_bso.interpret.capture.capture import Options, capture
+from fairseq_bso.interpret.capture.capture import capture
+from fairseq_bso.interpret.capture.options import CaptureOptions
 from fairseq_bso.models.bso_lstm import BsoLSTMConfig
 
 SOURCES = [[5, 6, 7, 4, 2], [8, 2], [9, 9, 4, 2], [2], [4, 5, 6, 7, 8, 9, 4, 5, 2]]
 TARGETS = [[6, 6, 2], [4, 9, 8, 7, 6, 5, 4, 2], [2], [7, 2], [5, 4, 2]]
-# What a task's config takes from other groups of options, and what the tests set.
+# Options of other groups that a task's config reads, and options that the tests set.
 TASK_OPTIONS = {
     **{"source_lang": "src", "target_lang": "tgt", "train_subset": "train", "dataset_impl": None},
     **{"required_seq_len_multiple": 1, "max_source_positions": 1024, "max_target_positions": 1024},
@@ -31,7 +32,7 @@ SIZES = {f"{side}_{kind}": 6 for side in ("encoder", "decoder") for kind in ("em
 
 
 def write_sentences(path, sentences):
-    """One side of a binarised subset."""
+    """Writes one side of a binarised subset."""
     builder = indexed_dataset.make_builder(f"{path}.bin", impl="mmap", vocab_size=20)
     for sentence in sentences:
         builder.add_item(torch.tensor(sentence))
@@ -39,7 +40,7 @@ def write_sentences(path, sentences):
 
 
 def write_data(folder, sources=SOURCES, targets=TARGETS):
-    """A data folder with the subset `test`, for translation and for language models."""
+    """Writes a data folder with the subset `test`, for translation and for language models."""
     folder = Path(folder)
     folder.mkdir(exist_ok=True)
     for name in ("dict.src.txt", "dict.tgt.txt", "dict.txt"):
@@ -52,7 +53,7 @@ def write_data(folder, sources=SOURCES, targets=TARGETS):
 
 
 def write_checkpoint(path, data, arch, task="translation", **options):
-    """A model with large random weights, so that states differ; returns it as it was written."""
+    """Writes a model with large random weights, so that its states differ, and returns it."""
     task_options = LANGUAGE_MODEL_OPTIONS if task == "language_modeling" else TASK_OPTIONS
     fields = tasks.TASK_DATACLASS_REGISTRY[task].__dataclass_fields__
     task_options = {name: value for name, value in task_options.items() if name in fields}
@@ -79,12 +80,12 @@ def write_checkpoint(path, data, arch, task="translation", **options):
 
 
 def run(folder, arch, options=None, data=None, task="translation", **model_options):
-    """Captures into folder/out; returns the model and what the files hold, by side and dataset."""
+    """Captures into folder/out, and returns the model and all arrays by side and dataset."""
     folder = Path(folder)
     data = data or write_data(folder / "data")
     model = write_checkpoint(folder / "model.pt", data, arch, task, **model_options)
     options = {"cpu": True, "index": False, "overwrite": True, **(options or {})}
-    capture(str(folder / "model.pt"), str(data), str(folder / "out"), Options(**options))
+    capture(str(folder / "model.pt"), str(data), str(folder / "out"), CaptureOptions(**options))
     return model, read(folder / "out")
 
 

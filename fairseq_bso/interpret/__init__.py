@@ -1,10 +1,13 @@
 """What the hidden states of a trained LSTM mean (LSTMVis, Strobelt et al. 2016).
 
-capture   ``fairseq-bso states``: the states of a corpus, written to a capture folder
-folder    the format of that folder, which both sides share
-view      ``fairseq-bso view``: a capture folder in the browser
-units     which units are on where, and which tell a track; pure numpy and torch
+capture   `fairseq-bso states`: writes the states of a corpus to a capture folder
+folder    the format of the capture folder, for writing and reading
+view      `fairseq-bso view`: shows a capture folder in the browser
+units     which units are on in a range, and which predict a track; pure numpy and torch
 
-In a capture folder, row t of one side is the state after word t. Encoder rows are the source words and `</s>`. Decoder
-rows are the words that are fed in: `</s>` first, then all words but the last, so that row t predicts the next one.
+A capture has an encoder side, a decoder side or both. Row t of a side is the state after word t. Encoder rows are the
+source words and `</s>`. Decoder rows are the input words: `</s>` first, then all words but the last. Row t of a decoder
+therefore predicts the next word.
+
+A unit is one column of any state. A cell is the cell state c of an LSTM, and nothing else.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from fairseq_bso.interpret.units import patterns, ranking  # noqa: E402
+from fairseq_bso.interpret.units import patterns, prediction, ranking  # noqa: E402
 from fairseq_bso.interpret.units import statistics as separation  # noqa: E402
 
 # Left and right constraint.
@@ -74,11 +74,12 @@ def matches(rows, cells, options):
             chosen = query(rows, selected, level, options)
             rest = torch.ones(rows.size(1), dtype=torch.bool)
             rest[chosen] = False
-            others = patterns.OtherCells(rows, rest.nonzero().squeeze(1))
+            others = patterns.OtherUnits(rows, rest.nonzero().squeeze(1))
             for left, right in CONSTRAINTS:
+                wanted = patterns.UnitQuery(level, left, right, 2, "above")
 
-                def act(chosen=chosen, level=level, left=left, right=right, others=others):
-                    return patterns.find_matches(cells[chosen], level, left, right, others=others)
+                def act(chosen=chosen, wanted=wanted, others=others):
+                    return patterns.find_matches(cells[chosen], wanted, 50, patterns.PRECISE_CANDIDATES, others)
 
                 found = act()
                 name = f"match, {selected} cells, level {level}, left {left}, right {right}"
@@ -90,7 +91,7 @@ def matches(rows, cells, options):
 
 def selection(rows, cells, options):
     """The cells of one range of 20 steps."""
-    act = lambda: patterns.selected_cells(rows[1000:1022], 30, 1, 1)  # noqa: E731
+    act = lambda: patterns.selected_units(rows, patterns.UnitQuery(30, 1, 1, 1, "above"), 1001, 1020)  # noqa: E731
     return {"selection, 20 steps": median_seconds(act, options.rounds)}
 
 
@@ -103,10 +104,10 @@ def statistics_pass(rows, cells, options):
         "histogram, 2 labels": lambda: separation.joint_histogram(cells, codes),
         "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.t(), codes),
         "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
-        "ranking by area under the curve": lambda: ranking.rank_cells(cells, codes, "area_under_curve", 1),
-        "ranking by correlation": lambda: ranking.rank_cells(cells, numbers, "correlation"),
+        "ranking by area under the curve": lambda: ranking.rank_units(cells, codes, "area_under_curve", 1),
+        "ranking by correlation": lambda: ranking.rank_units(cells, numbers, "correlation"),
         "control of 10 repeats": lambda: ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
-        "prediction from one cell": lambda: ranking.predict_number(cells[0], numbers),
+        "prediction from one cell": lambda: prediction.predict_number(cells[0], numbers),
     }
     return {name: median_seconds(act, max(1, options.rounds // 2)) for name, act in acts.items()}
 

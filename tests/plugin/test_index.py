@@ -1,4 +1,4 @@
-"""The index of captured states: exactly the thresholds of the page, both orders, and built again when it is stale."""
+"""The index of captured states: exact for the thresholds of the page, in both orders, and rebuilt when it is stale."""
 
 import json
 import os
@@ -44,32 +44,39 @@ def test_levels_are_kept_within_a_byte():
     assert levels(numpy.array([5.0, -5.0, 1.28, 0.009, -0.009], dtype=numpy.float32)).tolist() == [127, -127, 127, 0, 0]
 
 
-def test_rows_and_cells_hold_all_states_side_by_side(folder):
+def test_rows_and_units_hold_all_states_side_by_side(folder):
     side = open_side(folder)
     index = open_index(side)
     with h5py.File(folder / "decoder" / "states.hdf5", "r") as file:
         wanted = [file["hidden1"][:], numpy.tanh(file["cell1"][:]), file["hidden2"][:]]
     columns = numpy.concatenate([levels(one) for one in wanted], axis=1)
     assert index.rows.dtype == numpy.int8 and (index.rows == columns).all()
-    assert (index.cells == columns.T).all()
+    assert (index.units == columns.T).all()
     described = json.loads((folder / "decoder" / "index.json").read_text())
     assert described["columns"][1] == {"states": "cell1", "first": 24, "units": 24, "transform": "tanh"}
     assert described["steps"] == side.steps
 
 
-def test_blocks_join_without_a_seam_and_progress_is_told(folder, monkeypatch):
+def test_the_files_of_the_index_keep_their_names(folder):
+    """So that captures of earlier versions need no new index."""
+    open_index(open_side(folder))
+    names = {path.name for path in (folder / "decoder").glob("index*")}
+    assert names == {"index.rows.i8", "index.cells.i8", "index.json"}
+
+
+def test_blocks_join_without_a_seam_and_progress_is_reported(folder, monkeypatch):
     whole = numpy.array(open_index(open_side(folder)).rows)
     monkeypatch.setattr("fairseq_bso.interpret.folder.index.BLOCK", 72 * 7)  # seven steps at a time
-    told = []
-    build_index(folder / "decoder", lambda done, total: told.append((done, total)))
+    reported = []
+    build_index(folder / "decoder", lambda done, total: reported.append((done, total)))
     assert (open_index(open_side(folder)).rows == whole).all()
-    assert (open_index(open_side(folder)).cells == whole.T).all()
+    assert (open_index(open_side(folder)).units == whole.T).all()
     steps = len(whole)
-    assert told[0] == (7, steps) and told[-1] == (steps, steps)
+    assert reported[0] == (7, steps) and reported[-1] == (steps, steps)
 
 
 def test_the_index_is_the_same_before_and_after_the_capture_is_whole(folder):
-    """`states` builds it before it writes capture.json."""
+    """`fairseq-bso states` builds the index before it writes capture.json."""
     (folder / "capture.json").unlink()
     build_index(folder / "decoder")
     written = os.stat(folder / "decoder" / "index.rows.i8").st_mtime_ns
@@ -93,7 +100,7 @@ def test_a_stale_or_damaged_index_is_built_again(folder, damage):
     else:
         (side / "index.json").write_text("[1")
     index = open_index(open_side(folder))
-    assert (index.rows == index.cells.T).all()
+    assert (index.rows == index.units.T).all()
     if damage == "other states":
         assert (index.rows[:, :24] == 50).all()
 
@@ -176,7 +183,7 @@ def test_no_folder():
 
 
 def test_a_folder_made_for_lstmvis_opens(tmp_path):
-    """As its own tools write it: other names, no sentences, values that are tanh-ed unless the file says otherwise."""
+    """As the tools of LSTMVis write it: other names, no sentences, and tanh unless the file says otherwise."""
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["states1"] = numpy.full((4, 3), 2.0, dtype=numpy.float32)
         file["states2"] = numpy.full((4, 2), 0.5, dtype=numpy.float32)

@@ -1,4 +1,4 @@
-"""What the recipes of interpretation write before a model is trained: words and tracks."""
+"""Words and tracks that the interpretation recipes write before training."""
 
 import random
 
@@ -14,9 +14,9 @@ def test_numbers_of_the_parentheses_language_are_its_depth():
     for _ in range(200):
         words, depths = parentheses.sentence(generator, generator.randint(1, 40))
         depth = 0
-        for word, told in zip(words, depths):
+        for word, expected in zip(words, depths):
             depth += {"(": 1, ")": -1}.get(word, 0)
-            assert told == depth <= parentheses.DEEPEST
+            assert expected == depth <= parentheses.DEEPEST
             assert word in "()" or word == str(depth)
         assert depth == 0 and len(words) == len(depths)
 
@@ -43,7 +43,7 @@ def test_every_bundled_book_is_read_without_the_licence():
     [
         # she sat on the old mat .
         ([2, 0, 6, 6, 6, 2, 2], "nsubj root case det amod obl punct".split(), "..ppp.."),
-        # 's after its noun marks no phrase: the dog 's tail
+        # 's comes after its noun and marks no phrase: the dog 's tail
         ([2, 4, 2, 0], "det nmod case root".split(), "...."),
     ],
 )

@@ -1,4 +1,4 @@
-"""Captured states against a slow twin that reads one sentence at a time, for every architecture, layer and side."""
+"""Captured states against a plain twin that reads one sentence at a time, for every architecture, layer and side."""
 
 import numpy
 import pytest
@@ -34,7 +34,7 @@ GATES = ("input", "forget", "output", "candidate")
 
 
 def compare(side, sentence, expected, skip=("attention", "scores")):
-    """All states of one sentence."""
+    """Compares all states of one sentence."""
     for name, steps in expected.items():
         if name not in skip:
             rows = of_sentence(side, name, sentence)
@@ -42,7 +42,7 @@ def compare(side, sentence, expected, skip=("attention", "scores")):
 
 
 def compare_predictions(side, sentence, scores, words, raw):
-    """Losses, or raw scores, and best words of one sentence; scores (T, V)."""
+    """Compares losses or raw scores, and the top-k words, of one sentence; scores (T, V)."""
     of_next = scores.gather(1, torch.tensor(words).unsqueeze(1)).squeeze(1).numpy()
     measure = of_sentence(side, "score" if raw else "loss", sentence)
     numpy.testing.assert_allclose(measure, of_next if raw else -of_next, rtol=1e-5, atol=1e-5)
@@ -97,7 +97,7 @@ def test_samples_that_run_on_over_sentences_are_as_in_training(tmp_path):
     options = {"task": "language_modeling", "tokens_per_sample": 8}  # sample_break_mode: none
     model, found = run(tmp_path, "lstm_lm", {"gates": True}, **options)
     words = [word for sentence in SOURCES for word in sentence]
-    read = [2, *words[:-1]]  # a row has read the word before the one that it predicts
+    read = [2, *words[:-1]]  # the input of a row is the word before the one that it predicts
     assert found["decoder"]["word_ids"].tolist() == read
     assert found["decoder"]["sentence_offsets"].tolist() == [0, 8, 16, 21]
     for sample, start in enumerate((0, 8, 16)):
@@ -110,7 +110,7 @@ def test_samples_that_run_on_over_sentences_are_as_in_training(tmp_path):
     [
         ("bso_lstm", {}),
         ("lstm", {"encoder_bidirectional": True}),
-        # One rare word: of more, fairseq's criterion leaves out the second, which has the number of padding.
+        # One rare word only: fairseq's criterion ignores a second one, whose number is that of padding.
         ("lstm", {"criterion": "adaptive_loss", "adaptive_softmax_cutoff": "9"}),
     ],
 )
@@ -133,7 +133,7 @@ def test_losses_are_those_of_fairseqs_criterion(tmp_path, arch, options):
 
 
 def generated(model, source):
-    """Greedy output of fairseq's generator, and (hidden, cell) of every layer at each of its steps."""
+    """Greedy output of fairseq's generator, and the states of every layer at each of its steps."""
     noted = [[] for _ in range(len(getattr(model.decoder, "layers", [])) if arch_is_fairseqs(model) else 0)]
     net_input = {"src_tokens": torch.tensor([source]), "src_lengths": torch.tensor([len(source)])}
     options = {"normalize_scores": not getattr(model, "unnormalized", False)}
@@ -182,8 +182,8 @@ def arch_is_fairseqs(model):
         ("lstm", TWO_LAYERS),
     ],
 )
-def test_states_along_its_own_output_equal_those_during_generation(tmp_path, arch, options):
-    settings = {"along": "output", "beam": 1, "batch_size": 4}
+def test_states_on_its_own_output_equal_those_during_generation(tmp_path, arch, options):
+    settings = {"decode_on": "output", "beam": 1, "batch_size": 4}
     model, found = run(tmp_path, arch, settings, max_target_positions=12, **options)
     for sentence, source in enumerate(SOURCES):
         words, steps = generated(model, source)
@@ -198,7 +198,7 @@ def test_states_along_its_own_output_equal_those_during_generation(tmp_path, arc
 @pytest.mark.parametrize("scorer", ["softmax", "summed", "unnormalized"])
 def test_output_under_a_constraint_is_allowed_by_it(tmp_path, scorer):
     options = {"task": "bso_translation", "successors": "word_order", "scorer": scorer}
-    _, found = run(tmp_path, "bso_lstm", {"along": "output", "beam": 3}, **options)
+    _, found = run(tmp_path, "bso_lstm", {"decode_on": "output", "beam": 3}, **options)
     for sentence, source in enumerate(SOURCES):
         fed = of_sentence(found["decoder"], "word_ids", sentence).tolist()
         assert sorted(fed) == sorted(source)

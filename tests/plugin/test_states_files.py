@@ -1,5 +1,6 @@
-"""What `fairseq-bso states` writes: files for LSTMVis, tracks, a folder that is whole or not there; what it refuses."""
+"""The files of `fairseq-bso states`: for LSTMVis, tracks, a folder that is complete or absent; and what it refuses."""
 
+import argparse
 import json
 import shutil
 import sys
@@ -11,9 +12,10 @@ import yaml
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, read, run, write_checkpoint, write_data
 
 from fairseq_bso.errors import BadInput
+from fairseq_bso.interpret.capture import command, records
 from fairseq_bso.interpret.capture import hdf5_files as files
-from fairseq_bso.interpret.capture import records
-from fairseq_bso.interpret.capture.capture import Options, capture
+from fairseq_bso.interpret.capture.capture import capture
+from fairseq_bso.interpret.capture.options import CaptureOptions
 from fairseq_bso.interpret.folder import reader as capture_folder
 
 LANGUAGE_MODEL = {"arch": "lstm_lm", "task": "language_modeling"}
@@ -30,9 +32,9 @@ def made(tmp_path_factory):
 
 
 def states(made, out, model="bso", **options):
-    """Captures; returns capture.json's content."""
+    """Captures, and returns the content of capture.json."""
     options = {"cpu": True, "index": False, **options}
-    return capture(str(made / f"{model}.pt"), str(made / "data"), str(out), Options(**options))
+    return capture(str(made / f"{model}.pt"), str(made / "data"), str(out), CaptureOptions(**options))
 
 
 def track(tmp_path, name, lines):
@@ -102,7 +104,7 @@ def test_encoder_tracks_end_and_decoder_tracks_begin_with_no_value(made, tmp_pat
     ],
 )
 def test_tracks_of_a_language_model_stay_with_their_words(tmp_path, settings, options):
-    """Each value is the id of its word, so that every row says what it must be."""
+    """Each value is the id of its word, so that every row shows the expected value."""
     ids = track(tmp_path, "id", [" ".join(map(str, sentence[:-1])) for sentence in SOURCES])
     _, found = run(tmp_path, **LANGUAGE_MODEL, options={**settings, "tracks": ids}, **options)
     words, values = found["decoder"]["word_ids"], found["decoder"]["meta/id"]
@@ -176,7 +178,7 @@ def test_the_folder_opens_for_viewing_with_its_index(made, tmp_path):
     assert opened.describe()["attention"] and set(opened.sides) == {"encoder", "decoder"}
     for side in opened.sides:
         size = (tmp_path / "out" / side / "index.rows.i8").stat().st_size
-        assert size == opened.sides[side].steps * opened.sides[side].columns
+        assert size == opened.sides[side].steps * opened.sides[side].units
 
 
 def test_a_folder_that_exists_is_replaced_only_if_asked_and_only_if_it_is_a_capture(made, tmp_path):
@@ -205,7 +207,7 @@ def test_what_an_interrupted_capture_left_is_removed(made, tmp_path, monkeypatch
     monkeypatch.setattr(files.CaptureFiles, "append", stop)
     with pytest.raises(KeyboardInterrupt):
         states(made, tmp_path / "other")
-    with pytest.raises(KeyboardInterrupt):  # what was there stays
+    with pytest.raises(KeyboardInterrupt):  # the first capture stays
         states(made, tmp_path / "out", overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"} and len(read(tmp_path / "out")) == 2
 
@@ -245,10 +247,10 @@ def test_one_word_one_sentence_and_a_very_long_one(tmp_path):
         ("bso", {"top_k": -1, "beam": 0}, "--beam is 0, .*; --top-k is -1"),
         ("bso", {"target_text": "t"}, "--target-text needs --text"),
         ("bso", {"sides": ("encoder",), "decoder_tracks": ("a=b",)}, "is for the decoder, which --sides leaves out"),
-        ("bso", {"along": "output", "decoder_tracks": ("a=b",)}, "other words: leave it out"),
+        ("bso", {"decode_on": "output", "decoder_tracks": ("a=b",)}, "other words: leave it out"),
         ("bso", {"text": "no/such/file"}, "--text no/such/file cannot be read"),
         ("lm", {"sides": ("encoder",)}, "a lstm_lm has decoder"),
-        ("lm", {"along": "output"}, "a language model reads its text"),
+        ("lm", {"decode_on": "output"}, "a language model reads its text"),
         ("lm", {"subset": "train"}, "no subset 'train'"),
         ("bso", {"break_mode": "eos"}, "--sample-break-mode eos is for language models"),
     ],
@@ -261,9 +263,9 @@ def test_bad_input_ends_with_one_message(made, tmp_path, model, options, message
 
 def test_sentences_without_references_need_another_way(tmp_path):
     data = write_data(tmp_path / "data", targets=None)
-    with pytest.raises(BadInput, match="no references .* --along output, or --sides encoder"):
+    with pytest.raises(BadInput, match="no references .* --decode-on output, or --sides encoder"):
         run(tmp_path, "bso_lstm", data=data)
-    _, found = run(tmp_path, "bso_lstm", {"along": "output"}, data=data, max_target_positions=9)
+    _, found = run(tmp_path, "bso_lstm", {"decode_on": "output"}, data=data, max_target_positions=9)
     assert len(found["decoder"]["sentence_ids"]) == len(SOURCES)
     (tmp_path / "empty").write_text("")
     with pytest.raises(BadInput, match="holds no sentence"):
@@ -283,12 +285,12 @@ def test_other_dictionaries_and_damaged_checkpoints_are_refused(made, tmp_path):
     data = write_data(tmp_path / "data")
     (data / "dict.tgt.txt").write_text("word0 1\n")
     with pytest.raises(BadInput, match="prepare the data with the checkpoint's dictionaries"):
-        capture(str(made / "bso.pt"), str(data), str(tmp_path / "out"), Options(cpu=True))
+        capture(str(made / "bso.pt"), str(data), str(tmp_path / "out"), CaptureOptions(cpu=True))
     (tmp_path / "bad.pt").write_bytes((made / "bso.pt").read_bytes()[:-200])
     with pytest.raises(BadInput, match="bad.pt cannot be loaded"):
-        capture(str(tmp_path / "bad.pt"), str(made / "data"), str(tmp_path / "out"), Options(cpu=True))
+        capture(str(tmp_path / "bad.pt"), str(made / "data"), str(tmp_path / "out"), CaptureOptions(cpu=True))
     with pytest.raises(BadInput, match="dictionaries of .* cannot be loaded"):
-        capture(str(made / "bso.pt"), str(tmp_path), str(tmp_path / "out"), Options(cpu=True))
+        capture(str(made / "bso.pt"), str(tmp_path), str(tmp_path / "out"), CaptureOptions(cpu=True))
 
 
 def test_scores_of_all_words_are_never_held_for_all_rows(made, tmp_path, monkeypatch):
@@ -304,3 +306,22 @@ def test_without_h5py_there_is_one_message(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(BadInput, match="needs h5py: pip install"):
         states(made, tmp_path / "out")
+
+
+def test_the_old_name_of_an_option_still_works_and_says_so_in_one_line(capsys):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    needed = ["model.pt", "--out", "out"]
+    assert parser.parse_args(needed).decode_on == "reference"
+    assert parser.parse_args([*needed, "--decode-on", "output"]).decode_on == "output"
+    assert capsys.readouterr().err == ""
+    assert parser.parse_args([*needed, "--along", "output"]).decode_on == "output"
+    assert capsys.readouterr().err == "warning: --along is deprecated: use --decode-on output\n"
+    assert "--along" not in parser.format_help()
+
+
+def test_problems_of_options_are_reported_together_and_with_their_names():
+    with pytest.raises(
+        BadInput, match="--decode-on is both, but must be reference or output; --sample-break-mode is x"
+    ):
+        CaptureOptions(decode_on="both", break_mode="x").check()

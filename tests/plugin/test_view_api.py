@@ -1,9 +1,9 @@
-"""The web server of `fairseq-bso view`: answers against values that are computed here, and what it refuses."""
+"""The web server of `fairseq-bso view`: answers compared with values computed here, and refused requests."""
 
 import json
 import threading
 import urllib.request
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import h5py
 import numpy
@@ -16,15 +16,18 @@ from fairseq_bso import cli
 from fairseq_bso.errors import BadInput
 from fairseq_bso.interpret.folder.index import open_index
 from fairseq_bso.interpret.folder.reader import open_capture
-from fairseq_bso.interpret.units.ranking import rank_cells
-from fairseq_bso.interpret.view.answers import Queries
+from fairseq_bso.interpret.units.patterns import UnitQuery
+from fairseq_bso.interpret.units.ranking import rank_units
+from fairseq_bso.interpret.view.answers import Answers
+from fairseq_bso.interpret.view.fields import RequestFields
+from fairseq_bso.interpret.view.requests import PARSERS, MatchRequest, WordRange
 from fairseq_bso.interpret.view.server import make_app
 
 
 def application(folder, **options):
     capture = open_capture(folder)
-    queries = Queries(capture, {name: open_index(side) for name, side in capture.sides.items()})
-    return make_app(capture, queries, **options)
+    answers = Answers(capture, {name: open_index(side) for name, side in capture.sides.items()})
+    return make_app(capture, answers, **options)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def ask(app):
 
 @pytest.fixture(scope="module")
 def stored(folder):
-    """All of the decoder as it lies in the files."""
+    """All datasets of the decoder, read from the files."""
     with h5py.File(folder / "decoder" / "states.hdf5", "r") as file:
         found = {name: data[:] for name, data in file.items()}
     with h5py.File(folder / "decoder" / "train.hdf5", "r") as file:
@@ -78,7 +81,7 @@ def test_info_says_what_there_is(ask, stored):
     assert info["attention"] is True and info["checkpoint"] == "checkpoint_best.pt"
 
 
-def test_no_path_of_the_machine_is_told(tmp_path):
+def test_no_path_of_the_machine_is_shown(tmp_path):
     write_side(tmp_path / "decoder", {"hidden1": numpy.zeros((3, 2))}, ["a", "b", "c"], [3])
     write_capture(tmp_path, ["decoder"])
     content = json.loads((tmp_path / "capture.json").read_text())
@@ -115,8 +118,8 @@ def test_a_window_can_begin_with_a_sentence(ask, stored):
     assert answer["start"] == stored["sentence_offsets"][5]
 
 
-def test_the_page_sees_a_cell_on_exactly_where_the_index_does(ask, stored):
-    """Values are cut toward zero, so that none is rounded up to a threshold."""
+def test_the_page_sees_a_unit_on_exactly_where_the_index_does(ask, stored):
+    """Values are truncated toward zero, so that none is rounded up to a threshold."""
     answer = ask("context?side=decoder&start=0&length=200&states=hidden1")
     shown = numpy.array(answer["states"][0]["values"]).T
     exact = stored["hidden1"][:200].astype(numpy.float64)
@@ -125,14 +128,14 @@ def test_the_page_sees_a_cell_on_exactly_where_the_index_does(ask, stored):
 
 
 def selected(values, first, last, threshold, left, right, sign=1):
-    """By the definition: on throughout, off around, beyond the corpus off."""
+    """The definition: on throughout, off around, and off beyond the corpus."""
     on = sign * values.astype(numpy.float64) >= threshold
     found = []
-    for cell in range(values.shape[1]):
+    for unit in range(values.shape[1]):
         around = [*range(first - left, first), *range(last + 1, last + 1 + right)]
-        off = all(not on[step, cell] for step in around if 0 <= step < len(on))
-        if on[first : last + 1, cell].all() and off:
-            found.append(cell)
+        off = all(not on[step, unit] for step in around if 0 <= step < len(on))
+        if on[first : last + 1, unit].all() and off:
+            found.append(unit)
     return found
 
 
@@ -148,7 +151,7 @@ def test_selection_is_that_of_the_definition(ask, stored, first, last, left, rig
     )
     sign = 1 if direction == "above" else -1
     wanted = selected(stored["hidden1"], first, last, 0.15, left, right, sign)
-    assert answer == {"cells": [f"hidden1:{cell}" for cell in wanted], "of": 24}
+    assert answer == {"units": [f"hidden1:{unit}" for unit in wanted], "of": 24}
 
 
 def opening(stored, length=3):
@@ -157,36 +160,50 @@ def opening(stored, length=3):
     return next(s for s in range(1, len(depth)) if depth[s - 1] == 0 and (depth[s : s + length] > 0).all())
 
 
-def test_matches_are_runs_of_the_selected_cells(ask, stored):
+def test_matches_are_runs_of_the_selected_units(ask, stored):
     start = opening(stored)
     query = f"side=decoder&states=hidden1&from={start}&to={start + 2}&threshold=0.5&mode=precise"
     answer = ask(f"match?{query}&limit=200&before=2&after=3")
-    assert answer["cells"] == ask(f"select?{query.replace('&mode=precise', '')}")["cells"]
-    assert "hidden1:0" in answer["cells"] and len(answer["matches"]) > 5
-    cells = [int(name.split(":")[1]) for name in answer["cells"]]
+    assert answer["units"] == ask(f"select?{query.replace('&mode=precise', '')}")["units"]
+    assert "hidden1:0" in answer["units"] and len(answer["matches"]) > 5
+    units = [int(name.split(":")[1]) for name in answer["units"]]
     values = stored["hidden1"]
     for match in answer["matches"]:
         first, last = match["start"], match["start"] + match["length"] - 1
         matching = selected(values, first, last, 0.5, 1, 0)
-        assert match["overlap"] == len(set(matching) & set(cells)) >= 1
-        assert match["others"] == len(set(matching) - set(cells))
+        assert match["overlap"] == len(set(matching) & set(units)) >= 1
+        assert match["others"] == len(set(matching) - set(units))
         assert (first, last) != (start, start + 2) and match["length"] >= 2
         shown = slice(match["from"], match["from"] + len(match["words"]))
         assert match["words"] == stored["words"][shown] and match["from"] == max(0, first - 2)
-        assert match["active"] == (values[shown][:, cells].astype(float) >= 0.5).sum(1).tolist()
+        assert match["active"] == (values[shown][:, units].astype(float) >= 0.5).sum(1).tolist()
         assert match["tracks"]["depth"] == stored["meta/depth"][shown].tolist()
     ranks = [(-match["overlap"], match["others"], -match["length"], match["start"]) for match in answer["matches"]]
     assert ranks == sorted(ranks)
 
 
-def test_matches_of_cells_that_are_named(ask, stored):
-    answer = ask("match?side=decoder&states=hidden1,hidden2&cells=hidden2:1,hidden1:0&threshold=0.5&limit=5")
-    assert answer["cells"] == ["hidden1:0", "hidden2:1"] and answer["matches"]
+def test_matches_of_units_that_are_named(ask):
+    query = "match?side=decoder&states=hidden1,hidden2&threshold=0.5&limit=5"
+    answer = ask(f"{query}&units=hidden2:1,hidden1:0")
+    assert answer["units"] == ["hidden1:0", "hidden2:1"] and answer["matches"]
+    # The field was called `cells` before.
+    assert ask(f"{query}&cells=hidden2:1,hidden1:0") == answer
+    assert "cells is its old name" in ask(f"{query}&cells=hidden1:0&units=hidden1:0", status=400)["error"]
 
 
-def test_no_selected_cell_means_no_match(ask):
+def test_a_request_becomes_one_frozen_record_of_plain_values(folder):
+    capture = open_capture(folder)
+    text = "side=decoder&states=hidden2,hidden1&from=3&to=5&threshold=.4&minimum=3&mode=precise&units=hidden2:1"
+    made = PARSERS["match"](capture, RequestFields(parse_qsl(text)))
+    query = UnitQuery(level=40, left=1, right=0, minimum_length=3, direction="above")
+    states = ("hidden1", "hidden2")
+    assert made == MatchRequest("decoder", states, WordRange(3, 5), (49,), query, True, 50, 8, 12)
+    assert hash(made) == hash(PARSERS["match"](capture, RequestFields(parse_qsl(text))))
+
+
+def test_no_selected_unit_means_no_match(ask):
     answer = ask("match?side=decoder&states=hidden1&from=0&to=1&threshold=1")
-    assert answer["cells"] == [] and answer["matches"] == []
+    assert answer["units"] == [] and answer["matches"] == []
 
 
 def test_long_matches_are_cut(tmp_path):
@@ -195,7 +212,7 @@ def test_long_matches_are_cut(tmp_path):
     write_side(tmp_path / "decoder", {"hidden1": values}, ["a"] * 600, [600])
     write_capture(tmp_path, ["decoder"])
     client = application(tmp_path).test_client()
-    match = json.loads(client.get("/api/match?cells=hidden1:0").get_data())["matches"][0]
+    match = json.loads(client.get("/api/match?units=hidden1:0").get_data())["matches"][0]
     assert (match["start"], match["length"]) == (100, 400) and len(match["words"]) == 120
 
 
@@ -223,26 +240,26 @@ def test_a_sentence_pair_with_its_attention(ask, folder):
     assert (weights.argmax(1) == numpy.arange(len(weights))).all() and answer["id"] == 103
 
 
-def test_statistics_rank_as_the_core_does(ask, folder, stored):
+def test_statistics_rank_as_the_units_room_does(ask, folder, stored):
     answer = ask("statistics?side=decoder&states=hidden1&track=kind&label=number&limit=5")
     index = open_index(open_capture(folder).sides["decoder"])
     codes = open_capture(folder).sides["decoder"].tracks["kind"].values
-    cells = torch.from_numpy(numpy.ascontiguousarray(index.cells[:24]))
-    wanted = rank_cells(cells, torch.from_numpy(codes), "area_under_curve", 1, 5)
-    assert [one["cell"] for one in answer["cells"]] == [f"hidden1:{cell}" for cell in wanted.cells.tolist()]
-    assert answer["cells"][0]["cell"] == "hidden1:5" and answer["cells"][0]["f1"] > 0.99
-    assert numpy.allclose([one["score"] for one in answer["cells"]], wanted.scores, atol=1e-4)
-    assert max(answer["control"]) < 0.7 < answer["cells"][0]["score"]
-    assert answer["cells"][0]["direction"] == "above"
+    units = torch.from_numpy(numpy.ascontiguousarray(index.units[:24]))
+    wanted = rank_units(units, torch.from_numpy(codes), "area_under_curve", 1, 5)
+    assert [one["unit"] for one in answer["units"]] == [f"hidden1:{unit}" for unit in wanted.units.tolist()]
+    assert answer["units"][0]["unit"] == "hidden1:5" and answer["units"][0]["f1"] > 0.99
+    assert numpy.allclose([one["score"] for one in answer["units"]], wanted.scores, atol=1e-4)
+    assert max(answer["control"]) < 0.7 < answer["units"][0]["score"]
+    assert answer["units"][0]["direction"] == "above"
 
 
 def test_statistics_of_all_labels_and_of_numbers(ask):
     depth = ask("statistics?side=decoder&states=hidden1&track=depth")
-    assert depth["criterion"] == "correlation_ratio" and depth["cells"][0]["score"] > 0.95
-    means = next(one["means"] for one in depth["cells"] if one["cell"] == "hidden1:4")
+    assert depth["criterion"] == "correlation_ratio" and depth["units"][0]["score"] > 0.95
+    means = next(one["means"] for one in depth["units"] if one["unit"] == "hidden1:4")
     assert all(abs(mean - 0.22 * label) < 0.03 for label, mean in enumerate(means))
     place = ask("statistics?side=decoder&states=hidden1&track=place&limit=3")
-    assert place["criterion"] == "correlation" and place["cells"][0]["error"] <= 2 * place["cells"][0]["error_of_mean"]
+    assert place["criterion"] == "correlation" and place["units"][0]["error"] <= 2 * place["units"][0]["error_of_mean"]
 
 
 RANGE = "side=decoder&states=hidden1&from=3&to=5"
@@ -284,7 +301,9 @@ RANGE = "side=decoder&states=hidden1&from=3&to=5"
         f"select?{RANGE}&left=-1",
         f"select?{RANGE}&right=21",
         f"select?{RANGE}&direction=up",
+        f"select?{RANGE}&units=hidden1:1",
         f"select?{RANGE}&cells=hidden1:1",
+        f"match?{RANGE}&cells=hidden1:24",
         "select?side=decoder&from=5&to=3",
         "select?side=decoder&from=0&to=200",
         "select?side=decoder&from=0&to=999999999999999",
@@ -293,13 +312,13 @@ RANGE = "side=decoder&states=hidden1&from=3&to=5"
         f"match?{RANGE}&limit=0",
         f"match?{RANGE}&minimum=0",
         f"match?{RANGE}&before=31",
-        f"match?{RANGE}&cells=hidden1:24",
-        f"match?{RANGE}&cells=hidden2:1",
-        f"match?{RANGE}&cells=hidden1:-1",
-        f"match?{RANGE}&cells=hidden1",
-        f"match?{RANGE}&cells=,",
+        f"match?{RANGE}&units=hidden1:24",
+        f"match?{RANGE}&units=hidden2:1",
+        f"match?{RANGE}&units=hidden1:-1",
+        f"match?{RANGE}&units=hidden1",
+        f"match?{RANGE}&units=,",
         f"match?{RANGE}&callback=x",
-        "match?side=decoder&cells=hidden1:0&from=1",
+        "match?side=decoder&units=hidden1:0&from=1",
         "search?side=decoder",
         "search?side=decoder&text=",
         "search?side=decoder&text=%20",
@@ -397,7 +416,7 @@ def test_the_page_comes_with_all_its_files_and_asks_nobody_else(app):
 
 
 def test_fifty_clients_at_once(app):
-    """Through the real server, each with several questions; the answers are those of one client alone."""
+    """Each client sends several requests to the real server. The answers equal those of a single client."""
     server = waitress.create_server(app, host="127.0.0.1", port=0, threads=8)
     address = f"http://127.0.0.1:{server.effective_port}/api/"
     thread = threading.Thread(target=server.run, daemon=True)
@@ -416,8 +435,8 @@ def test_fifty_clients_at_once(app):
                 with urllib.request.urlopen(address + path, timeout=60) as answer:
                     if answer.read() != wanted[path]:
                         wrong.append(path)
-        except Exception as fault:
-            wrong.append(repr(fault))
+        except Exception as error:
+            wrong.append(repr(error))
 
     clients = [threading.Thread(target=run, args=(number,)) for number in range(50)]
     try:

@@ -1,4 +1,4 @@
-"""Capture folders written by hand, dataset by dataset, with states whose answers are known."""
+"""Writes capture folders dataset by dataset, with states whose answers are known."""
 
 import json
 import random
@@ -11,9 +11,9 @@ SYMBOLS = ["(", ")", "0", "1", "2", "3", "4", "</s>"]
 
 
 def write_side(folder, states, words, lengths, tracks=None, loss=None, predictions=None, dtype="float32"):
-    """One project folder.
+    """Writes one project folder.
 
-    Arguments:
+    Args:
         states: name -> (T, units).
         words: T strings.
         lengths: of the sentences.
@@ -57,7 +57,7 @@ def write_side(folder, states, words, lengths, tracks=None, loss=None, predictio
 
 
 def write_capture(folder, sides, **facts):
-    """capture.json, the last file of a folder."""
+    """Writes capture.json, the last file of a folder."""
     content = {"version": 1, "architecture": "bso_lstm", "checkpoint": "checkpoint_best.pt", "mode": "reference"}
     content.update(sides=list(sides), description="written by hand", **facts)
     (folder / "capture.json").write_text(json.dumps(content), "utf-8")
@@ -65,14 +65,14 @@ def write_capture(folder, sides, **facts):
 
 
 def write_attention(folder, matrices):
-    """decoder/attention.hdf5 of T x S matrices."""
+    """Writes decoder/attention.hdf5 from T x S matrices."""
     with h5py.File(folder / "decoder" / "attention.hdf5", "w") as file:
         file["weights"] = numpy.concatenate([one.ravel() for one in matrices]).astype(numpy.float32)
         file["offsets"] = numpy.cumsum([0] + [one.size for one in matrices]).astype(numpy.int64)
 
 
 def sentence(chance, depth=0):
-    """Words of the parentheses language: each number is the nesting depth where it stands."""
+    """Words of the parentheses language: each number is the depth of nesting at its place."""
     words = []
     for _ in range(chance.randint(2, 4)):
         if depth < 4 and chance.random() < 0.4:
@@ -83,7 +83,7 @@ def sentence(chance, depth=0):
 
 
 def depths(words):
-    """How many parentheses are open after each word."""
+    """The number of open parentheses after each word."""
     found, depth = [], 0
     for word in words:
         depth += (word == "(") - (word == ")")
@@ -92,8 +92,10 @@ def depths(words):
 
 
 def parentheses_states(words, units, seed, wanderers=0.6):
-    """Cells 0 to 3 are on while at least 1 to 4 parentheses are open, cell 4 counts them, cell 5 is on at numbers; the
-    others wander about."""
+    """Units 0 to 3 are on at depth 1 to 4 and more, unit 4 counts the depth, and unit 5 is on at numbers.
+
+    The others are smooth noise.
+    """
     generator = numpy.random.default_rng(seed)
     depth = numpy.array(depths(words))  # (T,)
     noise = generator.normal(size=(len(words) + 12, units))
@@ -108,7 +110,7 @@ def parentheses_states(words, units, seed, wanderers=0.6):
 
 
 def parentheses_capture(folder, sentences=60, units=24, seed=1):
-    """A decoder (language model) and, as if it copied, an encoder, with attention between them."""
+    """Writes a decoder, an encoder of the same words, and attention between them, as of a model that copies."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     targets = [["</s>", *sentence(chance)] for _ in range(sentences)]
@@ -138,6 +140,6 @@ def parentheses_capture(folder, sentences=60, units=24, seed=1):
 
 
 def _diagonal(length):
-    """Mostly the word of the same place."""
+    """(length, length) attention, mostly on the word at the same place."""
     weights = numpy.exp(-1.5 * numpy.abs(numpy.arange(length)[:, None] - numpy.arange(length)[None]))
     return weights / weights.sum(1, keepdims=True)

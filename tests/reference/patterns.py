@@ -1,55 +1,46 @@
-"""Selections and matches one step and one cell at a time, on plain lists of levels."""
+"""Matches one step and one unit at a time, on plain lists of levels."""
 
 
 def is_on(value, level, direction):
-    """Whether a cell of this level is on."""
+    """Whether a unit of this level is on."""
     return value >= level if direction == "above" else value <= -level
 
 
-def selected(rows, level, before, after, direction):
-    """rows: one list of levels per step -> one bool per cell."""
-    chosen = []
-    for cell in range(len(rows[0])):
-        wanted = [before <= step < len(rows) - after for step in range(len(rows))]
-        chosen.append(all(is_on(row[cell], level, direction) == want for row, want in zip(rows, wanted)))
-    return chosen
-
-
-def matches(cell, first, last, level, left, right, direction):
-    """cell: its levels, one per step -> whether it matches the steps `first` to `last`."""
+def matches(unit, first, last, level, left, right, direction):
+    """unit: its levels, one per step -> whether it matches the steps `first` to `last`."""
     for step in range(first - left, last + right + 1):
-        on = 0 <= step < len(cell) and is_on(cell[step], level, direction)
+        on = 0 <= step < len(unit) and is_on(unit[step], level, direction)
         if on != (first <= step <= last):
             return False
     return True
 
 
-def candidate_ranges(cells, level, minimum_length, direction):
-    """The (first, last) of ranges that begin where a cell turns on and end where the run of a cell that is on does."""
-    steps, found = len(cells[0]), set()
-    on = [[is_on(value, level, direction) for value in cell] for cell in cells]
+def candidate_ranges(units, level, minimum_length, direction):
+    """The (first, last) of ranges that begin where a unit turns on and end where the run of a unit through it ends."""
+    steps, found = len(units[0]), set()
+    on = [[is_on(value, level, direction) for value in unit] for unit in units]
     for first in range(steps):
-        if not any(cell[first] and (first == 0 or not cell[first - 1]) for cell in on):
+        if not any(unit[first] and (first == 0 or not unit[first - 1]) for unit in on):
             continue
-        for cell in on:
+        for unit in on:
             last = first
-            while last < steps and cell[last]:
+            while last < steps and unit[last]:
                 last += 1
             if last - first >= minimum_length:
                 found.add((first, last - 1))
     return found
 
 
-def find_matches(cells, level, left, right, minimum_length, limit, candidates, direction, others=(), exclude=None):
-    """cells and others: one list of levels per cell -> the best (start, length, overlap, others, matching), and how
+def find_matches(units, level, left, right, minimum_length, limit, candidates, direction, others=(), exclude=None):
+    """units and others: one list of levels per unit -> the best (start, length, overlap, others, matching), and how
     many ranges were ranked."""
 
     def count(some, first, last):
-        return sum(matches(cell, first, last, level, left, right, direction) for cell in some)
+        return sum(matches(unit, first, last, level, left, right, direction) for unit in some)
 
     found = []
-    for first, last in candidate_ranges(cells, level, minimum_length, direction):
-        overlap = count(cells, first, last)
+    for first, last in candidate_ranges(units, level, minimum_length, direction):
+        overlap = count(units, first, last)
         if overlap >= 1 and (first, last - first + 1) != exclude:
             found.append((first, last, overlap))
     found.sort(key=lambda one: (-one[2], -(one[1] - one[0]), one[0]))
@@ -57,6 +48,6 @@ def find_matches(cells, level, left, right, minimum_length, limit, candidates, d
     ranked.sort(key=lambda one: (-one[2], one[3], -(one[1] - one[0]), one[0]))
     rows = []
     for first, last, overlap, rest in ranked[:limit]:
-        matching = [matches(cell, first, last, level, left, right, direction) for cell in cells]
+        matching = [matches(unit, first, last, level, left, right, direction) for unit in units]
         rows.append((first, last - first + 1, overlap, rest, matching))
     return rows, len(ranked)

@@ -1,34 +1,34 @@
-"""What cells tell of a track, one step at a time, on plain lists of levels and of labels or numbers.
+"""How well units predict a track, one step at a time, on plain lists of levels and of labels or numbers.
 
-Only steps with a value are given; the callers leave the others out.
+The lists hold only steps with a value; callers remove the others.
 """
 
 from fractions import Fraction
 
 
-def histogram(cell, codes, labels):
-    """How often the cell has each level from -127 on under each label."""
+def histogram(unit, codes, labels):
+    """How often the unit has each level from -127 on under each label."""
     counts = [[0] * labels for _ in range(255)]
-    for level, code in zip(cell, codes):
+    for level, code in zip(unit, codes):
         counts[level + 127][code] += 1
     return counts
 
 
-def area_under_curve(cell, codes, label):
-    """All pairs of a step with the label and one without."""
+def area_under_curve(unit, codes, label):
+    """Counts all pairs of a step with the label and a step without it."""
     wins, pairs = Fraction(0), 0
-    for one, code in zip(cell, codes):
-        for other, rest in zip(cell, codes):
+    for one, code in zip(unit, codes):
+        for other, rest in zip(unit, codes):
             if code == label and rest != label:
                 pairs += 1
                 wins += 1 if one > other else Fraction(1, 2) if one == other else 0
     return wins / pairs
 
 
-def measures(cell, codes, label, cut, above):
-    """Balanced accuracy, F1 and accuracy of saying that the label is where the cell is beyond the cut."""
+def measures(unit, codes, label, cut, above):
+    """Balanced accuracy, F1 and accuracy of predicting the label where the unit is beyond the cut."""
     hits = misses = alarms = rejections = 0
-    for level, code in zip(cell, codes):
+    for level, code in zip(unit, codes):
         said = level >= cut if above else level <= cut
         hits += said and code == label
         misses += not said and code == label
@@ -37,62 +37,62 @@ def measures(cell, codes, label, cut, above):
     return {
         "balanced_accuracy": (Fraction(hits, hits + misses) + Fraction(rejections, rejections + alarms)) / 2,
         "f1": Fraction(2 * hits, 2 * hits + alarms + misses),
-        "accuracy": Fraction(hits + rejections, len(cell)),
+        "accuracy": Fraction(hits + rejections, len(unit)),
     }
 
 
-def best_threshold(cell, codes, label, measure, as_query):
+def best_threshold(unit, codes, label, measure, as_query):
     """The best value of the measure over all thresholds."""
     cuts = [(cut, above) for above in (True, False) for cut in range(-127, 128)]
     if as_query:
         cuts = [(cut, above) for cut, above in cuts if (cut >= 1 if above else cut <= -1)]
-    return max(measures(cell, codes, label, cut, above)[measure] for cut, above in cuts)
+    return max(measures(unit, codes, label, cut, above)[measure] for cut, above in cuts)
 
 
-def correlation_ratio(cell, codes):
-    """Squared deviations of the labels' means, over those of the steps."""
-    mean = Fraction(sum(cell), len(cell))
+def correlation_ratio(unit, codes):
+    """Squared deviations of the labels' means, divided by those of the steps."""
+    mean = Fraction(sum(unit), len(unit))
     between = whole = Fraction(0)
-    for level, code in zip(cell, codes):
-        under = [other for other, rest in zip(cell, codes) if rest == code]
+    for level, code in zip(unit, codes):
+        under = [other for other, rest in zip(unit, codes) if rest == code]
         between += (Fraction(sum(under), len(under)) - mean) ** 2
         whole += (level - mean) ** 2
     return between / whole if whole else Fraction(0)
 
 
-def correlation(cell, numbers):
-    """Pearson's."""
-    cell_mean, mean = Fraction(sum(cell), len(cell)), Fraction(sum(numbers)) / len(numbers)
-    product = sum((level - cell_mean) * (number - mean) for level, number in zip(cell, numbers))
-    squares = sum((level - cell_mean) ** 2 for level in cell) * sum((number - mean) ** 2 for number in numbers)
+def correlation(unit, numbers):
+    """Pearson's correlation."""
+    unit_mean, mean = Fraction(sum(unit), len(unit)), Fraction(sum(numbers)) / len(numbers)
+    product = sum((level - unit_mean) * (number - mean) for level, number in zip(unit, numbers))
+    squares = sum((level - unit_mean) ** 2 for level in unit) * sum((number - mean) ** 2 for number in numbers)
     return float(product) / float(squares) ** 0.5 if squares else 0.0
 
 
-def predict(cell, numbers, width):
-    """Errors and shares of exact ones on the second half: of the bins' means in the first half, and of its mean."""
-    half = len(cell) // 2
+def predict(unit, numbers, width):
+    """Mean error and share of exact predictions on the second half, by the means of bins and by the overall mean."""
+    half = len(unit) // 2
     mean = sum(numbers[:half]) / half
     results = []
-    for with_cell in (True, False):
+    for with_unit in (True, False):
         error = exact = 0
-        for level, number in zip(cell[half:], numbers[half:]):
+        for level, number in zip(unit[half:], numbers[half:]):
             same = [
                 other
-                for seen, other in zip(cell[:half], numbers[:half])
+                for seen, other in zip(unit[:half], numbers[:half])
                 if (seen + 127) // width == (level + 127) // width
             ]
-            guess = sum(same) / len(same) if same and with_cell else mean
+            guess = sum(same) / len(same) if same and with_unit else mean
             error += abs(guess - number)
             exact += round(guess) == number
-        results += [error / (len(cell) - half), exact / (len(cell) - half)]
+        results += [error / (len(unit) - half), exact / (len(unit) - half)]
     return results
 
 
-def best_of_shifted(score, cells, track, kept, shift):
-    """The best score of all cells when the values at the kept steps are moved on by so many of them.
+def best_of_shifted(score, units, track, kept, shift):
+    """The best score of all units after a circular shift of the values at the kept steps.
 
-    score(cell, values): of the kept steps.
+    score(unit, values) gets the kept steps.
     """
     values = [value for value, keep in zip(track, kept) if keep]
     moved = [values[(place - shift) % len(values)] for place in range(len(values))]
-    return max(score([level for level, keep in zip(cell, kept) if keep], moved) for cell in cells)
+    return max(score([level for level, keep in zip(unit, kept) if keep], moved) for unit in units)

@@ -1,7 +1,7 @@
-"""States of one sentence at a time, step by step from a model's parameters: the slow twin of `interpret.capture`.
+"""States of one sentence at a time, step by step from a model's parameters: the plain twin of `interpret.capture`.
 
-Every function gives a dict of lists of vectors, one for each step, under the names that the files use, and what else is
-known of each step under `attention` (weights over the source) and `scores` (of all next words).
+Every function returns a dict of lists of vectors, one vector for each step, by their names in files. `attention` holds
+the weights over the source, and `scores` the scores of all next words.
 """
 
 from typing import Dict, List, Sequence
@@ -27,7 +27,7 @@ def cell_step(before: Tensor, cell: Tensor, order: Sequence[str]) -> Dict[str, T
 
 
 def one_direction(lstm, suffix: str, inputs: List[Tensor]) -> List[Dict[str, Tensor]]:
-    """An nn.LSTM's direction along the inputs of one sentence, in the order in which it reads them."""
+    """One direction of an nn.LSTM on the inputs of one sentence, in reading order."""
     weight_ih, weight_hh = getattr(lstm, "weight_ih" + suffix), getattr(lstm, "weight_hh" + suffix)
     bias = getattr(lstm, "bias_ih" + suffix) + getattr(lstm, "bias_hh" + suffix)
     hidden = cell = torch.zeros(lstm.hidden_size)
@@ -54,7 +54,7 @@ def note(found: Steps, layer: int, made: Dict[str, Tensor]) -> None:
 
 
 def last_states(encoder_steps: List[List[Dict[str, Tensor]]], bidirectional: bool, name: str) -> List[Tensor]:
-    """What each layer ends with: the backward direction ends at the first word."""
+    """The last states of each layer. The backward direction ends at the first word."""
     ends = []
     for steps in encoder_steps:
         end = steps[-1][name]
@@ -156,7 +156,7 @@ def _fairseq_decoder(decoder, memory, hiddens: List[Tensor], cells: List[Tensor]
             before = cell.weight_ih @ given + cell.bias_ih + cell.weight_hh @ hiddens[index] + cell.bias_hh
             made = cell_step(before, cells[index], TORCH_ORDER)
             note(found, index + 1, made)
-            # fairseq adds the layer's own state of the step before.
+            # fairseq adds the layer's own state of the previous step.
             given = made["hidden"] + hiddens[index] if decoder.residuals else made["hidden"]
             hiddens[index], cells[index] = made["hidden"], made["cell"]
         feedback = made["hidden"]

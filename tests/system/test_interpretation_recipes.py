@@ -15,11 +15,11 @@ def call(script, *words):
     return subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
 
 
-def test_from_nothing_to_states_and_the_cell_that_tells_the_depth(tmp_path):
+def test_from_nothing_to_states_and_the_unit_that_predicts_the_depth(tmp_path):
     out, picture = tmp_path / "parentheses", tmp_path / "depth.png"
     done = call("parentheses.py", "--out", out, "--updates", 200, "--units", 20, "--picture", picture)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "depth: best of 40 cells by correlation" in done.stdout
+    assert "depth: best of 40 units by correlation" in done.stdout
     best = float(done.stdout.split("by correlation\n")[1].split()[1])
     control = float(done.stdout.split("shifted tracks: ")[1].split()[0])
     assert best > 3 * control  # 0.8 and more against 0.1 when trained for long

@@ -34,14 +34,14 @@ def states(*arguments):
     assert cli.main(["states", *map(str, arguments), "--cpu"]) == 0
 
 
-@pytest.mark.parametrize("along", ["reference", "output"])
-def test_states_of_trained_translation_models(data, checkpoints, tmp_path, capsys, along):
+@pytest.mark.parametrize("decode_on", ["reference", "output"])
+def test_states_of_trained_translation_models(data, checkpoints, tmp_path, capsys, decode_on):
     for name, checkpoint in checkpoints.items():
-        states(checkpoint, data, "--out", tmp_path / name, "--along", along, "--beam", 3)
+        states(checkpoint, data, "--out", tmp_path / name, "--decode-on", decode_on, "--beam", 3)
         assert f"{tmp_path / name}: 30 sentences, bso_lstm on test" in capsys.readouterr().out
         capture = open_capture(tmp_path / name)
         facts = json.loads((tmp_path / name / "capture.json").read_text())
-        assert facts["mode"] == along and facts["checkpoint"] == "checkpoint_last.pt" and facts["sentences"] == 30
+        assert facts["mode"] == decode_on and facts["checkpoint"] == "checkpoint_last.pt" and facts["sentences"] == 30
         found = read(tmp_path / name)
         assert ("loss" in found["decoder"], "score" in found["decoder"]) == (name == "softmax", name != "softmax")
         texts = {
@@ -50,7 +50,7 @@ def test_states_of_trained_translation_models(data, checkpoints, tmp_path, capsy
         }
         lines = (data.parent / "test.src").read_text().splitlines()
         assert texts["encoder"] == [[*line.split(), "</s>"] for line in lines]
-        if along == "reference":
+        if decode_on == "reference":
             lines = (data.parent / "test.tgt").read_text().splitlines()
         else:
             decode = ["--user-dir", PLUGIN, "--task", "bso_translation", "--path", checkpoint, "--cpu", "--beam", 3]

@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Of the page of a capture of the parentheses language, whose cells 0 to 3 are on at depth 1 to 4 and more."""
+    """The address of a page that shows the parentheses language. Units 0 to 3 are on from depth 1 to 4 on."""
     folder = parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)
     command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -56,24 +56,22 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh page. At the end it must have had no error and asked nobody but the server."""
+    """A fresh page. At the end it must have had no error and no request to another server."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(20_000)
-    faults, requests = [], []
-    page.on("pageerror", lambda fault: faults.append(str(fault)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    errors, requests = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: requests.append(request.url))
     yield page
     context.close()
-    assert not [
-        fault for fault in faults if "net::ERR_FAILED" not in fault
-    ]  # that is what a test's own abort reads like
+    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # the error of a test's own abort
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
 
 
 def fields(page):
-    """What stands in the address."""
+    """The fields of the address."""
     return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
 
 
@@ -82,7 +80,7 @@ def words(page):
 
 
 def place_of(locator):
-    """Where an element is; the page may be drawing it anew, and then there is none for a moment."""
+    """The box of an element. Waits while the page redraws it."""
     for _ in range(100):
         found = locator.bounding_box()
         if found is not None:
@@ -92,11 +90,11 @@ def place_of(locator):
 
 
 def eventually(page, look, expected=True):
-    """Waits until `look()` gives what is expected: the page follows its address by an answer of the server.
+    """Waits until `look()` returns the expected value: the page changes only after an answer of the server.
 
-    Not `wait_for_function`: where it has to look twice, it evaluates text in the page, which the page's policy forbids.
+    `wait_for_function` cannot be used: it evaluates text in the page, which the page's policy forbids.
     """
-    for _ in range(400):  # 20 seconds, as the page's other waits
+    for _ in range(400):  # 20 seconds, like the other timeouts
         found = look()
         if found == expected:
             return
@@ -105,7 +103,7 @@ def eventually(page, look, expected=True):
 
 
 def drag_over_words(page, first, last):
-    """With the mouse, over the words in the window."""
+    """Drags the mouse over words in the window."""
     boxes = [place_of(words(page).nth(place)) for place in (first, last)]
     (x1, y), (x2, _) = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes)
     page.mouse.move(x1, y)
@@ -115,8 +113,8 @@ def drag_over_words(page, first, last):
     page.mouse.up()
 
 
-def cells(page):
-    return page.locator(".cells button").all_inner_texts()
+def units(page):
+    return page.locator(".units button").all_inner_texts()
 
 
 def open_page(page, address, state=""):
@@ -125,7 +123,7 @@ def open_page(page, address, state=""):
 
 
 def first_opening(page):
-    """The place in the window of a parenthesis at depth 0 that stays open for three words."""
+    """The place in the window of a first parenthesis that stays open for three words."""
     texts = words(page).all_text_contents()
     depth = 0
     for place, word in enumerate(texts):
@@ -135,17 +133,17 @@ def first_opening(page):
     raise AssertionError(texts)
 
 
-def test_brush_selects_cells_and_finds_matches(page, address):
+def test_brush_selects_units_and_finds_matches(page, address):
     open_page(page, address)
     place = first_opening(page)
     drag_over_words(page, place, place + 2)
     page.locator(".matches .row").first.wait_for()
     assert (fields(page)["from"], fields(page)["to"]) == (str(place), str(place + 2))
-    assert "hidden1:0" in cells(page)
+    assert "hidden1:0" in units(page)
     # Words inside parentheses are coloured, those outside are not.
     fills = page.locator(".plot .words rect").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
     assert fills[place] != "#ffffff" and fills[place - 1] == "#ffffff"
-    assert page.locator(".plot .line.chosen").count() == len(cells(page))
+    assert page.locator(".plot .line.chosen").count() == len(units(page))
     rows = page.locator(".matches .row")
     assert rows.count() > 10
     labels = rows.evaluate_all("nodes => nodes.map((node) => node.getAttribute('aria-label'))")
@@ -158,10 +156,10 @@ def test_heat_maps_show_activity_and_tracks(page, address):
     open_page(page, address, f"from={place}&to={place + 2}&threshold=0.5")
     page.locator(".matches .row").first.wait_for()
     titles = page.locator(".matches .head .title").all_text_contents()
-    assert titles[:3] == ["cell activity", "depth", "kind"]
+    assert titles[:3] == ["unit activity", "depth", "kind"]
     row = page.locator(".matches .row").first
-    columns = row.locator(".cell").count() // len(titles)
-    fills = row.locator(".cell").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
+    columns = row.locator(".square").count() // len(titles)
+    fills = row.locator(".square").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
     activity, depth = fills[:columns], fills[columns : 2 * columns]
     before, match = 5, 6  # six words of context, then the match
     assert activity[before] == "#ffffff" and activity[match] not in ("#ffffff", "#eceef1")
@@ -171,16 +169,16 @@ def test_heat_maps_show_activity_and_tracks(page, address):
     assert "kind" not in fields(page)["maps"].split("|")
     page.get_by_label("Words coloured by").select_option("depth")
     eventually(page, lambda: "colour=depth" in page.url)
-    row.locator(".cell").nth(match).hover()
-    assert "cells on" in page.locator("#tooltip").inner_text()
+    row.locator(".square").nth(match).hover()
+    assert "units on" in page.locator("#tooltip").inner_text()
 
 
 def test_the_threshold_is_dragged_and_typed(page, address):
     open_page(page, address)
     place = first_opening(page)
     drag_over_words(page, place, place + 2)
-    page.locator(".cells button").first.wait_for()
-    before = cells(page)
+    page.locator(".units button").first.wait_for()
+    before = units(page)
     handle = place_of(page.locator(".threshold rect"))
     x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
     page.mouse.move(x, y)
@@ -190,8 +188,8 @@ def test_the_threshold_is_dragged_and_typed(page, address):
     assert float(fields(page)["threshold"]) == pytest.approx(0.3 + 60 / 130, abs=0.02)
     page.get_by_label("Threshold").fill("0.9")
     page.get_by_label("Threshold").press("Enter")
-    page.get_by_text("None of 24 cells is on").wait_for()
-    assert before and not cells(page)
+    page.get_by_text("None of 24 units is on").wait_for()
+    assert before and not units(page)
     page.get_by_label("Threshold").fill("7")
     page.get_by_label("Threshold").press("Enter")
     assert "0.01 to 1" in page.locator("#problem").inner_text() and fields(page)["threshold"] == "0.9"
@@ -218,7 +216,7 @@ def snapshot(page):
     page.wait_for_load_state("networkidle")
     return {
         "words": words(page).all_text_contents(),
-        "cells": cells(page),
+        "units": units(page),
         "pressed": page.locator("[aria-pressed=true]").all_inner_texts(),
         "matches": page.locator(".matches").inner_html(),
         "plot": page.locator(".plot").inner_html(),
@@ -236,11 +234,11 @@ def test_all_that_is_shown_comes_back_from_the_address(page, address, browser):
     page.get_by_label("Off before").press("Enter")
     page.get_by_label("Threshold").fill("0.40")
     page.get_by_label("Threshold").press("Enter")
-    page.locator(".cells button").nth(1).wait_for()
-    page.locator(".cells button").nth(1).click()  # switched off
+    page.locator(".units button").nth(1).wait_for()
+    page.locator(".units button").nth(1).click()  # switched off
     page.mouse.move(5, 500)
     shown = snapshot(page)
-    assert fields(page)["off"] and len(shown["cells"]) >= 2
+    assert fields(page)["off"] and len(shown["units"]) >= 2
     page.reload()
     assert snapshot(page) == shown
     other = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -328,7 +326,7 @@ def test_a_finding_is_saved_as_json(page, address, tmp_path):
     saving.value.save_as(tmp_path / "finding.json")
     finding = json.loads((tmp_path / "finding.json").read_text("utf-8"))
     assert finding["query"]["from"] == place and finding["query"]["words"][0] == "("
-    assert finding["cells"] == cells(page) and len(finding["matches"]) == page.locator(".matches .row").count()
+    assert finding["units"] == units(page) and len(finding["matches"]) == page.locator(".matches .row").count()
     assert finding["address"] == "#" + page.url.partition("#")[2]
 
 
@@ -346,18 +344,24 @@ def test_attention_of_sentence_pairs(page, address):
     page.locator(".plot").wait_for()
 
 
-def test_statistics_lead_to_a_cell_alone(page, address):
+def test_statistics_lead_to_a_unit_alone(page, address):
     page.goto(f"{address}#view=statistics&track=kind&label=number")
     row = page.locator(".ranking .row").first
     row.wait_for()
-    assert row.get_attribute("data-cell") == "hidden1:5"
+    assert row.get_attribute("data-unit") == "hidden1:5"
     assert "shuffled control" in page.locator(".ranking").text_content()
     row.click()
     page.locator(".plot .line.chosen").wait_for()
-    assert cells(page) == ["hidden1:5"] and fields(page)["cells"] == "hidden1:5"
+    assert units(page) == ["hidden1:5"] and fields(page)["units"] == "hidden1:5"
     page.locator(".matches .row").first.wait_for()
-    page.get_by_role("button", name="Back to the selected cells").click()
-    eventually(page, lambda: "cells=" not in page.url)
+    page.get_by_role("button", name="Back to the selected units").click()
+    eventually(page, lambda: "units=" not in page.url)
+
+
+def test_an_address_with_the_old_name_of_the_units_shows_the_same(page, address):
+    open_page(page, address, "cells=hidden1:5&threshold=0.5")
+    page.locator(".matches .row").first.wait_for()
+    assert units(page) == ["hidden1:5"]
 
 
 @pytest.mark.parametrize("width, height", [(1280, 800), (1920, 1080)])
@@ -386,7 +390,7 @@ def test_an_address_that_makes_no_sense_shows_the_beginning(page, address):
     assert words(page).count() == 1
 
 
-def test_a_server_that_is_gone_is_said(page, address):
+def test_a_server_that_stopped_is_reported(page, address):
     open_page(page, address)
     page.route("**/api/**", lambda route: route.abort())
     page.get_by_role("button", name="A page on").click()

@@ -1,4 +1,4 @@
-"""Statistics of cells against their slow twin, with few levels and values so that ties are frequent."""
+"""Statistics of units against their plain twin, with few levels and values so that ties are frequent."""
 
 import math
 
@@ -8,39 +8,39 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import separation as twin
 
-from fairseq_bso.interpret.units import ranking, statistics
+from fairseq_bso.interpret.units import prediction, ranking, statistics
 
 levels = st.sampled_from([-127, -40, -1, 0, 1, 40, 41, 127])
 
 
 @st.composite
 def corpora(draw, values):
-    """(cells, track): lists of levels of the same number of steps, and a value, or None, for each step."""
+    """(units, track): lists of levels of the same number of steps, and a value, or None, for each step."""
     steps = draw(st.integers(2, 30))
-    cell = st.lists(levels, min_size=steps, max_size=steps)
+    unit = st.lists(levels, min_size=steps, max_size=steps)
     track = draw(st.lists(values, min_size=steps, max_size=steps))
     assume(len(set(track) - {None}) >= 2)
-    return draw(st.lists(cell, min_size=1, max_size=6)), track
+    return draw(st.lists(unit, min_size=1, max_size=6)), track
 
 
 labels = st.sampled_from([0, 1, 3, None])
 numbers = st.sampled_from([0.0, 1.0, 2.5, 4.0, None])
 
 
-def tensors(cells, track, row_major=False):
-    """Codes, or numbers if any is one."""
+def tensors(units, track, row_major=False):
+    """Levels (C, T) and track (T,): codes, or numbers if any value is a number."""
     if any(isinstance(value, float) for value in track):
         values = torch.tensor([math.nan if value is None else value for value in track])
     else:
         values = torch.tensor([-2 if value is None else value for value in track])
-    found = torch.tensor(cells, dtype=torch.int8)
+    found = torch.tensor(units, dtype=torch.int8)
     return (found.t().contiguous().t() if row_major else found), values
 
 
-def labelled(cells, track):
-    """The same without the steps that have no value."""
+def labelled(units, track):
+    """The same without steps that have no value."""
     kept = [step for step, value in enumerate(track) if value is not None]
-    return [[cell[step] for step in kept] for cell in cells], [track[step] for step in kept]
+    return [[unit[step] for step in kept] for unit in units], [track[step] for step in kept]
 
 
 def close(found, expected):
@@ -51,11 +51,11 @@ def close(found, expected):
 @given(drawn=corpora(labels), row_major=st.booleans())
 def test_histograms_and_what_comes_from_them_equal_the_twin(drawn, row_major):
     histogram = statistics.joint_histogram(*tensors(*drawn, row_major))
-    cells, codes = labelled(*drawn)
-    assert histogram.tolist() == [twin.histogram(cell, codes, max(codes) + 1) for cell in cells]
-    close(statistics.correlation_ratio(histogram), [twin.correlation_ratio(cell, codes) for cell in cells])
+    units, codes = labelled(*drawn)
+    assert histogram.tolist() == [twin.histogram(unit, codes, max(codes) + 1) for unit in units]
+    close(statistics.correlation_ratio(histogram), [twin.correlation_ratio(unit, codes) for unit in units])
     for label in set(codes):
-        expected = [twin.area_under_curve(cell, codes, label) for cell in cells]
+        expected = [twin.area_under_curve(unit, codes, label) for unit in units]
         assert statistics.area_under_curve(histogram, label).tolist() == [float(one) for one in expected]
 
 
@@ -63,14 +63,14 @@ def test_histograms_and_what_comes_from_them_equal_the_twin(drawn, row_major):
 @given(drawn=corpora(labels), measure=st.sampled_from(statistics.THRESHOLD_MEASURES), as_query=st.booleans())
 def test_thresholds_are_the_best_and_do_what_they_say(drawn, measure, as_query):
     histogram = statistics.joint_histogram(*tensors(*drawn))
-    cells, codes = labelled(*drawn)
+    units, codes = labelled(*drawn)
     label = codes[0]
     found = statistics.best_thresholds(histogram, label, measure, as_query)
-    close(getattr(found, measure), [twin.best_threshold(cell, codes, label, measure, as_query) for cell in cells])
-    for place, cell in enumerate(cells):
+    close(getattr(found, measure), [twin.best_threshold(unit, codes, label, measure, as_query) for unit in units])
+    for place, unit in enumerate(units):
         cut, above = int(found.cuts[place]), bool(found.above[place])
         assert not as_query or (cut >= 1 if above else cut <= -1)
-        for name, value in twin.measures(cell, codes, label, cut, above).items():
+        for name, value in twin.measures(unit, codes, label, cut, above).items():
             assert float(getattr(found, name)[place]) == pytest.approx(float(value))
 
 
@@ -79,27 +79,27 @@ def test_thresholds_are_the_best_and_do_what_they_say(drawn, measure, as_query):
 def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
     assume(any(isinstance(value, float) for value in drawn[1]))
     tensor, values = tensors(*drawn, row_major)
-    cells, wanted = labelled(*drawn)
-    expected = [twin.correlation(cell, wanted) for cell in cells]
-    close(ranking.cell_values(tensor, values, "correlation"), expected)
-    found = ranking.predict_number(tensor[0], values, width)
+    units, wanted = labelled(*drawn)
+    expected = [twin.correlation(unit, wanted) for unit in units]
+    close(ranking.unit_values(tensor, values, "correlation"), expected)
+    found = prediction.predict_number(tensor[0], values, width)
     assert found.correlation == pytest.approx(expected[0], abs=1e-9)
     parts = [found.error, found.exact, found.error_of_mean, found.exact_of_mean]
-    assert parts == pytest.approx(twin.predict(cells[0], wanted, width))
+    assert parts == pytest.approx(twin.predict(units[0], wanted, width))
 
 
 def twin_score(criterion, label):
-    """What a cell is ranked by, of lists of levels and values."""
+    """The score of a unit, as a function of lists of levels and values."""
 
-    def score(cell, values):
+    def score(unit, values):
         if criterion == "correlation":
-            return abs(twin.correlation(cell, values))
+            return abs(twin.correlation(unit, values))
         if criterion == "correlation_ratio":
-            return float(twin.correlation_ratio(cell, values))
+            return float(twin.correlation_ratio(unit, values))
         if criterion == "area_under_curve":
-            area = twin.area_under_curve(cell, values, label)
+            area = twin.area_under_curve(unit, values, label)
             return float(max(area, 1 - area))
-        return float(twin.best_threshold(cell, values, label, criterion, False))
+        return float(twin.best_threshold(unit, values, label, criterion, False))
 
     return score
 
@@ -109,118 +109,140 @@ def twin_score(criterion, label):
 @given(data=st.data())
 def test_ranking_and_control_equal_the_twin(criterion, data):
     number = criterion == "correlation"
-    cells, track = data.draw(corpora(numbers if number else labels))
-    given_cells, values = tensors(cells, track)
-    some, wanted = labelled(cells, track)
+    units, track = data.draw(corpora(numbers if number else labels))
+    given_units, values = tensors(units, track)
+    some, wanted = labelled(units, track)
     label = None if number or criterion == "correlation_ratio" else wanted[0]
     score = twin_score(criterion, label)
-    scores = [score(cell, wanted) for cell in some]
-    found = ranking.rank_cells(given_cells, values, criterion, label, limit=4)
+    scores = [score(unit, wanted) for unit in some]
+    found = ranking.rank_units(given_units, values, criterion, label, limit=4)
     close(found.scores, sorted(scores, reverse=True)[:4])
-    close(found.scores, [scores[cell] for cell in found.cells.tolist()])
-    assert len(set(found.cells.tolist())) == min(4, len(cells))
-    control = ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
+    close(found.scores, [scores[unit] for unit in found.units.tolist()])
+    assert len(set(found.units.tolist())) == min(4, len(units))
+    control = ranking.shuffled_control(given_units, values, criterion, label, repeats=4, seed=3)
     kept = [value is not None for value in track]
-    close(control.best, [twin.best_of_shifted(score, cells, track, kept, shift) for shift in control.shifts.tolist()])
-    again = ranking.shuffled_control(given_cells, values, criterion, label, repeats=4, seed=3)
+    close(control.best, [twin.best_of_shifted(score, units, track, kept, shift) for shift in control.shifts.tolist()])
+    again = ranking.shuffled_control(given_units, values, criterion, label, repeats=4, seed=3)
     assert again.shifts.tolist() == control.shifts.tolist()
 
 
 def test_a_traced_example():
-    """Two cells, six steps; the last step has no label.
+    """Two units, six steps; the last step has no label.
 
     step     0   1   2   3   4   5
     label    1   1   0   0   0   -
-    cell 0  60  20  20   0   0  99
-    cell 1   0  -9  50  50   0  99
+    unit 0  60  20  20   0   0  99
+    unit 1   0  -9  50  50   0  99
 
-    Cell 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
+    Unit 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
     both with the label and for two of three without: (1 + 2/3) / 2; at least 60 for one of two and three of three:
-    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2), of the second 2 * 1 / (1 + 0 + 2).
-    The means are 40 and 20 / 3, that of all is 20: between them are 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3, in all there
-    are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
-    Cell 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
+    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2). F1 of the second is 2 * 1 / (1 + 0 + 2).
+    The means are 40 and 20 / 3, that of all steps is 20. Squares between labels: 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3.
+    All squares are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
+    Unit 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
     """
-    cells = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
+    units = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
     codes = torch.tensor([1, 1, 0, 0, 0, -1])
-    histogram = statistics.joint_histogram(cells, codes)
+    histogram = statistics.joint_histogram(units, codes)
     close(statistics.area_under_curve(histogram, 1), [5.5 / 6, 0.5 / 6])
     assert statistics.correlation_ratio(histogram)[0].item() == pytest.approx(4000 / 3 / 2400)
     found = statistics.best_thresholds(histogram, 1)
     assert (found.cuts.tolist(), found.above.tolist()) == ([1, 0], [True, False])
     assert found.balanced_accuracy[0].item() == pytest.approx(5 / 6) and found.f1[0].item() == pytest.approx(0.8)
-    found = ranking.rank_cells(cells, codes, "area_under_curve", 1)
-    assert found.cells.tolist() == [0, 1]
+    found = ranking.rank_units(units, codes, "area_under_curve", 1)
+    assert found.units.tolist() == [0, 1]
     close(found.scores, [5.5 / 6, 5.5 / 6])
     close(found.values, [5.5 / 6, 0.5 / 6])
 
 
+@pytest.mark.parametrize(
+    "values, label, criterion, chance",
+    [
+        ([0, 0, 1, 2, -1, 2], None, "correlation_ratio", 0),
+        ([0, 0, 1, 2, -1, 2], 2, "area_under_curve", 0.5),
+        ([0.0, 0.5, 1.0, 2.0, math.nan, 2.0], None, "correlation", 0),
+    ],
+)
+def test_the_track_decides_the_criterion(values, label, criterion, chance):
+    units = torch.tensor([[0, 0, 5, 9, 9, 9], [3, 1, 4, 1, 5, 9]], dtype=torch.int8)
+    track = torch.tensor(values)
+    found = ranking.rank_for_track(units, track, label, 1, 4)
+    assert (found.criterion, found.chance) == (criterion, chance)
+    expected = ranking.rank_units(units, track, criterion, label, 1)
+    assert found.ranking.units.tolist() == expected.units.tolist() and found.ranking.scores == expected.scores
+    control = ranking.shuffled_control(units, track, criterion, label, 4)
+    assert found.control.best.tolist() == control.best.tolist()
+
+
 def test_what_is_counted_in_pieces_adds_up(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    cells = torch.randint(-127, 128, (9, 300), generator=generator, dtype=torch.int8)
+    units = torch.randint(-127, 128, (9, 300), generator=generator, dtype=torch.int8)
     codes = torch.randint(-1, 3, (300,), generator=generator)
     numbers = torch.randn(300, generator=generator)
-    whole = statistics.joint_histogram(cells, codes), ranking.cell_values(cells, numbers, "correlation")
+    whole = statistics.joint_histogram(units, codes), ranking.unit_values(units, numbers, "correlation")
     monkeypatch.setattr(statistics, "_STEPS", 64)
-    monkeypatch.setattr(statistics, "_CELLS", 4)
-    assert torch.equal(statistics.joint_histogram(cells, codes), whole[0])
-    close(ranking.cell_values(cells, numbers, "correlation"), whole[1].tolist())
+    monkeypatch.setattr(statistics, "_UNITS", 4)
+    assert torch.equal(statistics.joint_histogram(units, codes), whole[0])
+    close(ranking.unit_values(units, numbers, "correlation"), whole[1].tolist())
 
 
-def test_a_cell_that_makes_the_track_is_far_above_the_control():
+def test_a_unit_that_makes_the_track_is_far_above_the_control():
     generator = torch.Generator().manual_seed(0)
     depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) lasts, as depth does
-    cells = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
-    cells[7] = (10 * depth).to(torch.int8)
-    found = ranking.rank_cells(cells, depth.double(), "correlation", limit=3)
-    control = ranking.shuffled_control(cells, depth.double(), "correlation")
-    assert found.cells[0] == 7 and found.scores[0].item() == pytest.approx(1)
+    units = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
+    units[7] = (10 * depth).to(torch.int8)
+    found = ranking.rank_units(units, depth.double(), "correlation", limit=3)
+    control = ranking.shuffled_control(units, depth.double(), "correlation")
+    assert found.units[0] == 7 and found.scores[0].item() == pytest.approx(1)
     assert control.best.max() < 0.5 and control.best.shape == (20,)
     assert control.shifts.min() >= 300 and control.shifts.max() <= 2700
-    told = ranking.predict_number(cells[7], depth.double())
-    assert (told.error, told.exact) == (0, 1) and told.error_of_mean > 1
+    predicted = prediction.predict_number(units[7], depth.double())
+    assert (predicted.error, predicted.exact) == (0, 1) and predicted.error_of_mean > 1
 
 
-def test_a_constant_cell_tells_nothing():
-    cells = torch.full((1, 4), 37, dtype=torch.int8)
+def test_a_constant_unit_predicts_nothing():
+    units = torch.full((1, 4), 37, dtype=torch.int8)
     codes = torch.tensor([0, 1, 1, 0])
-    assert ranking.cell_values(cells, codes, "correlation_ratio").item() == 0
-    assert ranking.cell_values(cells, codes.double(), "correlation").item() == 0
-    assert ranking.cell_values(cells, codes, "area_under_curve", 1).item() == 0.5
+    assert ranking.unit_values(units, codes, "correlation_ratio").item() == 0
+    assert ranking.unit_values(units, codes.double(), "correlation").item() == 0
+    assert ranking.unit_values(units, codes, "area_under_curve", 1).item() == 0.5
 
 
-CELLS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
+UNITS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
 
 
 @pytest.mark.parametrize(
     "act, message",
     [
-        (lambda: ranking.rank_cells(CELLS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
-        (lambda: ranking.rank_cells(CELLS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
-        (lambda: ranking.rank_cells(CELLS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
-        (lambda: ranking.rank_cells(CELLS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
-        (lambda: ranking.rank_cells(CELLS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
-        (lambda: ranking.rank_cells(CELLS, CODES, "f1"), "no step has label None"),
-        (lambda: ranking.rank_cells(CELLS, CODES, "correlation_ratio", 1), "leave the label out"),
-        (lambda: ranking.rank_cells(CELLS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
-        (lambda: ranking.rank_cells(CELLS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
-        (lambda: ranking.rank_cells(CELLS, CODES * 0 - 1, "f1", 5), "the track has no value"),
-        (lambda: ranking.rank_cells(CELLS, CODES * math.inf, "correlation"), "infinite"),
-        (lambda: ranking.shuffled_control(CELLS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
-        (lambda: ranking.shuffled_control(CELLS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
+        (lambda: ranking.rank_units(UNITS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
+        (lambda: ranking.rank_units(UNITS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
+        (lambda: ranking.rank_units(UNITS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
+        (lambda: ranking.rank_units(UNITS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
+        (lambda: ranking.rank_units(UNITS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
+        (lambda: ranking.rank_units(UNITS, CODES, "f1"), "no step has label None"),
+        (lambda: ranking.rank_units(UNITS, CODES, "correlation_ratio", 1), "leave the label out"),
+        (lambda: ranking.rank_units(UNITS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
+        (lambda: ranking.rank_units(UNITS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
+        (lambda: ranking.rank_units(UNITS, CODES * 0 - 1, "f1", 5), "the track has no value"),
+        (lambda: ranking.rank_units(UNITS, CODES * math.inf, "correlation"), "infinite"),
+        (lambda: ranking.shuffled_control(UNITS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
+        (lambda: ranking.shuffled_control(UNITS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
         (
-            lambda: ranking.predict_number(CELLS[0], CODES.double(), 0),
+            lambda: prediction.predict_number(UNITS[0], CODES.double(), 0),
             "a bin has 0 levels, but must have 1 to 255",
         ),
-        (lambda: statistics.joint_histogram(CELLS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
-        (lambda: statistics.joint_histogram(CELLS, CODES * 0 - 1), "largest label is -1"),
-        (lambda: statistics.joint_histogram(CELLS - 128, CODES), "level -128, but levels must be from -127"),
-        (lambda: ranking.rank_cells(CELLS - 128, CODES.double(), "correlation"), "level -128"),
-        (lambda: statistics.best_thresholds(statistics.joint_histogram(CELLS, CODES), 1, "recall"), "measure 'recall'"),
-        (lambda: statistics.area_under_curve(statistics.joint_histogram(CELLS, CODES), 2), "label 2 cannot be told"),
+        (lambda: statistics.joint_histogram(UNITS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
+        (lambda: statistics.joint_histogram(UNITS, CODES * 0 - 1), "largest label is -1"),
+        (lambda: statistics.joint_histogram(UNITS - 128, CODES), "level -128, but levels must be from -127"),
+        (lambda: ranking.rank_units(UNITS - 128, CODES.double(), "correlation"), "level -128"),
+        (lambda: statistics.best_thresholds(statistics.joint_histogram(UNITS, CODES), 1, "recall"), "measure 'recall'"),
         (
-            lambda: statistics.area_under_curve(statistics.joint_histogram(CELLS, CODES * 0), 0),
-            "label 0 cannot be told",
+            lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES), 2),
+            "label 2 cannot be separated",
+        ),
+        (
+            lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES * 0), 0),
+            "label 0 cannot be separated",
         ),
     ],
 )

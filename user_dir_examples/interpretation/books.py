@@ -1,9 +1,9 @@
-"""A word language model on children's books, and the cell that knows what is said aloud.
+"""A word language model on children's books, and the unit that predicts direct speech.
 
     python user_dir_examples/interpretation/books.py --out books
     fairseq-bso view books/states
 
-One paragraph is one sample. The metadata track `speech` says of each word whether it stands between quotation marks.
+One paragraph is one sample. The metadata track `speech` says for each word whether it is between quotation marks.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def paragraphs(path):
 
 
 def curled(words):
-    """Straight quotation marks, which open and close in turn, as “ and ”."""
+    """Replaces straight quotation marks, which open and close in turn, by “ and ”."""
     inside, made = False, []
     for word in words:
         if word == '"':
@@ -44,7 +44,7 @@ def curled(words):
 
 
 def speech(words):
-    """For each word whether it is inside quotation marks: from “ to the word before ”."""
+    """For each word, `inside` from “ to the word before ”, else `outside`."""
     inside, made = False, []
     for word in words:
         inside = (inside or word == "“") and word != "”"
@@ -53,7 +53,7 @@ def speech(words):
 
 
 def write_texts(folder):
-    """Every 20th paragraph of every book is for testing, every 20th for validation."""
+    """Writes three texts: one in 20 paragraphs of every book for test, one for validation, the rest for training."""
     texts = {"train": [], "valid": [], "test": []}
     for path in sorted(BOOKS.glob("*.xz")):
         for number, words in enumerate(paragraphs(path)):
@@ -67,9 +67,9 @@ def write_texts(folder):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write; must not exist")
-    parser.add_argument("--updates", type=int, default=2000, metavar="N", help="of the training (2000)")
-    parser.add_argument("--units", type=int, default=128, metavar="N", help="cells of the model's one layer (128)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the training (1)")
+    parser.add_argument("--updates", type=int, default=2000, metavar="N", help="number of training updates (2000)")
+    parser.add_argument("--units", type=int, default=128, metavar="N", help="units of the model's one layer (128)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of training (1)")
     add_options(parser)
     arguments = parser.parse_args(argv)
     with whole_folder(arguments.out) as part:

@@ -1,10 +1,10 @@
-"""Which cell of captured states tells a track best, with a control and a picture.
+"""Finds the unit of captured states that predicts a track best, with a control for chance and a picture.
 
     python user_dir_examples/interpretation/finding.py STATES --side decoder --track depth --picture depth.png
 
-STATES is a folder that `fairseq-bso states` wrote, the track one that it was given. The ranking is that of the page of
-`fairseq-bso view`: numbers by correlation, one `--label` of a track against the rest by the area under the ROC curve.
-The control is the best that any cell reaches for the same track, shifted by chance along the corpus.
+STATES is a folder of `fairseq-bso states`, which was given the track. The ranking is the same as on the page of
+`fairseq-bso view`: numbers by correlation, one `--label` against the rest by the area under the ROC curve, all labels
+by the correlation ratio. The control is the best score of any unit for the same track after a random shift.
 """
 
 import argparse
@@ -18,58 +18,47 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fairseq_bso.interpret.folder.index import open_index  # noqa: E402
 from fairseq_bso.interpret.folder.reader import open_capture  # noqa: E402
-from fairseq_bso.interpret.units.ranking import predict_number, rank_cells, shuffled_control  # noqa: E402
+from fairseq_bso.interpret.units.prediction import predict_number  # noqa: E402
+from fairseq_bso.interpret.units.ranking import rank_for_track  # noqa: E402
 
-BEST = 5
-# fairseq lets every library say everything.
+BEST = 5  # units that are printed
+REPEATS = 20  # shifts of the control
+# Importing fairseq sets the log level of every library to debug.
 logging.getLogger().setLevel(logging.WARNING)
 
 
 def add_options(parser):
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the best cell over some words (PNG, SVG)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the best unit over some words (PNG, SVG)")
     parser.add_argument("--words", type=int, default=60, metavar="N", help="words in the picture (60)")
-    parser.add_argument("--from", dest="first", type=int, default=0, metavar="ROW", help="where the picture begins (0)")
+    parser.add_argument("--from", dest="first", type=int, default=0, metavar="ROW", help="first row of the picture (0)")
 
 
 def report(folder, side_name, track_name, label, options):
-    """Prints the best cells, the control and what the best cell alone predicts; draws it if asked to."""
+    """Prints the best units, the control for chance and the prediction from the best unit; draws it if asked to."""
     side = open_capture(Path(folder)).sides[side_name]
-    index = open_index(side)
-    cells = torch.from_numpy(index.cells)  # (C, T)
+    units = torch.from_numpy(open_index(side).units)  # (C, T)
     track = side.tracks[track_name]
     values = torch.as_tensor(track.values[:])  # (T,)
+    code = None if label is None else track.labels.index(label)
+    found = rank_for_track(units, values, code, BEST, REPEATS)
+    names = [side.unit_name(unit) for unit in found.ranking.units.tolist()]
+    print(f"{track_name}{'' if label is None else '=' + label}: best of {len(units)} units by {found.criterion}")
+    for name, score, value in zip(names, found.ranking.scores.tolist(), found.ranking.values.tolist()):
+        print(f"  {name:16} {score:.3f} {'(lower there)' if value < found.chance else ''}".rstrip())
+    print(f"  best of any unit for {REPEATS} shifted tracks: {found.control.best.max():.3f}")
+    best = units[int(found.ranking.units[0])]  # (T,)
     if values.is_floating_point():
-        number, criterion = None, "correlation"
-    elif label is None:
-        number, criterion = None, "correlation_ratio"
-    else:
-        number, criterion = track.labels.index(label), "area_under_curve"
-    ranking = rank_cells(cells, values, criterion, number, BEST)
-    control = shuffled_control(cells, values, criterion, number)
-    print(f"{track_name}{'' if label is None else '=' + label}: best of {len(cells)} cells by {criterion}")
-    for cell, score, value in zip(*(part.tolist() for part in ranking)):
-        lower = value < 0 or (criterion == "area_under_curve" and value < 0.5)
-        print(f"  {name_of(side, cell):16} {score:.3f} {'(lower there)' if lower else ''}".rstrip())
-    print(f"  best of any cell for {len(control.best)} shifted tracks: {control.best.max():.3f}")
-    best = int(ranking.cells[0])
-    if values.is_floating_point():
-        told = predict_number(cells[best], values)
+        predicted = predict_number(best, values)
         print(
-            f"  {name_of(side, best)} alone, second half of the corpus: mean error {told.error:.2f} "
-            f"(without it {told.error_of_mean:.2f}), right {told.exact:.1%} (without it {told.exact_of_mean:.1%})"
+            f"  {names[0]} alone, second half of the corpus: mean error {predicted.error:.2f} (without it "
+            f"{predicted.error_of_mean:.2f}), right {predicted.exact:.1%} (without it {predicted.exact_of_mean:.1%})"
         )
     if options.picture:
-        draw(side, cells[best], name_of(side, best), values, number, track_name if label is None else label, options)
-
-
-def name_of(side, cell):
-    """`hidden1:17` of a column of the index."""
-    states = next(one for one in side.states if one.first <= cell < one.first + one.units)
-    return f"{states.name}:{cell - states.first}"
+        draw(side, best, names[0], values, code, track_name if label is None else label, options)
 
 
 def draw(side, levels, name, values, number, title, options):
-    """One cell over some words, above the track."""
+    """Draws one unit over some words, above the track."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -97,10 +86,10 @@ def draw(side, levels, name, values, number, title, options):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("states", type=Path, help="folder that fairseq-bso states wrote")
+    parser.add_argument("states", type=Path, help="folder of fairseq-bso states")
     parser.add_argument("--side", default="decoder", choices=["encoder", "decoder"])
     parser.add_argument("--track", required=True, metavar="NAME")
-    parser.add_argument("--label", help="of a track of labels, the one to tell from the rest")
+    parser.add_argument("--label", help="the label to compare with the rest; for a track of labels")
     add_options(parser)
     arguments = parser.parse_args(argv)
     sides = open_capture(arguments.states).sides

@@ -1,10 +1,10 @@
-"""The parentheses language, from nothing to captured states: text, language model, states, finding.
+"""The parentheses language, from generated text to a finding: text, language model, states, best units.
 
     python user_dir_examples/interpretation/parentheses.py --out parentheses
     fairseq-bso view parentheses/states
 
-The language (Strobelt et al. 2016) has the words `( ) 0 1 2 3 4`. A number is always the depth of nesting at which it
-stands, so a model that is to predict it must keep count. The depth of each word is a metadata track of the states.
+The language (Strobelt et al. 2016) has the words `( ) 0 1 2 3 4`. A number is always the depth of nesting at its place,
+so that a model must count to predict it. The depth of each word is a metadata track of the states.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from recipe import language_model_states, whole_folder, write_lines
 
 DEEPEST = 4
 SENTENCES = {"train": 4000, "valid": 200, "test": 400}
-# How likely each kind of word is, where it is possible.
+# Relative frequency of each kind of word, where it is possible.
 NUMBER, OPEN, CLOSE = 6, 2, 2
 
 
 def sentence(generator, length):
-    """At least `length` words, to where all parentheses are closed, and the depth after each word."""
+    """A sentence of at least `length` words that ends with all parentheses closed, and the depth after each word."""
     words, depths, depth = [], [], 0
     while len(words) < length or depth > 0:
         opens = OPEN if depth < DEEPEST and len(words) < length else 0
@@ -34,7 +34,7 @@ def sentence(generator, length):
 
 
 def write_texts(folder, seed):
-    """`train.txt` and so on, and `test.depth` with a depth for each word."""
+    """Writes `train.txt`, `train.depth` and so on, with a depth for each word."""
     for name, count in SENTENCES.items():
         generator = random.Random(f"{seed} {name}")
         made = [sentence(generator, generator.randint(5, 40)) for _ in range(count)]
@@ -45,9 +45,9 @@ def write_texts(folder, seed):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write; must not exist")
-    parser.add_argument("--updates", type=int, default=1500, metavar="N", help="of the training (1500)")
-    parser.add_argument("--units", type=int, default=50, metavar="N", help="cells of the model's one layer (50)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of text and training (1)")
+    parser.add_argument("--updates", type=int, default=1500, metavar="N", help="number of training updates (1500)")
+    parser.add_argument("--units", type=int, default=50, metavar="N", help="units of the model's one layer (50)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of text and training (1)")
     add_options(parser)
     arguments = parser.parse_args(argv)
     with whole_folder(arguments.out) as part:

@@ -1,11 +1,11 @@
-"""The encoder of a model that writes dependency trees, and the cell that knows prepositional phrases.
+"""The encoder of a model that writes dependency trees, and the unit that predicts prepositional phrases.
 
     python user_dir_examples/interpretation/phrases.py --out phrases
     fairseq-bso view phrases/states
 
-The model reads a sentence of UD English EWT and writes the arc-standard sequence of its tree (see dependency_parsing);
-its encoder reads from left to right. The metadata track `phrase` of the source words says `prepositional` from a
-preposition up to the word before its noun is complete, as the treebank has it; the model is never shown that track.
+The model reads a sentence of UD English EWT and writes the arc-standard sequence of its tree (see dependency_parsing).
+Its encoder reads from left to right. The metadata track `phrase` of the source words is `prepositional` from a
+preposition up to the word before its noun, according to the treebank. The model never sees this track.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SETS = {"train": "train", "valid": "dev", "test": "test"}
 
 
 def prepositional(tree):
-    """For each word whether it stands in a phrase from a preposition (`case`) up to its noun, which ends it."""
+    """For each word, `prepositional` from a preposition (`case`) up to the word before its noun, else `other`."""
     labels = ["other"] * len(tree.heads)
     for place, (head, relation) in enumerate(zip(tree.heads, tree.relations)):
         if relation == "case" and place < head - 1:
@@ -37,9 +37,9 @@ def prepositional(tree):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write; must not exist")
-    parser.add_argument("--updates", type=int, default=1000, metavar="N", help="of the training (1000)")
-    parser.add_argument("--units", type=int, default=128, metavar="N", help="cells of encoder and decoder (128)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the training (1)")
+    parser.add_argument("--updates", type=int, default=1000, metavar="N", help="number of training updates (1000)")
+    parser.add_argument("--units", type=int, default=128, metavar="N", help="units of encoder and decoder (128)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="random seed of training (1)")
     add_options(parser)
     arguments = parser.parse_args(argv)
     with whole_folder(arguments.out) as part:
@@ -49,7 +49,7 @@ def main(argv=None):
 
 
 def make_states(part, arguments):
-    """Treebank -> model -> states of the test sentences, all in the folder `part`."""
+    """Prepares the treebank, trains the model and captures the states of the test sentences in the folder `part`."""
     files = {name: TREEBANK / f"en_ewt-ud-{tag}.conllu.xz" for name, tag in SETS.items()}
     words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
     prepare.main(

@@ -1,4 +1,4 @@
-"""What the recipes of this folder share: running a program, and a folder that is there when it is whole."""
+"""Shared by the recipes of this folder: running programs, and a folder that is complete or absent."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
 
 
 def run(title, log, module, *arguments):
-    """Runs a program with its output in a file; ends with the end of that if the program fails."""
+    """Runs a program with its output in a log file. Raises SystemExit with the end of the log if the program fails."""
     print(f"{title} (log: {log.name})", flush=True)
     command = [sys.executable, "-W", "ignore", "-m", module, *map(str, arguments)]
     with open(log, "wb") as out:
@@ -21,13 +21,13 @@ def run(title, log, module, *arguments):
 
 
 def write_lines(path, lines):
-    """A line for each list of words."""
+    """Writes one line for each list of words."""
     path.write_text("".join(" ".join(words) + "\n" for words in lines), encoding="utf-8")
 
 
 @contextmanager
 def whole_folder(out):
-    """Gives a folder beside `out` to write to, which becomes `out` at the end."""
+    """Yields a temporary folder beside `out` and renames it to `out` at the end."""
     if out.exists():
         raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
     part = out.with_name(out.name + ".part")
@@ -38,7 +38,7 @@ def whole_folder(out):
 
 
 def training_options(updates, batch, rate, seed):
-    """Options of fairseq-train that all recipes give."""
+    """Options of fairseq-train that all recipes use."""
     options = ["--user-dir", PLUGIN, "--cpu", "--num-workers", 0, "--no-epoch-checkpoints", "--log-format", "simple"]
     options += ["--optimizer", "adam", "--lr", rate, "--lr-scheduler", "polynomial_decay", "--clip-norm", 1]
     return [*options, "--total-num-update", updates, "--max-update", updates, "--batch-size", batch, "--seed", seed]
@@ -48,9 +48,15 @@ def language_model_states(part, updates, units, embedding, batch, rate, seed, tr
     """Trains fairseq's lstm_lm of one layer on `train.txt`, one line a sample, and captures its states over `test.txt`.
 
     Args:
-        part: folder with `train.txt`, `valid.txt` and `test.txt`.
-        track: name of the metadata track, whose values are in `test.NAME`.
-        threshold: rarer words are unknown.
+        part: folder with `train.txt`, `valid.txt` and `test.txt`, to which everything is written.
+        updates: of training.
+        units: of the one layer.
+        embedding: dimension of the word embeddings.
+        batch: sentences in a batch.
+        rate: learning rate.
+        seed: random seed of training.
+        track: name of the metadata track; its values are in `test.NAME`.
+        threshold: words with fewer occurrences are unknown.
     """
     texts = [f"--{name}pref={part / name}.txt" for name in ("train", "valid", "test")]
     text = ["--only-source", "--thresholdsrc", threshold, "--destdir", part / "bin", *texts]

@@ -1,7 +1,7 @@
-"""States of `bso_lstm`.
+"""Reads the states of `bso_lstm`.
 
-Hidden and cell states are those of the LSTMs themselves: with --residual a layer's input is added only to what the next
-layer reads. `attentional` is the vector h~ (Luong et al. 2015, equation 5), which is fed into the next step.
+Hidden and cell states are those of the LSTMs themselves. With --residual, the sum of a layer's input and output is only
+the input of the next layer. `attentional` is the vector h~ (Luong et al. 2015, equation 5), an input of the next step.
 """
 
 from typing import Dict, List
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from ...models.decoder import DecoderPass
 from ...models.encoder import EncoderOut
-from .lstm_steps import LayerStates, named, open_gates, read_layer
-from .state_reader import DecoderStates, StateReader
+from .state_reader import DecoderStates, LayerStates, StateReader, named, open_gates, read_layer
 
-DECODER_ORDER = ("input", "forget", "output", "candidate")  # of models.recurrent.lstm_cell
+DECODER_ORDER = ("input", "forget", "output", "candidate")
+"""order of the blocks in the weights of the decoder"""
 
 
 class BsoLSTMReader(StateReader):
-    """Encoder by its nn.LSTMs' weights, decoder by its own forced pass."""
+    """Reads the encoder from the weights of its nn.LSTMs, and the decoder from its own teacher-forced pass."""
 
     @property
-    def unnormalized(self) -> bool:  # type: ignore[override]
-        """Whether scores are `f`."""
+    def unnormalized(self) -> bool:
+        """Whether scores are raw output-layer scores f."""
         return self.model.unnormalized
 
     def directions(self, side: str) -> int:
-        """In how many directions this side reads."""
+        """The number of directions in which this side reads."""
         return 2 if side == "encoder" and self.model.encoder.layers[0].bidirectional else 1
 
     def encode(self, words: Tensor, lengths: Tensor) -> EncoderOut:
@@ -59,7 +59,7 @@ class BsoLSTMReader(StateReader):
         return DecoderStates(found, torch.stack(attention, dim=1), outputs.transpose(0, 1))
 
     def _gates(self, words: Tensor, memory: EncoderOut, hiddens: List[Tensor], fed: Tensor) -> List[Dict[str, Tensor]]:
-        """The gates of each layer, all steps at once: what every step started from is known by now."""
+        """The gates of each layer, for all steps at once, because the states before each step are known."""
         decoder = self.model.decoder
         start = decoder.initial_states(memory)
         before = [_shifted(first, part) for first, part in zip(start, hiddens)]  # (B, T, H)
@@ -74,7 +74,7 @@ class BsoLSTMReader(StateReader):
         return [open_gates(part, DECODER_ORDER) for part in gates]
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """Log-probabilities, or f."""
+        """Log-probabilities, or raw scores f."""
         scores = self.model.decoder.output_layer(outputs).float()
         return scores if self.unnormalized else torch.log_softmax(scores, dim=-1)
 

@@ -1,109 +1,110 @@
-"""States of a trained model over a corpus, written to a capture folder.
+"""Captures the states of a trained model over a corpus in a folder.
 
-DIR/capture.json              what was captured of what; written last
+DIR/capture.json              what was captured; written last
 DIR/encoder, DIR/decoder      each a project that LSTMVis opens too:
-    lstm.yml, words.dict      what is where, and the words
+    lstm.yml, words.dict      the names of the files and datasets, and the words
     states.hdf5               hidden1, cell1, hidden2, ...: (rows, units) each
-    train.hdf5                word_ids, sentence_offsets, sentence_ids; of a decoder loss (or score) and predictions;
+    train.hdf5                word_ids, sentence_offsets, sentence_ids; loss (or score) and predictions of a decoder;
                               the user's tracks in meta/
-DIR/decoder/attention.hdf5    of each sentence its decoder rows x encoder rows, one after the other
+DIR/decoder/attention.hdf5    decoder rows x encoder rows of each sentence, one sentence after the other
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, cast
 
+import torch
+from fairseq.models.lstm import LSTMModel
+from fairseq.models.lstm_lm import LSTMLanguageModel
+from fairseq.tasks.language_modeling import LanguageModelingTask
+from fairseq.tasks.translation import TranslationTask
+
+from ...checkpoints import load_model
 from ...errors import BadInput
 from ...files import sha256
+from ...models.bso_lstm import BsoLSTMModel
 from ..folder.lstmvis import WordTrack
-from .hdf5_files import CaptureFolder, import_h5py, write_json
-from .loading import Loaded, load
-from .own_output import own_output
-from .sentences import BREAK_MODES, Sentences, from_data_set, from_text
+from .bso_lstm_reader import BsoLSTMReader
+from .fairseq_lstm_reader import FairseqLSTMLanguageModelReader, FairseqLSTMReader
+from .hdf5_files import AtomicFolder, import_h5py, write_json
+from .options import CaptureOptions
+from .records import CaptureInput
+from .sentences import Pairs, Sentences, from_data_set, from_text, own_output
+from .state_reader import LoadedModel
 from .track_files import read_tracks
-from .writer import Corpus, Way, write_sides
+from .writer import write_sides
 
 VERSION = 1
 SIDES = ("encoder", "decoder")
+READERS = (
+    ("bso_lstm", BsoLSTMModel, BsoLSTMReader),
+    ("lstm", LSTMModel, FairseqLSTMReader),
+    ("lstm_lm", LSTMLanguageModel, FairseqLSTMLanguageModelReader),
+)
+"""name of an architecture, class of its model, reader of its states"""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is captured, and how."""
-
-    subset: str = "test"
-    """of the data folder"""
-    text: Optional[str] = None
-    """a file with one sentence a line, in place of a subset"""
-    target_text: Optional[str] = None
-    """the other side of `text`"""
-    break_mode: Optional[str] = None
-    """how a language model's text is cut into samples; None: as in its training"""
-    along: str = "reference"
-    """what the decoder is led along: `reference`, or `output` for the best of its own beam"""
-    beam: int = 5
-    """of the search for `output`"""
-    sides: Optional[Tuple[str, ...]] = None
-    """`encoder`, `decoder`; None: all that the model has"""
-    gates: bool = False
-    """also what the gates let through"""
-    top_k: int = 5
-    """predictions kept for each decoder row"""
-    tracks: Tuple[str, ...] = ()
-    """NAME=FILE, for source words, or for the words of a language model"""
-    decoder_tracks: Tuple[str, ...] = ()
-    """NAME=FILE, for target words"""
-    float16: bool = False
-    """states and attention in half the space"""
-    max_tokens: int = 8000
-    """words in a batch, padding included"""
-    batch_size: Optional[int] = None
-    """sentences in a batch at most"""
-    cpu: bool = False
-    """use no GPU"""
-    index: bool = True
-    """also write the index that `fairseq-bso view` searches in"""
-    overwrite: bool = False
-    """replace a capture of this name"""
-    description: str = ""
-    """shown beside the name"""
-
-
-def capture(checkpoint: str, data: Optional[str], out: str, options: Options) -> Dict[str, Any]:
+def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOptions) -> Dict[str, Any]:
     """Captures states.
 
     Args:
-        checkpoint: of fairseq-train.
-        data: the binarised data folder; None: the dictionaries of the folder where it was trained.
+        checkpoint: a checkpoint of fairseq-train.
+        data: the binarised data folder; None: the folder of its training.
         out: the folder to write.
-        options: what is captured.
+        options: what is captured, and how.
 
     Returns:
-        What capture.json says.
+        The content of capture.json.
 
     Raises:
-        BadInput: options, files or sentences that do not fit together, or a disk without room.
+        BadInput: options, files or sentences do not fit together, or the disk has no room.
     """
-    _check(options)
+    options.check()
     import_h5py()
-    folder = CaptureFolder(out, options.overwrite)
-    loaded = load(checkpoint, data, options.gates, options.cpu)
-    sides = _sides(loaded, options)
+    folder = AtomicFolder(out, options.overwrite)
+    model = load(checkpoint, data, options)
+    sides = _sides(model, options)
     if options.text:
-        sentences = from_text(loaded.task, options.text, options.target_text, options.break_mode)
+        sentences = from_text(model.task, options.text, options.target_text, options.break_mode)
     else:
-        sentences = from_data_set(loaded.task, options.subset, options.break_mode)
+        sentences = from_data_set(model.task, options.subset, options.break_mode)
     if "decoder" in sides:
-        sentences = _with_targets(loaded, sentences, options)
-    corpus = Corpus(loaded, sentences, sides, _read_tracks(sentences, sides, options))
-    summary = _summary(corpus, checkpoint, options)
-    way = Way(options.top_k, options.float16, options.max_tokens, options.batch_size, options.index)
+        sentences = _with_targets(model, sentences, options)
+    source = CaptureInput(model, sentences, sides, _read_tracks(sentences, sides, options))
+    summary = _summary(source, checkpoint, options)
     with folder as part:
-        write_sides(part, corpus, way, folder.path.name, summary["description"])
+        write_sides(part, source, options, folder.path.name, summary["description"])
         if options.index:
             _write_indices(part, sides)
         write_json(part / "capture.json", summary)
     return summary
+
+
+def load(checkpoint: str, data: Optional[str], options: CaptureOptions) -> LoadedModel:
+    """Loads a checkpoint, with the reader of its architecture.
+
+    Raises:
+        BadInput: the checkpoint is missing or damaged, its architecture or task is not supported, or it does not fit
+            the dictionaries.
+    """
+    if not Path(checkpoint).is_file():
+        raise BadInput(f"the checkpoint {checkpoint} does not exist")
+    model, task = load_model(checkpoint, data)
+    fitting = [(name, reader) for name, kind, reader in READERS if isinstance(model, kind)]
+    if not fitting:
+        raise BadInput(
+            f"{checkpoint} holds a {type(model).__name__}, of which states cannot be captured: supported are the "
+            f"architectures {', '.join(name for name, _, _ in READERS)} and their named sizes"
+        )
+    architecture, reader = fitting[0]
+    supported = LanguageModelingTask if architecture == "lstm_lm" else TranslationTask
+    if not isinstance(task, supported):
+        raise BadInput(
+            f"{checkpoint} was trained with {type(task).__name__}, whose data cannot be read here: supported are "
+            "translation and what derives from it, and for lstm_lm language_modeling"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() and not options.cpu else "cpu")
+    model = model.float().to(device).eval().requires_grad_(False)
+    return LoadedModel(architecture, reader(model, options.gates), task, device)
 
 
 def _write_indices(part: Path, sides: Tuple[str, ...]) -> None:
@@ -113,92 +114,71 @@ def _write_indices(part: Path, sides: Tuple[str, ...]) -> None:
         build_index(part / side)
 
 
-def _check(options: Options) -> None:
-    """Raises BadInput naming all options that cannot be."""
-    faults = []
-    for name in ("beam", "max_tokens", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            faults.append(f"--{name.replace('_', '-')} is {value}, but must be at least 1")
-    if options.top_k < 0:
-        faults.append(f"--top-k is {options.top_k}, but must be at least 0")
-    if options.along not in ("reference", "output"):
-        faults.append(f"--along is {options.along}, but must be reference or output")
-    if options.break_mode not in (None, *BREAK_MODES):
-        faults.append(f"--sample-break-mode is {options.break_mode}, but must be one of {', '.join(BREAK_MODES)}")
-    if options.target_text and not options.text:
-        faults.append("--target-text needs --text: give both sides as files, or neither")
-    if options.target_text and options.along == "output":
-        faults.append("--target-text has no use with --along output: leave out one of the two")
-    if options.decoder_tracks and options.along == "output":
-        faults.append("--decoder-track stands beside references, but --along output has other words: leave it out")
-    if faults:
-        raise BadInput("; ".join(faults))
-
-
-def _sides(loaded: Loaded, options: Options) -> Tuple[str, ...]:
-    there = loaded.reader.sides
-    wrong = [side for side in options.sides or () if side not in there]
+def _sides(model: LoadedModel, options: CaptureOptions) -> Tuple[str, ...]:
+    """The sides to capture, encoder first."""
+    available = model.reader.sides
+    wrong = [side for side in options.sides or () if side not in available]
     if wrong:
-        raise BadInput(f"--sides {' '.join(wrong)}: a {loaded.architecture} has {' and '.join(there)}")
-    if there != ("decoder",) and options.break_mode:
+        raise BadInput(f"--sides {' '.join(wrong)}: a {model.architecture} has {' and '.join(available)}")
+    if available != ("decoder",) and options.break_mode:
         raise BadInput(f"--sample-break-mode {options.break_mode} is for language models: leave it out")
-    if there == ("decoder",) and options.along == "output":
-        raise BadInput("--along output is for models that translate: a language model reads its text, leave it out")
-    return tuple(side for side in SIDES if side in (options.sides or there))
+    if available == ("decoder",) and options.decode_on == "output":
+        raise BadInput("--decode-on output is for models that translate: a language model reads its text, leave it out")
+    return tuple(side for side in SIDES if side in (options.sides or available))
 
 
-def _with_targets(loaded: Loaded, sentences: Sentences, options: Options) -> Sentences:
-    """The sentences that the decoder is led along. Raises BadInput where there are none, or no such predictions."""
-    largest = len(loaded.task.target_dictionary) - 1  # all but padding
+def _with_targets(model: LoadedModel, sentences: Sentences, options: CaptureOptions) -> Sentences:
+    """The sentences with the decoder's input. Raises BadInput if there is none, or --top-k is too large."""
+    largest = len(model.task.target_dictionary) - 1  # all words but padding
     if options.top_k > largest:
         raise BadInput(f"--top-k is {options.top_k}, but the dictionary has {largest} words to predict")
-    if options.along == "output":
-        return own_output(loaded, sentences, options.beam, options.max_tokens, options.batch_size)
+    if options.decode_on == "output":
+        return own_output(model, cast(Pairs, sentences), options)
     if sentences.target_lengths is None:
         raise BadInput(
-            "there are no references to lead the decoder along: give --target-text, or --along output, or --sides "
-            "encoder"
+            "there are no references for teacher forcing: give --target-text, or --decode-on output, or --sides encoder"
         )
     return sentences
 
 
-def _read_tracks(sentences: Sentences, sides: Tuple[str, ...], options: Options) -> Dict[str, List[WordTrack]]:
-    """The user's tracks of each side; a language model has one side, and both options mean it."""
+def _read_tracks(sentences: Sentences, sides: Tuple[str, ...], options: CaptureOptions) -> Dict[str, List[WordTrack]]:
+    """The user's tracks of each side. A language model has one side, to which both options apply."""
     first = "decoder" if sentences.mode == "language_model" else "encoder"
     tracks: Dict[str, List[WordTrack]] = {side: [] for side in SIDES}
-    for option, given, side in (
+    for option, values, side in (
         ("--track", options.tracks, first),
         ("--decoder-track", options.decoder_tracks, "decoder"),
     ):
-        if given and side not in sides:
-            raise BadInput(f"{option} {given[0]} is for the {side}, which --sides leaves out")
-        found = read_tracks(given, option, sentences, side)
-        twice = {track.name for track in found} & {track.name for track in tracks[side]}
+        if values and side not in sides:
+            raise BadInput(f"{option} {values[0]} is for the {side}, which --sides leaves out")
+        added = read_tracks(values, option, sentences, side)
+        twice = {track.name for track in added} & {track.name for track in tracks[side]}
         if twice:
             raise BadInput(f"{option}: there is a track {twice.pop()} already, give it another name")
-        tracks[side] += found
+        tracks[side] += added
     return tracks
 
 
-def _describe(corpus: Corpus, options: Options) -> str:
-    what = options.text or options.subset
-    ways = {
-        "reference": "forced on the references",
-        "output": "along its own output",
+def _describe(source: CaptureInput, options: CaptureOptions) -> str:
+    corpus = options.text or options.subset
+    modes = {
+        "reference": "teacher forcing on the references",
+        "output": "on its own output",
         "language_model": "language model",
     }
-    return options.description or f"{corpus.loaded.architecture} on {Path(what).name}, {ways[corpus.sentences.mode]}"
+    mode = modes[source.sentences.mode]
+    return options.description or f"{source.model.architecture} on {Path(corpus).name}, {mode}"
 
 
-def _summary(corpus: Corpus, checkpoint: str, options: Options) -> Dict[str, Any]:
+def _summary(source: CaptureInput, checkpoint: str, options: CaptureOptions) -> Dict[str, Any]:
+    """The content of capture.json."""
     return {
         "version": VERSION,
-        "architecture": corpus.loaded.architecture,
+        "architecture": source.model.architecture,
         "checkpoint": Path(checkpoint).name,
         "checkpoint_sha256": sha256([Path(checkpoint)]),
-        "mode": corpus.sentences.mode,
-        "sides": list(corpus.sides),
-        "sentences": len(corpus.sentences),
-        "description": _describe(corpus, options),
+        "mode": source.sentences.mode,
+        "sides": list(source.sides),
+        "sentences": len(source.sentences),
+        "description": _describe(source, options),
     }

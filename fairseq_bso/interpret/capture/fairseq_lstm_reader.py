@@ -1,27 +1,26 @@
-"""States of fairseq's own `lstm` and `lstm_lm`."""
+"""Reads the states of fairseq's `lstm` and `lstm_lm`."""
 
-from typing import Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .lstm_steps import TORCH_ORDER, LayerStates, named, open_gates, read_layer
-from .state_reader import DecoderStates, StateReader
+from .state_reader import TORCH_ORDER, DecoderStates, LayerStates, StateReader, named, open_gates, read_layer
 
 Step = Tuple[Tensor, ...]
-"""(hidden, cell) after a step, and where gates are wanted (input, hidden before) too."""
+"""(hidden, cell) after a step; with gates also (input, hidden before)"""
 
 
 class FairseqLSTMReader(StateReader):
-    """Encoder by its nn.LSTM's weights; decoder by hooks on its cells while the model itself runs."""
+    """Reads the encoder from the weights of its nn.LSTM, and the decoder by hooks on its LSTM cells."""
 
     def directions(self, side: str) -> int:
-        """In how many directions this side reads."""
+        """The number of directions in which this side reads."""
         return 2 if side == "encoder" and self.model.encoder.bidirectional else 1
 
     def encode(self, words: Tensor, lengths: Tensor) -> Tuple[Tensor, ...]:
-        """What the decoder attends to and starts from."""
+        """The attention memory and the initial states of the decoder."""
         return self.model.encoder(words, lengths, enforce_sorted=False)
 
     def encoder_states(self, words: Tensor, lengths: Tensor) -> Dict[str, Tensor]:
@@ -35,7 +34,7 @@ class FairseqLSTMReader(StateReader):
             inputs = states.hidden
         return found
 
-    def decoder_states(self, words: Tensor, memory) -> DecoderStates:
+    def decoder_states(self, words: Tensor, memory: Any) -> DecoderStates:
         """Hidden and cell states of every layer, and gates."""
         decoder = self.model.decoder
         noted: List[List[Step]] = [[] for _ in decoder.layers]
@@ -52,23 +51,23 @@ class FairseqLSTMReader(StateReader):
             found.update(named(layer, LayerStates(hidden, state, gates)))
         return DecoderStates(found, attention, outputs)
 
-    def _note_in(self, steps: List[Step]):
-        """A hook of an nn.LSTMCell that keeps what goes in and comes out."""
+    def _note_in(self, steps: List[Step]) -> Callable[..., None]:
+        """A hook of an nn.LSTMCell that records its inputs and outputs."""
 
-        def note(cell, given, made) -> None:
-            inputs, (hidden_before, _) = given
-            steps.append((*made, inputs, hidden_before) if self.gates else tuple(made))
+        def note(cell: nn.Module, arguments: Any, outputs: Any) -> None:
+            inputs, (hidden_before, _) = arguments
+            steps.append((*outputs, inputs, hidden_before) if self.gates else tuple(outputs))
 
         return note
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """Log-probabilities, of an adaptive softmax too."""
-        net_output = (self.model.decoder.output_layer(outputs.unsqueeze(0)), None)  # fairseq wants a batch
+        """Log-probabilities, also of an adaptive softmax."""
+        net_output = (self.model.decoder.output_layer(outputs.unsqueeze(0)), None)  # fairseq expects a batch
         return self.model.get_normalized_probs(net_output, log_probs=True).squeeze(0).float()
 
 
 class FairseqLSTMLanguageModelReader(FairseqLSTMReader):
-    """Of `lstm_lm`: a decoder alone."""
+    """Reads `lstm_lm`, which is a decoder only."""
 
     sides = ("decoder",)
 

@@ -1,4 +1,4 @@
-"""The files of a capture: HDF5 that grows sentence by sentence, in a folder that is there whole or not at all."""
+"""The HDF5 files of a capture, which grow sentence by sentence, and a folder that is complete or absent."""
 
 import json
 import re
@@ -10,15 +10,15 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy
 
 from ...errors import BadInput
-from .records import Key, Record
+from .records import DatasetKey, Record
 
 CHUNK_ROWS = 256
-VECTOR_CHUNK = 1 << 14  # rows of a dataset with a few numbers each
-ABANDONED: List[Any] = []  # files that could not be written: HDF5 may crash where it is made to close them
+VECTOR_CHUNK = 1 << 14  # rows of a dataset with few numbers in a row
+ABANDONED: List[Any] = []  # files that could not be written: HDF5 may crash when it closes them
 
 
-def import_h5py():
-    """h5py. Raises BadInput without it."""
+def import_h5py() -> Any:
+    """Imports h5py. Raises BadInput if it is missing."""
     try:
         import h5py
     except ImportError:
@@ -28,15 +28,15 @@ def import_h5py():
     return h5py
 
 
-class CaptureFolder:
-    """A folder that is written beside its name, and renamed when it is whole.
+class AtomicFolder:
+    """A folder that is written under a temporary name and renamed when it is complete.
 
     Args:
         path: its name.
-        overwrite: whether a capture that has the name is replaced.
+        overwrite: whether to replace a capture of this name.
 
     Raises:
-        BadInput: there is something that must not be replaced, or nothing can be written there.
+        BadInput: the name belongs to something that must not be replaced, or the folder is not writable.
     """
 
     def __init__(self, path: str, overwrite: bool) -> None:
@@ -53,21 +53,21 @@ class CaptureFolder:
                 raise BadInput(f"{left} is in the way and is no capture: remove it or give another --out")
 
     def __enter__(self) -> Path:
-        """The folder to write into, empty."""
-        for left in (self.part, self.old):  # of a capture that was interrupted
+        """The empty folder to write into."""
+        for left in (self.part, self.old):  # left over from an interrupted capture
             shutil.rmtree(left, ignore_errors=True)
         try:
             self.part.mkdir(parents=True)
-        except OSError as fault:
-            raise BadInput(f"--out {self.path} cannot be written: {fault}") from None
+        except OSError as error:
+            raise BadInput(f"--out {self.path} cannot be written: {error}") from None
         return self.part
 
-    def __exit__(self, kind: Any, fault: Any, trace: Any) -> None:
-        """Renames the folder, or removes it."""
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Renames the folder, or removes it after an exception."""
         if kind is not None:
             shutil.rmtree(self.part, ignore_errors=True)
-        if isinstance(fault, OSError):
-            raise BadInput(f"--out {self.path} cannot be written: {fault}") from None
+        if isinstance(error, OSError):
+            raise BadInput(f"--out {self.path} cannot be written: {error}") from None
         if kind is None:
             if self.path.exists():
                 self.path.replace(self.old)
@@ -76,12 +76,12 @@ class CaptureFolder:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder holds nothing but what a capture does."""
+    """Whether a folder holds only files of a capture."""
     return path.is_dir() and {child.name for child in path.iterdir()} <= {"capture.json", "encoder", "decoder"}
 
 
 class CaptureFiles:
-    """The HDF5 files, into which sentences go one after the other.
+    """The HDF5 files, to which sentences are appended.
 
     Args:
         folder: of the capture.
@@ -90,15 +90,15 @@ class CaptureFiles:
     def __init__(self, folder: Path) -> None:
         self.folder, self.h5py = folder, import_h5py()
         self.files: Dict[str, Any] = {}
-        self.datasets: Dict[Key, Any] = {}  # kept open: one that is let go of swallows what goes wrong with its writing
-        self.written: Dict[Key, int] = {}
+        self.datasets: Dict[DatasetKey, Any] = {}  # kept open: a dataset that is released hides its write errors
+        self.written: Dict[DatasetKey, int] = {}
 
-    def create(self, sample: Record, rows: Dict[Key, int]) -> None:
-        """Makes room for all sentences.
+    def create(self, sample: Record, rows: Dict[DatasetKey, int]) -> None:
+        """Creates the datasets in their final size.
 
         Args:
-            sample: the record of some sentence, which shows what is to be written.
-            rows: for each file and dataset of the sample, how many rows there will be.
+            sample: the record of some sentence, for the names, types and shapes of the datasets.
+            rows: the final number of rows of each dataset of the sample.
         """
         self.written = dict.fromkeys(sample, 0)
         for (name, path), values in sample.items():
@@ -108,8 +108,8 @@ class CaptureFiles:
             dataset = self.file(name).create_dataset(path, shape=shape, dtype=values.dtype, chunks=chunks)
             self.datasets[name, path] = dataset
 
-    def file(self, name: str):
-        """The open file of this name below the folder."""
+    def file(self, name: str) -> Any:
+        """The open file of this name in the folder."""
         if name not in self.files:
             path = self.folder / name
             path.parent.mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ class CaptureFiles:
         return self.files[name]
 
     def append(self, records: List[Record]) -> None:
-        """Adds sentences, in the order in which they are to stand."""
+        """Appends sentences in their order."""
         for key, start in self.written.items():
             values = numpy.concatenate([record[key] for record in records])
             self.datasets[key][start : start + len(values)] = values
@@ -126,12 +126,12 @@ class CaptureFiles:
             file.flush()
 
     def write(self, name: str, path: str, values: numpy.ndarray, attributes: Optional[Dict[str, Any]] = None) -> None:
-        """A whole dataset, or attributes of one that is there."""
+        """Writes a whole dataset with its attributes."""
         self.datasets[name, path] = self.file(name).create_dataset(path, data=values)
         self.datasets[name, path].attrs.update(attributes or {})
 
     def close(self) -> None:
-        """Writes out what is still in memory."""
+        """Flushes and closes all files."""
         for file in self.files.values():
             file.flush()
         for file in self.files.values():
@@ -139,19 +139,19 @@ class CaptureFiles:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turns what goes wrong with the files into one message.
+        """Closes the files at the end, and turns write errors into one message.
 
         Raises:
-            BadInput: the disk is full, or the like.
+            BadInput: a file cannot be written, for instance because the disk is full.
         """
         try:
             yield
             self.close()
-        except (OSError, RuntimeError) as fault:
-            if isinstance(fault, RuntimeError) and "file write failed" not in str(fault):
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "file write failed" not in str(error):
                 raise
-            found = re.search("error message = '([^']*)'", str(fault))  # of HDF5
-            reason = found[1] if found else str(fault)
+            inner = re.search("error message = '([^']*)'", str(error))  # of HDF5
+            reason = inner[1] if inner else str(error)
             ABANDONED.append(self)
             raise BadInput(
                 f"the states cannot be written to {self.folder.parent} ({reason}): make room there, give another "
@@ -159,13 +159,13 @@ class CaptureFiles:
             ) from None
 
 
-def bytes_needed(sample: Record, rows: Dict[Key, int]) -> int:
-    """How large all datasets will be together."""
+def bytes_needed(sample: Record, rows: Dict[DatasetKey, int]) -> int:
+    """The size of all datasets together."""
     return sum(rows[key] * int(numpy.prod(values.shape[1:])) * values.dtype.itemsize for key, values in sample.items())
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises BadInput if so many bytes do not fit on the disk."""
+    """Raises BadInput if the disk has no room for the bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BadInput(
@@ -175,5 +175,5 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def write_json(path: Path, content: Dict[str, Any]) -> None:
-    """A small file."""
+    """Writes a small file."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

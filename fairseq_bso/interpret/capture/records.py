@@ -1,4 +1,4 @@
-"""The model on a batch: what the files hold of each of its sentences."""
+"""Runs the model on a batch and returns one record for each sentence: its part of every dataset."""
 
 from typing import Any, Dict, List, NamedTuple, Tuple
 
@@ -6,48 +6,56 @@ import numpy
 import torch
 from torch import Tensor
 
+from ..folder.lstmvis import WordTrack
+from .options import CaptureOptions
 from .sentences import Sentences
-from .state_reader import StateReader
+from .state_reader import LoadedModel, StateReader
 
 LARGEST_PRODUCT = 1 << 24  # scores of all words that are held at a time
 
-Key = Tuple[str, str]
-"""A file, such as encoder/states.hdf5, and a dataset in it."""
+DatasetKey = Tuple[str, str]
+"""a file, such as encoder/states.hdf5, and a dataset in it"""
 
-Record = Dict[Key, numpy.ndarray]
-"""One sentence: what goes into each dataset, rows first."""
+Record = Dict[DatasetKey, numpy.ndarray]
+"""one sentence: its rows of each dataset"""
 
 
-class Wanted(NamedTuple):
-    """What is captured of every sentence."""
+class CaptureInput(NamedTuple):
+    """The model and the sentences of a capture."""
 
+    model: LoadedModel
+    sentences: Sentences
     sides: Tuple[str, ...]
-    top_k: int
-    """predictions for each decoder row"""
-    dtype: torch.dtype
-    """of states and attention"""
+    """the sides to capture, encoder first"""
+    tracks: Dict[str, List[WordTrack]]
+    """the user's tracks, by side"""
 
 
-def read_batch(
-    reader: StateReader, sentences: Sentences, places: List[int], wanted: Wanted, device: torch.device, padding: int
-) -> List[Record]:
+def read_batch(source: CaptureInput, places: List[int], options: CaptureOptions) -> List[Record]:
     """The records of some sentences, in the order of `places`."""
+    model, reader, sentences = source.model, source.model.reader, source.sentences
+    padding, dtype = model.task.source_dictionary.pad(), _dtype(options)
     records: List[Record] = [{} for _ in places]
-    memory, source_lengths = None, []
+    memory: Any = None
+    source_lengths: List[int] = []
     with torch.no_grad():
         if "encoder" in reader.sides:
             sources = [sentences.source(place) for place in places]
             source_lengths = [len(words) for words in sources]
-            words, lengths = _padded(sources, padding).to(device), torch.tensor(source_lengths, device=device)
-            if "encoder" in wanted.sides:
-                states = reader.encoder_states(words, lengths)
-                _add_states(records, "encoder", sources, states, wanted.dtype)
-            memory = reader.encode(words, lengths) if "decoder" in wanted.sides else None
-        if "decoder" in wanted.sides:
-            _read_decoder(
-                records, reader, [sentences.target(place) for place in places], memory, source_lengths, wanted
-            )
+            lengths = torch.tensor(source_lengths, device=model.device)
+            words = _padded(sources, padding).to(model.device)  # (B, S)
+            if "encoder" in source.sides:
+                _add_states(records, "encoder", sources, reader.encoder_states(words, lengths), dtype)
+            memory = reader.encode(words, lengths) if "decoder" in source.sides else None
+        if "decoder" in source.sides:
+            targets = [sentences.target(place) for place in places]
+            _read_decoder(records, reader, targets, memory, source_lengths, options)
     return records
+
+
+def _dtype(options: CaptureOptions) -> torch.dtype:
+    """Of states and attention."""
+    return torch.float16 if options.float16 else torch.float32
 
 
 def _read_decoder(
@@ -56,41 +64,45 @@ def _read_decoder(
     targets: List[Tuple[Tensor, Tensor]],
     memory: Any,
     source_lengths: List[int],
-    wanted: Wanted,
+    options: CaptureOptions,
 ) -> None:
-    dictionary = reader.model.decoder.dictionary
+    """Adds states, attention, losses and predictions of the decoder."""
+    dictionary, dtype = reader.model.decoder.dictionary, _dtype(options)
     device = next(reader.model.parameters()).device
-    read, following = [fed for fed, _ in targets], [words for _, words in targets]
-    lengths = [len(words) for words in read]
-    words = _padded(read, dictionary.pad()).to(device)  # (B, T)
-    found = reader.decoder_states(words, memory)
-    _add_states(records, "decoder", read, found.states, wanted.dtype)
-    if found.attention is not None:
-        attention = found.attention.to(wanted.dtype).cpu().numpy()  # (B, T, S)
+    inputs, following = [words for words, _ in targets], [words for _, words in targets]
+    lengths = [len(words) for words in inputs]
+    words = _padded(inputs, dictionary.pad()).to(device)  # (B, T)
+    decoded = reader.decoder_states(words, memory)
+    _add_states(records, "decoder", inputs, decoded.states, dtype)
+    if decoded.attention is not None:
+        attention = decoded.attention.to(dtype).cpu().numpy()  # (B, T, S)
         for row, record in enumerate(records):
             weights = attention[row, : lengths[row], : source_lengths[row]]
             record["decoder/attention.hdf5", "weights"] = weights.reshape(-1)
     is_row = torch.arange(words.size(1), device=device) < torch.tensor(lengths, device=device).unsqueeze(1)  # (B, T)
-    judged = judge(reader, found.outputs[is_row], torch.cat(following).to(device), wanted.top_k, dictionary.pad())
-    for name, values in judged.items():
+    outputs, next_words = decoded.outputs[is_row], torch.cat(following).to(device)  # (R, H), (R,)
+    measures = prediction_measures(reader, outputs, next_words, options.top_k, dictionary.pad())
+    for name, values in measures.items():
         parts = numpy.split(values.cpu().numpy(), numpy.cumsum(lengths)[:-1])
         for record, part in zip(records, parts):
             record["decoder/train.hdf5", name] = part
 
 
-def judge(reader: StateReader, outputs: Tensor, words: Tensor, top_k: int, padding: int) -> Dict[str, Tensor]:
-    """How well each row predicts the next word.
+def prediction_measures(
+    reader: StateReader, outputs: Tensor, words: Tensor, top_k: int, padding: int
+) -> Dict[str, Tensor]:
+    """The loss or score of the next word, and the top-k predictions.
 
     Args:
         reader: of the model.
         outputs: (R, H) decoder outputs.
-        words: (R,) int64 the words that came next.
-        top_k: how many predictions.
-        padding: the id that is never one of them.
+        words: (R,) int64 the next words.
+        top_k: number of predictions.
+        padding: the id that is never predicted.
 
     Returns:
-        `loss` (R,), -ln p of the next word. Of a model with raw scores `score` (R,) in its place, the f of that word
-        itself. With a top_k also `predictions` (R, k) int32 and `prediction_scores` (R, k), best first.
+        `loss` (R,), -ln p of the next word; or `score` (R,), its raw score f, if the model is unnormalized. A top_k
+        above 0 adds `predictions` (R, k) int32 and `prediction_scores` (R, k), best first.
     """
     parts = []
     size = max(1, LARGEST_PRODUCT // len(reader.model.decoder.dictionary))
@@ -98,16 +110,17 @@ def judge(reader: StateReader, outputs: Tensor, words: Tensor, top_k: int, paddi
         scores = reader.scores(some)  # (r, V)
         of_next = scores.gather(1, following.unsqueeze(1)).squeeze(1)
         scores[:, padding] = -torch.inf
-        best, which = scores.topk(top_k, dim=1)
-        parts.append((of_next if reader.unnormalized else -of_next, which.int(), best))
-    of_next, which, best = (torch.cat(part) for part in zip(*parts))
-    judged = {"score" if reader.unnormalized else "loss": of_next}
-    return {**judged, "predictions": which, "prediction_scores": best} if top_k else judged
+        best, ids = scores.topk(top_k, dim=1)
+        parts.append((of_next if reader.unnormalized else -of_next, ids.int(), best))
+    of_next, ids, best = (torch.cat(part) for part in zip(*parts))
+    measures = {"score" if reader.unnormalized else "loss": of_next}
+    return {**measures, "predictions": ids, "prediction_scores": best} if top_k else measures
 
 
 def _add_states(
     records: List[Record], side: str, words: List[Tensor], states: Dict[str, Tensor], dtype: torch.dtype
 ) -> None:
+    """Adds the states and word ids of one side to the records."""
     for name, values in states.items():
         array = values.to(dtype).cpu().numpy()  # (B, T, units)
         for row, record in enumerate(records):

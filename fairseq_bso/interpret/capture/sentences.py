@@ -1,53 +1,62 @@
-"""What is read: N sentences in the order of the data set, and which word each row of a side is.
+"""The N sentences of a capture, in the order of the data set, and the word of each row.
 
-A row is one step of one side. Encoder rows of a sentence are its source words and `</s>`; decoder rows what is fed in,
-`</s>` and all words but the last. A language model has decoder rows alone.
+A row is one step of one side. Encoder rows of a sentence are its source words and `</s>`. Decoder rows are the input
+words: `</s>` and all words but the last. A language model has decoder rows only.
 """
 
+from argparse import Namespace
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, cast
 
 import numpy
 import torch
 from fairseq import utils
 from fairseq.data import MonolingualDataset, TokenBlockDataset, data_utils
 from torch import Tensor
+from tqdm import tqdm
 
 from ...batches import length_batches
 from ...errors import BadInput
-
-BREAK_MODES = ("none", "complete", "complete_doc", "eos")
+from .options import CaptureOptions
+from .state_reader import LoadedModel
 
 
 def offsets(lengths: numpy.ndarray) -> numpy.ndarray:
-    """(N,) lengths -> (N + 1,) int64: the row at which each sentence starts, and at last the number of rows."""
+    """(N,) lengths -> (N + 1,) int64: the first row of each sentence, then the number of rows."""
     return numpy.concatenate([[0], numpy.cumsum(lengths, dtype=numpy.int64)])
 
 
 def batches(
     lengths: numpy.ndarray, places: Iterable[int], max_tokens: int, batch_size: Optional[int]
 ) -> List[List[int]]:
-    """Sentences of like lengths together.
+    """Batches of sentences of similar lengths.
 
     Args:
         lengths: (N,) of every sentence.
-        places: those to put into batches.
-        max_tokens: words in a batch, padding included; a sentence that is longer makes a batch of its own.
-        batch_size: sentences in a batch at most; None: any number.
+        places: the sentences to put into batches.
+        max_tokens: words in a batch, padding included; a longer sentence makes a batch of its own.
+        batch_size: the largest number of sentences in a batch; None for any number.
     """
-    found = length_batches(lengths, list(places), max_tokens)
     size = batch_size or len(lengths)
-    return [batch[start : start + size] for batch in found for start in range(0, len(batch), size)]
+    by_length = length_batches(cast(Sequence[int], lengths), list(places), max_tokens)
+    return [batch[start : start + size] for batch in by_length for start in range(0, len(batch), size)]
+
+
+def required(lengths: Optional[numpy.ndarray]) -> numpy.ndarray:
+    """Lengths of a side that is captured. Raises ValueError without them."""
+    if lengths is None:
+        raise ValueError("the sentences have no such side")
+    return lengths
 
 
 class Sentences:
-    """What is captured."""
+    """The sentences of a capture."""
 
     mode = "reference"
     source_lengths: Optional[numpy.ndarray] = None
     """(N,) int64 encoder rows; None without an encoder"""
     target_lengths: Optional[numpy.ndarray] = None
-    """(N,) int64 decoder rows; None where targets are not known"""
+    """(N,) int64 decoder rows; None without targets"""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -57,26 +66,26 @@ class Sentences:
         raise NotImplementedError
 
     def target(self, place: int) -> Tuple[Tensor, Tensor]:
-        """What the decoder reads, and what each of its rows is to predict: (T,) int64 each."""
+        """The decoder's input words, and the next word of each row: (T,) int64 each."""
         raise NotImplementedError
 
     def lines(self, side: str) -> numpy.ndarray:
-        """How many words each line of a track for this side has, `</s>` not counted."""
+        """The number of words of each line of a track for this side, `</s>` not counted."""
         raise NotImplementedError
 
     def words_of_rows(self, side: str) -> numpy.ndarray:
-        """(rows,) int64: which word of those lines each row has read, -1 for `</s>`."""
+        """(rows,) int64: the word of those lines that is the input of each row, -1 for `</s>`."""
         raise NotImplementedError
 
 
 class Pairs(Sentences):
-    """Sources and, where they are known, targets; each ends with `</s>`.
+    """Sources, and targets if they are known. Each sentence ends with `</s>`.
 
     Args:
         sources: N of (S,) int64.
         targets: N of (T,) int64, or None.
         end: the id of `</s>`.
-        mode: `reference`, or `output` for targets of the model's own.
+        mode: `reference`, or `output` for the model's own output.
     """
 
     def __init__(self, sources: Sequence, targets: Optional[Sequence], end: int, mode: str = "reference") -> None:
@@ -93,16 +102,18 @@ class Pairs(Sentences):
 
     def target(self, place: int) -> Tuple[Tensor, Tensor]:
         """(T,) int64 each."""
+        if self.targets is None:
+            raise ValueError("the sentences have no targets")
         words = torch.as_tensor(self.targets[place]).long()
         return torch.cat([words.new_tensor([self.end]), words[:-1]]), words
 
     def lines(self, side: str) -> numpy.ndarray:
         """Words without `</s>`."""
-        return (self.source_lengths if side == "encoder" else self.target_lengths) - 1
+        return required(self.source_lengths if side == "encoder" else self.target_lengths) - 1
 
     def words_of_rows(self, side: str) -> numpy.ndarray:
-        """`</s>` is an encoder's last row of a sentence, a decoder's first."""
-        lengths = self.source_lengths if side == "encoder" else self.target_lengths
+        """`</s>` is the last row of a sentence in the encoder, and the first row in the decoder."""
+        lengths = required(self.source_lengths if side == "encoder" else self.target_lengths)
         ends = offsets(lengths)
         is_word = numpy.ones(ends[-1], dtype=bool)
         is_word[ends[1:] - 1 if side == "encoder" else ends[:-1]] = False
@@ -110,18 +121,18 @@ class Pairs(Sentences):
 
 
 class Samples(Sentences):
-    """The samples of a language model, cut as fairseq cuts them.
+    """The samples of a language model, as fairseq cuts them.
 
     Args:
         sentences: the lines of the text, (T,) int64 each with `</s>`.
         sizes: their lengths.
         task: a LanguageModelingTask.
-        break_mode: of BREAK_MODES.
+        break_mode: one of `options.BREAK_MODES`.
     """
 
     mode = "language_model"
 
-    def __init__(self, sentences: Sequence, sizes: numpy.ndarray, task, break_mode: str) -> None:
+    def __init__(self, sentences: Sequence, sizes: numpy.ndarray, task: Any, break_mode: str) -> None:
         self.sizes, self.bos = numpy.asarray(sizes, dtype=numpy.int64), int(bool(task.args.add_bos_token))
         dictionary = task.source_dictionary
         blocks = TokenBlockDataset(
@@ -141,7 +152,7 @@ class Samples(Sentences):
             targets=["future"],
             add_bos_token=bool(self.bos),
         )
-        self.cuts = blocks.slice_indices.astype(numpy.int64)  # (N, 2) first and last + 1 of the words to predict
+        self.cuts = blocks.slice_indices.astype(numpy.int64)  # (N, 2) first and last + 1 of the next words
         self.target_lengths = self.cuts[:, 1] - self.cuts[:, 0] + self.bos
 
     def __len__(self) -> int:
@@ -153,22 +164,22 @@ class Samples(Sentences):
         return sample["source"].long(), sample["target"].long()
 
     def lines(self, side: str) -> numpy.ndarray:
-        """Words without `</s>` of every line, however lines are joined to samples."""
+        """Words without `</s>` of every line of the text, not of every sample."""
         return self.sizes - 1
 
     def words_of_rows(self, side: str) -> numpy.ndarray:
-        """A row has read the word before the one that it predicts."""
+        """The input of a row is the word before the one that it predicts."""
         ends = offsets(self.sizes)
         is_word = numpy.ones(ends[-1], dtype=bool)
         is_word[ends[1:] - 1] = False
         words = numpy.where(is_word, numpy.cumsum(is_word) - 1, -1)
-        before = numpy.concatenate([[-1], words])  # `before[i]`: the word that stands before place i of the text
+        before = numpy.concatenate([[-1], words])  # `before[i]` is the word before place i of the text
         rows = [numpy.concatenate([[-1] * self.bos, before[start:stop]]) for start, stop in self.cuts]
         return numpy.concatenate(rows).astype(numpy.int64)
 
 
 def _lengths(sentences: Sequence, side: str) -> numpy.ndarray:
-    # Not the data set's own sizes: those of sources that fairseq cuts short (--truncate-source) are not right.
+    # The sizes in the data set are wrong for sources that fairseq truncates (--truncate-source).
     lengths = numpy.array([len(sentences[place]) for place in range(len(sentences))], dtype=numpy.int64)
     empty = numpy.flatnonzero(lengths == 0)
     if len(empty):
@@ -176,38 +187,38 @@ def _lengths(sentences: Sequence, side: str) -> numpy.ndarray:
     return lengths
 
 
-def from_data_set(task, subset: str, break_mode: Optional[str]) -> Sentences:
+def from_data_set(task: Any, subset: str, break_mode: Optional[str]) -> Sentences:
     """The sentences of a binarised data set.
 
     Raises:
-        BadInput: there is no such subset, or nothing in it.
+        BadInput: the subset does not exist or is empty.
     """
     cfg = task.args if hasattr(task, "args") else task.cfg
     folder = utils.split_paths(cfg.data)[0]
     try:
         if not hasattr(task, "args"):
             getattr(task, "load_original_dataset", task.load_dataset)(subset)
-            found = task.dataset(subset)
-            sentences = Pairs(found.src, found.tgt, task.target_dictionary.eos())
+            pairs = task.dataset(subset)
+            sentences: Sentences = Pairs(pairs.src, pairs.tgt, task.target_dictionary.eos())
         else:
             lines = data_utils.load_indexed_dataset(f"{folder}/{subset}", task.source_dictionary, cfg.dataset_impl)
             if lines is None:
                 raise FileNotFoundError
             sentences = _samples(lines, lines.sizes, task, break_mode)
     except FileNotFoundError:
-        there = sorted({path.name.split(".")[0] for path in Path(folder).glob("*.idx")})
+        subsets = sorted({path.name.split(".")[0] for path in Path(folder).glob("*.idx")})
         raise BadInput(
             f"the data folder {folder} has no subset {subset!r} of this model's languages: --gen-subset must be one of "
-            f"those prepared there ({', '.join(there) or 'none'})"
+            f"those prepared there ({', '.join(subsets) or 'none'})"
         ) from None
     return _not_empty(sentences, f"the subset {subset} in {folder}")
 
 
-def from_text(task, source: str, target: Optional[str], break_mode: Optional[str]) -> Sentences:
-    """Lines of text, one sentence each, their words separated by spaces as in the data that the model learnt from.
+def from_text(task: Any, source: str, target: Optional[str], break_mode: Optional[str]) -> Sentences:
+    """Lines of text, one sentence each, with words as in the training data, separated by spaces.
 
     Raises:
-        BadInput: a file that cannot be read, is empty, or has not as many lines as the other.
+        BadInput: a file cannot be read, is empty, or has not as many lines as the other.
     """
     lines = _read_lines(source, task.source_dictionary, "--text")
     if hasattr(task, "args"):
@@ -224,7 +235,7 @@ def from_text(task, source: str, target: Optional[str], break_mode: Optional[str
     return _not_empty(Pairs(lines, targets, task.target_dictionary.eos()), f"--text {source}")
 
 
-def _samples(lines: Sequence, sizes: numpy.ndarray, task, break_mode: Optional[str]) -> Sentences:
+def _samples(lines: Sequence, sizes: numpy.ndarray, task: Any, break_mode: Optional[str]) -> Sentences:
     if len(lines) == 0:
         return Pairs([], None, 0)
     return Samples(lines, sizes, task, break_mode or str(task.args.sample_break_mode or "none"))
@@ -236,9 +247,37 @@ def _not_empty(sentences: Sentences, name: str) -> Sentences:
     return sentences
 
 
-def _read_lines(path: str, dictionary, option: str) -> List[Tensor]:
+def _read_lines(path: str, dictionary: Any, option: str) -> List[Tensor]:
     try:
         with open(path, encoding="utf-8") as file:
             return [dictionary.encode_line(line, add_if_not_exist=False).long() for line in file]
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadInput(f"{option} {path} cannot be read: {fault}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{option} {path} cannot be read: {error}") from None
+
+
+def own_output(model: LoadedModel, sources: Pairs, options: CaptureOptions) -> Pairs:
+    """The same sources, each with the model's best hypothesis as its target.
+
+    The generator of the checkpoint's task decodes, with its constraints. fairseq's defaults limit the length. A batch
+    has at most max_tokens / beam source words.
+    """
+    task, translator, lengths = model.task, model.reader.model, required(sources.source_lengths)
+    # The plain translation task does not know `unnormalized`: raw scores are not divided by length.
+    generator = task.build_generator([translator], Namespace(beam=options.beam, unnormalized=model.reader.unnormalized))
+    padding = task.source_dictionary.pad()
+    hypotheses: List[Optional[numpy.ndarray]] = [None] * len(sources)
+    tokens = max(1, options.max_tokens // options.beam)
+    with tqdm(total=len(sources), unit=" sentences", desc="decoding", disable=None) as progress, torch.no_grad():
+        for batch in batches(lengths, range(len(sources)), tokens, options.batch_size):
+            net_input = _net_input([sources.source(place) for place in batch], sources.end, padding, model.device)
+            for place, (best, *_) in zip(batch, generator.generate([translator], {"net_input": net_input})):
+                hypotheses[place] = best["tokens"].cpu().numpy().astype(numpy.int32)
+            progress.update(len(batch))
+    return Pairs(sources.sources, hypotheses, sources.end, mode="output")
+
+
+def _net_input(words: List[Tensor], end: int, padding: int, device: torch.device) -> Dict[str, Tensor]:
+    """Sources for fairseq's generator: padded on the left, longest first, as fairseq's `lstm` requires."""
+    src_tokens = data_utils.collate_tokens(words, padding, end, left_pad=True)  # (B, S)
+    lengths = torch.tensor([len(sentence) for sentence in words])
+    return {"src_tokens": src_tokens.to(device), "src_lengths": lengths.to(device)}

@@ -1,19 +1,31 @@
-"""What `capture` asks of an architecture."""
+"""What a capture asks of an architecture, and an nn.LSTM step by step.
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+An nn.LSTM returns only its last cell states, and no gates. `read_layer` therefore computes them from the weights.
+Sentences are padded on the right. Padded places of the results are undefined and never affect real places.
+"""
 
-from torch import Tensor
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TORCH_ORDER = ("input", "forget", "candidate", "output")
+"""order of the blocks in the weights of an nn.LSTM or nn.LSTMCell"""
+GATES = ("input", "forget", "output", "candidate")
+"""order of the gates in the results"""
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class DecoderStates(NamedTuple):
-    """A decoder along B sentences of up to T words, whose encoder read up to S."""
+    """A decoder on B sentences of up to T words, whose sources have up to S words."""
 
     states: Dict[str, Tensor]
-    """(B, T, units) each, under their names in files"""
+    """(B, T, units) each, by their names in files"""
     attention: Optional[Tensor]
-    """(B, T, S), None of a model without"""
+    """(B, T, S); None for a model without attention"""
     outputs: Tensor
-    """(B, T, H) what `StateReader.scores` takes"""
+    """(B, T, H), the input of `StateReader.scores`"""
 
 
 class StateReader:
@@ -21,31 +33,120 @@ class StateReader:
 
     Args:
         model: in eval mode.
-        gates: whether gates are wanted.
+        gates: whether to return the gates.
     """
 
     sides: Tuple[str, ...] = ("encoder", "decoder")
-    unnormalized = False
 
-    def __init__(self, model, gates: bool) -> None:
+    def __init__(self, model: Any, gates: bool) -> None:
         self.model, self.gates = model, gates
 
+    @property
+    def unnormalized(self) -> bool:
+        """Whether scores are raw output-layer scores f, not log-probabilities."""
+        return False
+
     def encode(self, words: Tensor, lengths: Tensor) -> Any:
-        """words (B, S), lengths (B,) -> what `decoder_states` needs of the sources."""
+        """words (B, S), lengths (B,) -> the memory of the sources for `decoder_states`."""
         raise NotImplementedError
 
     def encoder_states(self, words: Tensor, lengths: Tensor) -> Dict[str, Tensor]:
-        """words (B, S), lengths (B,) -> states (B, S, units) under their names in files."""
+        """words (B, S), lengths (B,) -> states (B, S, units) by their names in files."""
         raise NotImplementedError
 
     def decoder_states(self, words: Tensor, memory: Any) -> DecoderStates:
-        """The decoder forced along words (B, T), the first of which is `</s>`; memory None without an encoder."""
+        """The decoder under teacher forcing.
+
+        Args:
+            words: (B, T), the first of which is `</s>`.
+            memory: of `encode`; None without an encoder.
+        """
         raise NotImplementedError
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """(R, H) -> (R, V) float32 log-probabilities of all next words; of a model with raw scores `f`."""
+        """(R, H) -> (R, V) float32 log-probabilities of all next words, or raw scores f if `unnormalized`."""
         raise NotImplementedError
 
     def directions(self, side: str) -> int:
-        """In how many directions this side reads."""
+        """The number of directions in which this side reads."""
         raise NotImplementedError
+
+
+class LoadedModel(NamedTuple):
+    """A model whose states can be read."""
+
+    architecture: str
+    """`bso_lstm`, `lstm` or `lstm_lm`"""
+    reader: StateReader
+    task: Any
+    """the task of its training"""
+    device: torch.device
+
+
+class LayerStates(NamedTuple):
+    """One layer on B sentences of up to T words; U units, those of both directions if there are two."""
+
+    hidden: Tensor
+    """(B, T, U)"""
+    cell: Tensor
+    """(B, T, U)"""
+    gates: Dict[str, Tensor]
+    """input, forget, output (after sigmoid) and candidate (after tanh), (B, T, U) each; or empty"""
+
+
+def named(layer: int, states: LayerStates) -> Dict[str, Tensor]:
+    """The states of a layer, counted from 1, by their names in files: hidden1, cell1, ..."""
+    kinds = {"hidden": states.hidden, "cell": states.cell, **states.gates}
+    return {f"{kind}{layer}": values for kind, values in kinds.items()}
+
+
+def open_gates(before: Tensor, order: Tuple[str, ...]) -> Dict[str, Tensor]:
+    """The values of the gates: (..., 4U) before the nonlinearities, in blocks of this order -> (..., U) each."""
+    blocks = dict(zip(order, before.chunk(4, dim=-1)))
+    return {name: torch.tanh(blocks[name]) if name == "candidate" else torch.sigmoid(blocks[name]) for name in GATES}
+
+
+def read_layer(lstm: nn.LSTM, layer: int, inputs: Tensor, lengths: Tensor, gates: bool) -> LayerStates:
+    """One layer of an nn.LSTM on its inputs.
+
+    Args:
+        lstm: has the weights.
+        layer: its number, from 0.
+        inputs: (B, T, I) the input of the layer, padded on the right.
+        lengths: (B,) int64.
+        gates: whether to return the gates.
+
+    Returns:
+        The states after every step. A bidirectional layer has the forward units first, then the backward units.
+    """
+    directions = []
+    for suffix in ("", "_reverse")[: 2 if lstm.bidirectional else 1]:
+        weights = [getattr(lstm, f"{name}_l{layer}{suffix}", None) for name in PARAMETERS]
+        ordered = reverse_each(inputs, lengths) if suffix else inputs
+        states = _read_direction(ordered, weights, gates)
+        directions.append([reverse_each(part, lengths) if suffix else part for part in states])
+    hidden, cell, *opened = (torch.cat(parts, dim=2) for parts in zip(*directions))
+    return LayerStates(hidden, cell, dict(zip(GATES, opened)))
+
+
+def _read_direction(inputs: Tensor, weights: List[Any], gates: bool) -> List[Tensor]:
+    """(B, T, I) -> hidden and cell states (B, T, U), and the four gates if they are asked for."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    bias = None if bias_ih is None else bias_ih + bias_hh
+    projected = F.linear(inputs, weight_ih, bias)  # (B, T, 4U)
+    hidden = cell = projected.new_zeros(projected.size(0), weight_hh.size(1))  # (B, U)
+    history: List[List[Tensor]] = []
+    for before in projected.unbind(1):
+        opened = open_gates(torch.addmm(before, hidden, weight_hh.t()), TORCH_ORDER)
+        cell = opened["forget"] * cell + opened["input"] * opened["candidate"]
+        hidden = opened["output"] * torch.tanh(cell)
+        history.append([hidden, cell, *(opened.values() if gates else ())])
+    return [torch.stack(part, dim=1) for part in zip(*history)]
+
+
+def reverse_each(values: Tensor, lengths: Tensor) -> Tensor:
+    """Reverses each sentence of (B, T, U) and keeps its padding in place."""
+    place = torch.arange(values.size(1), device=values.device)
+    turned = lengths.unsqueeze(1) - 1 - place  # (B, T)
+    turned = torch.where(turned < 0, place, turned)
+    return values.gather(1, turned.unsqueeze(2).expand_as(values))

@@ -1,7 +1,7 @@
-"""Tracks of a user: one label or number for every word, from a text file beside the sentences.
+"""The user's tracks: one label or number for every word, from a text file beside the sentences.
 
-One line for each sentence, one value for each of its words, separated by spaces; `</s>` has none. A track is of numbers
-if all of its values are, else of labels.
+The file has one line for each sentence, and one value for each word, separated by spaces; `</s>` has no value. A track
+holds numbers if all of its values are numbers. Otherwise it holds labels.
 """
 
 import json
@@ -16,29 +16,28 @@ from ..folder.lstmvis import WordTrack
 from .sentences import Sentences
 
 RESERVED = ("loss", "score", "predictions")
-LARGEST_LABELS = 64000  # bytes; HDF5 keeps no larger attribute
+LARGEST_LABELS = 64000  # bytes; an HDF5 attribute cannot be larger
 
 
 def read_tracks(options: Sequence[str], option: str, sentences: Sentences, side: str) -> List[WordTrack]:
     """The tracks of one side.
 
     Args:
-        options: each `NAME=FILE`.
+        options: `NAME=FILE` of each track.
         option: `--track` or `--decoder-track`, for messages.
-        sentences: what the tracks stand beside.
-        side: whose rows they are for.
+        sentences: the sentences of the capture.
+        side: the side of the rows.
 
     Raises:
-        BadInput: a name that cannot be one, or is there twice; a file that cannot be read or does not fit the
-            sentences.
+        BadInput: a name is not valid or not unique, or a file cannot be read or does not fit the sentences.
     """
     if not options:
         return []
     lines, words = sentences.lines(side), sentences.words_of_rows(side)
     tracks: List[WordTrack] = []
     for text in options:
-        name, given, path = text.partition("=")
-        if not given or not path or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in RESERVED:
+        name, separator, path = text.partition("=")
+        if not separator or not path or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in RESERVED:
             raise BadInput(
                 f"{option} {text} is not NAME=FILE with a NAME of letters, digits, _, - and . other than "
                 f"{', '.join(RESERVED)}"
@@ -50,8 +49,8 @@ def read_tracks(options: Sequence[str], option: str, sentences: Sentences, side:
 
 
 def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: numpy.ndarray) -> WordTrack:
-    numbers: Dict[str, int] = {}  # by their first appearance
-    codes = numpy.full(int(lines.sum()) + 1, -1, dtype=numpy.int32)  # the last is what `words` of -1 finds
+    numbers: Dict[str, int] = {}  # value -> its number, in order of first appearance
+    codes = numpy.full(int(lines.sum()) + 1, -1, dtype=numpy.int32)  # index -1 of `words` reads the last code
     place = count = 0
     try:
         with open(path, encoding="utf-8") as file:
@@ -65,8 +64,8 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
                 if count <= len(lines):
                     codes[place : place + len(values)] = [numbers.setdefault(value, len(numbers)) for value in values]
                     place += len(values)
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadInput(f"{option} cannot be read: {fault}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{option} cannot be read: {error}") from None
     if count != len(lines):
         raise BadInput(f"{option} has {count} lines, but there are {len(lines)} sentences")
     table = _as_numbers(list(numbers))
@@ -84,7 +83,7 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
 
 
 def _as_numbers(values: List[str]) -> Optional[numpy.ndarray]:
-    """(values,) float32, or None if one of them is no number."""
+    """(values,) float32, or None if a value is not a number."""
     try:
         table = [float(value) for value in values]
     except ValueError:

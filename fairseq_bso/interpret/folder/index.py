@@ -1,8 +1,8 @@
-"""The index of one side: all its states as whole hundredths in one byte each, by rows and by columns.
+"""The index of one side: every state as whole hundredths in one byte, by rows and by units.
 
-A level is trunc(100 v), toward zero, kept within -127 and 127. For a threshold of whole hundredths up to 1.00,
-v >= threshold is then exactly level >= 100 threshold. Both orders are kept because a selection reads a few rows of all
-cells and a match all rows of a few cells; both files are mapped into memory, not loaded.
+The level of a value v is trunc(100 v), clipped to -127 and 127. For a threshold of whole hundredths up to 1.00,
+v >= threshold then holds exactly if level >= 100 threshold. The index has both orders: a selection reads a few rows of
+all units, and a match reads all rows of a few units. Both files are memory-mapped, not loaded.
 """
 
 import json
@@ -18,51 +18,52 @@ from .reader import Side, States
 __all__ = ["Index", "build_index", "levels", "open_index"]
 
 VERSION = 1
-BLOCK = 1 << 24  # states that are read at a time
-ROWS, CELLS, DESCRIPTION = "index.rows.i8", "index.cells.i8", "index.json"
+BLOCK = 1 << 24  # values that are read at a time
+# The file of the units keeps its first name, so that older captures need no new index.
+ROWS, UNITS, DESCRIPTION = "index.rows.i8", "index.cells.i8", "index.json"
 
 Progress = Callable[[int, int], None]
 
 
 class Index:
-    """The mapped files of one side.
+    """The memory-mapped files of one side.
 
-    Arguments:
+    Args:
         rows: (T, C) int8.
-        cells: (C, T) int8, the transpose of rows.
+        units: (C, T) int8, the transpose of rows.
     """
 
-    def __init__(self, rows: numpy.ndarray, cells: numpy.ndarray):
-        self.rows, self.cells = rows, cells
+    def __init__(self, rows: numpy.ndarray, units: numpy.ndarray):
+        self.rows, self.units = rows, units
 
 
 def levels(values: numpy.ndarray) -> numpy.ndarray:
-    """Values of any shape as int8 hundredths. In float64, where 100 v of a float32 is exact."""
+    """Values of any shape as int8 hundredths. Computed in float64, where 100 v of a float32 is exact."""
     return numpy.clip(numpy.trunc(100.0 * values.astype(numpy.float64)), -127, 127).astype(numpy.int8)
 
 
 def build_index(side_folder: Path, progress: Optional[Progress] = None) -> None:
-    """Writes the index of a side folder (DIR/encoder or DIR/decoder), beside its names first.
+    """Writes the index of a side folder (DIR/encoder or DIR/decoder): first to temporary names, then renamed.
 
-    Arguments:
-        progress: called with the steps done and all steps.
+    Args:
+        side_folder: the folder.
+        progress: called with the number of finished steps and of all steps.
 
     Raises:
-        BadInput: for a folder that is no side of a capture, for states that are no numbers, and where nothing can be
-            written.
+        BadInput: the folder is no side of a capture, a state is not a number, or the folder is not writable.
     """
     side_folder = Path(side_folder)
     _build(Side(side_folder, side_folder.name), progress)
 
 
 def open_index(side: Side, progress: Optional[Progress] = None) -> Index:
-    """The index of a side, built first where it is missing or does not belong to the states."""
+    """The index of a side. Builds the index first if it is missing or does not fit the states."""
     if not _is_current(side):
         _build(side, progress)
-    shape = (side.steps, side.columns)
-    # Copy-on-write, because torch wants memory that could be written; nothing is, and no copy is made.
+    shape = (side.steps, side.units)
+    # Copy-on-write, because torch asks for writable memory. Nothing is written, so that nothing is copied.
     rows = numpy.memmap(side.folder / ROWS, numpy.int8, "c", shape=shape)
-    return Index(rows, numpy.memmap(side.folder / CELLS, numpy.int8, "c", shape=shape[::-1]))
+    return Index(rows, numpy.memmap(side.folder / UNITS, numpy.int8, "c", shape=shape[::-1]))
 
 
 def _describe(side: Side) -> Dict[str, Any]:
@@ -82,41 +83,41 @@ def _describe(side: Side) -> Dict[str, Any]:
 def _is_current(side: Side) -> bool:
     try:
         described = json.loads((side.folder / DESCRIPTION).read_text(encoding="utf-8"))
-        sizes = [(side.folder / name).stat().st_size for name in (ROWS, CELLS)]
+        sizes = [(side.folder / name).stat().st_size for name in (ROWS, UNITS)]
     except (OSError, ValueError):
         return False
-    return described == _describe(side) and sizes == 2 * [side.steps * side.columns]
+    return described == _describe(side) and sizes == 2 * [side.steps * side.units]
 
 
 def _build(side: Side, progress: Optional[Progress]) -> None:
     description = _describe(side)
-    # The number of the process, so that two that build at the same time do not write into the same file.
-    parts = {name: side.folder / f"{name}.{os.getpid()}.part" for name in (ROWS, CELLS, DESCRIPTION)}
+    # The process id keeps two processes that build the same index from writing into the same file.
+    parts = {name: side.folder / f"{name}.{os.getpid()}.part" for name in (ROWS, UNITS, DESCRIPTION)}
     try:
-        _write(side, parts[ROWS], parts[CELLS], progress)
+        _write(side, parts[ROWS], parts[UNITS], progress)
         parts[DESCRIPTION].write_text(json.dumps(description), encoding="utf-8")
         for name, part in parts.items():  # the description last
             part.replace(side.folder / name)
-    except OSError as fault:
-        raise BadInput(f"the index of {side.folder} cannot be written: {fault.strerror or fault}") from None
+    except OSError as error:
+        raise BadInput(f"the index of {side.folder} cannot be written: {error.strerror or error}") from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
 
 
-def _write(side: Side, rows_path: Path, cells_path: Path, progress: Optional[Progress]) -> None:
-    """Block by block of whole rows; the columns' file is written through a map, strip by strip."""
-    height = max(1, BLOCK // side.columns)
-    cells = numpy.memmap(cells_path, numpy.int8, "w+", shape=(side.columns, side.steps))
+def _write(side: Side, rows_path: Path, units_path: Path, progress: Optional[Progress]) -> None:
+    """Writes both files block by block. The file of the units is written through a memory map."""
+    height = max(1, BLOCK // side.units)
+    units = numpy.memmap(units_path, numpy.int8, "w+", shape=(side.units, side.steps))
     with open(rows_path, "wb") as rows_file:
         for start in range(0, side.steps, height):
             stop = min(start + height, side.steps)
             block = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) int8
             rows_file.write(block.tobytes())
-            cells[:, start:stop] = block.T
+            units[:, start:stop] = block.T
             if progress is not None:
                 progress(stop, side.steps)
-    cells.flush()
+    units.flush()
 
 
 def _block(states: States, start: int, stop: int) -> numpy.ndarray:

@@ -1,7 +1,7 @@
-"""The files that make a side of a capture a project of LSTMVis (Strobelt et al. 2016, arXiv 1606.07461).
+"""Writes the files that make a side of a capture a project of LSTMVis (Strobelt et al. 2016, arXiv 1606.07461).
 
-What LSTMVis reads itself: lstm.yml names HDF5 datasets and dictionaries with one "word id" a line. It puts every state
-through tanh unless told otherwise, so only cell states, which have no bounds, are left to that.
+LSTMVis reads lstm.yml, which names HDF5 datasets and dictionaries. A dictionary has one "word id" on each line. LSTMVis
+applies tanh to every state unless lstm.yml says otherwise. Only the unbounded cell states are left to this default.
 """
 
 from pathlib import Path
@@ -19,24 +19,24 @@ class WordTrack(NamedTuple):
 
     name: str
     values: numpy.ndarray
-    """(rows,) int32 codes, -1 at `</s>`; or float32 numbers, NaN there"""
+    """(rows,) int32 codes, -1 at `</s>`; or float32 numbers, NaN at `</s>`"""
     labels: Optional[List[str]]
-    """what the codes stand for; None of numbers"""
+    """the names of the codes; None for numbers"""
 
 
 def kind_and_layer(name: str) -> Tuple[str, int]:
-    """hidden2 -> ("hidden", 2); what belongs to no layer has 0."""
+    """hidden2 -> ("hidden", 2); a state of no layer has layer 0."""
     kind = name.rstrip("0123456789")
     return kind, int(name[len(kind) :] or 0)
 
 
 def write_dictionary(path: Path, symbols: List[str]) -> None:
-    """The words of a fairseq dictionary, with their ids."""
+    """Writes the words of a fairseq dictionary with their ids."""
     path.write_text("".join(f"{word} {index}\n" for index, word in enumerate(symbols)), encoding="utf-8")
 
 
 def write_labels(path: Path, labels: List[str]) -> None:
-    """The labels of a track with their codes; `</s>`, which has none, under a name that no label has."""
+    """Writes the labels of a track with their codes. `</s>`, which has no label, gets a name that no label has."""
     none = "</s>"
     while none in labels:
         none += "_"
@@ -45,12 +45,12 @@ def write_labels(path: Path, labels: List[str]) -> None:
 
 
 def filled(track: WordTrack) -> numpy.ndarray:
-    """(rows,) float32: the numbers of a track, the smallest of them at `</s>`. LSTMVis's page cannot read NaN."""
+    """(rows,) float32: the numbers of a track, with the smallest at `</s>`. The page of LSTMVis cannot read NaN."""
     known = track.values[numpy.isfinite(track.values)]
     return numpy.where(numpy.isfinite(track.values), track.values, known.min() if len(known) else 0).astype("float32")
 
 
-def project(
+def project_description(
     name: str,
     description: str,
     states: List[str],
@@ -58,15 +58,15 @@ def project(
     measures: Dict[str, numpy.ndarray],
     predictions: bool,
 ) -> Dict[str, Any]:
-    """What lstm.yml says.
+    """The content of lstm.yml.
 
     Args:
         name: of the project.
         description: of the project.
         states: the datasets in states.hdf5.
-        tracks: of the user.
-        measures: of a decoder `loss` or `score`, (rows,).
-        predictions: whether there are any.
+        tracks: the user's tracks.
+        measures: `loss` or `score` of a decoder, (rows,).
+        predictions: whether the project has predictions.
     """
     types = []
     for state in states:
@@ -95,7 +95,7 @@ def project(
 
 
 def labels_file(track: WordTrack) -> str:
-    """Where the labels of a track are."""
+    """The file of a track's labels."""
     return f"labels_{track.name}.dict"
 
 

@@ -1,4 +1,4 @@
-"""A project folder as LSTMVis describes it: `lstm.yml`, and the files that it names."""
+"""A project folder of LSTMVis: `lstm.yml` and the files that it names."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -12,10 +12,13 @@ __all__ = ["Project", "open_hdf5"]
 
 
 class Project:
-    """Opens what `lstm.yml` of a folder names. A reference is a key of its `files`, or a file's name.
+    """Opens the files that the `lstm.yml` of a folder names. A reference is a key of its `files`, or a file's name.
+
+    Args:
+        folder: the project folder.
 
     Raises:
-        BadInput: for files that are missing, damaged, or outside of the folder.
+        BadInput: a file is missing, damaged, or outside the folder.
     """
 
     def __init__(self, folder: Path):
@@ -23,20 +26,20 @@ class Project:
         self._open: Dict[Path, "h5py.File"] = {}
         try:
             self.content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as fault:
-            raise BadInput(f"{self.path} cannot be read: {' '.join(str(fault).split())}") from None
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise BadInput(f"{self.path} cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(self.content, dict):
             raise BadInput(f"{self.path} is not the description of a project")
 
     def part(self, name: str) -> Dict[str, Any]:
-        """One of the parts that the description must have."""
+        """A part that the description must have."""
         part = self.content.get(name)
         if not isinstance(part, dict):
             raise BadInput(f"{self.path} has no part {name!r}")
         return part
 
     def file(self, reference: Any) -> Path:
-        """The path that a reference means."""
+        """The path of a reference."""
         files = self.content.get("files") or {}
         path = self.folder / str(files.get(reference, reference))
         if reference is None or self.folder.resolve() not in path.resolve().parents:
@@ -46,15 +49,16 @@ class Project:
         return path
 
     def hdf5(self, reference: Any) -> "h5py.File":
-        """An HDF5 file, opened once."""
+        """An HDF5 file, opened only once."""
         path = self.file(reference)
         if path not in self._open:
             self._open[path] = open_hdf5(path)
         return self._open[path]
 
     def words(self, reference: Any) -> List[str]:
-        """The words of a dictionary by number: "word number" on each line, where the word may be a space."""
-        path, numbers = self.file(reference), {}
+        """The words of a dictionary by id. Each line holds "word id", where the word may be a space."""
+        path = self.file(reference)
+        numbers: Dict[int, str] = {}
         try:
             for line in path.read_text(encoding="utf-8").split("\n"):
                 if line:
@@ -62,16 +66,16 @@ class Project:
                     numbers[int(number)] = word
             if not numbers or min(numbers) < 0 or max(numbers) > 10 * len(numbers) + 1000:
                 raise ValueError("the numbers of its words are not those of a dictionary")
-        except (OSError, ValueError) as fault:
-            raise BadInput(f"{path} cannot be read: {fault}") from None
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{path} cannot be read: {error}") from None
         return [numbers.get(number, f"#{number}") for number in range(max(numbers) + 1)]
 
 
 def open_hdf5(path: Path) -> "h5py.File":
-    """Opens a file to read. Raises BadInput if it is cut off or none of HDF5."""
+    """Opens a file for reading. Raises BadInput if it is truncated or no HDF5 file."""
     try:
         return h5py.File(path, "r")
-    except OSError as fault:
+    except OSError as error:
         raise BadInput(
-            f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({fault})"
+            f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({error})"
         ) from None

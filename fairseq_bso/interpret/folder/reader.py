@@ -1,12 +1,12 @@
-"""Reads what `fairseq-bso states` wrote: words, windows of states straight from the file, tracks and attention.
+"""Reads a capture folder of `fairseq-bso states`: words, windows of states, tracks and attention.
 
-Nothing is written, and of the states no more is read than what is asked for. One side (encoder or decoder) is a project
-folder of LSTMVis, so a folder made for LSTMVis by other programs opens as a capture with one side, "states".
+The reader writes nothing, and reads only the requested part of the states. Each side (encoder or decoder) is a project
+folder of LSTMVis. A project that another program made for LSTMVis opens as a capture with one side, "states".
 """
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import h5py
 import numpy
@@ -15,7 +15,7 @@ from ...errors import BadInput
 from .project import Project, open_hdf5
 from .tracks import Track, read_tracks
 
-__all__ = ["Capture", "Side", "States", "open_capture"]
+__all__ = ["CaptureReader", "Side", "States", "open_capture"]
 
 SIDES = ("encoder", "decoder")
 
@@ -23,10 +23,11 @@ SIDES = ("encoder", "decoder")
 class States:
     """One dataset of states, (T, units).
 
-    Arguments:
-        name: of the dataset, "hidden1" for instance.
-        first: the number of its first unit among all columns of the side.
-        transform: "tanh" for cell states, which have no bounds of their own, else "none".
+    Args:
+        name: of the dataset, such as "hidden1".
+        data: the dataset.
+        first: the number of its first unit among all units of the side.
+        transform: "tanh" for unbounded cell states, else "none".
     """
 
     def __init__(self, name: str, data: "h5py.Dataset", first: int, transform: str):
@@ -34,17 +35,22 @@ class States:
         self.units = int(data.shape[1])
 
     def window(self, start: int, stop: int) -> numpy.ndarray:
-        """(stop - start, units) float32, transformed."""
+        """The steps from start to before stop: (stop - start, units) float32, transformed."""
         values = self.data[start:stop].astype(numpy.float32)
         return numpy.tanh(values) if self.transform == "tanh" else values
 
     def describe(self) -> Dict[str, Any]:
-        """What the page needs to know."""
+        """The description for the page."""
         return {"name": self.name, "units": self.units, "first": self.first, "transform": self.transform}
 
 
 class Side:
-    """Encoder or decoder: T steps of words and their states. Positions are rows of the corpus, from 0."""
+    """Encoder or decoder: T steps of words and their states. A position is a row of the corpus, counted from 0.
+
+    Args:
+        folder: the project folder of the side.
+        name: "encoder", "decoder", or "states" for a project of another program.
+    """
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name = folder, name
@@ -53,7 +59,7 @@ class Side:
         train = project.hdf5(sequence.get("file"))
         self.states = _open_states(project, own="sentence_offsets" in train)
         self.steps = int(self.states[0].data.shape[0])
-        self.columns = sum(one.units for one in self.states)
+        self.units = sum(one.units for one in self.states)
         self.word_ids = _vector(train, sequence.get("path"), self.steps)  # (T,)
         self.words = project.words(sequence.get("dict_file"))
         if self.steps and not 0 <= self.word_ids.min() <= self.word_ids.max() < len(self.words):
@@ -73,15 +79,20 @@ class Side:
         return offsets
 
     def sentence_of(self, position: int) -> int:
-        """The number of the sentence that holds a position."""
+        """The number of the sentence at a position."""
         return int(numpy.searchsorted(self.offsets, position, side="right")) - 1
 
     def text(self, start: int, stop: int) -> List[str]:
-        """The words of some positions."""
+        """The words from start to before stop."""
         return [self.words[one] for one in self.word_ids[start:stop]]
 
+    def unit_name(self, unit: int) -> str:
+        """The name of a unit by its number, such as "hidden1:17"."""
+        states = next(one for one in self.states if one.first <= unit < one.first + one.units)
+        return f"{states.name}:{unit - states.first}"
+
     def predicted(self, start: int, stop: int) -> Optional[List[List[Tuple[str, Optional[float]]]]]:
-        """For each position the words that the model expects next, best first, with their scores."""
+        """The top-k predictions of the next word at each position, best first, with their scores."""
         if self.predictions is None:
             return None
         ids, scores = (one[start:stop] for one in self.predictions)  # (n, k) each
@@ -95,7 +106,7 @@ class Side:
         ]
 
     def describe(self) -> Dict[str, Any]:
-        """What the page needs to know."""
+        """The description for the page."""
         return {
             "name": self.name,
             "steps": self.steps,
@@ -106,15 +117,21 @@ class Side:
         }
 
 
-class Capture:
-    """A whole folder: its sides by name, and the attention between them where there is one."""
+class CaptureReader:
+    """A whole folder: its sides by name, and the attention between them if there is one.
+
+    Args:
+        folder: the folder.
+        facts: the content of capture.json.
+        sides: the sides by name.
+    """
 
     def __init__(self, folder: Path, facts: Dict[str, Any], sides: Dict[str, Side]):
         self.folder, self.facts, self.sides = folder, facts, sides
         self.attention = self._open_attention()
 
     def _open_attention(self) -> Optional[Tuple["h5py.Dataset", numpy.ndarray]]:
-        """Weights (total,), and where each sentence starts in them."""
+        """Weights (total,), and the offset of each sentence in them."""
         path = self.folder / "decoder" / "attention.hdf5"
         if len(self.sides) < 2 or not path.exists():
             return None
@@ -122,21 +139,25 @@ class Capture:
         if "weights" not in file or "offsets" not in file:
             raise BadInput(f"{path} lacks weights or offsets: capture the states again")
         sources, targets = (numpy.diff(self.sides[name].offsets) for name in SIDES)
-        wanted = numpy.concatenate([[0], numpy.cumsum(sources * targets)]) if len(sources) == len(targets) else []
         offsets = file["offsets"][:]
-        if not numpy.array_equal(offsets, wanted) or file["weights"].shape != (offsets[-1],):
+        fits = len(sources) == len(targets) and numpy.array_equal(
+            offsets, numpy.concatenate([[0], numpy.cumsum(sources * targets)])
+        )
+        if not fits or file["weights"].shape != (offsets[-1],):
             raise BadInput(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
         return file["weights"], offsets
 
     def weights(self, sentence: int) -> numpy.ndarray:
-        """The attention of one sentence pair, (target words, source words)."""
-        weights, offsets = self.attention  # type: ignore[misc]
+        """The attention weights of one sentence pair, (target words, source words)."""
+        if self.attention is None:
+            raise ValueError("this capture holds no attention")
+        weights, offsets = self.attention
         begin = self.sides["decoder"].offsets
         flat = weights[offsets[sentence] : offsets[sentence + 1]].astype(numpy.float32)
         return flat.reshape(int(begin[sentence + 1] - begin[sentence]), -1)
 
     def describe(self) -> Dict[str, Any]:
-        """What the page needs to know. Of capture.json only the known facts: it may name paths of other machines."""
+        """The description for the page, with known facts of capture.json only: others may name paths of a machine."""
         known = ("architecture", "checkpoint", "mode", "description")
         facts = {name: str(self.facts[name]) for name in known if self.facts.get(name) is not None}
         facts["checkpoint"] = Path(facts.get("checkpoint", "")).name
@@ -144,53 +165,85 @@ class Capture:
         return {**facts, "sides": sides, "attention": self.attention is not None}
 
 
-def open_capture(folder: Path) -> Capture:
-    """Opens and checks a folder. Raises BadInput if it is not there, not whole, or damaged."""
+def open_capture(folder: Path) -> CaptureReader:
+    """Opens and checks a folder. Raises BadInput if it is missing, incomplete or damaged."""
     if not folder.is_dir():
         raise BadInput(f"the folder {folder} does not exist: fairseq-bso states writes one")
     path = folder / "capture.json"
     if not path.is_file():
         if (folder / "lstm.yml").is_file():  # made for LSTMVis by another program, or one side of a capture
-            return Capture(folder, {"description": folder.name}, {"states": Side(folder, "states")})
+            return CaptureReader(folder, {"description": folder.name}, {"states": Side(folder, "states")})
         raise BadInput(f"{folder} holds no whole capture (there is no capture.json): run fairseq-bso states again")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         version, names = facts["version"], list(facts["sides"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise BadInput(f"{path} cannot be read: {fault!r}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} cannot be read: {error!r}") from None
     if version != 1:
         raise BadInput(f"{path} is of version {version}, but this program reads version 1")
     if not names or any(name not in SIDES for name in names):
         raise BadInput(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
-    return Capture(folder, facts, {name: Side(folder / name, name) for name in SIDES if name in names})
+    return CaptureReader(folder, facts, {name: Side(folder / name, name) for name in SIDES if name in names})
+
+
+class _Dataset(NamedTuple):
+    """A dataset of states before it is checked."""
+
+    name: str
+    file: "h5py.File"
+    transform: str
 
 
 def _open_states(project: Project, own: bool) -> List[States]:
-    """The datasets that lstm.yml names, in its order, then the others of the same file."""
+    """The states of a side, checked, with their units numbered from 0 on."""
+    states: List[States] = []
+    first = 0
+    for name, file, transform in _own_states(project) if own else _foreign_states(project):
+        if name not in file or file[name].ndim != 2 or file[name].dtype.kind != "f":
+            raise BadInput(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
+        if states and len(states[0].data) != len(file[name]):
+            raise BadInput(f"{file.filename}: {name} and {states[0].name} differ in their number of steps")
+        states.append(States(name, file[name], first, transform))
+        first += states[-1].units
+    if not states or not states[0].data.shape[0]:
+        raise BadInput(f"{project.folder} holds no states: capture some sentences first")
+    return states
+
+
+def _own_states(project: Project) -> List[_Dataset]:
+    """The datasets of `fairseq-bso states`: those of lstm.yml in its order, then all others of the same file."""
+    file = project.hdf5(project.part("states").get("file"))
+    found = {
+        name: _Dataset(name, source, described.get("transform") or _default_transform(name))
+        for name, source, described in _named_states(project)
+    }
+    for name in sorted(file):
+        if isinstance(file[name], h5py.Dataset) and file[name].ndim == 2:
+            found.setdefault(name, _Dataset(name, file, _default_transform(name)))
+    return list(found.values())
+
+
+def _foreign_states(project: Project) -> List[_Dataset]:
+    """The datasets of another program: those of lstm.yml. LSTMVis applies tanh unless lstm.yml says otherwise."""
+    found = {
+        name: _Dataset(name, source, described.get("transform", "tanh") or _default_transform(name))
+        for name, source, described in _named_states(project)
+    }
+    return list(found.values())
+
+
+def _named_states(project: Project) -> Iterator[Tuple[str, "h5py.File", Dict[str, Any]]]:
+    """Name, file and description of each dataset of states that lstm.yml names."""
     part = project.part("states")
-    named: Dict[str, Tuple[Any, Any]] = {}  # dataset -> (its file, its transform)
     for one in part.get("types") or []:
         if not isinstance(one, dict) or "path" not in one:
             raise BadInput(f"{project.path}: each of the states' types needs a path")
-        file = project.hdf5(one.get("file", part.get("file")))
-        # What other programs wrote is tanh-ed by LSTMVis unless it says otherwise.
-        named[str(one["path"])] = (file, one.get("transform", None if own else "tanh"))
-    if own:
-        file = project.hdf5(part.get("file"))
-        for name in sorted(file):
-            if isinstance(file[name], h5py.Dataset) and file[name].ndim == 2:
-                named.setdefault(name, (file, None))
-    found: List[States] = []
-    for name, (file, transform) in named.items():
-        if name not in file or file[name].ndim != 2 or file[name].dtype.kind != "f":
-            raise BadInput(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
-        if found and len(found[0].data) != len(file[name]):
-            raise BadInput(f"{file.filename}: {name} and {found[0].name} differ in their number of steps")
-        transform = transform or ("tanh" if name.startswith("cell") else "none")
-        found.append(States(name, file[name], sum(one.units for one in found), transform))
-    if not found or not found[0].data.shape[0]:
-        raise BadInput(f"{project.folder} holds no states: capture some sentences first")
-    return found
+        yield str(one["path"]), project.hdf5(one.get("file", part.get("file"))), one
+
+
+def _default_transform(name: str) -> str:
+    """Cell states, which have no bounds, are shown after tanh."""
+    return "tanh" if name.startswith("cell") else "none"
 
 
 def _vector(file: "h5py.File", name: Any, length: int) -> numpy.ndarray:

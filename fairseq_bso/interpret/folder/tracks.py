@@ -1,4 +1,4 @@
-"""Tracks: what is known of each word besides its states, a label or a number for each step."""
+"""Tracks: one label or number for each word of a side."""
 
 import json
 from typing import Any, Dict, List, Optional
@@ -11,19 +11,21 @@ from .project import Project
 
 __all__ = ["Track", "read_tracks"]
 
-# An integer track without labels shows its numbers as labels up to so many, above that it is a scale.
+# An integer track without labels counts as labels up to this number of values, and as numbers above it.
 MOST_NUMBERS_AS_LABELS = 64
 
 
 class Track:
-    """One value for each step, (T,): int32 codes of `labels`, below zero where there is none; or float32 numbers where
-    `labels` is None, NaN where there is none.
+    """One value for each step, (T,).
 
-    Arguments:
-        name: what the page calls it.
+    A track with `labels` has int32 codes, negative for a step without a label. Any other track has float32 numbers, NaN
+    for a step without a number.
+
+    Args:
+        name: the name on the page.
         values: (T,) of any number type.
-        labels: a name for each code.
-        high: upper end of the colour scale; the largest value if it is not given.
+        labels: a name for each code; None for numbers.
+        high: upper end of the colour scale; None for the largest value.
     """
 
     def __init__(self, name: str, values: numpy.ndarray, labels: Optional[List[str]], high: Optional[float] = None):
@@ -39,24 +41,24 @@ class Track:
         self.high = high if high is not None else float(finite.max()) if len(finite) else 1.0
 
     def window(self, start: int, stop: int) -> List[Optional[float]]:
-        """The values of some steps, None where one is not known."""
+        """The values of the steps from start to before stop; None for a step without a value."""
         if self.labels is not None:
             return [code if code >= 0 else None for code in self.values[start:stop].tolist()]
         values = numpy.round(self.values[start:stop].astype(numpy.float64), 4)
         return [value if numpy.isfinite(value) else None for value in values.tolist()]
 
     def describe(self) -> Dict[str, Any]:
-        """What the page needs to know."""
+        """The description for the page."""
         if self.labels is not None:
             return {"name": self.name, "labels": self.labels}
         return {"name": self.name, "range": [self.low, self.high]}
 
 
 def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, Track]:
-    """The user's tracks, those that lstm.yml names and those beside the words, then the loss of the next word.
+    """The user's tracks, from the words' file and from lstm.yml, then the loss of the next word.
 
     Raises:
-        BadInput: for a track that does not have one value for each step, or codes without a label.
+        BadInput: a track does not have one value for each step, or a code has no label.
     """
     tracks: Dict[str, Track] = {}
     group = train.get("meta")
@@ -70,7 +72,7 @@ def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, T
         if name in train and name not in tracks:
             data = train[name][:]
             finite = data[numpy.isfinite(data)]
-            # A few words that nobody could expect would else leave one colour for all the others.
+            # Without this limit a few very unexpected words would leave one colour for all other words.
             high = float(numpy.quantile(finite, 0.99)) if len(finite) else 1.0
             tracks[name] = _track(name, train[name], None, steps, high)
     return tracks
@@ -96,7 +98,7 @@ def _labels(data: Any) -> Optional[List[str]]:
 
 
 def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> Optional[Track]:
-    """A track as LSTMVis describes it; None for kinds that are not shown, word lists for instance."""
+    """A track that lstm.yml describes; None for a kind that the page does not show, such as a word list."""
     if one.get("type") == "wordvec" or str(one.get("path", "")).startswith("meta/"):
         return None
     file = project.hdf5(one.get("file"))

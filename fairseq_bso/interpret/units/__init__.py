@@ -1,6 +1,9 @@
-"""Units of states over a corpus: pure numpy and torch.
+"""Units over a corpus: pure numpy and torch.
 
-patterns, ranges      where units are on, and the other places where they are
-block_counts          the units that are on there besides
-ranking, statistics   which units tell a track
+A unit is one column of a state: one dimension of a hidden state, a cell state, a gate or an attentional vector.
+
+patterns, ranges      the units that are on throughout a range, and the other ranges where they are on
+block_counts          how many other units are on there
+ranking, statistics   the units that predict a track best
+prediction            what one unit alone predicts
 """

@@ -1,7 +1,7 @@
-"""How many cells are on throughout many ranges of steps, without reading a step more often than needed.
+"""Counts the units that are on throughout each of many ranges of steps, and reads few steps more than once.
 
-A range is cut into aligned blocks of 1, 2, 4, ... steps, at most two of each size. Blocks of one size do not overlap:
-ranges that do share what is read, and no size reads a step twice.
+A range is cut into aligned blocks of 1, 2, 4, ... steps, at most two of each size. Blocks of one size do not overlap.
+Ranges that overlap therefore share blocks, and no step is read twice for the same size.
 """
 
 from __future__ import annotations
@@ -11,80 +11,81 @@ from typing import Callable, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-__all__ = ["OtherCells", "count_others"]
+from .ranges import UnitQuery
 
-# Levels that are held at once.
+__all__ = ["OtherUnits", "count_others"]
+
+# How many levels are held in memory at once.
 _BLOCK = 1 << 23
 
 
-class OtherCells(NamedTuple):
-    """Cells that a search counts and does not select."""
+class OtherUnits(NamedTuple):
+    """Units that a search counts but does not select."""
 
     levels: Tensor
-    """(T, C) int8, possibly memory-mapped: only rows of candidate ranges are read"""
+    """(T, C) int8, possibly memory-mapped: only the rows of candidate ranges are read"""
     columns: Optional[Tensor] = None
-    """(m,) int64, which columns are the others; None for all"""
+    """(m,) int64, the columns of the other units; None for all columns"""
 
 
-def count_others(
-    others: OtherCells,
-    on: Callable[[Tensor], Tensor],
-    starts: Tensor,
-    lengths: Tensor,
-    left: int,
-    right: int,
-    steps: int,
-) -> Tensor:
-    """How many of the other cells match each range: on throughout, off at `left` steps before and `right` after.
+def count_others(others: OtherUnits, query: UnitQuery, starts: Tensor, lengths: Tensor, steps: int) -> Tensor:
+    """Counts the other units that match each range: on throughout, off at `left` steps before and `right` steps after.
 
     Args:
-        others: the cells.
-        on: levels int8 -> bool of the same shape.
+        others: the units.
+        query: when a unit matches.
         starts: (M,) int64.
         lengths: (M,) int64 >= 1.
-        left: steps before a range, 0 or more.
-        right: steps after it.
-        steps: T, steps from there on count as off.
+        steps: T; every unit counts as off from this step on.
 
     Returns:
         (M,) int64.
 
     Raises:
-        ValueError: levels that are not (T, C) int8, or a column that they do not have.
+        ValueError: the levels are not (T, C) int8, or do not have one of the columns.
     """
+    _check(others, steps)
     levels, columns = others.levels, others.columns
-    if levels.dtype != torch.int8 or levels.dim() != 2 or levels.size(0) < steps:
-        raise ValueError(
-            f"the other cells are {levels.dtype} of shape {tuple(levels.shape)}, but must be torch.int8 of 2 axes, the "
-            f"first of {steps} steps or more"
-        )
     if columns is not None:
         if not columns.numel():
             return torch.zeros_like(starts)
         first, last = int(columns.min()), int(columns.max())
-        if first < 0 or last >= levels.size(1):
-            raise ValueError(
-                f"the other cells are columns {first} to {last}, but must be from 0 to {levels.size(1) - 1}"
-            )
-        # Rows are read in one piece; what is between the columns is dropped at the end.
+        # Contiguous columns are read fastest. Columns in between that are not asked for are dropped at the end.
         levels, columns = levels[:, first : last + 1], columns - first
     matching = torch.ones(starts.numel(), levels.size(1), dtype=torch.bool)  # (M, C)
     stops = starts + lengths
-    _keep_throughout(matching, levels, on, starts, stops)
-    if left:
-        _keep_throughout(matching, levels, lambda rows: ~on(rows), (starts - left).clamp(min=0), starts)
-    if right:
-        _keep_throughout(matching, levels, lambda rows: ~on(rows), stops, (stops + right).clamp(max=steps))
+    _keep_throughout(matching, levels, query.on, starts, stops)
+    before, after = (starts - query.left).clamp(min=0), (stops + query.right).clamp(max=steps)
+    if query.left:
+        _keep_throughout(matching, levels, lambda rows: ~query.on(rows), before, starts)
+    if query.right:
+        _keep_throughout(matching, levels, lambda rows: ~query.on(rows), stops, after)
     return (matching if columns is None else matching[:, columns]).sum(1)
+
+
+def _check(others: OtherUnits, steps: int) -> None:
+    """Raises ValueError unless the levels are (T, C) int8 and have all columns."""
+    levels, columns = others.levels, others.columns
+    if levels.dtype != torch.int8 or levels.dim() != 2 or levels.size(0) < steps:
+        raise ValueError(
+            f"the other units are {levels.dtype} of shape {tuple(levels.shape)}, but must be torch.int8 of 2 axes, the "
+            f"first of {steps} steps or more"
+        )
+    if columns is not None and columns.numel():
+        first, last = int(columns.min()), int(columns.max())
+        if first < 0 or last >= levels.size(1):
+            raise ValueError(
+                f"the other units are columns {first} to {last}, but must be from 0 to {levels.size(1) - 1}"
+            )
 
 
 def _keep_throughout(
     matching: Tensor, levels: Tensor, test: Callable[[Tensor], Tensor], starts: Tensor, stops: Tensor
 ) -> None:
-    """Clears matching (M, C) where the test fails at a step from `starts` to before `stops` (M,)."""
+    """Clears matching (M, C) where the test fails at any step from `starts` (M,) to before `stops` (M,)."""
     low, high, size = starts.clone(), stops.clone(), 1
     while bool((low < high).any()):
-        # The borders of a range, in blocks of this size, that no block of twice the size takes in.
+        # At each size, the odd block at either end of a range does not fit into a block of twice the size.
         first = ((low < high) & (low % 2 == 1)).nonzero().squeeze(1)
         _keep_blocks(matching, levels, test, first, low[first], size)
         low[first] += 1
@@ -97,7 +98,7 @@ def _keep_throughout(
 def _keep_blocks(
     matching: Tensor, levels: Tensor, test: Callable[[Tensor], Tensor], ranges: Tensor, blocks: Tensor, size: int
 ) -> None:
-    """Clears matching (M, C) at `ranges` (r,) where the test fails in the block of `size` steps that each has (r,)."""
+    """Clears matching (M, C) at `ranges` (r,) where the test fails in the block (r,) of `size` steps of each range."""
     if not ranges.numel():
         return
     distinct, inverse = blocks.unique(return_inverse=True)  # (u,), (r,)
@@ -108,15 +109,15 @@ def _keep_blocks(
         for begin in range(0, distinct.numel(), several):
             some = distinct[begin : begin + several]  # (b,)
             rows = levels[(some.unsqueeze(1) * size + steps).view(-1)]  # (b * size, C)
-            kept[begin : begin + several] = _fold(test(rows).view(some.numel(), size, -1))
+            kept[begin : begin + several] = _all_steps(test(rows).view(some.numel(), size, -1))
     else:
         for place, block in enumerate(distinct.tolist()):
             kept[place] = test(levels[block * size : (block + 1) * size]).all(0)
     matching[ranges] &= kept[inverse]
 
 
-def _fold(passed: Tensor) -> Tensor:
-    """passed (b, size, C) bool, the size a power of two -> (b, C), True where all of them are."""
+def _all_steps(passed: Tensor) -> Tensor:
+    """passed (b, size, C) bool, the size a power of two -> (b, C), True where all steps passed."""
     while passed.size(1) > 1:
         half = passed.size(1) // 2
         passed = passed[:, :half] & passed[:, half:]

@@ -1,22 +1,22 @@
-"""Cells that switch on together: which do so at a range of words, and at which other ranges (Strobelt et al. 2016,
-arXiv 1606.07461).
+"""Pattern search: the units that are on throughout a range, and the other ranges where they are (Strobelt et al. 2016).
 
-States come as levels: int8, a hundred times the value, cut toward zero. A cell is *on* at a step where its level is at
-least that of the threshold (direction "above"), or at most its negative ("below"). A cell *matches* a range of steps if
-it is on at each of them and off at the `left` steps before and the `right` steps after; outside the corpus all is off.
+A state comes as a level: int8, a hundred times the value, truncated toward zero. With direction "above" a unit is *on*
+at a step if its level is at least the threshold's; with "below", if it is at most the negative threshold. A unit
+*matches* a range if it is on at each step of the range, and off at the `left` steps before and `right` steps after it.
+Outside the corpus every unit is off. The paper is arXiv 1606.07461.
 
-T is the number of steps of a corpus, n of selected cells, C of all cells, R of a cell's runs, M of matches.
+T is the number of steps of a corpus, n of selected units, C of all units, R of a unit's runs, M of matches.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-from .block_counts import OtherCells, count_others
-from .ranges import Rule, best_ranges, largest, matching_cells, runs_of
+from .block_counts import OtherUnits, count_others
+from .ranges import DIRECTIONS, Runs, UnitQuery, best_ranges, largest, matching_units, runs_of
 
 __all__ = [
     "DIRECTIONS",
@@ -24,14 +24,14 @@ __all__ = [
     "FAST_STEPS",
     "PRECISE_CANDIDATES",
     "Matches",
-    "OtherCells",
+    "OtherUnits",
+    "UnitQuery",
     "find_matches",
-    "selected_cells",
+    "selected_units",
 ]
 
-DIRECTIONS = ("above", "below")
 PRECISE_CANDIDATES = 10_000
-# A fast search has fewer candidates and is given these first steps of the corpus alone.
+# A fast search ranks fewer candidates and reads only the first steps of the corpus.
 FAST_CANDIDATES = 1_000
 FAST_STEPS = 500_000
 
@@ -44,77 +44,75 @@ class Matches(NamedTuple):
     lengths: Tensor
     """(M,) int64, in steps"""
     overlap: Tensor
-    """(M,) int64 >= 1, how many selected cells match the range"""
+    """(M,) int64 >= 1, how many selected units match the range"""
     others: Tensor
-    """(M,) int64, how many other cells match it; zeros where none were given"""
+    """(M,) int64, how many other units match the range; zeros if there are no others"""
     matching: Tensor
-    """(M, n) bool, which selected cells match the range"""
+    """(M, n) bool, which selected units match the range"""
     candidates: int
-    """how many ranges were ranked: all there are, or as many as were asked for"""
+    """how many ranges were ranked: all candidates, or as many as were allowed"""
 
 
-def selected_cells(rows: Tensor, level: int, before: int, after: int, direction: str = "above") -> Tensor:
-    """The cells that are on throughout a range and off around it.
+class _Candidates(NamedTuple):
+    """Ranges before they are ranked."""
+
+    starts: Tensor
+    """(M,) int64"""
+    lengths: Tensor
+    """(M,) int64"""
+    overlap: Tensor
+    """(M,) int64, not increasing"""
+
+
+def selected_units(levels: Tensor, query: UnitQuery, first: int, last: int) -> Tensor:
+    """The units that match a range.
 
     Args:
-        rows: (before + length + after, C) int8, the levels around and in the range. At the edge of the corpus `before`
-            and `after` are smaller than what is asked for: steps that do not exist count as off.
-        level: of the threshold, a hundred times as large, 1 to 127.
-        before: how many of the rows come before the range.
-        after: how many come after it.
-        direction: "above" or "below".
+        levels: (T, C) int8, possibly memory-mapped: only the rows in and around the range are read.
+        query: when a unit matches; the minimum length does not count.
+        first: first step of the range.
+        last: last step of the range.
 
     Returns:
         (C,) bool.
 
     Raises:
-        ValueError: an argument is out of its range, or no row is left for the range.
+        ValueError: the levels are not (T, C) int8, or the range is not within the corpus.
     """
-    _check_levels("rows", rows)
-    rule = _rule(level, before, after, 1, direction)
-    length = rows.size(0) - before - after
-    if length < 1:
-        raise ValueError(
-            f"{rows.size(0)} rows with {before} before and {after} after the range leave {length} for the range, "
-            "but it must have at least 1"
-        )
-    on = rule.on(rows)  # (before + length + after, C)
-    inside = on[before : before + length].all(0)
-    return inside & ~on[:before].any(0) & ~on[before + length :].any(0)
+    _check_levels("levels", levels)
+    steps = levels.size(0)
+    if not 0 <= first <= last < steps:
+        raise ValueError(f"the range is from {first} to {last}, but must be within 0 to {steps - 1}, first to last")
+    begin = max(0, first - query.left)
+    on = query.on(levels[begin : last + 1 + query.right])  # (before + length + after, C)
+    before, stop = first - begin, last + 1 - begin
+    return on[before:stop].all(0) & ~on[:before].any(0) & ~on[stop:].any(0)
 
 
 def find_matches(
-    cells: Tensor,
-    level: int,
-    left: int,
-    right: int,
-    minimum_length: int = 2,
-    limit: int = 50,
-    candidates: int = PRECISE_CANDIDATES,
-    direction: str = "above",
-    others: Optional[OtherCells] = None,
+    units: Tensor,
+    query: UnitQuery,
+    limit: int,
+    candidates: int,
+    others: Optional[OtherUnits] = None,
     exclude: Optional[tuple[int, int]] = None,
 ) -> Matches:
-    """The ranges of a corpus where most of the selected cells match.
+    """The ranges of a corpus that most of the selected units match.
 
-    A candidate begins where a selected cell turns on, and ends where the run of a selected cell that is on there ends;
-    at least one of them matches it. Of these the best `candidates` by overlap, then length, then start are ranked: most
-    selected cells first, then fewest others, then the longest, then the earliest.
+    A candidate begins where a selected unit turns on. It ends where the run of a selected unit through that step ends.
+    At least one selected unit matches it. The best `candidates` by overlap, then length, then start are ranked: most
+    selected units first, then fewest others, then the longest, then the earliest.
 
-    Nothing is searched twice: a start (or an end) has one best candidate that can be told from the runs alone, and the
-    best `candidates` of all begin (or end) at as many of the best of these.
+    Each start has one best candidate, computed from the runs alone. The top `candidates` ranges must begin at the top
+    `candidates` starts, so only these starts are expanded. The same holds for ends.
 
     Args:
-        cells: (n, T) int8, the levels of the selected cells.
-        level: of the threshold, a hundred times as large, 1 to 127.
-        left: how many steps before a range a cell must be off; 0 for any.
-        right: how many after it.
-        minimum_length: of a range, in steps, at least 1.
-        limit: how many matches to return at most.
-        candidates: how many ranges to rank at most.
-        direction: "above" or "below".
-        others: the levels of all cells, and which of them are the others.
-        exclude: start and length of a range that is no candidate: the one that the cells were selected with.
+        units: (n, T) int8, the levels of the selected units.
+        query: when a unit matches.
+        limit: the largest number of matches to return.
+        candidates: the largest number of ranges to rank.
+        others: the levels of all units, and which of them are the others.
+        exclude: start and length of a range that is no candidate: the range that selected the units.
 
     Returns:
         Matches, at most `limit`.
@@ -122,43 +120,47 @@ def find_matches(
     Raises:
         ValueError: an argument is out of its range.
     """
-    _check_levels("cells", cells)
-    rule = _rule(level, left, right, minimum_length, direction)
+    _check_levels("units", units)
     for name, value in (("limit", limit), ("candidates", candidates)):
         if value < 1:
             raise ValueError(f"{name} is {value}, but must be 1 or more")
-    steps = cells.size(1)
-    runs = [runs_of(rule.on(cell), rule) for cell in cells]
-    # One more than are ranked, as the one to leave out may be among them.
-    starts, lengths, overlap = best_ranges(runs, rule, steps, candidates + (exclude is not None))
-    if exclude is not None:
-        kept = (starts != exclude[0]) | (lengths != exclude[1])  # (M,)
-        starts, lengths, overlap = (part[kept][:candidates] for part in (starts, lengths, overlap))
+    steps = units.size(1)
+    runs = [runs_of(query.on(unit), query) for unit in units]
+    if exclude is None:
+        ranges = _candidates(runs, query, steps, candidates)
+    else:  # one more than are ranked, because the excluded range may be among them
+        ranges = _drop_excluded(_candidates(runs, query, steps, candidates + 1), exclude, candidates)
+    return _rank(ranges, runs, query, steps, limit, others)
+
+
+def _candidates(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> _Candidates:
+    """The best `count` candidates, by overlap, length and start."""
+    return _Candidates(*best_ranges(runs, query, steps, count))
+
+
+def _drop_excluded(ranges: _Candidates, exclude: tuple[int, int], count: int) -> _Candidates:
+    """At most `count` candidates, without the range of this start and length."""
+    kept = (ranges.starts != exclude[0]) | (ranges.lengths != exclude[1])  # (M,)
+    return _Candidates(*(part[kept][:count] for part in ranges))
+
+
+def _rank(
+    ranges: _Candidates, runs: Sequence[Runs], query: UnitQuery, steps: int, limit: int, others: Optional[OtherUnits]
+) -> Matches:
+    """The best `limit` of the candidates: largest overlap, then fewest others."""
+    starts, lengths, overlap = ranges
     ranked = starts.numel()
-    # Who has a smaller overlap than the last of `limit` cannot come before it, whatever its others are.
+    # A range with less overlap than the limit-th one is never among the best, so its others need not be counted.
     able = int((overlap >= overlap[min(limit, ranked) - 1]).sum()) if ranked else 0
     starts, lengths, overlap = starts[:able], lengths[:able], overlap[:able]
     counted = torch.zeros_like(starts)  # (M,)
     if others is not None:
-        counted = count_others(others, rule.on, starts, lengths, left, right, steps)
+        counted = count_others(others, query, starts, lengths, steps)
     width = int(counted.max()) + 1 if able else 1
     order = largest(overlap * width - counted, limit)
     starts, lengths = starts[order], lengths[order]
-    return Matches(starts, lengths, overlap[order], counted[order], matching_cells(runs, rule, starts, lengths), ranked)
-
-
-def _rule(level: int, left: int, right: int, minimum_length: int, direction: str) -> Rule:
-    """The arguments that say when a cell matches, checked."""
-    if not 1 <= level <= 127:
-        raise ValueError(f"the level is {level}, but must be from 1 (a threshold of 0.01) to 127")
-    for side, count in (("before", left), ("after", right)):
-        if count < 0:
-            raise ValueError(f"cells are to be off at {count} steps {side} the range, but must be at 0 or more")
-    if minimum_length < 1:
-        raise ValueError(f"the minimum length of a match is {minimum_length}, but must be 1 or more")
-    if direction not in DIRECTIONS:
-        raise ValueError(f"unknown direction {direction!r}; choose from: {', '.join(DIRECTIONS)}")
-    return Rule(level, left, right, minimum_length, direction == "above")
+    matching = matching_units(runs, query, starts, lengths)
+    return Matches(starts, lengths, overlap[order], counted[order], matching, ranked)
 
 
 def _check_levels(name: str, levels: Tensor) -> None:

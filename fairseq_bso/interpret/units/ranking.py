@@ -1,6 +1,6 @@
-"""Which cells tell a track best, how much of that is chance, and what one cell alone can say.
+"""The units that predict a track best, with a control for chance.
 
-Tracks, cells and levels as in `separation`.
+`statistics` defines tracks, units and levels.
 """
 
 from __future__ import annotations
@@ -24,125 +24,120 @@ __all__ = [
     "LABEL_CRITERIA",
     "NUMBER_CRITERIA",
     "Control",
-    "Prediction",
     "Ranking",
-    "cell_values",
-    "predict_number",
-    "rank_cells",
+    "TrackRanking",
+    "rank_for_track",
+    "rank_units",
     "shuffled_control",
+    "unit_values",
 ]
 
-# What a cell can be ranked by. Of labels, all but the correlation ratio are about one label against the rest.
+# The criteria for ranking. All label criteria but the correlation ratio compare one label with the rest.
 LABEL_CRITERIA = ("area_under_curve", *THRESHOLD_MEASURES, "correlation_ratio")
 NUMBER_CRITERIA = ("correlation",)
 
 
 class Ranking(NamedTuple):
-    """Cells, the best first."""
+    """Units, the best first."""
 
-    cells: Tensor
+    units: Tensor
     """(M,) int64"""
     scores: Tensor
-    """(M,) float64 that they are ranked by: the value; of a correlation its size; of an area under the curve the larger
-    of it and what is left to 1"""
+    """(M,) float64, what the units are ranked by: the absolute value, or for an area A under the curve max(A, 1 - A)"""
     values: Tensor
-    """(M,) float64, what the criterion gave: below zero, or below one half, where the cell is lower under the label"""
+    """(M,) float64, the criterion itself; below 0 (correlation) or 0.5 (area) if the unit is lower under the label"""
 
 
 class Control(NamedTuple):
-    """What the best cell reaches by chance."""
+    """The score that the best unit reaches by chance."""
 
     best: Tensor
-    """(repeats,) float64, the best score of all cells for each shifted track"""
+    """(repeats,) float64, the best score of all units for each shifted track"""
     shifts: Tensor
     """(repeats,) int64, by how many labelled steps the track was shifted"""
 
 
-class Prediction(NamedTuple):
-    """How well one cell tells a number."""
+class TrackRanking(NamedTuple):
+    """The units that predict a track best, by the criterion that fits the track."""
 
-    correlation: float
-    """Pearson's, over all steps"""
-    error: float
-    """mean absolute error on the second half"""
-    error_of_mean: float
-    """the same for the mean of the first half, which needs no cell"""
-    exact: float
-    """share of the second half where the rounded prediction is the number"""
-    exact_of_mean: float
-    """the same for the mean of the first half"""
+    criterion: str
+    """of LABEL_CRITERIA or NUMBER_CRITERIA"""
+    chance: float
+    """the score of a unit that says nothing"""
+    ranking: Ranking
+    control: Control
 
 
-def cell_values(cells: Tensor, track: Tensor, criterion: str, label: Optional[int] = None) -> Tensor:
-    """One statistic of all cells.
+def unit_values(units: Tensor, track: Tensor, criterion: str, label: Optional[int] = None) -> Tensor:
+    """One statistic of all units.
 
     Args:
-        cells: (C, T) int8, also as a transposed (T, C) array.
+        units: (C, T) int8, also as a transposed (T, C) array.
         track: (T,) codes or numbers.
         criterion: one of `LABEL_CRITERIA` for codes, of `NUMBER_CRITERIA` for numbers.
-        label: the one that is told from the rest; None for `correlation_ratio` and for numbers.
+        label: the label that is compared with the rest; None for `correlation_ratio` and for numbers.
 
     Returns:
         (C,) float64.
 
     Raises:
-        ValueError: the track is constant or has no value, the label does not occur, or the criterion does not go with
-            the track.
+        ValueError: the track is constant or has no value, the label does not occur, or the criterion does not fit the
+            track.
     """
-    check_track(cells, track)
-    return _values(cells, _prepared(track, criterion, label).unsqueeze(0), criterion)[0]
+    check_track(units, track)
+    return _values(units, _prepared(track, criterion, label).unsqueeze(0), criterion)[0]
 
 
-def rank_cells(cells: Tensor, track: Tensor, criterion: str, label: Optional[int] = None, limit: int = 20) -> Ranking:
-    """The cells that tell a track best; of equally good ones the first.
+def rank_units(units: Tensor, track: Tensor, criterion: str, label: Optional[int] = None, limit: int = 20) -> Ranking:
+    """The units that predict a track best. Equally good units keep their order.
 
     Args:
-        cells, track, criterion, label: see `cell_values`.
-        limit: how many cells to return at most.
+        units, track, criterion, label: see `unit_values`.
+        limit: the largest number of units to return.
 
     Returns:
         Ranking.
 
     Raises:
-        ValueError: as `cell_values`, or a limit below 1.
+        ValueError: as `unit_values`, or a limit below 1.
     """
     if limit < 1:
         raise ValueError(f"limit is {limit}, but must be 1 or more")
-    values = cell_values(cells, track, criterion, label)  # (C,)
+    values = unit_values(units, track, criterion, label)  # (C,)
     scores = _scores(values, criterion)
     order = scores.sort(descending=True, stable=True).indices[:limit]  # (M,)
     return Ranking(order, scores[order], values[order])
 
 
 def shuffled_control(
-    cells: Tensor,
+    units: Tensor,
     track: Tensor,
     criterion: str,
     label: Optional[int] = None,
     repeats: int = 20,
     seed: int = 1,
 ) -> Control:
-    """The best score of all cells for the same track at the wrong steps.
+    """The best score of all units for the same track at the wrong steps.
 
-    The values of the track are moved around the circle of the labelled steps by a random number of them, at least a
-    tenth of all in either direction. A permutation would be too weak a control: both cells and labels keep their value
-    for many steps, so that fewer coincidences decide than there are steps, and chance reaches more. A shift keeps how
-    long values last, how often they come, and what follows what; it takes away only their place.
+    The control is a circular shift of the track along the labelled steps. Its distance is random, at least a tenth of
+    these steps in either direction. A permutation would be too weak a control: units and labels keep their value for
+    many steps, so that chance reaches more than with independent steps. A shift keeps the durations, frequencies and
+    order of the values. It changes only their place.
 
     Args:
-        cells, track, criterion, label: see `cell_values`.
-        repeats: how many shifts, 1 or more.
-        seed: of the shifts.
+        units, track, criterion, label: see `unit_values`.
+        repeats: number of shifts, 1 or more.
+        seed: of the random shifts.
 
     Returns:
         Control.
 
     Raises:
-        ValueError: as `cell_values`, or fewer repeats than 1.
+        ValueError: as `unit_values`, or fewer repeats than 1.
     """
     if repeats < 1:
         raise ValueError(f"the control has {repeats} repeats, but must have 1 or more")
-    check_track(cells, track)
+    check_track(units, track)
     prepared = _prepared(track, criterion, label)  # (T,)
     kept = _labelled(track)  # (T,)
     values = prepared[kept]  # (n,)
@@ -153,51 +148,41 @@ def shuffled_control(
     for some in shifts.split(_tracks_at_once(prepared)):
         moved = prepared.repeat(some.numel(), 1)  # (K, T)
         moved[:, kept] = torch.stack([values.roll(shift) for shift in some.tolist()])
-        best.append(_scores(_values(cells, moved, criterion), criterion).max(1).values)  # (K,)
+        best.append(_scores(_values(units, moved, criterion), criterion).max(1).values)  # (K,)
     return Control(torch.cat(best), shifts)
 
 
-def predict_number(cell: Tensor, numbers: Tensor, width: int = 5) -> Prediction:
-    """What one cell alone tells of a number, the depth of nesting for instance.
+def rank_for_track(units: Tensor, track: Tensor, label: Optional[int], limit: int, repeats: int) -> TrackRanking:
+    """The units that predict a track best, and the control for chance.
 
-    Levels are put into bins of `width`; the prediction for a bin is the mean of the numbers there in the first half of
-    the labelled steps. A bin that the first half does not have gets the mean of all of it. The second half tests this.
+    Numbers are ranked by correlation, one label against the rest by the area under the ROC curve, and all labels by the
+    correlation ratio.
 
     Args:
-        cell: (T,) int8.
-        numbers: (T,) floating point, NaN for steps that are left out.
-        width: levels in a bin, 1 to 255.
+        units: (C, T) int8, also as a transposed (T, C) array.
+        track: (T,) codes or numbers.
+        label: the label that is compared with the rest; None for all labels and for numbers.
+        limit: the largest number of units to return.
+        repeats: number of shifts of the control.
 
     Returns:
-        Prediction.
+        TrackRanking.
 
     Raises:
-        ValueError: the track is constant or has no value, or an argument is out of its range.
+        ValueError: as `rank_units` and `shuffled_control`.
     """
-    if not 1 <= width <= 255:
-        raise ValueError(f"a bin has {width} levels, but must have 1 to 255")
-    value = float(cell_values(cell.unsqueeze(0), numbers, "correlation"))
-    kept = _labelled(numbers)
-    bins = (cell[kept].long() + 127).div(width, rounding_mode="floor")  # (n,)
-    wanted = numbers[kept].double()  # (n,)
-    half = wanted.numel() // 2
-    counts = torch.bincount(bins[:half], minlength=255)  # (255,)
-    sums = torch.bincount(bins[:half], wanted[:half], minlength=255)
-    mean = wanted[:half].mean()
-    guess = torch.where(counts > 0, sums / counts.clamp(min=1), mean)[bins[half:]]  # (n - half,)
-    tested = wanted[half:]
-    return Prediction(
-        correlation=value,
-        error=float((guess - tested).abs().mean()),
-        error_of_mean=float((mean - tested).abs().mean()),
-        exact=float((guess.round() == tested).double().mean()),
-        exact_of_mean=float((mean.round() == tested).double().mean()),
-    )
+    if track.is_floating_point():
+        criterion = "correlation"
+    else:
+        criterion = "correlation_ratio" if label is None else "area_under_curve"
+    ranking = rank_units(units, track, criterion, label, limit)
+    control = shuffled_control(units, track, criterion, label, repeats)
+    return TrackRanking(criterion, 0.5 if criterion == "area_under_curve" else 0.0, ranking, control)
 
 
 def _prepared(track: Tensor, criterion: str, label: Optional[int]) -> Tensor:
-    """The track, checked, as the statistic takes it (T,): numbers less their mean; the label as 1 and the rest as 0; or
-    all labels without gaps."""
+    """Checks the track and returns the form (T,) that the statistic needs: numbers minus their mean; codes of 1 for the
+    label and 0 for the rest; or, without a label, codes without gaps."""
     _check_criterion(track, criterion, label)
     if track.is_floating_point():
         numbers = track.double()
@@ -211,8 +196,8 @@ def _prepared(track: Tensor, criterion: str, label: Optional[int]) -> Tensor:
 
 
 def _tracks_at_once(track: Tensor) -> int:
-    """How many tracks like this one a pass can take: counting takes equally long for all numbers of labels, as long as
-    the counts of a cell stay in the processor's cache."""
+    """How many tracks with these labels one pass can count. The number of labels does not change the time of a pass
+    while the counts of a unit stay in the processor's cache."""
     if track.is_floating_point():
         return 8
     labels, tracks = int(track.max()) + 1, 1
@@ -221,16 +206,16 @@ def _tracks_at_once(track: Tensor) -> int:
     return tracks
 
 
-def _values(cells: Tensor, tracks: Tensor, criterion: str) -> Tensor:
-    """tracks (K, T), prepared, with values at the same steps -> (K, C) float64, the statistic of each cell for each."""
+def _values(units: Tensor, tracks: Tensor, criterion: str) -> Tensor:
+    """tracks (K, T), prepared, with values at the same steps -> (K, C) float64, the statistic of each unit for each."""
     if tracks.is_floating_point():
-        return correlation(cells, tracks)
+        return correlation(units, tracks)
     number, labels = tracks.size(0), int(tracks.max()) + 1
-    joint = tracks[0]  # (T,) the labels of all tracks at a step are the digits of one code
+    joint = tracks[0]  # (T,) one code whose digits are the labels of all tracks
     for track in tracks[1:]:
         joint = torch.where(joint >= 0, joint * labels + track, joint)
     columns = []
-    for part in cells.split(64):  # so that not all counts are held at once
+    for part in units.split(64):  # which limits the memory for counts
         counts = joint_histogram(part, joint, labels**number)  # (c, L, G ** K)
         histograms = [
             counts.reshape(part.size(0), 255, labels**place, labels, -1).sum((2, 4)) for place in range(number)
@@ -240,7 +225,7 @@ def _values(cells: Tensor, tracks: Tensor, criterion: str) -> Tensor:
 
 
 def _statistic(histogram: Tensor, criterion: str) -> Tensor:
-    """histogram (C, L, G) -> (C,) float64; of one label against the rest the label is 1."""
+    """histogram (C, L, G) -> (C,) float64; one label against the rest has code 1."""
     if criterion == "correlation_ratio":
         return correlation_ratio(histogram)
     if criterion == "area_under_curve":
@@ -249,19 +234,19 @@ def _statistic(histogram: Tensor, criterion: str) -> Tensor:
 
 
 def _labelled(track: Tensor) -> Tensor:
-    """(T,) bool, the steps that have a value."""
+    """(T,) bool, whether a step has a value."""
     return ~track.isnan() if track.is_floating_point() else track >= 0
 
 
 def _scores(values: Tensor, criterion: str) -> Tensor:
-    """What cells are ranked by: a cell that is off under a label tells it as well as one that is on."""
+    """The scores for ranking. A unit that is off under a label predicts it as well as a unit that is on."""
     if criterion == "area_under_curve":
         return torch.maximum(values, 1 - values)
     return values.abs()
 
 
 def _check_criterion(track: Tensor, criterion: str, label: Optional[int]) -> None:
-    """Raises ValueError if the criterion and the label do not go with the track, or the track has too few values."""
+    """Raises ValueError if the criterion or label does not fit the track, or the track has too few values."""
     is_number = track.is_floating_point()
     if is_number and track.isinf().any():
         raise ValueError("the track has an infinite number, but numbers must be finite, or NaN where there is none")
@@ -271,7 +256,7 @@ def _check_criterion(track: Tensor, criterion: str, label: Optional[int]) -> Non
     distinct = track[_labelled(track)].unique()  # (G,)
     if distinct.numel() < 2:
         seen = f"is {distinct[0].item()} at every step that has a value" if distinct.numel() else "has no value"
-        raise ValueError(f"the track {seen}, but cells can only be told apart by two values or more")
+        raise ValueError(f"the track {seen}, but a ranking of units needs two values or more")
     needs_label = criterion in LABEL_CRITERIA and criterion != "correlation_ratio"
     if needs_label and label not in distinct.tolist():
         some = ", ".join(map(str, distinct[:20].tolist()))

@@ -1,9 +1,10 @@
 """`fairseq-bso view`: a capture folder in the browser.
 
 command         the subcommand
-server, page    the web server, and what it serves
-fields          the fields of a request, read strictly
-requests        which states a request looks at, and what a unit has to do where
-answers         what the page asks
-rankings        which units tell a track
+server, page    the web server, and the page that it serves
+fields          reads the fields of a request strictly
+requests        one frozen dataclass for each kind of request, and the function that parses it
+answers         the answer to each kind of request
+columns         the units of the states in view, by name and by number
+rankings        the units that predict a track best, computed once for each request
 """

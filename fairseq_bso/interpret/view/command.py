@@ -1,4 +1,4 @@
-"""`fairseq-bso view`: the web page of captured states."""
+"""`fairseq-bso view`: shows a capture folder on a web page."""
 
 import argparse
 import logging
@@ -14,43 +14,45 @@ HELP = "Show the states that `fairseq-bso states` captured on a web page of this
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder, and where the page is served."""
+    """The folder, and the address of the page."""
     parser.add_argument("folder", metavar="DIR", help="folder that `fairseq-bso states` wrote")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="0 for any free port (default: %(default)s)")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to serve at; by default no other machine can open the page (default: %(default)s)",
+        help="address to serve at; with the default no other machine can open the page (default: %(default)s)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Builds what is missing of the index, then serves until it is interrupted. Returns the exit status.
+    """Builds a missing index, then serves until it is interrupted. Returns the exit status.
 
     Raises:
-        BadInput: for a folder that is not whole, packages that are missing, and an address that cannot be served at.
+        BadInput: the folder is incomplete, a package is missing, or the address cannot be used.
     """
     if not 0 <= arguments.port <= 65535:
         raise BadInput(f"--port is {arguments.port}, but must be from 0 to 65535")
-    # fairseq's import has set the level of debugging for all, h5py and the web server included.
+    # Importing fairseq sets the log level of every library to debug, including h5py and the web server.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it counts who waits; they are answered all the same
+    logging.getLogger("waitress.queue").setLevel(
+        logging.ERROR
+    )  # its warnings count waiting requests, which are answered anyway
     import torch
 
     try:
         from ..folder.index import open_index
         from ..folder.reader import open_capture
-        from .answers import Queries
+        from .answers import Answers
         from .server import serve
-    except ImportError as fault:
+    except ImportError as error:
         raise BadInput(
-            f"fairseq-bso view needs the package {fault.name}: pip install 'fairseq-bso[interpret]'"
+            f"fairseq-bso view needs the package {error.name}: pip install 'fairseq-bso[interpret]'"
         ) from None
-    torch.set_num_threads(1)  # requests are answered side by side, which keeps the processors busy enough
+    torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     capture = open_capture(Path(arguments.folder))
     indexes = {name: open_index(side, _progress(f"index of {name}")) for name, side in capture.sides.items()}
     try:
-        serve(capture, Queries(capture, indexes), arguments.host, arguments.port, _say_where)
+        serve(capture, Answers(capture, indexes), arguments.host, arguments.port, _say_where)
     except KeyboardInterrupt:
         print()
     return 0
@@ -61,7 +63,7 @@ def _say_where(address: str) -> None:
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
-    """Prints how far something is: one line that is rewritten on a terminal, else a line in so many seconds."""
+    """Reports progress: one line that is overwritten on a terminal, else one line every ten seconds."""
     live, last = sys.stderr.isatty(), time.monotonic()
 
     def show(done: int, total: int) -> None:

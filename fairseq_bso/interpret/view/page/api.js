@@ -1,4 +1,4 @@
-// Questions to the server. It answers with JSON, and what it refuses with one sentence.
+// Requests to the server. It answers with JSON; an error has one sentence.
 
 export async function ask(name, fields = {}, signal = undefined) {
   const query = new URLSearchParams();
@@ -10,16 +10,16 @@ export async function ask(name, fields = {}, signal = undefined) {
   try {
     answer = await fetch(`api/${name}?${query}`, { signal });
     content = await answer.json();
-  } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. Is fairseq-bso view still running?");
   }
   if (!answer.ok) throw new Error(content.error);
   return content;
 }
 
-// Questions of one kind, of which only the last counts: a newer one calls the one before off, and what was answered
-// once is not asked again until something else is.
+// Requests of one kind, of which only the last counts. A newer request cancels the one before. The same request is not
+// sent twice in a row.
 export class Latest {
   constructor(name, delay = 0) {
     this.name = name;
@@ -29,11 +29,11 @@ export class Latest {
     this.controller = null;
   }
 
-  // Calls `use(answer)` or `fail(error)`; at once if the same was asked before.
+  // Calls `use(answer)` or `fail(error)`, at once if the last request was the same.
   ask(fields, use, fail) {
     const key = JSON.stringify(fields);
     if (key === this.key && this.answer) return use(this.answer);
-    if (key === this.key && this.controller) return undefined; // it is on its way
+    if (key === this.key && this.controller) return undefined; // the request is still running
     this.stop();
     this.key = key;
     const controller = (this.controller = new AbortController());
@@ -44,10 +44,10 @@ export class Latest {
         this.answer = answer;
         this.controller = null;
         use(answer);
-      } catch (fault) {
+      } catch (error) {
         if (controller.signal.aborted) return;
         this.stop();
-        fail(fault);
+        fail(error);
       }
     };
     this.timer = setTimeout(start, this.delay);

@@ -9,7 +9,7 @@ const LONGEST = 130; // pixels of a word
 const colour = (value) => d3.interpolateRgb("#ffffff", "#1f5f9e")(Math.sqrt(Math.max(0, Math.min(1, value))));
 
 export class Attention {
-  // `look(side, position)` shows a word in the select view.
+  // `look(side, position)` shows the word in the select view.
   constructor(store, info, look) {
     this.store = store;
     this.info = info;
@@ -68,8 +68,8 @@ export class Attention {
         this.answer = answer;
         this.draw();
       },
-      (fault) => {
-        this.place.replaceChildren(h("p", { class: "empty wrong" }, fault.message));
+      (error) => {
+        this.place.replaceChildren(h("p", { class: "empty wrong" }, error.message));
       },
     );
   }
@@ -80,29 +80,29 @@ export class Attention {
 
   draw() {
     const { source, target, weights } = this.answer;
-    this.note.textContent = `Each row is a word that the decoder gives, each column a word that the encoder has read; a dark field means that the decoder looked there. Click a word to see its states. Sentence ${number(this.answer.id)} of the data set.`;
+    this.note.textContent = `Each row is a word that the decoder predicts. Each column is a word that the encoder has read. A dark field means a high attention weight. Click a word to see its states. Sentence ${number(this.answer.id)} of the data set.`;
     const left = 14 + Math.min(LONGEST, Math.max(46, d3.max(target.words, (word) => measure(word, 13))));
     const top = 30 + Math.min(LONGEST, d3.max(source.words, (word) => measure(word, 13)));
     const room = (this.place.clientWidth || 1100) - left - 150;
-    const cell = Math.max(16, Math.min(34, Math.floor(room / source.words.length)));
-    const row = Math.max(18, Math.min(28, cell));
-    const width = left + source.words.length * cell + 150;
+    const column = Math.max(16, Math.min(34, Math.floor(room / source.words.length)));
+    const row = Math.max(18, Math.min(28, column));
+    const width = left + source.words.length * column + 150;
     const height = top + target.words.length * row + 12;
     this.svg.attr("width", width).attr("height", height).attr("viewBox", `0 0 ${width} ${height}`).selectAll("*").remove();
     this.svg.attr("aria-label", `Attention of sentence ${this.answer.number}: ${source.words.length} source words, ${target.words.length} target words`);
-    this.size = { left, top, cell, row };
+    this.size = { left, top, column, row };
     this.svg.append("text").attr("class", "legend").attr("x", left).attr("y", 12).text("source, as read →");
     this.svg.append("text").attr("class", "legend end").attr("x", left - 8).attr("y", top - 8).text("target ↓");
     this.drawWords(source, target);
-    this.drawCells(source, target, weights);
-    this.drawKey(left + source.words.length * cell + 30, top);
+    this.drawFields(source, target, weights);
+    this.drawKey(left + source.words.length * column + 30, top);
     if (this.svg.node().parentNode !== this.place) this.place.replaceChildren(this.svg.node());
   }
 
   drawWords(source, target) {
-    const { left, top, cell, row } = this.size;
+    const { left, top, column, row } = this.size;
     source.words.forEach((word, place) => {
-      const x = left + (place + 0.5) * cell + 4;
+      const x = left + (place + 0.5) * column + 4;
       this.word(word, source.start + place, "encoder").attr("transform", `translate(${x},${top - 7}) rotate(-90)`).attr("data-column", place);
     });
     target.words.forEach((word, place) => {
@@ -117,12 +117,12 @@ export class Attention {
     return text.on("click", look).on("keydown", (event) => event.key === "Enter" && look());
   }
 
-  drawCells(source, target, weights) {
-    const { left, top, cell, row } = this.size;
+  drawFields(source, target, weights) {
+    const { left, top, column, row } = this.size;
     const group = this.svg.append("g").attr("class", "fields");
     weights.forEach((line, y) => {
       line.forEach((value, x) => {
-        group.append("rect").attr("x", left + x * cell).attr("y", top + y * row).attr("width", cell - 1).attr("height", row - 1)
+        group.append("rect").attr("x", left + x * column).attr("y", top + y * row).attr("width", column - 1).attr("height", row - 1)
           .attr("fill", colour(value)).attr("data-weight", value)
           .on("pointermove", (event) => {
             this.mark(x, y);

@@ -1,4 +1,4 @@
-// The rows of controls above the line plot: where to look, and what a cell has to do.
+// The rows of controls above the line plot: the window, and when a unit is on and off.
 
 import { ask } from "./api.js";
 import { button, count, h, number, press, problem, segments } from "./dom.js";
@@ -19,7 +19,7 @@ function numberInput(attributes, use) {
   return input;
 }
 
-// Which states are shown; several at once.
+// The choice of the states in view, one or more.
 export class StateChoice {
   constructor(choose) {
     this.node = h("div", { class: "chips", role: "group", "aria-label": "States" });
@@ -35,7 +35,7 @@ export class StateChoice {
           const next = names.filter((name) => (name === one.name ? !on : chosen.includes(name)));
           if (next.length) this.choose(next.join(","));
         };
-        const title = `${one.units} cells${one.transform === "tanh" ? ", shown after tanh" : ""}`;
+        const title = `${one.units} units${one.transform === "tanh" ? ", shown after tanh" : ""}`;
         return button(one.name, toggle, { "aria-pressed": String(on), title });
       }),
     );
@@ -106,8 +106,8 @@ export class Controls {
     try {
       this.showFound(await ask("search", { side: this.side.name, text, start, limit: 30 }));
       problem("");
-    } catch (fault) {
-      problem(fault.message);
+    } catch (error) {
+      problem(error.message);
     }
   }
 
@@ -125,7 +125,7 @@ export class Controls {
     });
     const last = answer.places[answer.places.length - 1];
     const more = last && answer.places.length === 30 ? button("More", () => this.find(answer.text, last.start + 1), { class: "quiet" }) : null;
-    const title = answer.total ? `“${answer.text}” stands at ${count(answer.total, "place")}` : `“${answer.text}” does not occur here`;
+    const title = answer.total ? `“${answer.text}” occurs at ${count(answer.total, "place")}` : `“${answer.text}” does not occur here`;
     this.found.replaceChildren(h("p", { role: "status" }, title), h("ul", {}, ...rows), more ?? "");
     this.found.hidden = false;
     this.found.querySelector("li button")?.focus();
@@ -136,10 +136,10 @@ export class Controls {
       "div",
       { class: "row" },
       h("div", { class: "field" }, h("span", {}, "States"), this.states.node),
-      field("Threshold", this.threshold, "A cell is on from this value; drag the line in the plot, or use ↑ and ↓ there"),
+      field("Threshold", this.threshold, "A unit is on from this value on. Drag the line in the plot, or use ↑ and ↓ there."),
       h("div", { class: "field" }, h("span", {}, "On if"), this.direction),
-      field("Off before", this.left, "At how many words before the range a cell must be off"),
-      field("Off after", this.right, "At how many words after the range a cell must be off"),
+      field("Off before", this.left, "The number of words before the range at which a unit must be off"),
+      field("Off after", this.right, "The number of words after the range at which a unit must be off"),
       this.clear,
     );
   }

@@ -15,7 +15,7 @@ export function button(text, action, attributes = {}) {
   return h("button", { type: "button", onclick: action, ...attributes }, text);
 }
 
-// One of several words, as a row of buttons. `choose(word)` is called with the one that was pressed.
+// A row of buttons for one of several words. `choose(word)` is called with the word of the pressed button.
 export function segments(options, choose, label) {
   const group = h("div", { class: "segments", role: "group", "aria-label": label });
   fillSegments(group, options, choose);
@@ -57,7 +57,7 @@ export function measure(text, size = 13, weight = 400) {
   return widths.get(key);
 }
 
-// As much of a text as fits.
+// The beginning of a text that fits into a width.
 export function shorten(text, width, size = 13) {
   if (measure(text, size) <= width) return text;
   let length = text.length;

@@ -1,4 +1,4 @@
-// The select view and the match view: ties controls, line plot, selected cells and matches together.
+// The select view and the match view: connects controls, line plot, selected units and matches.
 
 import { Latest, ask } from "./api.js";
 import { Controls } from "./controls.js";
@@ -7,9 +7,9 @@ import { svgButton } from "./export.js";
 import { Matches } from "./matches.js";
 import { lineColour } from "./palette.js";
 import { Plot } from "./plot.js";
-import { CellList, WordDetails } from "./sidebar.js";
+import { UnitList, WordDetails } from "./sidebar.js";
 
-const LEAD = 6; // words before the place that one jumps to
+const LEAD = 6; // words shown before the target of a jump
 const MOST_WORDS = 110;
 
 const names = (text) => (text ? text.split(",") : []);
@@ -36,16 +36,16 @@ export class Explore {
       hover: (position) => this.details.show(this.context, this.side, position ?? this.head ?? null),
       key: (event) => this.key(event),
     });
-    this.list = new CellList({
+    this.list = new UnitList({
       toggle: (name) => this.toggle(name),
       point: (name) => this.plot.highlight(name),
       reset: () => set({ off: "" }),
-      release: () => set({ cells: "", off: "" }),
+      release: () => set({ units: "", off: "" }),
     });
     this.details = new WordDetails();
     this.matches = new Matches({ set, go: (match) => this.jump(match.start, match.start + match.length - 1) });
     this.stage = h("div", { class: "chart" }, h("p", { class: "empty" }, "Reading …"));
-    const save = svgButton(() => this.stage.querySelector("svg"), "states", () => "States of the cells over the words");
+    const save = svgButton(() => this.stage.querySelector("svg"), "states", () => "States of the units over the words");
     const keys = "Keys in the plot: ← → move, with shift extend the range; Page up and down turn pages; ↑ ↓ change the threshold; Escape clears.";
     this.node = h(
       "div",
@@ -71,11 +71,11 @@ export class Explore {
   show(state, side) {
     this.side = side;
     const states = this.statesOf(state);
-    const units = side.states.filter((one) => states.includes(one.name)).reduce((sum, one) => sum + one.units, 0);
+    const columns = side.states.filter((one) => states.includes(one.name)).reduce((sum, one) => sum + one.units, 0);
     this.controls.show(state, side, states);
-    const length = Math.max(1, Math.min(MOST_WORDS, Math.floor(this.info.limits.values / units)));
+    const length = Math.max(1, Math.min(MOST_WORDS, Math.floor(this.info.limits.values / columns)));
     const fields = { side: side.name, states: states.join(","), start: this.inside(state.pos), length };
-    this.windows.ask(fields, (context) => this.use(context, fields), (fault) => this.fail(fault));
+    this.windows.ask(fields, (context) => this.use(context, fields), (error) => this.fail(error));
     this.showSelection(state, states);
   }
 
@@ -87,12 +87,12 @@ export class Explore {
     this.draw();
   }
 
-  fail(fault) {
-    problem(fault.message);
+  fail(error) {
+    problem(error.message);
   }
 
   showSelection(state, states) {
-    this.pinned = names(state.cells).filter((name) => states.includes(name.split(":")[0]));
+    this.pinned = names(state.units).filter((name) => states.includes(name.split(":")[0]));
     if (this.pinned.length || state.from === null) {
       this.selections.stop();
       this.selected = this.pinned;
@@ -109,14 +109,14 @@ export class Explore {
     this.selections.ask(
       fields,
       (answer) => {
-        this.selected = answer.cells;
+        this.selected = answer.units;
         this.of = answer.of;
-        if (waiting) announce(`${count(answer.cells.length, "cell")} selected`);
+        if (waiting) announce(`${count(answer.units.length, "unit")} selected`);
         this.finish(this.store.state, states, true);
       },
-      (fault) => {
+      (error) => {
         this.selected = [];
-        this.fail(fault);
+        this.fail(error);
         this.finish(this.store.state, states, true);
       },
     );
@@ -124,8 +124,8 @@ export class Explore {
 
   finish(state, states, own) {
     this.draw();
-    const cells = this.entries().filter((one) => one.on).map((one) => one.name);
-    this.matches.show(state, this.side, states, cells, own && cells.length === this.selected.length);
+    const units = this.entries().filter((one) => one.on).map((one) => one.name);
+    this.matches.show(state, this.side, states, units, own && units.length === this.selected.length);
   }
 
   entries() {
@@ -167,7 +167,7 @@ export class Explore {
 
   jump(from, to) {
     [this.anchor, this.head] = [from, to];
-    this.store.set({ pos: this.inside(from - LEAD), from, to, cells: this.store.state.cells, off: this.pinned.length ? this.store.state.off : "" });
+    this.store.set({ pos: this.inside(from - LEAD), from, to, units: this.store.state.units, off: this.pinned.length ? this.store.state.off : "" });
     this.node.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
@@ -187,8 +187,8 @@ export class Explore {
       const states = this.side.states[0].name;
       const answer = await ask("context", { side: this.side.name, states, sentence: number, length: 1 });
       this.store.set({ pos: answer.start });
-    } catch (fault) {
-      this.fail(fault);
+    } catch (error) {
+      this.fail(error);
     }
   }
 
@@ -209,7 +209,7 @@ export class Explore {
     event.preventDefault();
   }
 
-  // Moves the range's moving end by one word; without shift the range becomes that word.
+  // Moves one end of the range by one word. Without shift the range becomes that word.
   move(by, extend) {
     const { state } = this.store;
     if (state.from === null) this.anchor = this.head = this.inside(state.pos);
@@ -230,14 +230,14 @@ export class Explore {
     if (word) announce(`${word}, position ${this.head}`);
   }
 
-  // What was found, as it is exported.
+  // The finding, as it is exported.
   finding() {
     const { state } = this.store;
     const { from, to, threshold, direction, left, right, mode, shortest } = state;
     const place = from === null || !this.context ? null : from - this.context.start;
     const words = place !== null && place >= 0 ? this.context.words.slice(place, place + to - from + 1) : [];
     const query = { side: this.side.name, states: this.statesOf(state), from, to, words, threshold, direction, left, right, mode, shortest };
-    const cells = this.entries().filter((one) => one.on).map((one) => one.name);
-    return { query, cells, chosen_by_name: this.pinned.length > 0, matches: this.matches.answer?.matches ?? [] };
+    const units = this.entries().filter((one) => one.on).map((one) => one.name);
+    return { query, units, chosen_by_name: this.pinned.length > 0, matches: this.matches.answer?.matches ?? [] };
   }
 }

@@ -1,4 +1,4 @@
-// Charts as SVG files that stand alone, and findings as JSON.
+// Saves charts as self-contained SVG files, and findings as JSON.
 /* global d3 */
 
 import { FONT } from "./dom.js";
@@ -9,7 +9,7 @@ const COPIED = [
   "display", "letter-spacing", "clip-path",
 ];
 
-// The text of an SVG file: a copy of the chart, with what style sheets say written onto each element.
+// The text of an SVG file: a copy of the chart in which each element carries its computed style.
 export function standalone(svg, title) {
   const copy = svg.cloneNode(true);
   const originals = [svg, ...svg.querySelectorAll("*")];
@@ -53,7 +53,7 @@ export function download(text, name, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
-// A button that saves the chart which `find()` gives.
+// A button that saves the chart that `find()` returns.
 export function svgButton(find, name, title) {
   return d3
     .create("button")
@@ -69,7 +69,7 @@ export function svgButton(find, name, title) {
     .node();
 }
 
-// Copies a text; where the browser does not let us, saves it as a file. Says which.
+// Copies a text. If the browser does not permit this, saves it as a file. Returns which.
 export async function copy(text, name) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// Where things stand in the line plot: one column for each word, as wide as the word.
+// The layout of the line plot: one column for each word, as wide as the word.
 
 import { measure, shorten } from "./dom.js";
 
@@ -25,12 +25,12 @@ export function panelHeight(panels) {
   return panels === 1 ? 260 : panels === 2 ? 180 : 140;
 }
 
-// The values that a panel spans: those of a tanh or a sigmoid unless there are larger ones.
+// The range of values of a panel: that of a tanh or a sigmoid unless there are larger values.
 export function domainOf(values) {
   let low = 0;
   let high = 0;
-  for (const cell of values) {
-    for (const value of cell) {
+  for (const unit of values) {
+    for (const value of unit) {
       if (value < low) low = value;
       if (value > high) high = value;
     }
@@ -39,7 +39,7 @@ export function domainOf(values) {
   return [low < 0 ? -Math.max(1, Math.ceil(-low * 2) / 2) : 0, top];
 }
 
-// The column at a place, or the nearest one.
+// The column at a horizontal position, or the nearest column.
 export function columnAt(columns, x) {
   const found = columns.findIndex((one) => x < one.x + one.width);
   return found < 0 ? columns.length - 1 : found;

@@ -1,4 +1,4 @@
-// Starts the page: what the capture holds, the views, and the buttons that are there in all of them.
+// Starts the page: reads what the capture holds, and builds the views and the buttons above them.
 /* global d3 */
 
 import { ask } from "./api.js";
@@ -15,7 +15,7 @@ function describe(info) {
   const name = info.checkpoint || info.description || "capture";
   document.title = `${name}: hidden states`;
   document.getElementById("title").textContent = name;
-  const mode = { reference: "forced on the reference", output: "along the model’s own output", language_model: "language model" }[info.mode];
+  const mode = { reference: "teacher forcing", output: "on the model’s own output", language_model: "language model" }[info.mode];
   const words = `${number(d3.sum(info.sides, (side) => side.steps))} words`;
   document.getElementById("subtitle").textContent = [info.architecture, mode, words].filter(Boolean).join(" · ");
 }
@@ -33,28 +33,28 @@ function addActions(explore, info) {
     const content = { made_with: "fairseq-bso view", capture: { architecture, checkpoint, mode, description }, ...explore.finding(), address: location.hash };
     return `${JSON.stringify(content, null, 1)}\n`;
   };
-  const link = button("Copy link", async () => say(link, (await copy(location.href, "link.txt")) === "copied" ? "Copied" : "Saved"), { class: "quiet", title: "The address holds all that is shown" });
-  const taken = button("Copy finding", async () => say(taken, (await copy(finding(), "finding.json")) === "copied" ? "Copied" : "Saved"), { class: "quiet", id: "copy-finding", title: "Query, selected cells and matches as JSON" });
-  const saved = button("Save finding", () => download(finding(), "finding.json", "application/json"), { class: "quiet", id: "save-finding", title: "The same as a file" });
+  const link = button("Copy link", async () => say(link, (await copy(location.href, "link.txt")) === "copied" ? "Copied" : "Saved"), { class: "quiet", title: "The address describes all that is shown" });
+  const taken = button("Copy finding", async () => say(taken, (await copy(finding(), "finding.json")) === "copied" ? "Copied" : "Saved"), { class: "quiet", id: "copy-finding", title: "Query, selected units and matches as JSON" });
+  const saved = button("Save finding", () => download(finding(), "finding.json", "application/json"), { class: "quiet", id: "save-finding", title: "Query, selected units and matches as a JSON file" });
   document.getElementById("actions").replaceChildren(link, taken, saved);
 }
 
 function start(info) {
   describe(info);
   const explore = new Explore(store, info);
-  const look = (side, position) => store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, cells: "", off: "" });
-  const lookAtCell = (row) => {
+  const look = (side, position) => store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, units: "", off: "" });
+  const lookAtUnit = (row) => {
     const { threshold = store.state.threshold, direction = store.state.direction } = row;
-    store.set({ view: "explore", cells: row.cell, states: [...new Set([...explore.statesOf(store.state), row.cell.split(":")[0]])].join(","), off: "", threshold, direction });
+    store.set({ view: "explore", units: row.unit, states: [...new Set([...explore.statesOf(store.state), row.unit.split(":")[0]])].join(","), off: "", threshold, direction });
   };
-  const views = { explore, statistics: new Statistics(store, lookAtCell) };
+  const views = { explore, statistics: new Statistics(store, lookAtUnit) };
   if (info.attention) views.attention = new Attention(store, info, look);
   const main = document.getElementById("main");
   const tabs = document.getElementById("views");
   const titles = [["explore", "Select and match"], ["attention", "Attention"], ["statistics", "Statistics"]].filter(([name]) => views[name]);
   tabs.replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
   const sides = document.getElementById("sides");
-  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", cells: "" }));
+  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "" }));
   addActions(explore, info);
 
   const render = (state) => {
@@ -87,7 +87,7 @@ function start(info) {
 
 try {
   start(await ask("info"));
-} catch (fault) {
+} catch (error) {
   document.getElementById("main").replaceChildren(h("p", { class: "empty wrong" }, "The capture could not be opened."));
-  problem(fault.message);
+  problem(error.message);
 }

@@ -1,4 +1,4 @@
-// Ranked matches: phrases in their context, and beside them one heat map for the cells and one for each track.
+// Ranked matches: phrases in their context, with one heat map for the units and one for each track.
 /* global d3 */
 
 import { h, hideTooltip, measure, number, shorten, showTooltip } from "./dom.js";
@@ -7,14 +7,14 @@ import { NONE, activeColour } from "./palette.js";
 const ROW = 24;
 const HEAD = 30;
 const BEFORE = 6; // words of context in a heat map
-const MOST = 22; // its columns
-const FIXED = [["#", 30], ["position", 104], ["cells", 156], ["others", 208]]; // right edges of the first columns
+const MOST = 22; // columns of a heat map
+const FIXED = [["#", 30], ["position", 104], ["units", 156], ["others", 208]]; // right edges of the first columns
 const TEXT = 224;
 const GAP = 22;
 const SHORTEST_TEXT = 360;
 
 export class MatchChart {
-  // `go(match)` is called with a match that was clicked, or chosen with Enter.
+  // `go(match)` is called with the match that is clicked or chosen with Enter.
   constructor(go) {
     this.go = go;
     this.svg = d3.create("svg").attr("class", "matches").attr("role", "group").attr("aria-label", "Matches, the best first");
@@ -31,10 +31,10 @@ export class MatchChart {
     const columns = Math.min(MOST, BEFORE + longest + 8);
     const space = Math.max(500, width - TEXT - 12);
     const each = (space - SHORTEST_TEXT) / Math.max(1, maps.length) - GAP;
-    const cell = Math.max(5, Math.min(10, Math.floor(each / columns)));
-    const mapWidth = columns * cell;
+    const square = Math.max(5, Math.min(10, Math.floor(each / columns)));
+    const mapWidth = columns * square;
     const textWidth = Math.max(SHORTEST_TEXT, Math.min(720, space - maps.length * (mapWidth + GAP)));
-    this.layout = { columns, cell, mapWidth, textWidth, start: TEXT + Math.round(textWidth * 0.34) };
+    this.layout = { columns, square, mapWidth, textWidth, start: TEXT + Math.round(textWidth * 0.34) };
     const legends = maps.filter((map) => map.legend.length);
     const height = HEAD + answer.matches.length * ROW + 10 + legends.length * 20;
     const total = TEXT + textWidth + maps.length * (mapWidth + GAP) + 4;
@@ -68,16 +68,16 @@ export class MatchChart {
     const phrase = match.words.slice(match.start - match.from, match.start - match.from + match.length).join(" ");
     const row = this.svg.append("g").attr("class", "row").attr("role", "button").attr("data-match", place)
       .attr("tabindex", place === this.current ? 0 : -1).attr("data-start", match.start)
-      .attr("aria-label", `Match ${place + 1}: ${phrase}, position ${match.start}, ${match.overlap} of ${answer.cells.length} cells`);
+      .attr("aria-label", `Match ${place + 1}: ${phrase}, position ${match.start}, ${match.overlap} of ${answer.units.length} units`);
     row.append("rect").attr("class", "ground").attr("x", 0).attr("y", y).attr("width", "100%").attr("height", ROW);
-    const cells = [place + 1, number(match.start), `${match.overlap}/${answer.cells.length}`, match.others];
-    cells.forEach((text, column) => row.append("text").attr("class", "end figure").attr("x", FIXED[column][1]).attr("y", y + 16).text(text));
+    const figures = [place + 1, number(match.start), `${match.overlap}/${answer.units.length}`, match.others];
+    figures.forEach((text, column) => row.append("text").attr("class", "end figure").attr("x", FIXED[column][1]).attr("y", y + 16).text(text));
     this.drawPhrase(row, match, y);
     this.model.maps.forEach((map, column) => this.drawMap(row, match, map, this.mapLeft(column), y));
     row.on("click", () => this.go(match)).on("keydown", (event) => this.key(event, place)).on("focus", () => this.roam(place));
   }
 
-  // Words to both sides of where the match begins, as many as fit.
+  // Draws the words on both sides of the beginning of the match, as many as fit.
   drawPhrase(row, match, y) {
     const { start, textWidth } = this.layout;
     const group = row.append("g").attr("clip-path", "url(#phrases)");
@@ -108,20 +108,20 @@ export class MatchChart {
   }
 
   drawMap(row, match, map, left, y) {
-    const { columns, cell } = this.layout;
+    const { columns, square } = this.layout;
     const values = map.values(match);
     for (let column = 0; column < columns; column += 1) {
       const place = match.start - BEFORE + column - match.from;
       const there = place >= 0 && place < match.words.length;
-      row.append("rect").attr("class", "cell").attr("x", left + column * cell).attr("y", y + 1).attr("width", cell)
+      row.append("rect").attr("class", "square").attr("x", left + column * square).attr("y", y + 1).attr("width", square)
         .attr("height", ROW - 2).attr("fill", there ? map.colour(values[place]) : NONE)
         .on("pointermove", (event) => {
           if (there) showTooltip(event, h("b", {}, match.words[place]), ` ${map.title}: ${map.text(values[place])}`);
         })
         .on("pointerleave", hideTooltip);
     }
-    const width = Math.min(match.length, columns - BEFORE) * cell;
-    row.append("rect").attr("class", "frame").attr("x", left + BEFORE * cell + 0.5).attr("y", y + 1.5).attr("width", width - 1).attr("height", ROW - 3);
+    const width = Math.min(match.length, columns - BEFORE) * square;
+    row.append("rect").attr("class", "frame").attr("x", left + BEFORE * square + 0.5).attr("y", y + 1.5).attr("width", width - 1).attr("height", ROW - 3);
   }
 
   drawLegends(maps, top) {
@@ -149,7 +149,7 @@ export class MatchChart {
     event.preventDefault();
   }
 
-  // One row at a time is reached with Tab.
+  // Only one row at a time can be reached with Tab.
   roam(place) {
     this.node.querySelector(`[data-match="${this.current}"]`)?.setAttribute("tabindex", -1);
     this.current = place;
@@ -157,15 +157,15 @@ export class MatchChart {
   }
 }
 
-// The map of how many of the chosen cells are on.
-export function activityMap(cells) {
-  const steps = cells < 8 ? d3.range(cells + 1) : d3.range(0, cells + 1, Math.ceil(cells / 6));
+// The heat map of how many of the chosen units are on.
+export function activityMap(units) {
+  const steps = units < 8 ? d3.range(units + 1) : d3.range(0, units + 1, Math.ceil(units / 6));
   return {
     name: "activity",
-    title: "cell activity",
-    colour: (value) => activeColour(value, cells),
-    text: (value) => `${value} of ${cells} cells on`,
+    title: "unit activity",
+    colour: (value) => activeColour(value, units),
+    text: (value) => `${value} of ${units} units on`,
     values: (match) => match.active,
-    legend: steps.map((value) => [`${value}${value === steps[steps.length - 1] ? " cells on" : ""}`, activeColour(value, cells)]),
+    legend: steps.map((value) => [`${value}${value === steps[steps.length - 1] ? " units on" : ""}`, activeColour(value, units)]),
   };
 }

@@ -1,4 +1,4 @@
-// The match view: asks for the matches of what is selected, and shows them.
+// The match view: requests the matches of the selected units, and shows them.
 
 import { Latest } from "./api.js";
 import { svgButton } from "./export.js";
@@ -6,7 +6,7 @@ import { announce, count, h, number, press, segments } from "./dom.js";
 import { MatchChart, activityMap } from "./match_chart.js";
 import { trackScale } from "./palette.js";
 
-const FIRST_MAPS = 3; // tracks that are shown if none were chosen
+const FIRST_MAPS = 3; // tracks that are shown by default
 
 export class Matches {
   // `actions`: set(patch, kind), go(match).
@@ -18,7 +18,7 @@ export class Matches {
       ["fast", "fast", "The first 500,000 words, 1,000 candidates"],
       ["precise", "precise", "All words, 10,000 candidates"],
     ];
-    this.mode = segments(modes, (mode) => actions.set({ mode }), "How thoroughly is searched");
+    this.mode = segments(modes, (mode) => actions.set({ mode }), "Search mode");
     this.shortest = h("input", { type: "number", min: 1, max: 50, step: 1 });
     this.shortest.addEventListener("change", () => {
       const shortest = Math.round(Number(this.shortest.value));
@@ -46,27 +46,27 @@ export class Matches {
     );
   }
 
-  // What is asked for, or null if nothing is selected. `cells` are those switched on; `own`: just as the server selects.
-  show(state, side, states, cells, own) {
+  // Requests the matches. `units` are those that are switched on; `own`: the server selects the same ones from the range.
+  show(state, side, states, units, own) {
     this.current = { state, side };
     press(this.mode, (value) => value === state.mode);
     if (document.activeElement !== this.shortest) this.shortest.value = state.shortest;
     this.showMaps(state, side);
     this.fillColours(state, side);
-    if (!cells.length) {
+    if (!units.length) {
       this.request.stop();
       this.answer = null;
-      return this.empty(state.from === null ? "Select words above: here stand the other places where the same cells are on." : "No cell is selected, so there is nothing to match.");
+      return this.empty(state.from === null ? "Select words above to see the other places where the same units are on." : "No unit is selected, so there is nothing to match.");
     }
     const range = state.from === null ? {} : { from: state.from, to: state.to };
     const { threshold, direction, left, right, mode, shortest } = state;
     const fields = { side: side.name, states: states.join(","), ...range, threshold: threshold.toFixed(2), direction, left, right, mode, minimum: shortest };
-    if (!own || state.from === null) fields.cells = cells.join(",");
+    if (!own || state.from === null) fields.units = units.join(",");
     if (JSON.stringify(fields) !== this.request.key) {
       this.place.classList.add("waiting");
       this.note.textContent = "Searching …";
     }
-    return this.request.ask(fields, (answer) => this.draw(answer), (fault) => this.empty(fault.message, true));
+    return this.request.ask(fields, (answer) => this.draw(answer), (error) => this.empty(error.message, true));
   }
 
   chosenMaps(state, side) {
@@ -85,14 +85,14 @@ export class Matches {
           const next = names.filter((other) => (other === name ? !chosen.includes(name) : chosen.includes(other)));
           this.actions.set({ maps: next.length ? next.join("|") : "none" });
         };
-        const text = name === "activity" ? "cell activity" : name;
+        const text = name === "activity" ? "unit activity" : name;
         return h("button", { type: "button", onclick: toggle, "aria-pressed": String(chosen.includes(name)) }, text);
       }),
     );
   }
 
   fillColours(state, side) {
-    const options = [["activity", "cell activity"], ...side.tracks.map((track) => [track.name, track.name]), ["none", "nothing"]];
+    const options = [["activity", "unit activity"], ...side.tracks.map((track) => [track.name, track.name]), ["none", "nothing"]];
     const known = options.map(([value]) => value).join("\n");
     if (this.known !== known) {
       this.known = known;
@@ -111,10 +111,10 @@ export class Matches {
     this.answer = answer;
     this.place.classList.remove("waiting");
     if (!answer.matches.length) {
-      return this.empty("These cells are on together at no other place, by these rules. Ask for fewer words off, a lower threshold, or a shorter match.");
+      return this.empty("These units match no other place. Require fewer words off, lower the threshold, or allow shorter matches.");
     }
-    const many = answer.cells.length > 1;
-    const order = `${many ? `most of the ${answer.cells.length} cells first, then ` : ""}fewest other cells${many ? "" : " first"}, then the longest`;
+    const many = answer.units.length > 1;
+    const order = `${many ? `most of the ${answer.units.length} units first, then ` : ""}fewest other units${many ? "" : " first"}, then the longest`;
     const steps = answer.steps < this.current.side.steps ? `the first ${number(answer.steps)} words` : `all ${number(answer.steps)} words`;
     this.note.textContent = `${count(answer.candidates, "candidate")} in ${steps}; the best ${answer.matches.length}, ${order}.`;
     announce(`${count(answer.matches.length, "match").replace("matchs", "matches")} shown`);
@@ -126,7 +126,7 @@ export class Matches {
     const { answer } = this;
     if (!answer?.matches.length || !this.place.clientWidth) return;
     const { state, side } = this.current;
-    const all = [activityMap(answer.cells.length), ...side.tracks.map((track) => this.trackMap(track, answer))];
+    const all = [activityMap(answer.units.length), ...side.tracks.map((track) => this.trackMap(track, answer))];
     const chosen = this.chosenMaps(state, side);
     const maps = all.filter((map) => chosen.includes(map.name));
     const colour = all.find((map) => map.name === state.colour) ?? null;

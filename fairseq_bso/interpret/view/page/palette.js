@@ -1,5 +1,5 @@
-// Colours that can be told apart with any kind of colour vision: Okabe and Ito's for lines, Tol's light ones where black
-// text stands on them, and scales of one hue for numbers.
+// Colours for every kind of colour vision: Okabe and Ito's for lines, Tol's light colours behind black text, and scales
+// of one hue for numbers.
 /* global d3 */
 
 export const LINES = ["#0072b2", "#d55e00", "#009e73", "#b8578f", "#c28500", "#3d9bd1", "#6a4c93", "#6b5b4b"];
@@ -9,7 +9,7 @@ const OTHER = "#d3d7dd";
 
 export const lineColour = (place) => LINES[place % LINES.length];
 
-// How many of `most` cells are on, as a background for black text.
+// The background colour, behind black text, for `count` of `most` units that are on.
 export function activeColour(count, most) {
   if (!count || !most) return "#ffffff";
   return d3.interpolateRgb("#e3eefa", "#6ba6dd")(most === 1 ? 1 : (count - 1) / (most - 1));
@@ -17,7 +17,7 @@ export function activeColour(count, most) {
 
 const isNumber = (label) => /^-?\d+$/.test(label);
 
-// What a track's values look like: `colour(value)`, `text(value)`, and `legend(values)` for those in view.
+// The appearance of a track's values: `colour(value)`, `text(value)`, and `legend(values)` for the values in view.
 export function trackScale(track) {
   if (!track.labels) {
     const [low, high] = track.range;

@@ -1,13 +1,14 @@
-// The line plot of the select view: cells over words, the threshold, the selected range, words and tracks.
+// The line plot of the select view: units over words, the threshold, the selected range, words and tracks.
 /* global d3 */
 
 import { hideTooltip, h, measure, number, shorten, showTooltip } from "./dom.js";
 import { MARGIN, TRACK, WORD, columnAt, columnsOf, domainOf, panelHeight } from "./layout.js";
 import { activeColour, trackScale } from "./palette.js";
+import { drawLegends, drawTrack } from "./tracks.js";
 
 const GAP = 26; // between panels
-const GRIP = 7; // pixels around the threshold that take hold of it
-const NEAR = 9; // pixels around a line that name its cell
+const GRIP = 7; // pixels around the threshold in which it can be dragged
+const NEAR = 9; // pixels around a line in which its name is shown
 
 export class Plot {
   // `actions`: range(from, to), threshold(value), hover(position or null), key(event).
@@ -18,7 +19,7 @@ export class Plot {
       .attr("class", "plot")
       .attr("tabindex", 0)
       .attr("role", "application")
-      .attr("aria-label", "States of the cells over the words")
+      .attr("aria-label", "States of the units over the words")
       .attr("aria-describedby", "plot-keys");
     const node = (this.node = this.svg.node());
     node.addEventListener("pointerdown", (event) => this.grab(event));
@@ -54,8 +55,8 @@ export class Plot {
     this.drawSentences();
     for (const panel of this.panels) this.drawPanel(panel);
     this.drawWords();
-    this.shownTracks.forEach((track, place) => this.drawTrack(track, this.tracksTop + place * (TRACK + 3)));
-    this.drawLegends(legends);
+    this.shownTracks.forEach((track, place) => drawTrack(this, track, this.tracksTop + place * (TRACK + 3)));
+    drawLegends(this, legends);
     this.drawRange();
     this.highlightLine = this.svg.append("path").attr("class", "line highlight").attr("visibility", "hidden").attr("d", "");
     this.pointer = this.svg.append("rect").attr("class", "pointer").attr("visibility", "hidden");
@@ -98,17 +99,17 @@ export class Plot {
       group.append("text").attr("class", "tick").attr("x", MARGIN.left - 8).attr("y", panel.y(value) + 4).text(String(value).replace("-", "−"));
     }
     group.append("text").attr("class", "name").attr("x", 4).attr("y", panel.top + 14).text(shorten(panel.name, 76, 13));
-    const unit = `${panel.values.length} cells`;
-    group.append("text").attr("class", "note").attr("x", 4).attr("y", panel.top + 31).text(unit);
+    const size = `${panel.values.length} units`;
+    group.append("text").attr("class", "note").attr("x", 4).attr("y", panel.top + 31).text(size);
     const mine = new Map(selected.map((one) => [one.name, one]));
-    const rest = panel.values.filter((_, cell) => !mine.get(`${panel.name}:${cell}`)?.on);
-    group.append("path").attr("class", "line rest").attr("d", rest.map((cell) => this.path(panel, cell)).join(""));
+    const rest = panel.values.filter((_, place) => !mine.get(`${panel.name}:${place}`)?.on);
+    group.append("path").attr("class", "line rest").attr("d", rest.map((values) => this.path(panel, values)).join(""));
     const few = selected.filter((one) => one.on).length <= 12;
-    panel.values.forEach((cell, place) => {
+    panel.values.forEach((values, place) => {
       const one = mine.get(`${panel.name}:${place}`);
       if (!one?.on) return;
-      group.append("path").attr("class", few ? "line chosen" : "line chosen many").attr("d", this.path(panel, cell))
-        .attr("stroke", one.colour).attr("data-cell", one.name);
+      group.append("path").attr("class", few ? "line chosen" : "line chosen many").attr("d", this.path(panel, values))
+        .attr("stroke", one.colour).attr("data-unit", one.name);
     });
     this.drawThreshold(group, panel, state, right);
   }
@@ -131,17 +132,17 @@ export class Plot {
     line.append("text").attr("x", right + 29).attr("y", y + 4).text(text);
   }
 
-  // How many of the cells that are switched on are active at each word.
+  // The number of active units at each word, among those that are switched on.
   active() {
     const { selected, state, context } = this.model;
     const counts = new Array(context.words.length).fill(0);
     const values = new Map(this.panels.map((panel) => [panel.name, panel.values]));
     for (const one of selected) {
       if (!one.on) continue;
-      const [states, unit] = one.name.split(":");
-      const cell = values.get(states)?.[unit];
-      if (!cell) continue;
-      cell.forEach((value, place) => {
+      const [states, column] = one.name.split(":");
+      const levels = values.get(states)?.[column];
+      if (!levels) continue;
+      levels.forEach((value, place) => {
         const on = state.direction === "below" ? value <= -state.threshold : value >= state.threshold;
         counts[place] += on;
       });
@@ -170,38 +171,6 @@ export class Plot {
       .text(shorten(text, MARGIN.left - 16, 12));
   }
 
-  drawTrack(track, top) {
-    const values = this.model.context.tracks[track.name];
-    const group = this.svg.append("g").attr("class", "track");
-    this.label(track.name, top + 14);
-    this.columns.forEach((column, place) => {
-      group.append("rect").attr("x", column.x + 1).attr("y", top).attr("width", column.width - 2).attr("height", TRACK)
-        .attr("rx", 2).attr("fill", track.scale.colour(values[place]));
-      const value = values[place];
-      const text = value === null ? "" : track.labels ? track.scale.text(value) : value.toFixed(1);
-      if (measure(text, 11) > column.width - 4) return;
-      const dark = d3.lab(track.scale.colour(values[place])).l < 55;
-      group.append("text").attr("class", dark ? "value light" : "value").attr("x", column.middle).attr("y", top + 14).text(text);
-    });
-  }
-
-  drawLegends(tracks) {
-    tracks.forEach((track, place) => {
-      const y = this.bottom + 14 + place * 18;
-      const values = this.model.context.tracks[track.name].slice(0, this.columns.length);
-      this.label(track.name, y + 9);
-      let x = MARGIN.left;
-      for (const [text, colour] of track.scale.legend(values)) {
-        const width = measure(text, 11) + 28;
-        if (x + width > this.model.width - 10) break;
-        this.svg.append("rect").attr("class", "swatch").attr("x", x).attr("y", y).attr("width", 11).attr("height", 11)
-          .attr("rx", 2).attr("fill", colour);
-        this.svg.append("text").attr("class", "legend").attr("x", x + 16).attr("y", y + 10).text(text);
-        x += width;
-      }
-    });
-  }
-
   drawRange() {
     const { state, context } = this.model;
     if (state.from === null) return;
@@ -228,11 +197,11 @@ export class Plot {
     if (state.right) zone(state.to + 1, state.to + state.right, "off-zone", "off");
   }
 
-  // Draws one cell's line on top, as when its name is pointed at.
+  // Draws the line of one unit on top, for the name under the mouse.
   highlight(name) {
-    const [states, unit] = (name || "").split(":");
+    const [states, column] = (name || "").split(":");
     const panel = this.panels.find((one) => one.name === states);
-    const values = panel?.values[unit];
+    const values = panel?.values[column];
     this.highlightLine?.attr("visibility", values ? "visible" : "hidden").attr("d", values ? this.path(panel, values) : "");
   }
 
@@ -281,7 +250,7 @@ export class Plot {
     this.dragged = null;
   }
 
-  // Names the word and the line under the mouse.
+  // Shows the names of the word and the line under the mouse.
   point(event, x, y) {
     const inside = x >= MARGIN.left && x <= this.right();
     const grip = this.thresholdPanel([x, y]);
@@ -293,10 +262,10 @@ export class Plot {
       .attr("y", MARGIN.top - 4).attr("height", this.bottom - MARGIN.top + 4);
     this.actions.hover(this.model.context.start + place);
     const panel = this.panels.find((one) => y >= one.top - 4 && y <= one.top + one.height + 4);
-    const cell = panel && !grip ? nearest(panel, place, y) : -1;
-    this.highlight(cell >= 0 ? `${panel.name}:${cell}` : null);
-    if (cell < 0) return hideTooltip();
-    return showTooltip(event, h("b", {}, `${panel.name}:${cell}`), ` ${panel.values[cell][place].toFixed(3)} at “${column.full}”`);
+    const unit = panel && !grip ? nearest(panel, place, y) : -1;
+    this.highlight(unit >= 0 ? `${panel.name}:${unit}` : null);
+    if (unit < 0) return hideTooltip();
+    return showTooltip(event, h("b", {}, `${panel.name}:${unit}`), ` ${panel.values[unit][place].toFixed(3)} at “${column.full}”`);
   }
 
   leave() {
@@ -311,8 +280,8 @@ export class Plot {
 function nearest(panel, place, y) {
   let best = -1;
   let distance = NEAR;
-  panel.values.forEach((cell, unit) => {
-    const away = Math.abs(panel.y(cell[place]) - y);
+  panel.values.forEach((values, unit) => {
+    const away = Math.abs(panel.y(values[place]) - y);
     if (away < distance) [best, distance] = [unit, away];
   });
   return best;

@@ -1,17 +1,17 @@
-// Beside the line plot: the selected cells, and what is known of the word that is pointed at.
+// Beside the line plot: the selected units, and the details of the word under the mouse.
 
 import { button, count, h, number } from "./dom.js";
 import { trackScale } from "./palette.js";
 
-const MOST = 60; // cells that are listed at once
+const MOST = 60; // units that are listed at once
 
-export class CellList {
+export class UnitList {
   // `actions`: toggle(name), point(name or null), reset(), release().
   constructor(actions) {
     this.actions = actions;
-    this.head = h("h3", {}, "Selected cells");
+    this.head = h("h3", {}, "Selected units");
     this.note = h("p", { class: "note" });
-    this.list = h("ul", { class: "cells" });
+    this.list = h("ul", { class: "units" });
     this.foot = h("div", { class: "row" });
     this.node = h("section", { class: "panel-box" }, this.head, this.note, this.list, this.foot);
     this.all = false;
@@ -20,37 +20,37 @@ export class CellList {
   // model: { selected: [{ name, colour, on }], state, of, pinned, waiting }
   show({ selected, state, of, pinned, waiting }) {
     const on = selected.filter((one) => one.on).length;
-    this.head.textContent = pinned ? "Chosen cells" : selected.length ? `Selected cells (${on})` : "Selected cells";
+    this.head.textContent = pinned ? "Chosen units" : selected.length ? `Selected units (${on})` : "Selected units";
     this.note.textContent = this.explain(selected, state, of, pinned, waiting);
     const shown = this.all ? selected : selected.slice(0, MOST);
-    const kept = document.activeElement?.dataset?.cell;
+    const kept = document.activeElement?.dataset?.unit;
     this.list.replaceChildren(...shown.map((one) => this.entry(one)));
-    if (kept) this.list.querySelector(`[data-cell="${CSS.escape(kept)}"]`)?.focus();
+    if (kept) this.list.querySelector(`[data-unit="${CSS.escape(kept)}"]`)?.focus();
     const more = selected.length - shown.length;
     this.foot.replaceChildren(
       more > 0 ? button(`Show ${more} more`, () => ((this.all = true), this.show({ selected, state, of, pinned, waiting })), { class: "quiet" }) : "",
       on < selected.length ? button("Switch all on", this.actions.reset, { class: "quiet" }) : "",
-      pinned ? button("Back to the selected cells", this.actions.release, { class: "quiet" }) : "",
+      pinned ? button("Back to the selected units", this.actions.release, { class: "quiet" }) : "",
     );
   }
 
   explain(selected, state, of, pinned, waiting) {
-    if (pinned) return `${count(selected.length, "cell")} chosen by name, whatever the range selects.`;
+    if (pinned) return `${count(selected.length, "unit")} chosen by name, independent of the range.`;
     if (state.from === null) {
-      return "Drag over words in the plot to select the cells that are on there; or focus it and use the arrow keys, with shift to extend.";
+      return "Drag over words in the plot to select the units that are on there. Or focus the plot and use the arrow keys; shift extends the range.";
     }
     if (waiting) return "Looking …";
     if (!selected.length) {
       const around = state.left || state.right ? " and off around it" : "";
-      return `None of ${of} cells is on throughout this range${around}. Lower the threshold, shorten the range, or ask for fewer words off.`;
+      return `None of ${of} units is on throughout this range${around}. Lower the threshold, shorten the range, or require fewer words off.`;
     }
-    return `Of ${of} cells these are on throughout the range and off around it. Click one to switch it off.`;
+    return `These units, out of ${of}, are on throughout the range and off around it. Click one to switch it off.`;
   }
 
   entry(one) {
     const point = (name) => () => this.actions.point(name);
     const swatch = h("i", { style: `background:${one.on ? one.colour : "transparent"};border-color:${one.colour}` });
-    const attributes = { "aria-pressed": String(one.on), "data-cell": one.name, title: one.on ? "Switch off" : "Switch on" };
+    const attributes = { "aria-pressed": String(one.on), "data-unit": one.name, title: one.on ? "Switch off" : "Switch on" };
     const entry = button([swatch, one.name], () => this.actions.toggle(one.name), attributes);
     for (const [event, name] of [["pointerenter", one.name], ["pointerleave", null], ["focus", one.name], ["blur", null]]) {
       entry.addEventListener(event, point(name));
@@ -64,11 +64,11 @@ export class WordDetails {
     this.node = h("section", { class: "panel-box word-details" });
   }
 
-  // `position` is one of the window's, or null.
+  // `position` is a position in the window, or null.
   show(context, side, position) {
     const place = position === null || !context ? -1 : position - context.start;
     if (place < 0 || place >= context.words.length) {
-      this.node.replaceChildren(h("h3", {}, "Word"), h("p", { class: "note" }, "Point at a word to see what is known of it."));
+      this.node.replaceChildren(h("h3", {}, "Word"), h("p", { class: "note" }, "Point at a word to see its details."));
       return;
     }
     const sentence = context.sentences.find((one) => position >= one.start && position < one.start + one.length);

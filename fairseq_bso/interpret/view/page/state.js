@@ -1,4 +1,4 @@
-// All that a view shows is described by these fields, and they stand in the address: a copied link shows the same.
+// The fields of the address describe all that a view shows, so that a copied link shows the same.
 
 const whole = (low, high) => (text) => {
   const value = Number(text);
@@ -22,16 +22,18 @@ const FIELDS = {
   direction: ["above", oneOf("above", "below")],
   left: [1, whole(0, 20)],
   right: [0, whole(0, 20)],
-  off: ["", text(20000)], // selected cells that are switched off
-  cells: ["", text(20000)], // cells that are looked at in place of the selected ones
-  shortest: [2, whole(1, 50)], // the least words of a match
+  off: ["", text(20000)], // selected units that are switched off
+  units: ["", text(20000)], // units that are shown in place of the selected ones
+  shortest: [2, whole(1, 50)], // the smallest length of a match
   mode: ["fast", oneOf("fast", "precise")],
-  maps: ["", text(2000)], // heat maps that are shown; empty: the first few
-  colour: ["activity", text(200)], // what colours the words of the matches
+  maps: ["", text(2000)], // heat maps that are shown; empty: the first ones
+  colour: ["activity", text(200)], // the heat map that colours the words of the matches
   track: ["", text(200)],
   label: ["", text(200)],
   sentence: [0, whole(0, 1e12)],
 };
+
+const OLD_NAMES = { units: "cells" }; // names that older addresses have
 
 const SOON = 900; // milliseconds within which changes of one kind are one step of the browser's history
 
@@ -39,7 +41,8 @@ export function parse(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const state = {};
   for (const [name, [initial, read]] of Object.entries(FIELDS)) {
-    const value = given.has(name) ? read(given.get(name)) : undefined;
+    const key = given.has(name) ? name : (OLD_NAMES[name] ?? name);
+    const value = given.has(key) ? read(given.get(key)) : undefined;
     state[name] = value === undefined ? initial : value;
   }
   if (state.from === null || state.to === null || state.to < state.from) state.from = state.to = null;
@@ -68,7 +71,7 @@ export class Store {
     addEventListener("hashchange", () => format(this.state) !== location.hash && restore());
   }
 
-  // Changes of one `kind` that follow each other closely make one entry of the history.
+  // Changes of one `kind` in quick succession make one entry of the history.
   set(patch, kind = null) {
     const before = this.state;
     this.state = { ...before, ...patch };

@@ -1,0 +1,56 @@
+"""The units of the states in view, by name and by number. The number of a unit is its column in the index."""
+
+import re
+from typing import Dict, Iterable, List, Sequence
+
+import numpy
+
+from ..folder.index import Index
+from ..folder.reader import Side, States
+
+__all__ = ["UnitColumns"]
+
+
+class UnitColumns:
+    """The columns of the states in view.
+
+    Args:
+        side: the side.
+        states: names of the states in view, in the order of the side.
+    """
+
+    def __init__(self, side: Side, states: Sequence[str]):
+        self.side = side
+        self.states: Dict[str, States] = {one.name: one for one in side.states if one.name in states}
+        parts = [numpy.arange(one.first, one.first + one.units) for one in self.states.values()]
+        self.columns = numpy.concatenate(parts)  # (C,) in view
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def names(self, columns: Iterable[int]) -> List[str]:
+        """The name of each column, such as "hidden1:17"."""
+        return [self.side.unit_name(int(column)) for column in columns]
+
+    def number(self, name: str) -> int:
+        """The column of a name.
+
+        Raises:
+            KeyError: no unit in view has this name.
+        """
+        states, _, unit = name.rpartition(":")
+        one = self.states.get(states)
+        if one is None or not re.fullmatch("[0-9]{1,6}", unit) or int(unit) >= one.units:
+            raise KeyError(name)
+        return one.first + int(unit)
+
+    def levels(self, index: Index, steps: int) -> numpy.ndarray:
+        """(C in view, steps) int8. Adjacent columns are memory-mapped and not copied."""
+        first, last = int(self.columns[0]), int(self.columns[-1])
+        if last - first + 1 == len(self.columns):
+            return index.units[first : last + 1, :steps]
+        return index.units[self.columns, :steps]
+
+    def others(self, chosen: numpy.ndarray) -> numpy.ndarray:
+        """The columns in view that are not chosen."""
+        return numpy.setdiff1d(self.columns, chosen, assume_unique=True)
