@@ -13,7 +13,8 @@ PURE = (
 ).split()
 """files that a reader needs nothing but torch and numpy for"""
 PLAIN = set(
-    "__future__ collections copy dataclasses fractions functools itertools math numpy platform random re torch typing".split()
+    "__future__ bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random re "
+    "torch typing".split()
 )
 """what pure files may import besides each other"""
 
