@@ -76,18 +76,32 @@ def violation_gaps(
     gaps = torch.zeros_like(factor).index_add(0, words.owners, weights * scorer.score_words(words.outputs, words.words))
     if not score.normalized:
         return gaps
-    branches = violations.branches[words.owners]
     is_gold = torch.arange(weights.numel(), device=weights.device) < golds.words.numel()
     # At the branch gold and violator have the same prefix: its log Z counts once, with what is left of the weights.
     at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
-    weights = torch.where(words.places == branches, at_branch, weights)
+    weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
+    return gaps - _weighted_log_totals(words, weights, is_gold, violations, scorer, gold_log_totals)
+
+
+def _weighted_log_totals(
+    words: Scored,
+    weights: Tensor,
+    is_gold: Tensor,
+    violations: Violations,
+    scorer: Scorer,
+    gold_log_totals: Optional[Tensor],
+) -> Tensor:
+    """(M,) the sum of ``weight * log Z`` over the words of each violation, (N,) each; ``log Z`` where a weight counts.
+
+    ``is_gold`` marks gold's words, which come first; ``gold_log_totals`` is of ``violation_gaps``.
+    """
     counted = (weights != 0).nonzero().squeeze(1)
-    words, of_gold = words.select(counted), int(is_gold[counted].sum())
-    known = None
+    words, of_gold, known = words.select(counted), int(is_gold[counted].sum()), None
     if gold_log_totals is not None:
         known = gold_log_totals[words.places[:of_gold], violations.sentences[words.owners[:of_gold]]]
     log_totals = log_partition(words.outputs, scorer.weight, scorer.bias, known)
-    return gaps.index_add(0, words.owners, -weights[counted] * log_totals)
+    sums = log_totals.new_zeros(violations.times.numel())
+    return sums.index_add(0, words.owners, weights[counted] * log_totals)
 
 
 def length_factors(gold: GoldRun, violations: Violations, finished_lenpen: Optional[float]) -> Tensor:
