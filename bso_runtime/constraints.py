@@ -24,7 +24,7 @@ class Words(NamedTuple):
     """the ids of all reduce labels"""
 
 
-class Successors(Protocol):
+class SentenceConstraint(Protocol):
     """A successor function of one sentence."""
 
     candidates: Array
@@ -101,7 +101,7 @@ class ArcStandard:
         return state + np.where(reduce[:, None], [0, -1], [1, 1])
 
 
-KINDS: Dict[str, Type[Successors]] = {"word_order": WordOrder, "arc_standard": ArcStandard}
+KINDS: Dict[str, Type[SentenceConstraint]] = {"word_order": WordOrder, "arc_standard": ArcStandard}
 
 
 class Constraint:
@@ -125,7 +125,7 @@ class Constraint:
         self.labels = np.array(labels, int)
         self([END])  # refuses dictionaries that do not fit, before any sentence is read
 
-    def __call__(self, source: Sequence[int]) -> Successors:
+    def __call__(self, source: Sequence[int]) -> SentenceConstraint:
         """Word ids of a sentence -> its successor function."""
         words = np.array([word for word in source if word not in (PAD, END)], int)
         return self.kind(Words(self.target_word[words], self.labels))
@@ -138,8 +138,8 @@ class BatchConstraint:
         functions: one for each sentence.
     """
 
-    def __init__(self, functions: Sequence[Successors]) -> None:
-        self.functions: List[Successors] = list(functions)
+    def __init__(self, functions: Sequence[SentenceConstraint]) -> None:
+        self.functions: List[SentenceConstraint] = list(functions)
         self.states = [function.start() for function in functions]
 
     def limits(self) -> Array:

@@ -12,10 +12,10 @@ from .distill import tasks as _distill_tasks  # noqa: F401
 from .models import bso_lstm as _bso_lstm  # noqa: F401
 from .prune.schemes import register_scheme
 from .prune.task import register_pruned_task
-from .search.constraints import Successors, Vocabulary, register_successors
+from .search.constraints import BatchConstraint, Vocabulary, register_successors
 
 __all__ = [
-    "Successors",
+    "BatchConstraint",
     "Vocabulary",
     "compat",
     "register_delta",

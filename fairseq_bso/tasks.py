@@ -56,7 +56,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         self.learns = self.builds_model = False
         self.allowed_of_dataset: WeakKeyDictionary = WeakKeyDictionary()
 
-    def make_successors(self, src_tokens: Tensor):
+    def batch_constraint(self, src_tokens: Tensor):
         """The successor function of a batch (B, S); None where any word may follow."""
         return None if self.constraint is None else self.constraint(src_tokens)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compat import metrics
 from ..errors import BadInput
-from ..search.constraints import Successors
+from ..search.constraints import BatchConstraint
 from ..search.scorer import PrefixScore
 from ..search.search_and_score import SearchOptions, SearchScores
 from .costs import get_delta
@@ -130,11 +130,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         self.search_dtype, self.search_screen = SEARCH_DTYPES[str(search_dtype)], search_screen
         self.search_words, self.finished, self.finished_lenpen = search_words, str(finished), finished_lenpen
         self.compared = search_words == 0
-        self.make_successors = getattr(task, "make_successors", None)
+        self.make_constraint = getattr(task, "batch_constraint", None)
 
-    def successors(self, sample: Dict[str, Any]) -> Optional[Successors]:
+    def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
         """The task's constraint on this batch, if the task has one."""
-        return self.make_successors(sample["net_input"]["src_tokens"]) if self.make_successors else None
+        return self.make_constraint(sample["net_input"]["src_tokens"]) if self.make_constraint else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and what to log."""
@@ -149,7 +149,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             search_words=self.search_words,
             finished_lenpen=self._finished_lenpen(score),
             nll=self.nll_weight > 0,
-            successors=self.successors(sample),
+            constraint=self.constraint(sample),
             compare=model.training and not self.compared,
         )
         found: SearchScores = model(**sample["net_input"], target=target, search=options)

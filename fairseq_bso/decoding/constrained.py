@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from ..search.blockwise import log_partition
 from ..search.candidate_search import CandidateScorer
-from ..search.constraints import State, Successors
+from ..search.constraints import BatchConstraint, State
 from ..search.scorer import Scorer
 from .constraint import Constraint
 from .unnormalized import common_prefix_score
@@ -89,11 +89,11 @@ class ConstrainedEnsemble(EnsembleModel):
         self.members = [EnsembleModel([model]) for model in models]
         self.hypotheses: Optional[Hypotheses] = None
 
-    def begin(self, successors: Successors, columns: Columns) -> None:
+    def begin(self, constraint: BatchConstraint, columns: Columns) -> None:
         """Turns to a new batch."""
-        self.successors, self.columns, self.hypotheses = successors, columns, None
+        self.constraint, self.columns, self.hypotheses = constraint, columns, None
         self.scorers = [
-            CandidateScorer(scorer, successors.candidates) if isinstance(scorer, Scorer) else None
+            CandidateScorer(scorer, constraint.candidates) if isinstance(scorer, Scorer) else None
             for scorer in (getattr(model.decoder, "scorer", None) for model in self.models)
         ]
 
@@ -107,7 +107,7 @@ class ConstrainedEnsemble(EnsembleModel):
         """tokens (N, t) columns -> what each column adds to the score of a hypothesis (N, G), attention (N, S)."""
         known, before = self._follow(tokens)
         sentences, state = known.sentences, known.state
-        allowed = self.successors.allowed(state, sentences) & known.alive.unsqueeze(1)  # (N, C)
+        allowed = self.constraint.allowed(state, sentences) & known.alive.unsqueeze(1)  # (N, C)
         words = self.columns.to_words(tokens, sentences)
         parts, attention = [], []
         for member, scorer, encoder_out, stored in zip(self.members, self.scorers, encoder_outs, incremental_states):
@@ -127,15 +127,15 @@ class ConstrainedEnsemble(EnsembleModel):
         if known is None:
             sentences = torch.arange(self.columns.words.size(0), device=tokens.device)
             sentences = sentences.repeat_interleave(rows // sentences.numel())
-            state = tuple(part.index_select(0, sentences) for part in self.successors.start())
+            state = tuple(part.index_select(0, sentences) for part in self.constraint.start())
             nothing = torch.empty(rows, 0, device=tokens.device)
             alive = torch.ones(rows, dtype=torch.bool, device=tokens.device)
             return Hypotheses(sentences, alive, nothing, nothing, state), torch.zeros(rows, device=tokens.device)
         words = self.columns.to_words(tokens[:, -1:], known.sentences).squeeze(1)
-        place, exists = self.successors.columns(words, known.sentences)
+        place, exists = self.constraint.columns(words, known.sentences)
         alive = known.alive & exists & known.allowed.gather(1, place.unsqueeze(1)).squeeze(1)
         before = known.scores.gather(1, place.unsqueeze(1)).squeeze(1)
-        state = self.successors.advance(known.state, words, known.sentences)
+        state = self.constraint.advance(known.state, words, known.sentences)
         return known._replace(alive=alive, state=state), before
 
     def _score(
@@ -151,7 +151,7 @@ class ConstrainedEnsemble(EnsembleModel):
         """One model's scores of the candidates (N, C): ``f``, or log-probabilities among all words."""
         if scorer is None:
             scores, attention = member.forward_decoder(words, [encoder_out], [stored], temperature)  # (N, V)
-            return scores.gather(1, self.successors.of(self.successors.candidates, sentences)), attention
+            return scores.gather(1, self.constraint.of(self.constraint.candidates, sentences)), attention
         decoder = member.single_model.decoder
         outputs, extra = decoder(words, encoder_out, incremental_state=stored, features_only=True)  # (N, 1, H)
         width = encoder_out.width
@@ -175,7 +175,7 @@ class ConstrainedEnsemble(EnsembleModel):
         """Whether no hypothesis of the ``sentence``-th of those on the beam can go on but by ``</s>``."""
         now = self.hypotheses
         rows = slice(sentence * beam, (sentence + 1) * beam)
-        of = self.successors.of(self.successors.candidates, now.sentences[rows])
+        of = self.constraint.of(self.constraint.candidates, now.sentences[rows])
         return not bool((now.allowed[rows] & (of != end)).any())
 
 
@@ -202,12 +202,12 @@ class ConstrainedGenerator(SequenceGenerator):
     ) -> List[List[Dict[str, Tensor]]]:
         """The best hypotheses of every sentence, at least one; of no word and score ``-inf`` where none is allowed."""
         source = sample["net_input"]["src_tokens"]
-        successors = self.constraint(source)
-        columns = Columns.of(successors.candidates, source.size(0), self.pad, 2 * self.beam_size + 1)
-        self.model.begin(successors, columns)
+        constraint = self.constraint(source)
+        columns = Columns.of(constraint.candidates, source.size(0), self.pad, 2 * self.beam_size + 1)
+        self.model.begin(constraint, columns)
         self.vocab_size = columns.words.size(1)
-        if successors.longest is not None:
-            self._bound_length(int(successors.longest.max()) - 1)
+        if constraint.longest is not None:
+            self._bound_length(int(constraint.longest.max()) - 1)
         if prefix_tokens is not None:
             prefix_tokens = self._prefix_columns(prefix_tokens, columns)
         found = super()._generate(sample, prefix_tokens, constraints, bos_token)

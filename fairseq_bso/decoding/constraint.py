@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from ..search.constraints import Successors, Vocabulary, first_disallowed, get_successors
+from ..search.constraints import BatchConstraint, Vocabulary, first_disallowed, get_successors
 
 
 class Constraint:
@@ -33,7 +33,7 @@ class Constraint:
         ids = range(len(source)) if same else [target.index(symbol) for symbol in source.symbols]
         self.target_word = torch.tensor(list(ids))  # (source vocabulary,)
 
-    def __call__(self, src_tokens: Tensor) -> Successors:
+    def __call__(self, src_tokens: Tensor) -> BatchConstraint:
         """src_tokens (B, S) int64, padded on either side -> the successor function of these sentences."""
         if self.target_word.device != src_tokens.device:
             self.target_word = self.target_word.to(src_tokens.device)

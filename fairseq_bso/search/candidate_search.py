@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .constraints import State, Successors, allowed_along, states_along
+from .constraints import BatchConstraint, State, allowed_along, states_along
 from .decoder import GoldRun
 from .scorer import Candidates, Scorer
 from .topk import best_of
@@ -94,15 +94,15 @@ class CandidateSearch:
     def __init__(
         self,
         scorer: Scorer,
-        successors: Successors,
+        constraint: BatchConstraint,
         gold: GoldRun,
         log_totals: Optional[LogTotals] = None,
         best: Optional[BestWords] = None,
     ) -> None:
-        self.successors, self.gold, self.log_totals, self.best = successors, gold, log_totals, best
-        self.candidates: Optional[Tensor] = successors.candidates
-        self.scores = CandidateScorer(scorer, successors.candidates)
-        self.gold_memory = states_along(successors, gold.words)
+        self.constraint, self.gold, self.log_totals, self.best = constraint, gold, log_totals, best
+        self.candidates: Optional[Tensor] = constraint.candidates
+        self.scores = CandidateScorer(scorer, constraint.candidates)
+        self.gold_memory = states_along(constraint, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
         self.gold_log_totals = log_totals.gold if log_totals is not None and log_totals.exact_gold else None
@@ -122,28 +122,28 @@ class CandidateSearch:
     def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
         outputs = self.gold.outputs
         time, sentences, _ = outputs.shape
-        allowed = allowed_along(self.successors, self.gold_memory, self.gold.words)  # (T, B, C)
+        allowed = allowed_along(self.constraint, self.gold_memory, self.gold.words)  # (T, B, C)
         scores = self.scores(outputs.transpose(0, 1)).transpose(0, 1).masked_fill(~allowed, -torch.inf)
         values, columns = best_of(scores.flatten(0, 1), k)  # (T * B, k)
         of = torch.arange(sentences, device=columns.device).repeat(time)
-        words = self.successors.of(self.successors.candidates, of).gather(1, columns)
+        words = self.constraint.of(self.constraint.candidates, of).gather(1, columns)
         return values.view(time, sentences, k), words.view(time, sentences, k)
 
     def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         sentences, width = kept.alive.shape
-        allowed = in_places(self.successors.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
+        allowed = in_places(self.constraint.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
         scores = self.scores(in_places(kept.outputs, kept))  # (B, W, C)
         added = kept.scores if self.log_totals is None else kept.scores - self.log_totals.of_others(kept, t)  # (B, W)
         columns = scores.size(2)
         scores = (scores + added.unsqueeze(2)).masked_fill(~(allowed & kept.alive.unsqueeze(2)), -torch.inf)
         values, flat = best_of(scores.flatten(1), k)  # (B, k)
-        words = self.successors.candidates.expand(sentences, -1).gather(1, flat.remainder(columns))
+        words = self.constraint.candidates.expand(sentences, -1).gather(1, flat.remainder(columns))
         return Candidates(values, flat.div(columns, rounding_mode="floor"), words)
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
         """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
-        return self.successors.advance(memory, words, sentences)
+        return self.constraint.advance(memory, words, sentences)
 
 
 def in_places(rows: Tensor, kept: Hypotheses) -> Tensor:

@@ -6,7 +6,7 @@ with the model's states.
 
 A new one is a class with ``candidates``, and those of ``start``, ``allowed`` and ``advance`` that it needs:
 
-    class NoRepeats(Successors):                          # no word of the source twice
+    class NoRepeats(BatchConstraint):  # no word of the source twice
         def __init__(self, words, lengths, vocabulary):
             super().__init__(sorted_candidates(words, lengths, vocabulary), vocabulary.padding)
 
@@ -52,7 +52,7 @@ class Vocabulary:
         return self._found[prefixes]
 
 
-class Successors:
+class BatchConstraint:
     """A successor function for one batch of sentences. By itself: any of the candidates, at any time.
 
     Args:
@@ -99,7 +99,7 @@ class Successors:
         return same.long().argmax(1), same.any(1)
 
 
-Factory = Callable[[Tensor, Tensor, Vocabulary], Successors]
+Factory = Callable[[Tensor, Tensor, Vocabulary], BatchConstraint]
 _REGISTRY: Dict[str, Factory] = {}
 
 
@@ -109,7 +109,7 @@ def register_successors(name: str, factory: Factory) -> None:
     Args:
         name: what users write.
         factory: called with the source words (B, S) int64 as ids of the target dictionary, left-aligned and without
-            ``</s>``, their lengths (B,), and the Vocabulary; returns Successors.
+            ``</s>``, their lengths (B,), and the Vocabulary; returns BatchConstraint.
 
     Raises:
         ValueError: if the name is taken.
@@ -144,7 +144,7 @@ def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) ->
     return words.masked_fill(words == beyond, vocabulary.padding)
 
 
-class WordOrder(Successors):
+class WordOrder(BatchConstraint):
     """``word_order``: every source word as often as the source has it, then ``</s>`` (section 5.2)."""
 
     def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
@@ -170,7 +170,7 @@ class WordOrder(Successors):
         return (state[0] - used.int(),)
 
 
-class ArcStandard(Successors):
+class ArcStandard(BatchConstraint):
     """``arc_standard``: the derivation of a dependency tree (section 5.3; Nivre 2004).
 
     An output is the source words in order, each a shift, mixed with reduce labels: ``@L_rel`` hangs the second item of
@@ -227,7 +227,7 @@ register_successors("word_order", WordOrder)
 register_successors("arc_standard", ArcStandard)
 
 
-def states_along(successors: Successors, words: Tensor) -> State:
+def states_along(successors: BatchConstraint, words: Tensor) -> State:
     """What is remembered before each word of (B, T): each (T, B, ...)."""
     sentences = torch.arange(words.size(0), device=words.device)
     state = successors.start()
@@ -238,7 +238,7 @@ def states_along(successors: Successors, words: Tensor) -> State:
     return tuple(torch.stack(part) for part in zip(*history))
 
 
-def allowed_along(successors: Successors, states: State, words: Tensor) -> Tensor:
+def allowed_along(successors: BatchConstraint, states: State, words: Tensor) -> Tensor:
     """Which candidates may follow each prefix of (B, T), given ``states_along`` it: (T, B, C) bool."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)  # (T * B,)
@@ -246,7 +246,7 @@ def allowed_along(successors: Successors, states: State, words: Tensor) -> Tenso
     return successors.allowed(flat, sentences).view(time, count, -1)
 
 
-def first_disallowed(successors: Successors, words: Tensor, lengths: Tensor) -> Tensor:
+def first_disallowed(successors: BatchConstraint, words: Tensor, lengths: Tensor) -> Tensor:
     """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 where all may."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)

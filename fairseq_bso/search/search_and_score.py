@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .blockwise import cross_entropy
 from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
-from .constraints import Successors
+from .constraints import BatchConstraint
 from .decoder import Decoder, GoldRun
 from .scorer import PrefixScore, Scorer
 from .search_words import Agreement, SearchWordsLogTotals, agreement, search_words
@@ -37,7 +37,7 @@ class SearchOptions(NamedTuple):
     """if given, finished hypotheses stay rivals, by ``s / length ** lenpen``"""
     nll: bool = False
     """whether log-probabilities of the gold words are wanted too"""
-    successors: Optional[Successors] = None
+    constraint: Optional[BatchConstraint] = None
     """which words may follow a prefix; None is any"""
     compare: bool = False
     """whether to search exactly too, and say how much of the search over search words agrees"""
@@ -95,7 +95,7 @@ def make_search(
     Returns:
         the search, and the search words (B, C) if it is not exact.
     """
-    constraint = options.successors
+    constraint = options.constraint
     totals: Optional[LogTotals] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
@@ -110,7 +110,7 @@ def make_search(
         totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:
         return CandidateSearch(scorer, constraint, gold, totals), words
-    return CandidateSearch(scorer, Successors(words, padding), gold, totals, best), words
+    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best), words
 
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:

@@ -54,7 +54,7 @@ def constrained_generation(options, batches, beam=5):
         limits = {"max_len_a": 0, "max_len_b": length - 1, "min_len": length - 1}
         generators = {
             "free": SequenceGenerator([model], task.target_dictionary, **common, **limits),
-            "constrained": ConstrainedGenerator([model], task.target_dictionary, task.make_successors, **common),
+            "constrained": ConstrainedGenerator([model], task.target_dictionary, task.batch_constraint, **common),
         }
         acts = {
             name: (lambda sample, made=made, model=model: made.generate([model], sample))

@@ -36,7 +36,7 @@ class OrderingTask(Task):
 
     def __init__(self, words):
         super().__init__(words)
-        self.make_successors = Constraint("word_order", self.source_dictionary, self.target_dictionary)
+        self.batch_constraint = Constraint("word_order", self.source_dictionary, self.target_dictionary)
 
 
 def ours(task, options, scorer):

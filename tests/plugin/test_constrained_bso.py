@@ -23,7 +23,7 @@ class ConstrainedTask(fakes.FakeTask):
         for label in LABELS:
             self.target_dictionary.add_symbol(label)
         self.name, self.labels = name, {self.target_dictionary.index(label) for label in LABELS}
-        self.make_successors = Constraint(name, self.source_dictionary, self.target_dictionary)
+        self.batch_constraint = Constraint(name, self.source_dictionary, self.target_dictionary)
 
     def allows(self, source, prefix):
         """The words that may follow, by the slow twin; ``source`` ends in ``</s>``."""

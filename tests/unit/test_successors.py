@@ -15,7 +15,7 @@ from fairseq_bso.search import topk, violation_reset
 from fairseq_bso.search.candidate_search import CandidateSearch, ExactLogTotals
 from fairseq_bso.search.constraints import (
     ArcStandard,
-    Successors,
+    BatchConstraint,
     Vocabulary,
     WordOrder,
     first_disallowed,
@@ -132,7 +132,7 @@ def test_candidates_hold_every_word_once_in_order():
     ]
 
 
-class FixedLength(Successors):
+class FixedLength(BatchConstraint):
     """Any words, ``</s>`` after exactly two."""
 
     def __init__(self, words, lengths, vocabulary):

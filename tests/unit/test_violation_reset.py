@@ -12,7 +12,7 @@ from reference.host_reads import ForbidHostReads
 from search_cases import END, PADDING, cases, gold_run
 
 from fairseq_bso.search.candidate_search import CandidateSearch
-from fairseq_bso.search.constraints import Successors
+from fairseq_bso.search.constraints import BatchConstraint
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.search_words import SearchWordsLogTotals, search_words
 from fairseq_bso.search.violation_reset import violation_reset_search
@@ -35,7 +35,7 @@ def run_fast(
         search = VocabularySearch(product, gold, beam, scorer.normalized)
     else:
         best = best_after_gold(product, gold, n, scorer.normalized)
-        words = Successors(search_words(best, gold, PADDING), PADDING)
+        words = BatchConstraint(search_words(best, gold, PADDING), PADDING)
         totals = None
         if scorer.normalized:
             totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)

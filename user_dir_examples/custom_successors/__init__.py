@@ -2,10 +2,10 @@
 
 import torch
 
-from fairseq_bso import Successors, register_successors
+from fairseq_bso import BatchConstraint, register_successors
 
 
-class SameLength(Successors):
+class SameLength(BatchConstraint):
     """Any words, as many as the source has: tagging, or rewriting word by word."""
 
     def __init__(self, words, lengths, vocabulary):
