@@ -3,23 +3,23 @@
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from .errors import BadInput
+from .errors import UserError
 
 # Options that training needs and a trained model does not: files that may be missing now, BLEU, padded lengths.
 NOT_NEEDED = {"encoder_embed_path": None, "decoder_embed_path": None, "eval_bleu": False, "num_batch_buckets": 0}
 
 
 def load_state(path: str) -> Dict[str, Any]:
-    """The content of a checkpoint. Raises BadInput if the file is missing or is no checkpoint of fairseq."""
+    """The content of a checkpoint. Raises UserError if the file is missing or is no checkpoint of fairseq."""
     import torch
 
     if not Path(path).is_file():
-        raise BadInput(f"the checkpoint {path} does not exist")
+        raise UserError(f"the checkpoint {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu")
         state["model"].items()
     except Exception as error:
-        raise BadInput(f"{path} is no checkpoint of fairseq-train: {error}") from None
+        raise UserError(f"{path} is no checkpoint of fairseq-train: {error}") from None
     return state
 
 
@@ -71,7 +71,7 @@ def load_model(path: str, data: Optional[str]) -> Tuple[Any, Any]:
         data: folder with the dictionaries; None stands for the folder of its training.
 
     Raises:
-        BadInput: the checkpoint or its dictionaries cannot be loaded.
+        UserError: the checkpoint or its dictionaries cannot be loaded.
     """
     from fairseq import checkpoint_utils
 
@@ -80,9 +80,9 @@ def load_model(path: str, data: Optional[str]) -> Tuple[Any, Any]:
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([path], overrides)
     except FileNotFoundError as error:
         way = "correct the data folder" if data else "if they are elsewhere now, give the data folder"
-        raise BadInput(f"the dictionaries of {path} cannot be loaded ({error}): {way}") from None
+        raise UserError(f"the dictionaries of {path} cannot be loaded ({error}): {way}") from None
     except Exception as error:  # torch, pickle, zip and fairseq each raise their own
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         hint = ": prepare the data with the checkpoint's own dictionaries" if "size mismatch" in str(error) else ""
-        raise BadInput(f"{path} cannot be loaded ({type(error).__name__}: {first}){hint}") from None
+        raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {first}){hint}") from None
     return model, task

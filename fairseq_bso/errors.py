@@ -5,10 +5,10 @@ import sys
 from types import TracebackType
 from typing import Optional, Type
 
-__all__ = ["BadInput"]
+__all__ = ["UserError"]
 
 
-class BadInput(BaseException):
+class UserError(BaseException):
     """A mistake of the user. The message says the value, what is allowed, and what to do.
 
     Uncaught, it ends the process with status 1. It derives from BaseException because fairseq catches Exception: it
@@ -20,7 +20,7 @@ _hook_before = sys.excepthook
 
 
 def _report(kind: Type[BaseException], value: BaseException, trace: Optional[TracebackType]) -> None:
-    if not issubclass(kind, BadInput):
+    if not issubclass(kind, UserError):
         _hook_before(kind, value, trace)
         return
     print(value, file=sys.stderr)

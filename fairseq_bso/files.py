@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from .errors import BadInput
+from .errors import UserError
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """The SHA-256 of the contents of files, one after another. Raises BadInput where one cannot be read."""
+    """The SHA-256 of the contents of files, one after another. Raises UserError where one cannot be read."""
     total = hashlib.sha256()
     for path in paths:
         try:
@@ -51,5 +51,5 @@ def sha256(paths: Iterable[Path]) -> str:
                 while block := file.read(2**20):
                     total.update(block)
         except OSError as error:
-            raise BadInput(f"{path} cannot be read ({error.strerror})") from None
+            raise UserError(f"{path} cannot be read ({error.strerror})") from None
     return total.hexdigest()

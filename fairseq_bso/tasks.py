@@ -19,7 +19,7 @@ from .decoding.unnormalized import (
     common_prefix_score,
     warn_of_undivided_sums,
 )
-from .errors import BadInput
+from .errors import UserError
 from .prune.task import PruningConfig, PruningMixin
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         """fairseq's filter; in training and validation also leaves out pairs whose target is not allowed.
 
         Raises:
-            BadInput: if no pair is left.
+            UserError: if no pair is left.
         """
         indices = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
         if self.constraint is None or not self.learns:
@@ -86,7 +86,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             self.allowed_of_dataset[dataset] = self._allowed(indices, dataset)
         kept = indices[self.allowed_of_dataset[dataset][indices]]
         if len(kept) == 0 and len(indices) > 0:
-            raise BadInput(
+            raise UserError(
                 f"--successors {self.constraint.name} allows the target of none of {len(indices)} pairs: was the data "
                 "prepared for it?"
             )
@@ -117,7 +117,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         """fairseq's generator (or scorer of references) for ``models``, all of one ``--scorer``.
 
         Raises:
-            BadInput: for a mixture of models, or options that raw scores or a constraint give no meaning.
+            UserError: for a mixture of models, or options that raw scores or a constraint give no meaning.
         """
         score = common_prefix_score(models)
         if score.normalized:
@@ -142,7 +142,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
 
 
 def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
-    """Raises BadInput for options of fairseq's generator that take words where there are candidates."""
+    """Raises UserError for options of fairseq's generator that take words where there are candidates."""
     refused = [
         ("--print-alignment", getattr(args, "print_alignment", None)),
         ("--constraints", getattr(args, "constraints", None)),
@@ -153,4 +153,4 @@ def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
     ]
     given = [option for option, value in refused if value]
     if given:
-        raise BadInput(f"{', '.join(given)} cannot be used with --successors: leave out one or the other")
+        raise UserError(f"{', '.join(given)} cannot be used with --successors: leave out one or the other")

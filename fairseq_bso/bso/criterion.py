@@ -12,7 +12,7 @@ from omegaconf import II
 from torch import Tensor
 
 from ..compat import metrics
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.constraints import BatchConstraint
 from ..search.scorer import PrefixScore
 from ..search.search_and_score import SearchOptions, SearchScores
@@ -109,7 +109,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             self.curriculum = BeamCurriculum(initial_beam, train_beam, updates_per_beam, mixed_beams)
             self.delta = get_delta(delta)
         except ValueError as fault:
-            raise BadInput(f"beam_search_optimization: {fault}") from None
+            raise UserError(f"beam_search_optimization: {fault}") from None
         for name, value, right in (
             ("--margin", margin, 0 < margin < math.inf),
             ("--search-screen", search_screen, search_screen >= 1),
@@ -120,9 +120,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             if not right:
                 allowed = "above 0" if name in ("--margin", "--search-screen") else "at least 0"
                 finite = ", and finite" if isinstance(value, float) else ""
-                raise BadInput(f"beam_search_optimization: {name} is {value}, but must be {allowed}{finite}")
+                raise UserError(f"beam_search_optimization: {name} is {value}, but must be {allowed}{finite}")
         if str(finished) == "dropped" and finished_lenpen != 1:
-            raise BadInput(
+            raise UserError(
                 f"beam_search_optimization: --finished-lenpen is {finished_lenpen}, but --finished dropped compares "
                 "no finished hypotheses: add --finished rival, or leave out --finished-lenpen"
             )
@@ -197,12 +197,12 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         if self.finished == "dropped":
             return None
         if not score.cumulative:
-            raise BadInput(
+            raise UserError(
                 f"--finished rival compares sums, but --scorer {score.name} scores the last word alone: take --scorer "
                 "softmax or summed, or leave out --finished"
             )
         if not score.normalized and self.finished_lenpen != 1:
-            raise BadInput(
+            raise UserError(
                 f"--finished-lenpen is {self.finished_lenpen}, but the raw scores of --scorer {score.name} are never "
                 "divided by length: leave out --finished-lenpen"
             )
@@ -239,10 +239,10 @@ def _ratio(total: float, count: float) -> float:
 
 
 def _prefix_score(model) -> PrefixScore:
-    """How the model scores prefixes; raises BadInput if it cannot search in training."""
+    """How the model scores prefixes; raises UserError if it cannot search in training."""
     score: Optional[PrefixScore] = getattr(model, "prefix_score", None)
     if score is None:
-        raise BadInput(
+        raise UserError(
             "beam_search_optimization needs a model that can search in training, but got "
             f"{type(model).__name__}: use --arch bso_lstm (or one of its named sizes)"
         )
@@ -250,10 +250,10 @@ def _prefix_score(model) -> PrefixScore:
 
 
 def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
-    """(B, T) target; raises BadInput where there is no gold to search for."""
+    """(B, T) target; raises UserError where there is no gold to search for."""
     target = sample.get("target")
     if target is None:
-        raise BadInput("beam_search_optimization needs target sentences, but the data has none: give both languages")
+        raise UserError("beam_search_optimization needs target sentences, but the data has none: give both languages")
     real = target.ne(padding)  # (B, T)
     lengths = real.sum(1)  # (B,)
     contiguous = real == (lengths.unsqueeze(1) > torch.arange(target.size(1), device=target.device))
@@ -266,5 +266,5 @@ def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
     ):
         if bool(faulty.any()):
             which = int(faulty.nonzero()[0])
-            raise BadInput(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
+            raise UserError(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
     return target

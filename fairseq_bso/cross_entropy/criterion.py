@@ -18,13 +18,13 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from torch import Tensor
 
 from ..compat import metrics
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.blockwise import CrossEntropy, cross_entropy
 from ..search.scorer import Scorer
 
 
 def check_model(criterion: str, model, instead: str) -> None:
-    """Raises BadInput for a model that gives no attentional vectors and scorer.
+    """Raises UserError for a model that gives no attentional vectors and scorer.
 
     Args:
         criterion: its name.
@@ -32,7 +32,7 @@ def check_model(criterion: str, model, instead: str) -> None:
         instead: the name of fairseq's criterion for such a model.
     """
     if getattr(model, "prefix_score", None) is None:
-        raise BadInput(
+        raise UserError(
             f"{criterion} needs a model that gives its attentional vectors, but got {type(model).__name__}: use "
             f"--arch bso_lstm (or one of its named sizes), or --criterion {instead}"
         )
@@ -131,7 +131,7 @@ class SelfNormalizedCrossEntropyCriterion(BlockwiseLabelSmoothedCrossEntropyCrit
     ) -> None:
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if not 0 <= self_normalize < math.inf:
-            raise BadInput(f"{self.name}: --self-normalize is {self_normalize}, but must be at least 0")
+            raise UserError(f"{self.name}: --self-normalize is {self_normalize}, but must be at least 0")
         self.self_normalize = self_normalize
 
     def also_logged(self, sums: CrossEntropy, sample: Dict[str, Any]) -> Dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.blockwise import log_partition
 from ..search.candidate_search import CandidateScorer
 from ..search.constraints import BatchConstraint, State
@@ -221,7 +221,7 @@ class ConstrainedGenerator(SequenceGenerator):
     def _bound_length(self, words: int) -> None:
         """Makes the longest output the limit of fairseq, which counts without ``</s>``."""
         if words > self.max_len - 1:
-            raise BadInput(
+            raise UserError(
                 f"--successors {self.constraint.name} gives an output of {words} words, but the model ends at "
                 f"--max-target-positions {self.max_len}: leave out the sentence, or give --model-overrides "
                 "\"{'max_target_positions': N}\" with a larger N"
@@ -235,7 +235,7 @@ class ConstrainedGenerator(SequenceGenerator):
         if not bool(found.all()):
             sentence, place = (~found).nonzero()[0].tolist()
             word = self.tgt_dict[int(prefix[sentence, place])]
-            raise BadInput(
+            raise UserError(
                 f"--prefix-size asks for the word {word!r}, which --successors {self.constraint.name} never allows "
                 "there: leave out --prefix-size"
             )

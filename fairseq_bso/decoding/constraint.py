@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.constraints import BatchConstraint, Vocabulary, first_disallowed, get_successors
 
 
@@ -18,14 +18,14 @@ class Constraint:
         target: target dictionary.
 
     Raises:
-        BadInput: if there is none of this name.
+        UserError: if there is none of this name.
     """
 
     def __init__(self, name: str, source, target) -> None:
         try:
             self.factory = get_successors(name)
         except ValueError as fault:
-            raise BadInput(f"--successors: {fault}") from None
+            raise UserError(f"--successors: {fault}") from None
         self.name = name
         self.vocabulary = Vocabulary(target.symbols, target.pad(), target.eos(), target.unk())
         self.source_padding, self.source_end = source.pad(), source.eos()
@@ -47,7 +47,7 @@ class Constraint:
         try:
             return self.factory(words, lengths, self.vocabulary)
         except ValueError as fault:
-            raise BadInput(f"--successors {self.name}: {fault}") from None
+            raise UserError(f"--successors {self.name}: {fault}") from None
 
     def first_disallowed(self, src_tokens: Tensor, target: Tensor) -> Tensor:
         """src_tokens (B, S), target (B, T) padded on the right -> (B,) the first word of each target (from 0) that the

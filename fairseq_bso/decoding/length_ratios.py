@@ -10,7 +10,7 @@ from fairseq.dataclass import FairseqDataclass
 from torch import Tensor
 
 from ..compat import metrics
-from ..errors import BadInput
+from ..errors import UserError
 
 
 @dataclass
@@ -27,10 +27,10 @@ class LengthRatioConfig(FairseqDataclass):
 
 
 def beams_of(text: str) -> List[int]:
-    """The beams of ``--eval-length-beams``; raises BadInput for anything else than different numbers from 1 on."""
+    """The beams of ``--eval-length-beams``; raises UserError for anything else than different numbers from 1 on."""
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) >= 1 for part in parts) or len({*map(int, parts)}) < len(parts):
-        raise BadInput(
+        raise UserError(
             f"--eval-length-beams is {text!r}, but must be different numbers from 1 on, separated by commas: 1,5,10"
         )
     return [int(part) for part in parts]

@@ -11,7 +11,7 @@ from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import TASK_REGISTRY
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore
 
 logger = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ def common_prefix_score(models: List[nn.Module]) -> PrefixScore:
     """How all models of an ensemble score prefixes.
 
     Raises:
-        BadInput: if they do not do it in one way.
+        UserError: if they do not do it in one way.
     """
     scores = [prefix_score_of(model) for model in models]
     counts = Counter(score.name for score in scores)
     if len(counts) > 1:
         *most, last = (f"{count} {name}" for name, count in counts.items())
-        raise BadInput(
+        raise UserError(
             f"an ensemble of {', '.join(most)} and {last} models has no common score: decode with models of one "
             "--scorer"
         )
@@ -89,28 +89,28 @@ def check_raw_scores(score: PrefixScore, models: int, args, in_training: bool) -
             earlier releases that have one go on.
 
     Raises:
-        BadInput: for what would silently be wrong, or not used.
+        UserError: for what would silently be wrong, or not used.
     """
     temperature = getattr(args, "temperature", 1.0)
     if temperature != 1.0:
-        raise BadInput(
+        raise UserError(
             f"--temperature is {temperature}, but the raw scores of --scorer {score.name} have no temperature: leave "
             "it at 1"
         )
     if getattr(args, "sampling_topp", -1.0) > 0:
-        raise BadInput(f"--sampling-topp {args.sampling_topp} needs probabilities: use --sampling-topk or --beam")
+        raise UserError(f"--sampling-topp {args.sampling_topp} needs probabilities: use --sampling-topk or --beam")
     if getattr(args, "match_source_len", False):
-        raise BadInput(
+        raise UserError(
             f"--match-source-len sets the score of </s> to 0, which the raw scores of --scorer {score.name} may lie "
             "below: leave it out"
         )
     if getattr(args, "score_reference", False) and models > 1:
-        raise BadInput(
+        raise UserError(
             f"--score-reference takes one model with --scorer {score.name}, but got {models}: score them in turn"
         )
     fault = unused_length_penalty(score, getattr(args, "lenpen", 1.0), "--lenpen")
     if fault and not in_training:
-        raise BadInput(fault)
+        raise UserError(fault)
     if fault:
         logger.warning(f"--eval-bleu-args: {fault}")
 
@@ -145,7 +145,7 @@ def check_commands_options(score: PrefixScore, cfg) -> None:
         cfg: fairseq's, of the command.
 
     Raises:
-        BadInput: for what would silently be wrong, or not used.
+        UserError: for what would silently be wrong, or not used.
     """
     path, task = getattr(cfg.common_eval, "path", None), str(getattr(cfg.task, "_name", ""))
     if not path or getattr(TASK_REGISTRY.get(task), "looks_at_scorers", False):
@@ -158,12 +158,12 @@ def check_commands_options(score: PrefixScore, cfg) -> None:
     if getattr(cfg.generation, "score_reference", False):
         return
     if not getattr(cfg.generation, "unnormalized", False):
-        raise BadInput(
+        raise UserError(
             f"--task {task} divides scores by length, which the raw scores of --scorer {score.name} never are: add "
             "--unnormalized, or take --task bso_translation"
         )
     if len(paths) > 1:
-        raise BadInput(
+        raise UserError(
             f"--task {task} averages probabilities over {len(paths)} models, but --scorer {score.name} has none: take "
             "--task bso_translation"
         )

@@ -19,7 +19,7 @@ import torch
 from fairseq import utils
 from fairseq.data import indexed_dataset
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..files import atomic_write, sha256
 
 VERSION = 1
@@ -47,7 +47,7 @@ class Cache:
         """Whether the cache is complete and undamaged. Writes the manifest if there is none.
 
         Raises:
-            BadInput: if the targets were made with other inputs or options, or the folder is damaged or not writable.
+            UserError: if the targets were made with other inputs or options, or the folder is damaged or not writable.
         """
         if not self.manifest_path.exists():
             self._begin()
@@ -59,7 +59,7 @@ class Cache:
         for name, facts in manifest["files"].items():
             path = self.folder / name
             if not path.is_file() or path.stat().st_size != facts["bytes"] or sha256([path]) != facts["sha256"]:
-                raise BadInput(
+                raise UserError(
                     f"the distilled data is damaged: {path} is missing or not as it was written: remove the folder "
                     f"{self.folder} and have it made again"
                 )
@@ -74,7 +74,7 @@ class Cache:
         return self._part(number).exists()
 
     def write_part(self, number: int, targets: Sequence[Targets]) -> None:
-        """Writes the targets of some sentences. Raises BadInput if that fails."""
+        """Writes the targets of some sentences. Raises UserError if that fails."""
         kept = [words for _, several in targets for words in several]
         arrays: Dict[str, Any] = {
             "sentences": numpy.array([sentence for sentence, _ in targets], dtype=numpy.int64),
@@ -88,14 +88,14 @@ class Cache:
                 numpy.savez(file, **arrays)
 
     def read_part(self, number: int) -> List[Targets]:
-        """The targets that `write_part` wrote. Raises BadInput if they are damaged."""
+        """The targets that `write_part` wrote. Raises UserError if they are damaged."""
         path = self._part(number)
         try:
             with numpy.load(path, allow_pickle=False) as arrays:
                 counts, lengths = arrays["counts"].tolist(), arrays["lengths"].tolist()
                 sentences, words = arrays["sentences"].tolist(), arrays["words"].tolist()
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BadInput(
+            raise UserError(
                 f"the part {path} of the distilled data is damaged ({error}): remove this file, and it is made again"
             ) from None
         ends = numpy.cumsum(lengths).tolist()
@@ -113,14 +113,14 @@ class Cache:
             facts: further numbers for the manifest.
 
         Raises:
-            BadInput: if a part is damaged, no pair is left, or a file cannot be written.
+            UserError: if a part is damaged, no pair is left, or a file cannot be written.
         """
         targets: Dict[int, List[List[int]]] = {}
         for number in range(parts):
             targets.update(self.read_part(number))
         pairs = [(sentence, words) for sentence in sorted(targets) for words in targets[sentence]]
         if not pairs:
-            raise BadInput(
+            raise UserError(
                 "no distilled pair is left: every hypothesis of the teacher was dropped, see --distill-max-ratio"
             )
         (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
@@ -151,7 +151,7 @@ class Cache:
 
     def _begin(self) -> None:
         if any(self.folder.glob("*.bin")) or any(self.folder.glob("*.idx")):
-            raise BadInput(
+            raise UserError(
                 f"{self.folder} holds a data set that was not distilled: give --distill-cache a folder of its own"
             )
         self._write_manifest(self.identity)
@@ -168,14 +168,14 @@ class Cache:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
             return {"version": manifest["version"], **manifest}
         except (OSError, ValueError, KeyError, TypeError):
-            raise BadInput(
+            raise UserError(
                 f"{self.manifest_path} is damaged: remove the folder {self.folder} and have it made again"
             ) from None
 
     def _refuse_other(self, manifest: Dict[str, Any]) -> None:
-        """Raises BadInput if the targets were made with other inputs or options. `made_in` counts for parts alone."""
+        """Raises UserError if the targets were made with other inputs or options. `made_in` counts for parts alone."""
         if manifest["version"] != VERSION:
-            raise BadInput(f"{self.folder} was made by another version of fairseq_bso: give another --distill-cache")
+            raise UserError(f"{self.folder} was made by another version of fairseq_bso: give another --distill-cache")
         differences = []
         for group in ("made_from",) if "files" in manifest else ("made_from", "made_in"):
             stored, now = manifest.get(group, {}), json.loads(json.dumps(self.identity[group]))
@@ -183,7 +183,7 @@ class Cache:
                 if stored.get(name) != now.get(name):
                     differences.append(f"{name} was {_short(stored.get(name))}, is now {_short(now.get(name))}")
         if differences:
-            raise BadInput(
+            raise UserError(
                 f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "
                 "give the same, or another --distill-cache"
             )
@@ -196,7 +196,7 @@ class Cache:
         try:
             yield
         except OSError as error:
-            raise BadInput(
+            raise UserError(
                 f"the distilled data cannot be written to {self.folder} ({error.strerror or error}): make room or give "
                 "another --distill-cache; the parts already written are kept"
             ) from None

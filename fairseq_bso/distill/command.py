@@ -10,7 +10,7 @@ from typing import List
 from fairseq import utils
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..logs import show_logs
 from .job import Shard
 from .tasks import SequenceDistillationConfig, SequenceDistillationTask
@@ -34,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Makes the cache, or continues an unfinished one. Returns the exit status."""
     show_logs(logging.WARNING if arguments.rank else logging.INFO)
     if arguments.workers < 1:
-        raise BadInput(f"--workers is {arguments.workers}, but must be at least 1")
+        raise UserError(f"--workers is {arguments.workers}, but must be at least 1")
     if arguments.data is None:
-        raise BadInput("fairseq-bso distill needs the data folder that fairseq-preprocess wrote, as its first argument")
+        raise UserError(
+            "fairseq-bso distill needs the data folder of fairseq-preprocess as its first argument"
+        )
     _choose_device(arguments)
     utils.import_user_module(arguments)
     task = SequenceDistillationTask.setup_task(_config(arguments))

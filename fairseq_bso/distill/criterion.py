@@ -11,7 +11,7 @@ from omegaconf import II
 from torch import Tensor
 
 from ..compat import metrics
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.scorer import Scorer
 from .blockwise_loss import TeacherRows, block_word_loss, rows_of_scorers
 from .loss import TeacherDistribution, teacher_distribution
@@ -69,15 +69,15 @@ class WordDistillationCriterion(FairseqCriterion):
             ("--label-smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1"),
         ):
             if not right:
-                raise BadInput(f"word_distillation: {name} is {value}, but must be {allowed}")
+                raise UserError(f"word_distillation: {name} is {value}, but must be {allowed}")
         cached = teacher_memory or bool(teacher_memory_folder)
         if cached and teacher_top_k == 0:
-            raise BadInput(
+            raise UserError(
                 "word_distillation: --teacher-memory keeps the teacher's top k words, so it needs --teacher-top-k "
                 "above 0 (32, say)"
             )
         if not hasattr(type(task), "teacher"):
-            raise BadInput(
+            raise UserError(
                 "--criterion word_distillation needs a task with a teacher: --task word_distillation, or --task "
                 "sequence_distillation for distilled targets too"
             )

@@ -6,7 +6,7 @@ import torch
 from fairseq.data import data_utils
 from torch import Tensor
 
-from ..errors import BadInput
+from ..errors import UserError
 from .loss import rank_by_sentence_bleu
 
 MODES = ("seq_kd", "seq_inter")
@@ -23,7 +23,7 @@ class HypothesisSelector:
         remove_bpe: how symbols are joined, as in fairseq's --remove-bpe; None: symbols are words.
 
     Raises:
-        BadInput: if fairseq does not know this way of joining symbols.
+        UserError: if fairseq does not know this way of joining symbols.
     """
 
     def __init__(self, mode: str, nbest: int, max_ratio: float, dictionary: Any, remove_bpe: Optional[str]) -> None:
@@ -32,7 +32,7 @@ class HypothesisSelector:
         try:
             data_utils.post_process("a", remove_bpe)
         except NotImplementedError:
-            raise BadInput(
+            raise UserError(
                 f"--distill-remove-bpe {remove_bpe} is not known: give sentencepiece, subword_nmt or another value of "
                 "fairseq's --remove-bpe"
             ) from None

@@ -17,7 +17,7 @@ from fairseq.tasks.translation import load_langpair_dataset
 from omegaconf import II
 
 from ..decoding.unnormalized import common_prefix_score, unused_length_penalty
-from ..errors import BadInput
+from ..errors import UserError
 from ..tasks import BsoTranslationConfig, BsoTranslationTask
 from .cache import Cache, cache_of
 from .job import DistillationJob, Shard, TeacherDecoder
@@ -58,7 +58,7 @@ class WordDistillationTask(BsoTranslationTask):
 
     @property
     def teacher(self) -> Teacher:
-        """The frozen teacher. Raises BadInput if there is none, or it does not fit the student."""
+        """The frozen teacher. Raises UserError if there is none, or it does not fit the student."""
         if self._teacher is None:
             cfg = self.cfg
             self._teacher = load_teacher(cfg.teacher_path, cfg.teacher_data, self, str(cfg.teacher_dtype))
@@ -70,7 +70,7 @@ class WordDistillationTask(BsoTranslationTask):
         return own if self._teacher is None else utils.resolve_max_positions(own, self._teacher.max_positions())
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """Loads a split. Raises BadInput if the training set is empty."""
+        """Loads a split. Raises UserError if the training set is empty."""
         if split == self.cfg.train_subset:
             self._refuse_empty(split)
         super().load_dataset(split, epoch, combine, **kwargs)
@@ -82,7 +82,7 @@ class WordDistillationTask(BsoTranslationTask):
                     path = os.path.join(folder, f"{split}.{pair[0]}-{pair[1]}.{language}")
                     for file in (path, path + ".bin"):  # --dataset-impl raw, and the others
                         if os.path.isfile(file) and os.path.getsize(file) == 0:
-                            raise BadInput(f"the training set is empty: {file} holds no sentence")
+                            raise UserError(f"the training set is empty: {file} holds no sentence")
 
 
 @dataclass
@@ -139,7 +139,7 @@ class SequenceDistillationTask(WordDistillationTask):
         """Loads a split. The training set comes from the cache, which is made first if it is incomplete.
 
         Raises:
-            BadInput: if options do not fit, the training set is empty or the teacher is missing; if the cache is
+            UserError: if options do not fit, the training set is empty or the teacher is missing; if the cache is
                 damaged, was made with other options, or cannot be written.
         """
         if split != self.cfg.train_subset:
@@ -161,12 +161,12 @@ class SequenceDistillationTask(WordDistillationTask):
             self.load_dataset(split)
 
     def load_gold(self, combine: bool = True) -> LanguagePairDataset:
-        """Loads the original training set. Raises BadInput if it is empty or options do not fit."""
+        """Loads the original training set. Raises UserError if it is empty or options do not fit."""
         check_options(self.cfg)
         split = self.cfg.train_subset
         super().load_dataset(split, 1, combine)
         if self.datasets[split].tgt is None:
-            raise BadInput(f"the training set in {self.cfg.data} has no {self.cfg.target_lang} side")
+            raise UserError(f"the training set in {self.cfg.data} has no {self.cfg.target_lang} side")
         return self.datasets[split]
 
     def job(self, gold: LanguagePairDataset) -> DistillationJob:
@@ -189,7 +189,7 @@ class SequenceDistillationTask(WordDistillationTask):
             score = common_prefix_score(self.teacher.models)
             problem = unused_length_penalty(score, self.cfg.distill_lenpen, "--distill-lenpen")
             if problem:
-                raise BadInput(problem)
+                raise UserError(problem)
         return self.cache.complete()
 
     @cached_property
@@ -264,7 +264,7 @@ class SequenceDistillationTask(WordDistillationTask):
 
 
 def check_options(cfg: SequenceDistillationConfig) -> None:
-    """Raises BadInput that names all options that do not fit."""
+    """Raises UserError that names all options that do not fit."""
     problems = []
     if not cfg.distill_cache:
         problems.append("give --distill-cache FOLDER, where the distilled training set is kept")
@@ -289,4 +289,4 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
     if len(utils.split_paths(cfg.data)) > 1:
         problems.append(f"give one data folder, not {cfg.data}")
     if problems:
-        raise BadInput("sequence_distillation: " + "; ".join(problems))
+        raise UserError("sequence_distillation: " + "; ".join(problems))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import NOT_NEEDED
 from ..decoding.unnormalized import prefix_score_of
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.scorer import Scorer
 from .loss import mixture
 
@@ -42,7 +42,7 @@ class Teacher:
         self.device: Optional[torch.device] = None
 
     def place(self, device: torch.device) -> List[Any]:
-        """Moves the models to a device and returns them. Raises BadInput for float16 on a CPU."""
+        """Moves the models to a device and returns them. Raises UserError for float16 on a CPU."""
         if device != self.device:
             dtype = dtype_on(device, self.dtype)
             for model in self.models:
@@ -51,11 +51,11 @@ class Teacher:
         return self.models
 
     def check_probabilities(self) -> None:
-        """Raises BadInput for a model without probabilities."""
+        """Raises UserError for a model without probabilities."""
         for path, model in zip(self.paths, self.models):
             score = prefix_score_of(model)
             if not score.normalized:
-                raise BadInput(
+                raise UserError(
                     f"the teacher {path} has --scorer {score.name} and no probabilities to learn from at each word: "
                     "take a softmax model, or learn from its output with --task sequence_distillation and --criterion "
                     "cross_entropy"
@@ -87,10 +87,10 @@ class Teacher:
 
 
 def dtype_on(device: torch.device, name: str) -> torch.dtype:
-    """The type that `--teacher-dtype` names on a device. Raises BadInput for float16 on a CPU."""
+    """The type that `--teacher-dtype` names on a device. Raises UserError for float16 on a CPU."""
     on_gpu = device.type == "cuda"
     if name == "float16" and not on_gpu:
-        raise BadInput("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 if it has that")
+        raise UserError("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 if it has that")
     return DTYPES[name] or (torch.float16 if on_gpu else torch.float32)
 
 
@@ -104,15 +104,15 @@ def load_teacher(paths: Optional[str], data: Optional[str], student: Any, dtype:
         dtype: of its parameters, a name of DTYPES.
 
     Raises:
-        BadInput: if there is no path; if a checkpoint is missing, damaged or no encoder-decoder; if dictionaries
+        UserError: if there is no path; if a checkpoint is missing, damaged or no encoder-decoder; if dictionaries
             differ or cannot be found.
     """
     if not paths:
-        raise BadInput("distillation needs a teacher: give --teacher-path CHECKPOINT (several, separated by colons)")
+        raise UserError("distillation needs a teacher: give --teacher-path CHECKPOINT (several, separated by colons)")
     checkpoints = utils.split_paths(paths)
     for path in checkpoints:
         if not os.path.isfile(path):
-            raise BadInput(f"the teacher's checkpoint {path} does not exist: correct --teacher-path")
+            raise UserError(f"the teacher's checkpoint {path} does not exist: correct --teacher-path")
     models = [_load_member(path, data, student) for path in checkpoints]
     for path, model in zip(checkpoints, models):
         size = sum(parameter.numel() for parameter in model.parameters())
@@ -128,15 +128,15 @@ def _load_member(path: str, data: Optional[str], student: Any) -> nn.Module:
         old = state.get("args")
         config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
     except Exception as error:  # torch, pickle and zip each have their own
-        raise BadInput(f"the teacher's checkpoint {path} cannot be read ({_first_line(error)})") from None
+        raise UserError(f"the teacher's checkpoint {path} cannot be read ({_first_line(error)})") from None
     task = _teachers_task(path, config, given=bool(data))
     _compare(path, task, student)
     try:
         (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
     except Exception as error:
-        raise BadInput(f"the teacher's model in {path} cannot be built ({_first_line(error)})") from None
+        raise UserError(f"the teacher's model in {path} cannot be built ({_first_line(error)})") from None
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
-        raise BadInput(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
+        raise UserError(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
     return model
 
 
@@ -150,26 +150,26 @@ def _teachers_task(path: str, config: Any, given: bool) -> Any:
         return task
     except Exception as error:
         way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
-        raise BadInput(
+        raise UserError(
             f"the teacher {path}: its dictionaries in {folder}, which must be those of the student, cannot be loaded "
             f"({_first_line(error)}): {way}"
         ) from None
 
 
 def _compare(path: str, teachers: Any, student: Any) -> None:
-    """Raises BadInput unless languages, padding and dictionaries of the two tasks are the same."""
+    """Raises UserError unless languages, padding and dictionaries of the two tasks are the same."""
     pairs = [
         tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
     ]
     if None not in pairs[0] and pairs[0] != pairs[1]:
-        raise BadInput(
+        raise UserError(
             f"the teacher {path} translates {pairs[0][0]} to {pairs[0][1]}, the student {pairs[1][0]} to "
             f"{pairs[1][1]}: take a teacher of the same pair, or correct --source-lang and --target-lang"
         )
     for side in ("source", "target"):
         pads = [bool(getattr(task.cfg, f"left_pad_{side}", side == "source")) for task in (teachers, student)]
         if pads[0] != pads[1]:
-            raise BadInput(
+            raise UserError(
                 f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
                 "both the same"
             )
@@ -177,7 +177,7 @@ def _compare(path: str, teachers: Any, student: Any) -> None:
         for index in range(max(len(theirs), len(ours))):
             words = [repr(each[index]) if index < len(each) else "no symbol" for each in (theirs, ours)]
             if words[0] != words[1]:
-                raise BadInput(
+                raise UserError(
                     f"the {side} dictionaries of teacher {path} and student differ, first at symbol {index}: the "
                     f"teacher has {words[0]}, the student {words[1]}: prepare the student's data with the teacher's "
                     "dictionaries (fairseq-preprocess --srcdict and --tgtdict)"

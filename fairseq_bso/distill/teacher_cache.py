@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..files import atomic_write, sha256
 from .teacher import Teacher
 
@@ -51,7 +51,7 @@ class TeacherTopKCache:
         """(B, T, C) float32 log-probabilities and (B, T, C) int64 words, most probable first; both 0 at padding.
 
         Raises:
-            BadInput: if the folder cannot be written.
+            UserError: if the folder cannot be written.
         """
         prefixes = net_input["prev_output_tokens"]
         digests, lengths = self._digests(net_input)
@@ -106,7 +106,7 @@ class TopKFolder:
         size: k, how many words to keep at each target word.
 
     Raises:
-        BadInput: if the folder belongs to another teacher or k, holds other files, or cannot be written.
+        UserError: if the folder belongs to another teacher or k, holds other files, or cannot be written.
     """
 
     PART = 2000  # sentences in a file
@@ -125,13 +125,13 @@ class TopKFolder:
         if path.exists():
             self._refuse_other(path, identity)
         elif any(other.name != path.name and other.suffix != ".partial" for other in self.folder.glob("*")):
-            raise BadInput(f"{folder} holds other files: give --teacher-memory-folder a folder of its own")
+            raise UserError(f"{folder} holds other files: give --teacher-memory-folder a folder of its own")
         else:
             with self._writing(path) as file:
                 file.write((json.dumps(identity, indent=1) + "\n").encode("utf-8"))
 
     def sentences(self) -> Iterator[Tuple[bytes, Tuple[Tensor, Tensor]]]:
-        """All sentences. Raises BadInput if a file is damaged."""
+        """All sentences. Raises UserError if a file is damaged."""
         for path in sorted(self.folder.glob("*.npz")):
             try:
                 with numpy.load(path, allow_pickle=False) as arrays:
@@ -139,7 +139,7 @@ class TopKFolder:
                     log_probs, words = (torch.from_numpy(arrays[name]) for name in ("log_probs", "words"))
                 sentences = list(zip(digests, log_probs.split(lengths), words.split(lengths)))
             except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-                raise BadInput(
+                raise UserError(
                     f"{path} with the teacher's top k words is damaged ({error}): remove this file, and it is computed "
                     "again"
                 ) from None
@@ -147,7 +147,7 @@ class TopKFolder:
                 yield digest.tobytes(), (top_k[0], top_k[1])
 
     def write(self, sentences: TopK) -> None:
-        """Adds sentences. Raises BadInput if that fails."""
+        """Adds sentences. Raises UserError if that fails."""
         arrays: Dict[str, Any] = {
             "names": numpy.frombuffer(b"".join(sentences), numpy.uint8).reshape(-1, self.DIGEST),
             "lengths": numpy.array([len(log_probs) for log_probs, _ in sentences.values()], numpy.int64),
@@ -163,7 +163,7 @@ class TopKFolder:
             with atomic_write(path) as file:
                 yield file
         except OSError as error:
-            raise BadInput(
+            raise UserError(
                 f"the teacher's top k words cannot be written to {self.folder} ({error.strerror or error}): make room "
                 "or give another --teacher-memory-folder; the files already written are kept"
             ) from None
@@ -172,10 +172,10 @@ class TopKFolder:
         try:
             stored = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            raise BadInput(f"{path} is damaged: remove the folder {self.folder}, and it is made again") from None
+            raise UserError(f"{path} is damaged: remove the folder {self.folder}, and it is made again") from None
         for name in identity:
             if stored.get(name) != identity[name]:
-                raise BadInput(
+                raise UserError(
                     f"{self.folder} holds the words of another teacher: {name} was {stored.get(name)}, is now "
                     f"{identity[name]}: give the same value, or another --teacher-memory-folder"
                 )

@@ -10,7 +10,7 @@ from bso_runtime.config import ModelConfig
 from bso_runtime.model_file import Model
 
 from ..checkpoints import config_of, load_state, option
-from ..errors import BadInput
+from ..errors import UserError
 from ..files import atomic_write
 from ..logs import show_logs
 
@@ -62,19 +62,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the file and prints its size. Returns the exit status.
 
     Raises:
-        BadInput: the model is another one, or a file is missing, does not fit or cannot be written.
+        UserError: the model is another one, or a file is missing, does not fit or cannot be written.
     """
     show_logs()
     state = load_state(arguments.checkpoint)
     tensors = {name: tensor for name, tensor in state["model"].items() if tensor.is_floating_point()}
     if not weights.is_bso_lstm(tensors):
-        raise BadInput(f"{arguments.checkpoint} holds another architecture: only bso_lstm can be exported")
+        raise UserError(f"{arguments.checkpoint} holds another architecture: only bso_lstm can be exported")
     config = ModelConfig(**weights.structure_of(tensors), **_options(state))
     vocabularies = _dictionaries(arguments, state)
     for side, size in zip(("source", "target"), weights.embedding_sizes(tensors)):
         symbols = vocabularies[side].count(b"\n") + 1
         if symbols != size:
-            raise BadInput(
+            raise UserError(
                 f"the {side} dictionary has {symbols} symbols, but the checkpoint was trained with {size}: give the "
                 "folder of its own data with --data"
             )
@@ -88,18 +88,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_values(arrays: Dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Raises BadInput for weights that are not finite, or too large for the number format."""
+    """Raises UserError for weights that are not finite, or too large for the number format."""
     import numpy
 
     largest = numpy.finfo(numpy.float16).max if arguments.dtype == "float16" else numpy.finfo(numpy.float32).max
     for name, array in arrays.items():
         if not numpy.isfinite(array).all():
-            raise BadInput(
+            raise UserError(
                 f"{arguments.checkpoint}: {name} holds NaN or infinite weights; the training diverged: export an "
                 "earlier checkpoint"
             )
         if array.ndim > 1 and array.size and numpy.abs(array).max() > largest:
-            raise BadInput(
+            raise UserError(
                 f"{arguments.checkpoint}: {name} holds {numpy.abs(array).max():.3g}, but float16 ends at "
                 f"{largest:.0f}: choose --dtype float32 or int8"
             )
@@ -110,7 +110,7 @@ def _write_compact(arguments: argparse.Namespace, model: Model) -> None:
     try:
         size = model_file.write(Path(arguments.output), model, arguments.dtype)
     except OSError as error:
-        raise BadInput(f"{arguments.output} cannot be written: {error.strerror}") from None
+        raise UserError(f"{arguments.output} cannot be written: {error.strerror}") from None
     distinct = {array.tobytes(): array for array in model.tensors.values()}.values()
     plain = sum(array.nbytes for array in distinct)
     nonzero = sum(int((array != 0).sum()) for array in distinct)
@@ -121,11 +121,11 @@ def _write_compact(arguments: argparse.Namespace, model: Model) -> None:
 def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
     """Writes the two ONNX files and prints their sizes."""
     if arguments.dtype != "float32":
-        raise BadInput(f"--dtype {arguments.dtype} is for --format compact: an ONNX model is written in float32")
+        raise UserError(f"--dtype {arguments.dtype} is for --format compact: an ONNX model is written in float32")
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise BadInput("--format onnx needs the package onnx: pip install onnx") from None
+        raise UserError("--format onnx needs the package onnx: pip install onnx") from None
     from .onnx_graphs import graphs
 
     for name, content in graphs(model):
@@ -134,7 +134,7 @@ def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
             with atomic_write(path) as file:
                 file.write(content)
         except OSError as error:
-            raise BadInput(f"{path} cannot be written: {error.strerror}") from None
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
         print(f"{path}: {len(content):,} bytes")
 
 
@@ -154,7 +154,7 @@ def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[
     """The symbols of both dictionaries, one a line.
 
     Raises:
-        BadInput: a dictionary is missing, or numbers its special symbols in its own way.
+        UserError: a dictionary is missing, or numbers its special symbols in its own way.
     """
     from fairseq.data import Dictionary, data_utils
 
@@ -169,12 +169,12 @@ def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[
     for side, language in zip(("source", "target"), languages):
         path = folder / f"dict.{language}.txt"
         if not path.is_file():
-            raise BadInput(
+            raise UserError(
                 f"the dictionary {path} does not exist: give its folder with --data, or the language with --{side}-lang"
             )
         dictionary = Dictionary.load(str(path))
         if (dictionary.pad(), dictionary.eos(), dictionary.unk()) != (1, 2, 3):
-            raise BadInput(f"{path} numbers its special symbols in its own way: it cannot be exported")
+            raise UserError(f"{path} numbers its special symbols in its own way: it cannot be exported")
         dictionaries[side] = "\n".join(dictionary.symbols).encode("utf-8")
     return dictionaries
 
@@ -183,27 +183,27 @@ def _subword_model(path: str, vocabularies: Dict[str, bytes]) -> bytes:
     """The content of a subword model's file.
 
     Raises:
-        BadInput: it is no subword model, or does not fit the dictionaries.
+        UserError: it is no subword model, or does not fit the dictionaries.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise BadInput(f"--sentencepiece {path} cannot be read: {error.strerror}") from None
+        raise UserError(f"--sentencepiece {path} cannot be read: {error.strerror}") from None
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
-        raise BadInput("--sentencepiece needs the package sentencepiece: pip install sentencepiece") from None
+        raise UserError("--sentencepiece needs the package sentencepiece: pip install sentencepiece") from None
     try:
         model = SentencePieceProcessor(model_proto=content or b"nothing")  # an empty file would make an empty model
     except (RuntimeError, ValueError, IndexError):
-        raise BadInput(
+        raise UserError(
             f"--sentencepiece {path} is no subword model of sentencepiece: give the .model file that it trained"
         ) from None
     pieces = {model.id_to_piece(piece) for piece in range(model.get_piece_size())}
     symbols = vocabularies["source"].decode("utf-8").split("\n")[4:]
     known = sum(symbol in pieces or symbol.startswith("madeupword") for symbol in symbols)
     if 2 * known < min(len(symbols), len(pieces)):
-        raise BadInput(
+        raise UserError(
             f"--sentencepiece {path} has {known:,} of the {len(symbols):,} words of the source dictionary among its "
             "pieces; give the model that split the training data"
         )

@@ -10,7 +10,7 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from torch import Tensor, nn
 
 from ..decoding.unnormalized import check_commands_options
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.decoder import GoldRun
 from ..search.scorer import SCORERS, PrefixScore, Scorer
 from ..search.search_and_score import SearchOptions, search_and_score
@@ -44,7 +44,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
 
     @classmethod
     def build_model(cls, cfg: BsoLSTMConfig, task) -> "BsoLSTMModel":
-        """Builds the model. Raises BadInput that names all options that do not fit."""
+        """Builds the model. Raises UserError that names all options that do not fit."""
         source, target = task.source_dictionary, task.target_dictionary
         check_options(cfg, source, target)
         source_embedding = _embedding(source, cfg.encoder_embed_dim)
@@ -158,16 +158,16 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         return search_and_score(run, gold, self.decoder.scorer, self.prefix_score, padding, end, search)
 
     def prepare_for_inference_(self, cfg) -> None:
-        """Called once before decoding. Raises BadInput if the options would divide raw scores by length."""
+        """Called once before decoding. Raises UserError if the options would divide raw scores by length."""
         check_commands_options(self.prefix_score, cfg)
         super().prepare_for_inference_(cfg)
 
     def load_state_dict(self, state_dict, strict: bool = True, model_cfg=None, args=None):
-        """Loads parameters. Raises BadInput if the checkpoint belongs to other dictionaries."""
+        """Loads parameters. Raises UserError if the checkpoint belongs to other dictionaries."""
         for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
             saved = state_dict.get(f"{name}.embedding.weight")
             if saved is not None and saved.size(0) != len(side.dictionary):
-                raise BadInput(
+                raise UserError(
                     f"the checkpoint's {name} dictionary has {saved.size(0)} symbols, but this data's has "
                     f"{len(side.dictionary)}: prepare the data with the checkpoint's dictionaries (fairseq-preprocess "
                     "--srcdict and --tgtdict)"
@@ -182,14 +182,14 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         unnormalized   differences ``f_t - f_{t-1}``, which sum to the last ``f``
 
         Raises:
-            BadInput: if a model without probabilities is asked for probabilities to train on or to average.
+            UserError: if a model without probabilities is asked for probabilities to train on or to average.
         """
         # fairseq's criterions train on probabilities and pass no sample; its scorer of references passes one.
         scores, extra = net_output
         if not self.unnormalized:
             return (utils.log_softmax if log_probs else utils.softmax)(scores, dim=-1)
         if not log_probs or (sample is None and not extra["incremental"]):
-            raise BadInput(
+            raise UserError(
                 f"this model has --scorer {self.prefix_score.name} and no probabilities: train it with --criterion "
                 "self_normalized_cross_entropy or beam_search_optimization, or give --scorer softmax"
             )
@@ -213,16 +213,16 @@ def _initialise(encoder: LSTMEncoder, decoder: LSTMDecoder, bound: float) -> Non
 
 
 def _load_pretrained(embedding: nn.Embedding, dictionary, path: Optional[str], freeze: bool) -> None:
-    """Loads embeddings from a text file, if one is given. Raises BadInput if it is missing or of another size."""
+    """Loads embeddings from a text file, if one is given. Raises UserError if it is missing or of another size."""
     if path:
         if not os.path.isfile(path):
-            raise BadInput(
+            raise UserError(
                 f"the embedding file {path} does not exist: correct --encoder-embed-path or --decoder-embed-path"
             )
         table = utils.parse_embedding(path)
         size = len(next(iter(table.values()))) if table else 0
         if size != embedding.embedding_dim:
-            raise BadInput(
+            raise UserError(
                 f"{path} holds vectors of {size} numbers, but the model has embeddings of {embedding.embedding_dim}: "
                 "give the same size"
             )

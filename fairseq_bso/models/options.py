@@ -7,7 +7,7 @@ from typing import Any, List, NamedTuple, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
-from ..errors import BadInput
+from ..errors import UserError
 from ..search.scorer import SCORERS
 
 
@@ -62,7 +62,7 @@ class BsoLSTMConfig(FairseqDataclass):
 
 
 def check_options(cfg: BsoLSTMConfig, source: Any, target: Any) -> None:
-    """Raises BadInput that names all options that do not fit together or to the dictionaries."""
+    """Raises UserError that names all options that do not fit together or to the dictionaries."""
     problems = [*_layer_problems(cfg), *_embedding_problems(cfg, source, target)]
     try:
         init_range(cfg)
@@ -72,7 +72,7 @@ def check_options(cfg: BsoLSTMConfig, source: Any, target: Any) -> None:
         if not 0 <= getattr(cfg, name) < 1:
             problems.append(f"--{name.replace('_', '-')} is {getattr(cfg, name)}, but must be at least 0 and below 1")
     if problems:
-        raise BadInput("bso_lstm cannot be built: " + "; ".join(problems))
+        raise UserError("bso_lstm cannot be built: " + "; ".join(problems))
 
 
 def _layer_problems(cfg: BsoLSTMConfig) -> List[str]:

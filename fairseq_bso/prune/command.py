@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from ..checkpoints import distinct_parameters, load_state, model_class
-from ..errors import BadInput
+from ..errors import UserError
 from ..files import atomic_write
 from ..logs import show_logs
 from .schemes import Schedule, get_scheme
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the pruned checkpoint and prints the table. Returns the exit status.
 
     Raises:
-        BadInput: for a file that is no checkpoint or cannot be written, and for options that do not fit.
+        UserError: for a file that is no checkpoint or cannot be written, and for options that do not fit.
     """
     from fairseq import utils
 
@@ -66,24 +66,24 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
         get_scheme(arguments.scheme)
         return Schedule("one_shot", arguments.amount)
     except ValueError as error:
-        raise BadInput(f"fairseq-bso prune: {error}") from None
+        raise UserError(f"fairseq-bso prune: {error}") from None
 
 
 def _finite_classes(state: Dict[str, Any], arguments: argparse.Namespace) -> WeightClasses:
-    """The weights of a checkpoint. Raises BadInput if one is not finite."""
+    """The weights of a checkpoint. Raises UserError if one is not finite."""
     classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
     if not all(bool(weight.isfinite().all()) for weight in classes.weights):
-        raise BadInput(
+        raise UserError(
             f"{arguments.checkpoint} holds NaN or infinite weights; the training diverged: prune an earlier checkpoint"
         )
     return classes
 
 
 def _choose_masks(classes: WeightClasses, schedule: Schedule, arguments: argparse.Namespace) -> Masks:
-    """The masks of the amount. Raises BadInput if more weights are pruned already."""
+    """The masks of the amount. Raises UserError if more weights are pruned already."""
     masks = classes.choose_masks(arguments.scheme, schedule.count(0, classes.total))
     if isinstance(masks, AlreadyPruned):
-        raise BadInput(
+        raise UserError(
             f"{arguments.checkpoint}: {masks.zeros / classes.total:.2%} of the weights are zero already, more than "
             f"--amount {arguments.amount}: give a larger amount, or the checkpoint before it was pruned"
         )
@@ -97,15 +97,15 @@ def _write(state: Dict[str, Any], path: Path) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch
-        raise BadInput(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
-    """Draws a bar for each class: its weights, and how many are kept. Raises BadInput where that fails."""
+    """Draws a bar for each class: its weights, and how many are kept. Raises UserError where that fails."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise BadInput("--picture needs matplotlib: pip install matplotlib, or leave it out") from None
+        raise UserError("--picture needs matplotlib: pip install matplotlib, or leave it out") from None
     figure = Figure(figsize=(7, 0.9 + 0.4 * len(kept)))
     axes = figure.subplots()
     bars = axes.barh(list(kept), [size for _, size in kept.values()], color="#d9d9d9", label="pruned")
@@ -121,4 +121,4 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
         with atomic_write(path) as file:
             figure.savefig(file, dpi=150, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as error:
-        raise BadInput(f"--picture {path} cannot be written: {error}") from None
+        raise UserError(f"--picture {path} cannot be written: {error}") from None

@@ -8,7 +8,7 @@ import torch
 from fairseq.distributed import utils as distributed_utils
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..errors import UserError
 from .optimizer_state import SQUARES, keeps_zeros, masters_of, moments_of
 from .schemes import Schedule
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer, mask_size, named_parameters
@@ -54,7 +54,7 @@ class Pruner:
             return
         model = _unwrapped(model)
         if _workers() > 1 and any(hasattr(parameter, "expert") for parameter in model.parameters()):
-            raise BadInput(
+            raise UserError(
                 "--prune-amount cannot be used with --base-layers on several workers: each has experts of its own. "
                 "Train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
             )

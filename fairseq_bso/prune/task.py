@@ -17,7 +17,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY, register_task
 from omegaconf import II
 
 from ..compat import metrics
-from ..errors import BadInput
+from ..errors import UserError
 from .pruner import Pruner
 from .schemes import Schedule, get_scheme
 
@@ -68,7 +68,7 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
     """The Pruner of a task's config; None if the config prunes nothing.
 
     Raises:
-        BadInput: for options that do not fit, and for ways of training that pruning does not support.
+        UserError: for options that do not fit, and for ways of training that pruning does not support.
     """
     # The config of a loaded model may lack the groups that the other options point into, so this one is read first.
     if getattr(cfg, "prune_amount", 0) == 0:
@@ -86,13 +86,13 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
             options["prune_every"],
         )
     except ValueError as error:
-        raise BadInput(f"pruning (--prune-...): {error}") from None
+        raise UserError(f"pruning (--prune-...): {error}") from None
     _refuse_unsupported(options)
     return Pruner(schedule, options["prune_scheme"], options["prune_exclude"])
 
 
 def _refuse_unsupported(options: Dict[str, Any]) -> None:
-    """Raises BadInput for ways of training in which no worker can rank or mask all weights."""
+    """Raises UserError for ways of training in which no worker can rank or mask all weights."""
     for option, usual, what in (
         ("ddp_backend", ("legacy_ddp", "no_c10d", "pytorch_ddp", "c10d"), "no worker has whole parameters to rank"),
         ("zero_sharding", ("none",), "each worker has the optimizer's state of some parameters only"),
@@ -104,7 +104,7 @@ def _refuse_unsupported(options: Dict[str, Any]) -> None:
         value = getattr(options[option], "value", options[option])
         if value not in usual and not str(value).startswith("${"):
             flag = "--" + option.replace("_", "-")
-            raise BadInput(
+            raise UserError(
                 f"--prune-amount cannot be used with {flag} {value}: {what}. Leave out {flag}, or prune the finished "
                 "checkpoint (fairseq-bso prune)"
             )

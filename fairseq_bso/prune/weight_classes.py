@@ -8,7 +8,7 @@ from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Seque
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..errors import UserError
 from .schemes import Choice, get_scheme
 
 ZERO_BY_CHANCE = 0.01
@@ -81,7 +81,7 @@ class WeightClasses:
         option: the option that gave `exclude`, for the message.
 
     Raises:
-        BadInput: if a pattern matches nothing, or no weight is left to prune.
+        UserError: if a pattern matches nothing, or no weight is left to prune.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class WeightClasses:
             self.members.setdefault("+".join(kinds), []).append(len(self.weights))
             self.weights.append(parameter)
         if unused:
-            raise BadInput(
+            raise UserError(
                 f"{option} {', '.join(sorted(unused))} matches no weights of this model; its classes are: "
                 f"{', '.join(known)} (names of parameters can be given too, and * in a name)"
             )
         if not self.weights:
-            raise BadInput("there is nothing to prune: all weights of this model are excluded, frozen or vectors")
+            raise UserError("there is nothing to prune: all weights of this model are excluded, frozen or vectors")
         self.total = sum(weight.numel() for weight in self.weights)
 
     def choose_masks(self, scheme: str, count: int, accept: Collection[int] = ()) -> Union[Masks, AlreadyPruned]:

@@ -15,7 +15,7 @@ from fairseq_bso.cross_entropy.criterion import (
     BlockwiseLabelSmoothedCrossEntropyCriterion,
     SelfNormalizedCrossEntropyCriterion,
 )
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.search import blockwise
 
 MODELS = [
@@ -154,7 +154,7 @@ def test_models_without_outputs_are_refused():
         (BlockwiseLabelSmoothedCrossEntropyCriterion(task, False, 0.1), "--criterion label_smoothed_cross_entropy"),
         (SelfNormalizedCrossEntropyCriterion(task, False, 0.1, 0.1), "got Another: use --arch bso_lstm"),
     ):
-        with pytest.raises(BadInput, match=instead):
+        with pytest.raises(UserError, match=instead):
             criterion(Another(), sample)
-    with pytest.raises(BadInput, match="--self-normalize is -0.1, but must be at least 0"):
+    with pytest.raises(UserError, match="--self-normalize is -0.1, but must be at least 0"):
         SelfNormalizedCrossEntropyCriterion(task, False, 0.0, -0.1)

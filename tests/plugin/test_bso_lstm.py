@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import fakes, lstm
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.models import decoder as decoder_module
 
 VARIANTS = [
@@ -160,9 +160,9 @@ def test_targets_that_cannot_be_gold_are_named(target, message):
     model = fakes.model()
     net_input, _ = fakes.batch(model, [[5, 2]] * 2, [[4, 5, 2]] * 2)
     sample = {"net_input": net_input, "target": torch.tensor(target), "ntokens": 6, "id": torch.tensor([7, 8])}
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         criterion(2)(model, sample)
-    with pytest.raises(BadInput, match="needs target sentences"):
+    with pytest.raises(UserError, match="needs target sentences"):
         criterion(2)(model, {**sample, "target": None})
 
 
@@ -265,7 +265,7 @@ def test_forced_scores_of_an_unnormalized_model_telescope_too():
 def test_an_unnormalized_model_refuses_to_be_a_probability():
     model = fakes.model()
     net_input, _ = fakes.batch(model, [[5, 2]], [[4, 2]])
-    with pytest.raises(BadInput, match="beam_search_optimization, or give --scorer softmax"):
+    with pytest.raises(UserError, match="beam_search_optimization, or give --scorer softmax"):
         model.get_normalized_probs(model(**net_input), log_probs=True)
 
 
@@ -292,7 +292,7 @@ def test_softmax_scores_are_probabilities():
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         fakes.model(**options)
 
 
@@ -304,11 +304,11 @@ def test_pretrained_embeddings_are_loaded_and_frozen(tmp_path):
     assert model.encoder.embedding.weight[index].tolist() == [1, 2, 3, 4, 5]
     assert not model.encoder.embedding.weight.requires_grad and model.decoder.embedding.weight.requires_grad
     path.write_text("1 3\nword2 1 2 3\n")
-    with pytest.raises(BadInput, match="holds vectors of 3 numbers, but the model has embeddings of 5"):
+    with pytest.raises(UserError, match="holds vectors of 3 numbers, but the model has embeddings of 5"):
         fakes.model(encoder_embed_path=str(path))
 
 
 def test_a_checkpoint_of_another_dictionary_is_refused_by_name():
     other = fakes.model(task=fakes.FakeTask(words=9))
-    with pytest.raises(BadInput, match="encoder dictionary has 13 symbols, but this data's has 10"):
+    with pytest.raises(UserError, match="encoder dictionary has 13 symbols, but this data's has 10"):
         fakes.model().load_state_dict(other.state_dict())

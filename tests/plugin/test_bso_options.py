@@ -5,7 +5,7 @@ import torch
 from reference import fakes
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationConfig, BeamSearchOptimizationCriterion
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 INF, NAN = float("inf"), float("nan")
 
@@ -41,7 +41,7 @@ def loss_of(model, **options):
     ],
 )
 def test_options_that_make_no_sense(options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         criterion(**options)
 
 
@@ -57,7 +57,7 @@ def test_options_that_make_no_sense(options, message):
     ],
 )
 def test_options_that_the_scorer_has_no_use_for(scorer, options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         loss_of(fakes.model(scorer=scorer), finished="rival", **options)
 
 
@@ -71,6 +71,6 @@ def test_cross_entropy_of_raw_scores_names_both_ways_on(scorer):
     model = fakes.model(scorer=scorer)
     net_input, _ = fakes.batch(model, [[5, 2]], [[4, 2]])
     with pytest.raises(
-        BadInput, match="--criterion self_normalized_cross_entropy or beam_search_optimization, or give"
+        UserError, match="--criterion self_normalized_cross_entropy or beam_search_optimization, or give"
     ):
         model.get_normalized_probs(model(**net_input), log_probs=True)

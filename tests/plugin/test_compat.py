@@ -168,7 +168,7 @@ import sys
 import torch
 from fairseq.data import iterators
 import fairseq_bso
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 class Endless:
     def __len__(self):
@@ -181,7 +181,7 @@ class Endless:
 
 next(iterators.BufferedIterator(int(sys.argv[1]), Endless()))
 if sys.argv[2] == "refused":
-    raise BadInput("so it is")
+    raise UserError("so it is")
 """
 
 

@@ -13,7 +13,7 @@ from reference import successors as slow
 
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 PADDING, END = 1, 2
 LABELS = ["@L_a", "@R_a", "@R_b"]
@@ -128,7 +128,7 @@ def test_a_prefix_is_forced_or_refused():
     models = [fakes.model(1, task)]
     (found,) = generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[6]]))
     assert {words[0] for words, _, _ in found} == {6} and len(found) == 2
-    with pytest.raises(BadInput, match="--prefix-size asks for the word 'word3'"):
+    with pytest.raises(UserError, match="--prefix-size asks for the word 'word3'"):
         generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[7]]))
 
 
@@ -136,7 +136,7 @@ def test_an_output_beyond_the_models_positions_is_refused():
     task = task_with_labels()
     models = [fakes.model(1, task, max_target_positions=6)]
     assert len(generate(models, task, "word_order", [[4, 5, 6, 7, 4]], 2)[0]) == 2
-    with pytest.raises(BadInput, match="an output of 6 words, but the model ends at --max-target-positions 6"):
+    with pytest.raises(UserError, match="an output of 6 words, but the model ends at --max-target-positions 6"):
         generate(models, task, "word_order", [[4, 5, 6, 7, 4, 4]], 2)
 
 
@@ -174,5 +174,5 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
 
 def test_a_name_that_nobody_registered():
     task = Namespace(**vars(fakes.FakeTask()))
-    with pytest.raises(BadInput, match="--successors: unknown successor function 'tree': choose from none"):
+    with pytest.raises(UserError, match="--successors: unknown successor function 'tree': choose from none"):
         Constraint("tree", task.source_dictionary, task.target_dictionary)

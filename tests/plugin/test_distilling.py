@@ -14,7 +14,7 @@ from fairseq_bso.distill.job import decode_missing, in_parts, order_of_parts
 from fairseq_bso.distill.selection import HypothesisSelector
 from fairseq_bso.distill.teacher import Teacher
 from fairseq_bso.distill.teacher_cache import TopKFolder
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 PADDING, END = 1, 2
 
@@ -50,7 +50,7 @@ def test_an_unknown_word_is_never_right():
     selector = HypothesisSelector("seq_inter", 1, 0, dictionary("a", "b"), None)
     assert selector.select([[[3, 4, END], [4, 4, END]]], [3], [[3, 4, END]]) == [[[3, 4, END]]]
     assert selector.select([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both 0: the first
-    with pytest.raises(BadInput, match="--distill-remove-bpe syllables is not known"):
+    with pytest.raises(UserError, match="--distill-remove-bpe syllables is not known"):
         HypothesisSelector("seq_inter", 1, 0, dictionary(), "syllables")
 
 
@@ -95,9 +95,9 @@ def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_pat
     assert cache.read_part(0) == targets
     path = tmp_path / "cache" / "parts" / "00000.npz"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(BadInput, match=f"the part {path} .* is damaged"):
+    with pytest.raises(UserError, match=f"the part {path} .* is damaged"):
         cache.read_part(0)
-    with pytest.raises(BadInput, match="a was 1, is now 2; b was 2, is now 3"):
+    with pytest.raises(UserError, match="a was 1, is now 2; b was 2, is now 3"):
         Cache(str(tmp_path / "cache"), {"a": 2}, {"b": 3}).complete()
 
 
@@ -282,18 +282,18 @@ def test_a_second_training_reads_the_cache_of_the_first(caching, tmp_path, monke
 
 def test_a_cache_of_another_teacher_is_refused(caching, tmp_path):
     caching()
-    with pytest.raises(BadInput, match="memory holds the words of another teacher: --teacher-top-k was 3, is now 4"):
+    with pytest.raises(UserError, match="memory holds the words of another teacher: --teacher-top-k was 3, is now 4"):
         caching(teacher_top_k=4)
     (tmp_path / "teacher.pt").write_bytes(b"another one")
-    with pytest.raises(BadInput, match="the teacher's checkpoint was .* is now .* or another --teacher-memory-folder"):
+    with pytest.raises(UserError, match="the teacher's checkpoint was .* is now .* or another --teacher-memory-folder"):
         caching()
     (tmp_path / "memory" / "manifest.json").write_text("[")
-    with pytest.raises(BadInput, match="manifest.json is damaged: remove the folder"):
+    with pytest.raises(UserError, match="manifest.json is damaged: remove the folder"):
         caching()
     (tmp_path / "memory" / "manifest.json").rename(tmp_path / "memory" / "notes.txt")
-    with pytest.raises(BadInput, match="memory holds other files: give --teacher-memory-folder a folder of its own"):
+    with pytest.raises(UserError, match="memory holds other files: give --teacher-memory-folder a folder of its own"):
         caching()
-    with pytest.raises(BadInput, match="--teacher-memory .* needs --teacher-top-k"):
+    with pytest.raises(UserError, match="--teacher-memory .* needs --teacher-top-k"):
         caching(teacher_top_k=0)
 
 
@@ -304,7 +304,7 @@ def test_damaged_and_unwritable_caches_are_one_message(caching, tmp_path, monkey
     (part,) = (tmp_path / "memory").glob("*.npz")
     whole = part.read_bytes()
     part.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadInput, match=f"{part.name} with the teacher's top k words is damaged"):
+    with pytest.raises(UserError, match=f"{part.name} with the teacher's top k words is damaged"):
         caching()
     part.unlink()
     made, _, student = caching()
@@ -314,7 +314,7 @@ def test_damaged_and_unwritable_caches_are_one_message(caching, tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("numpy.savez", full)
-    with pytest.raises(BadInput, match="cannot be written to .*memory .No space left on device.: make room"):
+    with pytest.raises(UserError, match="cannot be written to .*memory .No space left on device.: make room"):
         made(student, pairs_batch(student, PAIRS))
     assert sorted(path.name for path in (tmp_path / "memory").iterdir()) == ["manifest.json"]
 
@@ -322,9 +322,9 @@ def test_damaged_and_unwritable_caches_are_one_message(caching, tmp_path, monkey
 def test_options_that_the_criterion_refuses():
     student = fakes.model(0, scorer="softmax")
     for scorer in ("summed", "unnormalized"):
-        with pytest.raises(BadInput, match=f"one.pt has --scorer {scorer} and no probabilities"):
+        with pytest.raises(UserError, match=f"one.pt has --scorer {scorer} and no probabilities"):
             criterion(teaching_task(fakes.model(1, scorer=scorer)))
-    with pytest.raises(BadInput, match="needs a task with a teacher"):
+    with pytest.raises(UserError, match="needs a task with a teacher"):
         criterion(fakes.FakeTask())
     for name, value in (
         ("distill_weight", -0.1),
@@ -332,9 +332,9 @@ def test_options_that_the_criterion_refuses():
         ("teacher_top_k", -1),
         ("label_smoothing", 1.0),
     ):
-        with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} is {value}, but must be"):
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is {value}, but must be"):
             criterion(teaching_task(student), **{name: value})
-    with pytest.raises(BadInput, match="--teacher-memory .* needs --teacher-top-k"):
+    with pytest.raises(UserError, match="--teacher-memory .* needs --teacher-top-k"):
         criterion(teaching_task(student), teacher_memory=True)
 
 
@@ -349,7 +349,7 @@ def test_the_teacher_computes_in_the_type_it_is_given():
         assert found[name].dtype == torch.float32
     assert torch.equal(found["auto"], found["float32"]) and not torch.equal(found["bfloat16"], found["float32"])
     torch.testing.assert_close(found["bfloat16"], found["float32"], rtol=0.05, atol=0.05)
-    with pytest.raises(BadInput, match="--teacher-dtype float16 is for a GPU"):
+    with pytest.raises(UserError, match="--teacher-dtype float16 is for a GPU"):
         Teacher([fakes.model(1)], ["one.pt"], "float16").place(torch.device("cpu"))
 
 

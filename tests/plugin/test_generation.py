@@ -13,7 +13,7 @@ from reference import fakes, lstm
 from tiny_captures import SIZES
 
 from fairseq_bso.decoding.unnormalized import common_prefix_score, prefix_score_of
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.tasks import BsoTranslationConfig, BsoTranslationTask
 
@@ -113,7 +113,7 @@ def test_references_are_scored_as_hypotheses_are(scorer, alignment):
 @pytest.mark.parametrize("successors", ["none", "word_order"])
 def test_a_mixed_ensemble_is_refused(scorers, counted, options, successors):
     models = [fakes.model(scorer=scorer) for scorer in scorers]
-    with pytest.raises(BadInput, match=f"an ensemble of {counted} models has no common score"):
+    with pytest.raises(UserError, match=f"an ensemble of {counted} models has no common score"):
         task_of(successors=successors).build_generator(models, Namespace(**options))
 
 
@@ -131,7 +131,7 @@ def test_a_mixed_ensemble_is_refused(scorers, counted, options, successors):
 )
 def test_what_raw_scores_give_no_meaning_is_refused(scorer, options, message):
     models = [fakes.model(seed, scorer=scorer) for seed in range(2)]
-    with pytest.raises(BadInput, match=message.format(scorer)):
+    with pytest.raises(UserError, match=message.format(scorer)):
         task_of().build_generator(models, Namespace(**options))
 
 
@@ -165,7 +165,7 @@ def test_a_length_penalty_in_training_goes_on_as_before(scorer, caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     expected = [f"--eval-bleu-args: --lenpen is 0.6, but the raw scores of --scorer {scorer} are never divided"]
     assert [warning[: len(expected[0])] for warning in warnings] == (expected if scorer != "softmax" else [])
-    with pytest.raises(BadInput, match="--temperature is 2.0"):
+    with pytest.raises(UserError, match="--temperature is 2.0"):
         task = task_of(eval_bleu=True, eval_bleu_args='{"temperature": 2.0}')
         task.build_model(OmegaConf.create({"_name": "bso_lstm", "scorer": "summed", **SIZES, **TRAINING}))
 
@@ -173,7 +173,7 @@ def test_a_length_penalty_in_training_goes_on_as_before(scorer, caplog):
 def test_other_models_than_ours_are_softmax_models():
     assert prefix_score_of(torch.nn.Linear(1, 1)) is SCORERS["softmax"]
     models = [torch.nn.Linear(1, 1), fakes.model(scorer="summed")]
-    with pytest.raises(BadInput, match="an ensemble of 1 softmax and 1 summed models"):
+    with pytest.raises(UserError, match="an ensemble of 1 softmax and 1 summed models"):
         common_prefix_score(models)
 
 
@@ -195,7 +195,7 @@ def command(task="translation", path="model.pt", **options):
     ],
 )
 def test_another_task_that_would_change_raw_scores_is_refused(scorer, cfg, message):
-    with pytest.raises(BadInput, match=message) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         fakes.model(scorer=scorer).prepare_for_inference_(cfg)
     assert scorer in str(refused.value) and "\n" not in str(refused.value)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.interpret.folder.index import build_index, levels, open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 
@@ -108,7 +108,7 @@ def test_a_stale_or_damaged_index_is_built_again(folder, damage):
 def test_nothing_half_written_stays(folder):
     with h5py.File(folder / "encoder" / "states.hdf5", "r+") as file:
         file["hidden2"][5, 3] = numpy.nan
-    with pytest.raises(BadInput, match="hidden2 holds a value that is no number, at step 5"):
+    with pytest.raises(UserError, match="hidden2 holds a value that is no number, at step 5"):
         build_index(folder / "encoder")
     assert not list((folder / "encoder").glob("index*"))
 
@@ -172,13 +172,13 @@ def spoil_track(folder):
 )
 def test_a_damaged_capture_is_refused_with_one_message(folder, spoil, message):
     spoil(folder)
-    with pytest.raises(BadInput, match=message) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         open_capture(folder)
     assert "\n" not in str(refused.value)
 
 
 def test_no_folder():
-    with pytest.raises(BadInput, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         open_capture(Path("/nowhere/at/all"))
 
 

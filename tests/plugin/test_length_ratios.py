@@ -11,7 +11,7 @@ from tiny_captures import SIZES
 from fairseq_bso.compat import metrics
 from fairseq_bso.cross_entropy.criterion import BlockwiseCrossEntropyCriterion
 from fairseq_bso.decoding.length_ratios import beams_of
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.tasks import BsoTranslationConfig, BsoTranslationTask
 
 SOURCES = [[5, 6, 2], [7, 4, 4, 8, 9, 2], [6, 2]]
@@ -63,7 +63,7 @@ def test_without_beams_nothing_is_decoded_or_logged():
 
 @pytest.mark.parametrize("text", ["0", "5,-1", "five", "1,,5", "1.5", "5,5", ","])
 def test_what_are_no_beams_is_refused(text):
-    with pytest.raises(BadInput, match=f"--eval-length-beams is '{text}', but must be different numbers from 1 on"):
+    with pytest.raises(UserError, match=f"--eval-length-beams is '{text}', but must be different numbers from 1 on"):
         task_and_model(eval_length_beams=text)
 
 

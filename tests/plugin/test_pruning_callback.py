@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from reference import fakes
 from torch import nn
 
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.prune import optimizer_state, task, weight_classes
 from fairseq_bso.prune import pruner as pruning
 from fairseq_bso.prune.schemes import Schedule
@@ -83,9 +83,9 @@ def test_exclude_takes_patterns_and_names_what_it_does_not_know():
     found = classes_of(model, "*embedding, encoder.layers.0.weight_hh*")
     assert not any("embedding" in name for name in found.members)
     assert len(found.members["encoder_layer_1"]) == 1 and len(found.members["encoder_layer_2"]) == 2
-    with pytest.raises(BadInput, match="embeddings matches no weights of this model; its classes are: source_emb"):
+    with pytest.raises(UserError, match="embeddings matches no weights of this model; its classes are: source_emb"):
         classes_of(model, "scorer,embeddings")
-    with pytest.raises(BadInput, match="nothing to prune"):
+    with pytest.raises(UserError, match="nothing to prune"):
         classes_of(model, "*")
 
 
@@ -313,7 +313,7 @@ def options(**given):
     ],
 )
 def test_unsupported_options_are_refused(given, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         task.make_pruner(options(**{"prune_amount": 0.5, **given}))
 
 
@@ -322,7 +322,7 @@ def test_experts_of_several_workers_are_refused(monkeypatch):
     model.encoder.embedding.weight.expert = True
     pruner().before_step(model, build("adam", model), 0)
     monkeypatch.setattr(pruning, "_workers", lambda: 2)
-    with pytest.raises(BadInput, match="--base-layers on several workers"):
+    with pytest.raises(UserError, match="--base-layers on several workers"):
         pruner().before_step(model, build("adam", model), 0)
 
 

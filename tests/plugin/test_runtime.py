@@ -195,9 +195,9 @@ def test_a_file_that_lacks_a_parameter_is_one_line(tmp_path, capsys):
 
 
 def test_another_architecture_is_refused(tmp_path):
-    from fairseq_bso.errors import BadInput
+    from fairseq_bso.errors import UserError
 
     torch.save({"model": {"weight": torch.zeros(2, 2)}, "cfg": None, "args": Namespace()}, tmp_path / "other.pt")
     arguments = Namespace(checkpoint=str(tmp_path / "other.pt"), output=str(tmp_path / "out"), dtype="float32")
-    with pytest.raises(BadInput, match="only bso_lstm can be exported"):
+    with pytest.raises(UserError, match="only bso_lstm can be exported"):
         export.run(arguments)

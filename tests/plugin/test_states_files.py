@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, read, run, write_checkpoint, write_data
 
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.interpret.capture import command, records
 from fairseq_bso.interpret.capture import hdf5_files as files
 from fairseq_bso.interpret.capture.capture import capture
@@ -129,7 +129,7 @@ def test_tracks_of_a_language_model_stay_with_their_words(tmp_path, settings, op
 )
 def test_tracks_that_do_not_fit_are_refused(made, tmp_path, name, lines, message):
     given = track(tmp_path, name, lines) if lines else (f"{name}={tmp_path}/none",)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         states(made, tmp_path / "out", tracks=given)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
 
@@ -184,13 +184,13 @@ def test_the_folder_opens_for_viewing_with_its_index(made, tmp_path):
 def test_a_folder_that_exists_is_replaced_only_if_asked_and_only_if_it_is_a_capture(made, tmp_path):
     out = tmp_path / "out"
     states(made, out)
-    with pytest.raises(BadInput, match="exists: give --overwrite"):
+    with pytest.raises(UserError, match="exists: give --overwrite"):
         states(made, out)
     states(made, out, overwrite=True, sides=("encoder",))
     assert list(read(out)) == ["encoder"]
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(BadInput, match="is no capture: --overwrite does not replace it"):
+    with pytest.raises(UserError, match="is no capture: --overwrite does not replace it"):
         states(made, out, overwrite=True)
     assert (out / "thesis.txt").read_text() == "mine"
 
@@ -215,7 +215,7 @@ def test_what_an_interrupted_capture_left_is_removed(made, tmp_path, monkeypatch
 def test_a_full_disk_ends_with_one_message_and_no_folder(made, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(BadInput, match="has room for 0.00 GB: make room, give another --out"):
+    with pytest.raises(UserError, match="has room for 0.00 GB: make room, give another --out"):
         states(made, tmp_path / "out")
     monkeypatch.undo()
 
@@ -223,7 +223,7 @@ def test_a_full_disk_ends_with_one_message_and_no_folder(made, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.CaptureFiles, "append", full)
-    with pytest.raises(BadInput, match="No space left on device.*make room there"):
+    with pytest.raises(UserError, match="No space left on device.*make room there"):
         states(made, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -256,19 +256,19 @@ def test_one_word_one_sentence_and_a_very_long_one(tmp_path):
     ],
 )
 def test_bad_input_ends_with_one_message(made, tmp_path, model, options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         states(made, tmp_path / "out", model, **options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sentences_without_references_need_another_way(tmp_path):
     data = write_data(tmp_path / "data", targets=None)
-    with pytest.raises(BadInput, match="no references .* --decode-on output, or --sides encoder"):
+    with pytest.raises(UserError, match="no references .* --decode-on output, or --sides encoder"):
         run(tmp_path, "bso_lstm", data=data)
     _, found = run(tmp_path, "bso_lstm", {"decode_on": "output"}, data=data, max_target_positions=9)
     assert len(found["decoder"]["sentence_ids"]) == len(SOURCES)
     (tmp_path / "empty").write_text("")
-    with pytest.raises(BadInput, match="holds no sentence"):
+    with pytest.raises(UserError, match="holds no sentence"):
         run(tmp_path, "bso_lstm", {"text": str(tmp_path / "empty")}, data=data)
 
 
@@ -277,19 +277,19 @@ def test_another_architecture_is_refused_with_the_supported_ones(tmp_path):
     sizes = {f"{side}_ffn_embed_dim": 6 for side in ("encoder", "decoder")}
     heads = {f"{side}_attention_heads": 1 for side in ("encoder", "decoder")}
     layers = {f"{side}_layers": 1 for side in ("encoder", "decoder")}
-    with pytest.raises(BadInput, match="TransformerModel.*bso_lstm, lstm, lstm_lm"):
+    with pytest.raises(UserError, match="TransformerModel.*bso_lstm, lstm, lstm_lm"):
         run(tmp_path, "transformer", data=data, **sizes, **heads, **layers)
 
 
 def test_other_dictionaries_and_damaged_checkpoints_are_refused(made, tmp_path):
     data = write_data(tmp_path / "data")
     (data / "dict.tgt.txt").write_text("word0 1\n")
-    with pytest.raises(BadInput, match="prepare the data with the checkpoint's dictionaries"):
+    with pytest.raises(UserError, match="prepare the data with the checkpoint's dictionaries"):
         capture(str(made / "bso.pt"), str(data), str(tmp_path / "out"), CaptureOptions(cpu=True))
     (tmp_path / "bad.pt").write_bytes((made / "bso.pt").read_bytes()[:-200])
-    with pytest.raises(BadInput, match="bad.pt cannot be loaded"):
+    with pytest.raises(UserError, match="bad.pt cannot be loaded"):
         capture(str(tmp_path / "bad.pt"), str(made / "data"), str(tmp_path / "out"), CaptureOptions(cpu=True))
-    with pytest.raises(BadInput, match="dictionaries of .* cannot be loaded"):
+    with pytest.raises(UserError, match="dictionaries of .* cannot be loaded"):
         capture(str(made / "bso.pt"), str(tmp_path), str(tmp_path / "out"), CaptureOptions(cpu=True))
 
 
@@ -304,7 +304,7 @@ def test_scores_of_all_words_are_never_held_for_all_rows(made, tmp_path, monkeyp
 
 def test_without_h5py_there_is_one_message(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(BadInput, match="needs h5py: pip install"):
+    with pytest.raises(UserError, match="needs h5py: pip install"):
         states(made, tmp_path / "out")
 
 
@@ -322,6 +322,6 @@ def test_the_old_name_of_an_option_still_works_and_says_so_in_one_line(capsys):
 
 def test_problems_of_options_are_reported_together_and_with_their_names():
     with pytest.raises(
-        BadInput, match="--decode-on is both, but must be reference or output; --sample-break-mode is x"
+        UserError, match="--decode-on is both, but must be reference or output; --sample-break-mode is x"
     ):
         CaptureOptions(decode_on="both", break_mode="x").check()

@@ -13,7 +13,7 @@ import waitress
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
 from fairseq_bso import cli
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.interpret.folder.index import open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.units.patterns import UnitQuery
@@ -457,14 +457,14 @@ def test_fifty_clients_at_once(app):
     ],
 )
 def test_the_command_refuses_an_address(folder, arguments, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         cli.main(["view", str(folder), *arguments])
 
 
 def test_the_command_refuses_a_port_that_is_taken(folder, app):
     server = waitress.create_server(app, host="127.0.0.1", port=0)
     try:
-        with pytest.raises(BadInput, match="nothing can be served at 127.0.0.1 port"):
+        with pytest.raises(UserError, match="nothing can be served at 127.0.0.1 port"):
             cli.main(["view", str(folder), "--port", str(server.effective_port)])
     finally:
         server.close()
@@ -476,5 +476,5 @@ def test_the_command_names_a_package_that_is_missing(folder, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("fairseq_bso.interpret.view.server")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "waitress", None)
-    with pytest.raises(BadInput, match=r"needs the package waitress: pip install 'fairseq-bso\[interpret\]'"):
+    with pytest.raises(UserError, match=r"needs the package waitress: pip install 'fairseq-bso\[interpret\]'"):
         cli.main(["view", str(folder)])

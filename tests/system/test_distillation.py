@@ -18,7 +18,7 @@ from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
 from fairseq_bso import cli
 from fairseq_bso.distill import tasks
 from fairseq_bso.distill.teacher import load_teacher
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 WORD = ["--task", "word_distillation", "--criterion", "word_distillation"]
 SEQUENCE = ["--task", "sequence_distillation", "--criterion", "cross_entropy"]
@@ -164,7 +164,7 @@ def test_training_makes_the_cache_with_two_workers_and_reads_it_again(data, soft
 def refusal(data, teacher, cache, *arguments):
     """The message with which `fairseq-bso distill` ends, in this process."""
     line = ["distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu", *arguments]
-    with pytest.raises(BadInput) as stopped:
+    with pytest.raises(UserError) as stopped:
         cli.main([*map(str, line)])
     return str(stopped.value)
 
@@ -227,11 +227,11 @@ def student(data, **options):
 
 def test_a_teacher_of_other_dictionaries_or_languages_is_refused(data, softmax_checkpoint, tmp_path):
     other = preprocess(tmp_path, "--nwordssrc", "13", "--nwordstgt", "13", train=200, valid=30)
-    with pytest.raises(BadInput, match=r"the source dictionaries .* differ, first at symbol \d+: the teacher has '"):
+    with pytest.raises(UserError, match=r"the source dictionaries .* differ, first at symbol \d+: the teacher has '"):
         load_teacher(str(softmax_checkpoint), None, student(other))
-    with pytest.raises(BadInput, match="translates src to tgt, the student tgt to src"):
+    with pytest.raises(UserError, match="translates src to tgt, the student tgt to src"):
         load_teacher(str(softmax_checkpoint), None, student(data, source_lang="tgt", target_lang="src"))
-    with pytest.raises(BadInput, match="dictionaries in .*nowhere.* cannot be loaded .*: correct --teacher-data"):
+    with pytest.raises(UserError, match="dictionaries in .*nowhere.* cannot be loaded .*: correct --teacher-data"):
         load_teacher(str(softmax_checkpoint), str(tmp_path / "nowhere"), student(data))
 
 
@@ -247,7 +247,7 @@ def test_a_teachers_file_that_is_broken_or_missing_is_named(data, softmax_checkp
     broken = tmp_path / "broken.pt"
     broken.write_bytes(Path(softmax_checkpoint).read_bytes()[:1000])
     for path, message in ((broken, "broken.pt cannot be read"), (tmp_path / "none.pt", "none.pt does not exist")):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(UserError, match=message):
             load_teacher(str(path), None, student(data))
 
 

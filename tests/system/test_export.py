@@ -17,7 +17,7 @@ from system_commands import BSO, PLUGIN, ROOT, run, train
 from bso_runtime import model_file
 from fairseq_bso import cli
 from fairseq_bso.checkpoints import load_state
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 
 ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # what `translate` may need
 CONSTRAINED = ["--task", "bso_translation", "--successors", "word_order"]
@@ -179,9 +179,9 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
     done = translate(tmp_path / "own", text="one\n")
     assert done.returncode == 1 and "was trained with --successors my_own, which is not known here" in done.stderr
     assert translate(tmp_path / "own", "--successors", "none", text="one\n").stdout.count("\n") == 1
-    with pytest.raises(BadInput, match="give its folder with --data"):
+    with pytest.raises(UserError, match="give its folder with --data"):
         cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--data", str(tmp_path)])
-    with pytest.raises(BadInput, match="--sentencepiece .* cannot be read"):
+    with pytest.raises(UserError, match="--sentencepiece .* cannot be read"):
         cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")])
     assert not (tmp_path / "out").exists()
 
@@ -250,12 +250,12 @@ def altered(checkpoint, path, name, value):
 def test_weights_that_no_file_can_hold_are_refused(softmax_checkpoint, tmp_path):
     name, out = "decoder.attentional.weight", str(tmp_path / "out")
     diverged = altered(softmax_checkpoint, tmp_path / "nan.pt", name, float("nan"))
-    with pytest.raises(BadInput, match=f"{name} holds NaN or infinite weights"):
+    with pytest.raises(UserError, match=f"{name} holds NaN or infinite weights"):
         cli.main(["export", diverged, out])
-    with pytest.raises(BadInput, match="NaN or infinite weights"):
+    with pytest.raises(UserError, match="NaN or infinite weights"):
         cli.main(["prune", diverged, out, "--amount", "0.5"])
     large = altered(softmax_checkpoint, tmp_path / "large.pt", name, 1e5)
-    with pytest.raises(BadInput, match=f"{name} holds 1e.05, but float16 ends at 65504"):
+    with pytest.raises(UserError, match=f"{name} holds 1e.05, but float16 ends at 65504"):
         cli.main(["export", large, out, "--dtype", "float16"])
     assert not Path(out).exists()
     assert cli.main(["export", large, out, "--dtype", "int8"]) == 0
@@ -276,7 +276,7 @@ def test_a_subword_model_is_looked_at_before_it_is_put_into_the_file(data, softm
         ("empty", "is no subword model of"),
         ("other-pieces.model", "give the model that split"),
     ):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(UserError, match=message):
             cli.main([*exported, str(tmp_path / name)])
     assert not out.exists()
     assert cli.main([*exported, str(tmp_path / "pieces.model")]) == 0
@@ -287,7 +287,7 @@ def test_dictionaries_of_another_name(data, softmax_checkpoint, tmp_path):
     for side in ("src", "tgt"):
         shutil.copy(data / f"dict.{side}.txt", tmp_path / f"dict.{side}-2.txt")
     folder, out = ["--data", str(tmp_path)], str(tmp_path / "out")
-    with pytest.raises(BadInput, match="or the language with --target-lang"):
+    with pytest.raises(UserError, match="or the language with --target-lang"):
         cli.main(["export", str(softmax_checkpoint), out, *folder, "--source-lang", "src-2"])
     names = ["--source-lang", "src-2", "--target-lang", "tgt-2"]
     assert cli.main(["export", str(softmax_checkpoint), out, *folder, *names]) == 0
@@ -300,5 +300,5 @@ def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.encoder.onnx", "model.step.onnx"]
     metadata = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
     assert '"scorer": "softmax"' in metadata["facts"] and metadata["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
-    with pytest.raises(BadInput, match="--dtype int8 is for --format compact"):
+    with pytest.raises(UserError, match="--dtype int8 is for --format compact"):
         cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--dtype", "int8"])

@@ -12,7 +12,7 @@ from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_co
 
 import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
 from fairseq_bso import cli
-from fairseq_bso.errors import BadInput
+from fairseq_bso.errors import UserError
 from fairseq_bso.prune.schemes import Schedule
 
 TASK = ["--task", "bso_translation", "--criterion", "cross_entropy", "--disable-validation"]
@@ -208,7 +208,7 @@ def test_prune_command_and_training_on_from_its_checkpoint(data, softmax_checkpo
 
 def test_a_picture_that_cannot_be_drawn_leaves_no_checkpoint(softmax_checkpoint, tmp_path):
     options = ["--amount", "0.5", "--picture", str(tmp_path / "kept.txt")]
-    with pytest.raises(BadInput, match="kept.txt cannot be written"):
+    with pytest.raises(UserError, match="kept.txt cannot be written"):
         cli.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
     assert not list(tmp_path.iterdir())
 
@@ -217,7 +217,7 @@ def test_prune_command_refuses_less_than_is_pruned_already(softmax_checkpoint, t
     pruned, exclude = str(tmp_path / "pruned.pt"), ["--exclude", "attention"]
     assert cli.main(["prune", str(softmax_checkpoint), pruned, "--amount", "0.8", *exclude]) == 0
     assert "the same --prune-amount, --prune-scheme, --prune-exclude" in capsys.readouterr().out
-    with pytest.raises(BadInput, match="of the weights are zero already, more than --amount 0.3"):
+    with pytest.raises(UserError, match="of the weights are zero already, more than --amount 0.3"):
         cli.main(["prune", pruned, str(tmp_path / "less.pt"), "--amount", "0.3"])
     assert cli.main(["prune", pruned, str(tmp_path / "more.pt"), "--amount", "0.9"]) == 0
     assert not (tmp_path / "less.pt").exists()
@@ -232,7 +232,7 @@ def test_prune_command_refuses_less_than_is_pruned_already(softmax_checkpoint, t
     ],
 )
 def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UserError, match=message):
         cli.main(["prune", str(softmax_checkpoint), str(tmp_path / "pruned.pt"), *options])
     assert not list(tmp_path.iterdir())
 
@@ -240,5 +240,5 @@ def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):
 def test_prune_command_names_what_is_no_checkpoint(tmp_path):
     (tmp_path / "text.pt").write_text("no checkpoint")
     for name, message in (("none.pt", "does not exist"), ("text.pt", "is no checkpoint of fairseq-train")):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(UserError, match=message):
             cli.main(["prune", str(tmp_path / name), str(tmp_path / "out.pt"), "--amount", "0.5"])

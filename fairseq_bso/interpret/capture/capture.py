@@ -19,7 +19,7 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 
 from ...checkpoints import load_model
-from ...errors import BadInput
+from ...errors import UserError
 from ...files import sha256
 from ...models.bso_lstm import BsoLSTMModel
 from ..folder.lstmvis import WordTrack
@@ -56,7 +56,7 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
         The content of capture.json.
 
     Raises:
-        BadInput: options, files or sentences do not fit together, or the disk has no room.
+        UserError: options, files or sentences do not fit together, or the disk has no room.
     """
     options.check()
     import_h5py()
@@ -83,22 +83,22 @@ def load(checkpoint: str, data: Optional[str], options: CaptureOptions) -> Loade
     """Loads a checkpoint, with the reader of its architecture.
 
     Raises:
-        BadInput: the checkpoint is missing or damaged, its architecture or task is not supported, or it does not fit
+        UserError: the checkpoint is missing or damaged, its architecture or task is not supported, or it does not fit
             the dictionaries.
     """
     if not Path(checkpoint).is_file():
-        raise BadInput(f"the checkpoint {checkpoint} does not exist")
+        raise UserError(f"the checkpoint {checkpoint} does not exist")
     model, task = load_model(checkpoint, data)
     fitting = [(name, reader) for name, kind, reader in READERS if isinstance(model, kind)]
     if not fitting:
-        raise BadInput(
+        raise UserError(
             f"{checkpoint} holds a {type(model).__name__}, of which states cannot be captured: supported are the "
             f"architectures {', '.join(name for name, _, _ in READERS)} and their named sizes"
         )
     architecture, reader = fitting[0]
     supported = LanguageModelingTask if architecture == "lstm_lm" else TranslationTask
     if not isinstance(task, supported):
-        raise BadInput(
+        raise UserError(
             f"{checkpoint} was trained with {type(task).__name__}, whose data cannot be read here: supported are "
             "translation and what derives from it, and for lstm_lm language_modeling"
         )
@@ -119,23 +119,25 @@ def _sides(model: LoadedModel, options: CaptureOptions) -> Tuple[str, ...]:
     available = model.reader.sides
     wrong = [side for side in options.sides or () if side not in available]
     if wrong:
-        raise BadInput(f"--sides {' '.join(wrong)}: a {model.architecture} has {' and '.join(available)}")
+        raise UserError(f"--sides {' '.join(wrong)}: a {model.architecture} has {' and '.join(available)}")
     if available != ("decoder",) and options.break_mode:
-        raise BadInput(f"--sample-break-mode {options.break_mode} is for language models: leave it out")
+        raise UserError(f"--sample-break-mode {options.break_mode} is for language models: leave it out")
     if available == ("decoder",) and options.decode_on == "output":
-        raise BadInput("--decode-on output is for models that translate: a language model reads its text, leave it out")
+        raise UserError(
+            "--decode-on output is for translation models: a language model reads its text, leave it out"
+        )
     return tuple(side for side in SIDES if side in (options.sides or available))
 
 
 def _with_targets(model: LoadedModel, sentences: Sentences, options: CaptureOptions) -> Sentences:
-    """The sentences with the decoder's input. Raises BadInput if there is none, or --top-k is too large."""
+    """The sentences with the decoder's input. Raises UserError if there is none, or --top-k is too large."""
     largest = len(model.task.target_dictionary) - 1  # all words but padding
     if options.top_k > largest:
-        raise BadInput(f"--top-k is {options.top_k}, but the dictionary has {largest} words to predict")
+        raise UserError(f"--top-k is {options.top_k}, but the dictionary has {largest} words to predict")
     if options.decode_on == "output":
         return own_output(model, cast(Pairs, sentences), options)
     if sentences.target_lengths is None:
-        raise BadInput(
+        raise UserError(
             "there are no references for teacher forcing: give --target-text, or --decode-on output, or --sides encoder"
         )
     return sentences
@@ -150,11 +152,11 @@ def _read_tracks(sentences: Sentences, sides: Tuple[str, ...], options: CaptureO
         ("--decoder-track", options.decoder_tracks, "decoder"),
     ):
         if values and side not in sides:
-            raise BadInput(f"{option} {values[0]} is for the {side}, which --sides leaves out")
+            raise UserError(f"{option} {values[0]} is for the {side}, which --sides leaves out")
         added = read_tracks(values, option, sentences, side)
         twice = {track.name for track in added} & {track.name for track in tracks[side]}
         if twice:
-            raise BadInput(f"{option}: there is a track {twice.pop()} already, give it another name")
+            raise UserError(f"{option}: there is a track {twice.pop()} already, give it another name")
         tracks[side] += added
     return tracks
 

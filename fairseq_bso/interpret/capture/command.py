@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the folder and prints a summary. Returns the exit status.
 
     Raises:
-        BadInput: the checkpoint, sentences or options do not fit together, or the folder is not writable.
+        UserError: the checkpoint, sentences or options do not fit together, or the folder is not writable.
     """
     from fairseq import utils
 

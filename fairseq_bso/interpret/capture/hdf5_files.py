@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy
 
-from ...errors import BadInput
+from ...errors import UserError
 from .records import DatasetKey, Record
 
 CHUNK_ROWS = 256
@@ -18,11 +18,11 @@ ABANDONED: List[Any] = []  # files that could not be written: HDF5 may crash whe
 
 
 def import_h5py() -> Any:
-    """Imports h5py. Raises BadInput if it is missing."""
+    """Imports h5py. Raises UserError if it is missing."""
     try:
         import h5py
     except ImportError:
-        raise BadInput(
+        raise UserError(
             "fairseq-bso states writes HDF5 files and needs h5py: pip install fairseq-bso[interpret]"
         ) from None
     return h5py
@@ -36,7 +36,7 @@ class AtomicFolder:
         overwrite: whether to replace a capture of this name.
 
     Raises:
-        BadInput: the name belongs to something that must not be replaced, or the folder is not writable.
+        UserError: the name belongs to something that must not be replaced, or the folder is not writable.
     """
 
     def __init__(self, path: str, overwrite: bool) -> None:
@@ -45,12 +45,12 @@ class AtomicFolder:
         self.old = self.path.with_name(self.path.name + ".old")
         if self.path.exists():
             if not overwrite:
-                raise BadInput(f"--out {path} exists: give --overwrite to replace it, or another name")
+                raise UserError(f"--out {path} exists: give --overwrite to replace it, or another name")
             if not _is_ours(self.path):
-                raise BadInput(f"--out {path} exists and is no capture: --overwrite does not replace it")
+                raise UserError(f"--out {path} exists and is no capture: --overwrite does not replace it")
         for left in (self.part, self.old):
             if left.exists() and not _is_ours(left):
-                raise BadInput(f"{left} is in the way and is no capture: remove it or give another --out")
+                raise UserError(f"{left} is in the way and is no capture: remove it or give another --out")
 
     def __enter__(self) -> Path:
         """The empty folder to write into."""
@@ -59,7 +59,7 @@ class AtomicFolder:
         try:
             self.part.mkdir(parents=True)
         except OSError as error:
-            raise BadInput(f"--out {self.path} cannot be written: {error}") from None
+            raise UserError(f"--out {self.path} cannot be written: {error}") from None
         return self.part
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -67,7 +67,7 @@ class AtomicFolder:
         if kind is not None:
             shutil.rmtree(self.part, ignore_errors=True)
         if isinstance(error, OSError):
-            raise BadInput(f"--out {self.path} cannot be written: {error}") from None
+            raise UserError(f"--out {self.path} cannot be written: {error}") from None
         if kind is None:
             if self.path.exists():
                 self.path.replace(self.old)
@@ -142,7 +142,7 @@ class CaptureFiles:
         """Closes the files at the end, and turns write errors into one message.
 
         Raises:
-            BadInput: a file cannot be written, for instance because the disk is full.
+            UserError: a file cannot be written, for instance because the disk is full.
         """
         try:
             yield
@@ -153,7 +153,7 @@ class CaptureFiles:
             inner = re.search("error message = '([^']*)'", str(error))  # of HDF5
             reason = inner[1] if inner else str(error)
             ABANDONED.append(self)
-            raise BadInput(
+            raise UserError(
                 f"the states cannot be written to {self.folder.parent} ({reason}): make room there, give another "
                 "--out, or write less with --float16 and without --gates"
             ) from None
@@ -165,10 +165,10 @@ def bytes_needed(sample: Record, rows: Dict[DatasetKey, int]) -> int:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises BadInput if the disk has no room for the bytes."""
+    """Raises UserError if the disk has no room for the bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise BadInput(
+        raise UserError(
             f"the states take {needed / 1e9:.2f} GB, but {folder.parent} has room for {free / 1e9:.2f} GB: make room, "
             "give another --out, or write less with --float16, --sides and --no-index, without --gates"
         )

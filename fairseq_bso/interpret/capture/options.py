@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-from ...errors import BadInput
+from ...errors import UserError
 
 __all__ = ["BREAK_MODES", "DECODE_ON", "CaptureOptions"]
 
@@ -53,7 +53,7 @@ class CaptureOptions:
     """a line that is shown with the states"""
 
     def check(self) -> None:
-        """Raises BadInput that names all impossible options at once."""
+        """Raises UserError that names all impossible options at once."""
         problems: List[str] = []
         for name in ("beam", "max_tokens", "batch_size"):
             value = getattr(self, name)
@@ -74,4 +74,4 @@ class CaptureOptions:
                 "--decoder-track stands beside references, but --decode-on output has other words: leave it out"
             )
         if problems:
-            raise BadInput("; ".join(problems))
+            raise UserError("; ".join(problems))

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...batches import length_batches
-from ...errors import BadInput
+from ...errors import UserError
 from .options import CaptureOptions
 from .state_reader import LoadedModel
 
@@ -183,7 +183,7 @@ def _lengths(sentences: Sequence, side: str) -> numpy.ndarray:
     lengths = numpy.array([len(sentences[place]) for place in range(len(sentences))], dtype=numpy.int64)
     empty = numpy.flatnonzero(lengths == 0)
     if len(empty):
-        raise BadInput(f"the {side} of sentence {empty[0]} (counted from 0) has no words and no </s>: leave it out")
+        raise UserError(f"the {side} of sentence {empty[0]} (counted from 0) has no words and no </s>: leave it out")
     return lengths
 
 
@@ -191,7 +191,7 @@ def from_data_set(task: Any, subset: str, break_mode: Optional[str]) -> Sentence
     """The sentences of a binarised data set.
 
     Raises:
-        BadInput: the subset does not exist or is empty.
+        UserError: the subset does not exist or is empty.
     """
     cfg = task.args if hasattr(task, "args") else task.cfg
     folder = utils.split_paths(cfg.data)[0]
@@ -207,7 +207,7 @@ def from_data_set(task: Any, subset: str, break_mode: Optional[str]) -> Sentence
             sentences = _samples(lines, lines.sizes, task, break_mode)
     except FileNotFoundError:
         subsets = sorted({path.name.split(".")[0] for path in Path(folder).glob("*.idx")})
-        raise BadInput(
+        raise UserError(
             f"the data folder {folder} has no subset {subset!r} of this model's languages: --gen-subset must be one of "
             f"those prepared there ({', '.join(subsets) or 'none'})"
         ) from None
@@ -218,17 +218,17 @@ def from_text(task: Any, source: str, target: Optional[str], break_mode: Optiona
     """Lines of text, one sentence each, with words as in the training data, separated by spaces.
 
     Raises:
-        BadInput: a file cannot be read, is empty, or has not as many lines as the other.
+        UserError: a file cannot be read, is empty, or has not as many lines as the other.
     """
     lines = _read_lines(source, task.source_dictionary, "--text")
     if hasattr(task, "args"):
         if target:
-            raise BadInput("--target-text is the other side of a translation, but this is a language model")
+            raise UserError("--target-text is the other side of a translation, but this is a language model")
         sizes = numpy.array([len(line) for line in lines], dtype=numpy.int64)
         return _not_empty(_samples(lines, sizes, task, break_mode), f"--text {source}")
     targets = _read_lines(target, task.target_dictionary, "--target-text") if target else None
     if targets is not None and len(targets) != len(lines):
-        raise BadInput(
+        raise UserError(
             f"--text {source} has {len(lines)} lines and --target-text {target} has {len(targets)}: they must be the "
             "two sides of the same sentences"
         )
@@ -243,7 +243,7 @@ def _samples(lines: Sequence, sizes: numpy.ndarray, task: Any, break_mode: Optio
 
 def _not_empty(sentences: Sentences, name: str) -> Sentences:
     if len(sentences) == 0:
-        raise BadInput(f"{name} holds no sentence: there is nothing to capture")
+        raise UserError(f"{name} holds no sentence: there is nothing to capture")
     return sentences
 
 
@@ -252,7 +252,7 @@ def _read_lines(path: str, dictionary: Any, option: str) -> List[Tensor]:
         with open(path, encoding="utf-8") as file:
             return [dictionary.encode_line(line, add_if_not_exist=False).long() for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{option} {path} cannot be read: {error}") from None
+        raise UserError(f"{option} {path} cannot be read: {error}") from None
 
 
 def own_output(model: LoadedModel, sources: Pairs, options: CaptureOptions) -> Pairs:

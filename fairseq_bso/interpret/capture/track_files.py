@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy
 
-from ...errors import BadInput
+from ...errors import UserError
 from ..folder.lstmvis import WordTrack
 from .sentences import Sentences
 
@@ -29,7 +29,7 @@ def read_tracks(options: Sequence[str], option: str, sentences: Sentences, side:
         side: the side of the rows.
 
     Raises:
-        BadInput: a name is not valid or not unique, or a file cannot be read or does not fit the sentences.
+        UserError: a name is not valid or not unique, or a file cannot be read or does not fit the sentences.
     """
     if not options:
         return []
@@ -38,12 +38,12 @@ def read_tracks(options: Sequence[str], option: str, sentences: Sentences, side:
     for text in options:
         name, separator, path = text.partition("=")
         if not separator or not path or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in RESERVED:
-            raise BadInput(
+            raise UserError(
                 f"{option} {text} is not NAME=FILE with a NAME of letters, digits, _, - and . other than "
                 f"{', '.join(RESERVED)}"
             )
         if name in [track.name for track in tracks]:
-            raise BadInput(f"{option} {text}: there is a track {name} already, give it another name")
+            raise UserError(f"{option} {text}: there is a track {name} already, give it another name")
         tracks.append(_read_track(name, path, f"{option} {text}", lines, words))
     return tracks
 
@@ -57,7 +57,7 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
             for count, line in enumerate(file, start=1):
                 values = line.split()
                 if count <= len(lines) and len(values) != lines[count - 1]:
-                    raise BadInput(
+                    raise UserError(
                         f"{option}: line {count} has {len(values)} values, but the sentence has {lines[count - 1]} "
                         "words (</s> not counted)"
                     )
@@ -65,15 +65,15 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
                     codes[place : place + len(values)] = [numbers.setdefault(value, len(numbers)) for value in values]
                     place += len(values)
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{option} cannot be read: {error}") from None
+        raise UserError(f"{option} cannot be read: {error}") from None
     if count != len(lines):
-        raise BadInput(f"{option} has {count} lines, but there are {len(lines)} sentences")
+        raise UserError(f"{option} has {count} lines, but there are {len(lines)} sentences")
     table = _as_numbers(list(numbers))
     if table is not None:
         return WordTrack(name, numpy.append(table, numpy.float32(numpy.nan))[codes][words], None)
     labels = sorted(numbers)
     if len(json.dumps(labels)) > LARGEST_LABELS:
-        raise BadInput(
+        raise UserError(
             f"{option} has {len(labels)} different labels, which is too many to tell apart: labels are classes of "
             "words, such as part-of-speech tags"
         )

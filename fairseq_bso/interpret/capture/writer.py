@@ -32,7 +32,7 @@ def write_sides(part: Path, source: CaptureInput, options: CaptureOptions, name:
         description: of the capture.
 
     Raises:
-        BadInput: the disk has no room.
+        UserError: the disk has no room.
     """
     lengths = _lengths(source)
     sizes = {side: int(rows.sum()) for side, rows in lengths.items()}

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Optional
 
 import numpy
 
-from ...errors import BadInput
+from ...errors import UserError
 from .reader import Side, States
 
 __all__ = ["Index", "build_index", "levels", "open_index"]
@@ -50,7 +50,7 @@ def build_index(side_folder: Path, progress: Optional[Progress] = None) -> None:
         progress: called with the number of finished steps and of all steps.
 
     Raises:
-        BadInput: the folder is no side of a capture, a state is not a number, or the folder is not writable.
+        UserError: the folder is no side of a capture, a state is not a number, or the folder is not writable.
     """
     side_folder = Path(side_folder)
     _build(Side(side_folder, side_folder.name), progress)
@@ -99,7 +99,7 @@ def _build(side: Side, progress: Optional[Progress]) -> None:
         for name, part in parts.items():  # the description last
             part.replace(side.folder / name)
     except OSError as error:
-        raise BadInput(f"the index of {side.folder} cannot be written: {error.strerror or error}") from None
+        raise UserError(f"the index of {side.folder} cannot be written: {error.strerror or error}") from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -124,5 +124,5 @@ def _block(states: States, start: int, stop: int) -> numpy.ndarray:
     values = states.window(start, stop)
     if numpy.isnan(values).any():
         row = start + int(numpy.isnan(values).any(axis=1).argmax())
-        raise BadInput(f"{states.data.file.filename}: {states.name} holds a value that is no number, at step {row:,}")
+        raise UserError(f"{states.data.file.filename}: {states.name} holds a value that is no number, at step {row:,}")
     return levels(values)

@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 import h5py
 import yaml
 
-from ...errors import BadInput
+from ...errors import UserError
 
 __all__ = ["Project", "open_hdf5"]
 
@@ -18,7 +18,7 @@ class Project:
         folder: the project folder.
 
     Raises:
-        BadInput: a file is missing, damaged, or outside the folder.
+        UserError: a file is missing, damaged, or outside the folder.
     """
 
     def __init__(self, folder: Path):
@@ -27,15 +27,15 @@ class Project:
         try:
             self.content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInput(f"{self.path} cannot be read: {' '.join(str(error).split())}") from None
+            raise UserError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(self.content, dict):
-            raise BadInput(f"{self.path} is not the description of a project")
+            raise UserError(f"{self.path} is not the description of a project")
 
     def part(self, name: str) -> Dict[str, Any]:
         """A part that the description must have."""
         part = self.content.get(name)
         if not isinstance(part, dict):
-            raise BadInput(f"{self.path} has no part {name!r}")
+            raise UserError(f"{self.path} has no part {name!r}")
         return part
 
     def file(self, reference: Any) -> Path:
@@ -43,9 +43,9 @@ class Project:
         files = self.content.get("files") or {}
         path = self.folder / str(files.get(reference, reference))
         if reference is None or self.folder.resolve() not in path.resolve().parents:
-            raise BadInput(f"{self.path} names no file, or one outside of its folder: {reference!r}")
+            raise UserError(f"{self.path} names no file, or one outside of its folder: {reference!r}")
         if not path.is_file():
-            raise BadInput(f"the file {path} is missing: capture the states again")
+            raise UserError(f"the file {path} is missing: capture the states again")
         return path
 
     def hdf5(self, reference: Any) -> "h5py.File":
@@ -67,15 +67,15 @@ class Project:
             if not numbers or min(numbers) < 0 or max(numbers) > 10 * len(numbers) + 1000:
                 raise ValueError("the numbers of its words are not those of a dictionary")
         except (OSError, ValueError) as error:
-            raise BadInput(f"{path} cannot be read: {error}") from None
+            raise UserError(f"{path} cannot be read: {error}") from None
         return [numbers.get(number, f"#{number}") for number in range(max(numbers) + 1)]
 
 
 def open_hdf5(path: Path) -> "h5py.File":
-    """Opens a file for reading. Raises BadInput if it is truncated or no HDF5 file."""
+    """Opens a file for reading. Raises UserError if it is truncated or no HDF5 file."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise BadInput(
+        raise UserError(
             f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({error})"
         ) from None

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 import h5py
 import numpy
 
-from ...errors import BadInput
+from ...errors import UserError
 from .project import Project, open_hdf5
 from .tracks import Track, read_tracks
 
@@ -63,7 +63,7 @@ class Side:
         self.word_ids = _vector(train, sequence.get("path"), self.steps)  # (T,)
         self.words = project.words(sequence.get("dict_file"))
         if self.steps and not 0 <= self.word_ids.min() <= self.word_ids.max() < len(self.words):
-            raise BadInput(f"{folder}: a word's number is not in the dictionary of {len(self.words):,} words")
+            raise UserError(f"{folder}: a word's number is not in the dictionary of {len(self.words):,} words")
         self.offsets = self._read_offsets(train)  # (sentences + 1,)
         self.sentences = len(self.offsets) - 1
         self.sentence_ids = _optional(train, "sentence_ids", self.sentences)
@@ -75,7 +75,7 @@ class Side:
             return numpy.array([0, self.steps], dtype=numpy.int64)
         offsets = train["sentence_offsets"][:].astype(numpy.int64)
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != self.steps or (numpy.diff(offsets) < 0).any():
-            raise BadInput(f"{train.filename}: sentence_offsets do not go from 0 to {self.steps}, the number of words")
+            raise UserError(f"{train.filename}: sentence_offsets do not go from 0 to {self.steps}, the number of words")
         return offsets
 
     def sentence_of(self, position: int) -> int:
@@ -137,14 +137,14 @@ class CaptureReader:
             return None
         file = open_hdf5(path)
         if "weights" not in file or "offsets" not in file:
-            raise BadInput(f"{path} lacks weights or offsets: capture the states again")
+            raise UserError(f"{path} lacks weights or offsets: capture the states again")
         sources, targets = (numpy.diff(self.sides[name].offsets) for name in SIDES)
         offsets = file["offsets"][:]
         fits = len(sources) == len(targets) and numpy.array_equal(
             offsets, numpy.concatenate([[0], numpy.cumsum(sources * targets)])
         )
         if not fits or file["weights"].shape != (offsets[-1],):
-            raise BadInput(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
+            raise UserError(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
         return file["weights"], offsets
 
     def weights(self, sentence: int) -> numpy.ndarray:
@@ -166,23 +166,23 @@ class CaptureReader:
 
 
 def open_capture(folder: Path) -> CaptureReader:
-    """Opens and checks a folder. Raises BadInput if it is missing, incomplete or damaged."""
+    """Opens and checks a folder. Raises UserError if it is missing, incomplete or damaged."""
     if not folder.is_dir():
-        raise BadInput(f"the folder {folder} does not exist: fairseq-bso states writes one")
+        raise UserError(f"the folder {folder} does not exist: fairseq-bso states writes one")
     path = folder / "capture.json"
     if not path.is_file():
         if (folder / "lstm.yml").is_file():  # made for LSTMVis by another program, or one side of a capture
             return CaptureReader(folder, {"description": folder.name}, {"states": Side(folder, "states")})
-        raise BadInput(f"{folder} holds no whole capture (there is no capture.json): run fairseq-bso states again")
+        raise UserError(f"{folder} holds no whole capture (there is no capture.json): run fairseq-bso states again")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         version, names = facts["version"], list(facts["sides"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read: {error!r}") from None
+        raise UserError(f"{path} cannot be read: {error!r}") from None
     if version != 1:
-        raise BadInput(f"{path} is of version {version}, but this program reads version 1")
+        raise UserError(f"{path} is of version {version}, but this program reads version 1")
     if not names or any(name not in SIDES for name in names):
-        raise BadInput(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
+        raise UserError(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
     return CaptureReader(folder, facts, {name: Side(folder / name, name) for name in SIDES if name in names})
 
 
@@ -200,13 +200,13 @@ def _open_states(project: Project, own: bool) -> List[States]:
     first = 0
     for name, file, transform in _own_states(project) if own else _foreign_states(project):
         if name not in file or file[name].ndim != 2 or file[name].dtype.kind != "f":
-            raise BadInput(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
+            raise UserError(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
         if states and len(states[0].data) != len(file[name]):
-            raise BadInput(f"{file.filename}: {name} and {states[0].name} differ in their number of steps")
+            raise UserError(f"{file.filename}: {name} and {states[0].name} differ in their number of steps")
         states.append(States(name, file[name], first, transform))
         first += states[-1].units
     if not states or not states[0].data.shape[0]:
-        raise BadInput(f"{project.folder} holds no states: capture some sentences first")
+        raise UserError(f"{project.folder} holds no states: capture some sentences first")
     return states
 
 
@@ -237,7 +237,7 @@ def _named_states(project: Project) -> Iterator[Tuple[str, "h5py.File", Dict[str
     part = project.part("states")
     for one in part.get("types") or []:
         if not isinstance(one, dict) or "path" not in one:
-            raise BadInput(f"{project.path}: each of the states' types needs a path")
+            raise UserError(f"{project.path}: each of the states' types needs a path")
         yield str(one["path"]), project.hdf5(one.get("file", part.get("file"))), one
 
 
@@ -248,7 +248,7 @@ def _default_transform(name: str) -> str:
 
 def _vector(file: "h5py.File", name: Any, length: int) -> numpy.ndarray:
     if not isinstance(name, str) or name not in file or file[name].shape != (length,):
-        raise BadInput(f"{file.filename} has no {name} for each of {length:,} steps: capture the states again")
+        raise UserError(f"{file.filename} has no {name} for each of {length:,} steps: capture the states again")
     return file[name][:]
 
 
@@ -261,5 +261,5 @@ def _open_predictions(file: "h5py.File", steps: int) -> Optional[Tuple["h5py.Dat
         return None
     ids, scores = file["predictions"], file["prediction_scores"]
     if ids.ndim != 2 or ids.shape != scores.shape or len(ids) != steps:
-        raise BadInput(f"{file.filename}: the predictions do not fit the {steps:,} steps: capture the states again")
+        raise UserError(f"{file.filename}: the predictions do not fit the {steps:,} steps: capture the states again")
     return ids, scores

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 import h5py
 import numpy
 
-from ...errors import BadInput
+from ...errors import UserError
 from .project import Project
 
 __all__ = ["Track", "read_tracks"]
@@ -33,7 +33,7 @@ class Track:
         self.values = values.astype(numpy.float32 if labels is None else numpy.int32)
         if labels is not None:
             if len(values) and self.values.max() >= len(labels):
-                raise BadInput(f"the track {name} has a code above those of its {len(labels)} labels")
+                raise UserError(f"the track {name} has a code above those of its {len(labels)} labels")
             return
         finite = self.values[numpy.isfinite(self.values)]
         self.values[~numpy.isfinite(self.values)] = numpy.nan
@@ -58,7 +58,7 @@ def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, T
     """The user's tracks, from the words' file and from lstm.yml, then the loss of the next word.
 
     Raises:
-        BadInput: a track does not have one value for each step, or a code has no label.
+        UserError: a track does not have one value for each step, or a code has no label.
     """
     tracks: Dict[str, Track] = {}
     group = train.get("meta")
@@ -80,7 +80,7 @@ def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, T
 
 def _track(name: str, data: Any, labels: Optional[List[str]], steps: int, high: Optional[float] = None) -> Track:
     if not isinstance(data, h5py.Dataset) or data.shape != (steps,) or data.dtype.kind not in "iufb":
-        raise BadInput(f"the track {name} does not hold one number for each of {steps:,} steps")
+        raise UserError(f"the track {name} does not hold one number for each of {steps:,} steps")
     values = data[:]
     if labels is None and values.dtype.kind in "iub" and -1 <= values.min() <= values.max() < MOST_NUMBERS_AS_LABELS:
         labels = [str(number) for number in range(int(values.max()) + 1)]
@@ -94,7 +94,7 @@ def _labels(data: Any) -> Optional[List[str]]:
     try:
         return [str(one) for one in json.loads(text)]
     except (TypeError, ValueError):
-        raise BadInput(f"the labels of {data.name} are no JSON list") from None
+        raise UserError(f"the labels of {data.name} are no JSON list") from None
 
 
 def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> Optional[Track]:

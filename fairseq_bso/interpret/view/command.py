@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from ...errors import BadInput
+from ...errors import UserError
 
 NAME = "view"
 HELP = "Show the states that `fairseq-bso states` captured on a web page of this machine."
@@ -28,10 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Builds a missing index, then serves until it is interrupted. Returns the exit status.
 
     Raises:
-        BadInput: the folder is incomplete, a package is missing, or the address cannot be used.
+        UserError: the folder is incomplete, a package is missing, or the address cannot be used.
     """
     if not 0 <= arguments.port <= 65535:
-        raise BadInput(f"--port is {arguments.port}, but must be from 0 to 65535")
+        raise UserError(f"--port is {arguments.port}, but must be from 0 to 65535")
     # Importing fairseq sets the log level of every library to debug, including h5py and the web server.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("waitress.queue").setLevel(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         from .answers import Answers
         from .server import serve
     except ImportError as error:
-        raise BadInput(
+        raise UserError(
             f"fairseq-bso view needs the package {error.name}: pip install 'fairseq-bso[interpret]'"
         ) from None
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy

@@ -9,7 +9,7 @@ import flask
 import waitress
 from werkzeug.exceptions import HTTPException
 
-from ...errors import BadInput
+from ...errors import UserError
 from ..folder.reader import CaptureReader
 from .answers import Answers
 from .fields import BadRequest, RequestFields
@@ -118,13 +118,13 @@ def serve(
         ready: called with the address of the page as soon as it can be opened.
 
     Raises:
-        BadInput: this host and port cannot be used.
+        UserError: this host and port cannot be used.
     """
     app = make_app(capture, answers, only_loopback=host in LOOPBACK)
     try:
         server = waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None)
     except (OSError, ValueError) as error:
-        raise BadInput(
+        raise UserError(
             f"nothing can be served at {host} port {port}: {error}; choose others by --host and --port"
         ) from None
     name = f"[{host}]" if ":" in host else host
