@@ -19,10 +19,11 @@ demo: .venv/stamp  ## train and decode on bundled text, print a table, draw a pi
 test: .venv/stamp  ## run every test (TESTS=... for some)
 	$(call RUN_TESTS,.venv,$(TESTS))
 
-check: .venv/stamp  ## lint, format check, types
+check: .venv/stamp  ## lint, format, types, the law of imports, documents
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python -m pytest -q tests/documents tests/unit/test_imports.py
 
 bench: .venv/stamp  ## measure speed, as ratios in one run
 	.venv/bin/python scripts/benchmarks/benchmark.py
