@@ -37,8 +37,8 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     mixed_beams: bool = field(
         default=False,
         metadata={
-            "help": "every update searches with another beam from --initial-beam to --train-beam, in shuffled order: "
-            "large beams are learned for without losing greedy decoding"
+            "help": "every update searches with another beam from --initial-beam to --train-beam, in shuffled order; "
+            "greedy decoding loses less than with large beams alone"
         },
     )
     delta: str = field(

@@ -55,7 +55,7 @@ class BeamCurriculum:
 
     It starts at ``initial`` and grows by one every ``updates_per_beam`` updates to ``final``; with 0 it is ``final``.
     With ``mixed`` every run of updates as long as there are beams from ``initial`` to ``final`` has each of them once,
-    in an order that is shuffled anew: the model then learns for large beams without losing small ones.
+    in an order that is shuffled anew. Small beams then keep what large beams alone would lose in greedy decoding.
 
     Raises:
         ValueError: for a beam below 2, a shrinking beam or a negative number of updates.

@@ -36,9 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.workers < 1:
         raise UserError(f"--workers is {arguments.workers}, but must be at least 1")
     if arguments.data is None:
-        raise UserError(
-            "fairseq-bso distill needs the data folder of fairseq-preprocess as its first argument"
-        )
+        raise UserError("fairseq-bso distill needs the data folder of fairseq-preprocess as its first argument")
     _choose_device(arguments)
     utils.import_user_module(arguments)
     task = SequenceDistillationTask.setup_task(_config(arguments))

@@ -123,9 +123,7 @@ def _sides(model: LoadedModel, options: CaptureOptions) -> Tuple[str, ...]:
     if available != ("decoder",) and options.break_mode:
         raise UserError(f"--sample-break-mode {options.break_mode} is for language models: leave it out")
     if available == ("decoder",) and options.decode_on == "output":
-        raise UserError(
-            "--decode-on output is for translation models: a language model reads its text, leave it out"
-        )
+        raise UserError("--decode-on output is for translation models: a language model reads its text, leave it out")
     return tuple(side for side in SIDES if side in (options.sides or available))
 
 
