@@ -5,9 +5,9 @@ SHELL := /bin/bash
 
 # The Python to build with: PYTHON=... names one, else the first of these that runs.
 PYTHON ?= python3.11 python3.12 python3.10 python3.9
-# Test processes, and threads in each: torch's own threads would fight over the same cores.
+# Test processes, and threads in each: torch's own threads would fight over the same cores. Files keep their order.
 WORKERS ?= 2
-RUN_TESTS = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(2)
+RUN_TESTS = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(2)
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -19,12 +19,16 @@ def _has_gpu() -> bool:
 
 
 def pytest_collection_modifyitems(items):
-    """Give tests/<tier>/... the marker of that tier; leave out `gpu` tests without a CUDA device."""
+    """Give tests/<tier>/... the marker of that tier; leave out `gpu` tests without a CUDA device.
+
+    System tests come first: no worker then ends with a long file while the other has nothing left.
+    """
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0] if here in item.path.parents else ""
         if folder in TIERS:
             item.add_marker(folder)
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
     waiting = [item for item in items if item.get_closest_marker("gpu")]
     if waiting and not _has_gpu():
         for item in waiting:
