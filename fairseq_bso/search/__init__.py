@@ -1,7 +1,7 @@
 """The search in training, readable alone: pure torch, no fairseq.
 
 search_and_score    one batch: the search along gold, and exact scores of its violations
-scorer              the output layer, and how words and prefixes are scored: what ``--scorer`` means
+scorer              the output layer, and the scores of words and prefixes by ``--scorer``
 decoder             the interface that the search needs of a model
 violation_reset     the time loop, with its resets
 violations          the rules of a violation, and the violations of a batch

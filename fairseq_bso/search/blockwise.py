@@ -103,7 +103,7 @@ def _log_partition(
 
 
 def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The sum of what ``visit`` returns for each block of rows.
+    """The sum of the results of ``visit`` over all blocks of rows.
 
     Args:
         visit: returns the loss of a block, and overwrites its scores with the gradient.

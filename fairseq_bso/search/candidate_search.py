@@ -1,7 +1,7 @@
 """The best successors among few words of each sentence.
 
-These words are the ones that a successor function allows (Wiseman & Rush 2016, section 4.2), or the ones among the best
-after some gold prefix.
+A successor function allows these words (Wiseman & Rush 2016, section 4.2), or they are among the best after some gold
+prefix.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class CandidateSearch:
 
     Args:
         scorer: the output layer.
-        constraint: the successor function, which says which candidates may follow a prefix.
+        constraint: the successor function, which allows candidates after a prefix.
         gold: the gold run, detached; its words are allowed up to each sentence's length.
         log_totals: turns scores into log-probabilities; None if scores are ``f`` itself.
         best: (T, B, n) the best words after gold, if they are already known.

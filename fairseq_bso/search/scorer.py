@@ -1,5 +1,8 @@
-"""The output layer ``f(w | prefix) = W_out h~ + b`` (Wiseman & Rush 2016, section 3.1), the scores of prefixes, and the
-candidates that searches find."""
+"""The output layer, the scores of prefixes, and the candidates that searches find.
+
+The output layer is ``f(w | prefix) = W_out h~ + b`` (Wiseman & Rush 2016, section 3.1). It scores a word ``w`` after a
+prefix with the attentional vector ``h~``; ``W_out`` is its weight and ``b`` its bias.
+"""
 
 from __future__ import annotations
 

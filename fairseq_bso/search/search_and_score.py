@@ -40,7 +40,7 @@ class SearchOptions(NamedTuple):
     constraint: Optional[BatchConstraint] = None
     """the successor function; None allows any word"""
     compare: bool = False
-    """whether to run the exact search too, and report how far the search over search words agrees with it"""
+    """whether to also run the exact search, and report the agreement of the search over search words with it"""
 
 
 class SearchScores(NamedTuple):

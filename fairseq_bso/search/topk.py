@@ -148,8 +148,8 @@ def recover_paths(
         sentences, times, slots: (M,) int64; a hypothesis is in slot ``slots`` among those kept at step ``times - 1``.
 
     Returns:
-        paths (M, T), the words of each hypothesis before ``times`` (gold words elsewhere), and branches (M,), the first
-        step at which the hypothesis left gold (``times`` if it is the gold prefix itself).
+        paths (M, T) and branches (M,). Paths hold the words of each hypothesis before ``times``, and gold words
+        elsewhere. Branches hold the first step at which it left gold, or ``times`` if it is the gold prefix itself.
     """
     paths = gold.index_select(0, sentences)  # (M, T)
     branches = times
