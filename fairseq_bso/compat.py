@@ -1,8 +1,11 @@
-"""Every difference between releases of fairseq and torch that the package meets, and nowhere else.
+"""All differences between releases of fairseq and torch that the package handles; no other module handles any.
 
-Importing this module is enough: it makes fairseq's checkpoints loadable where torch reads them with its safe loader,
-on every worker, keeps fairseq-fixed from leaving out sentences, lets fairseq cut text into sentences under numpy 2,
-lets --bf16 train where there is no TPU, and ends the thread that reads ahead before Python ends.
+An import of this module has these effects:
+- fairseq's checkpoints load on every worker, also if torch reads them with its safe loader;
+- fairseq-fixed does not leave out sentences;
+- fairseq can split text into sentences under numpy 2;
+- --bf16 trains on machines without a TPU;
+- the thread that reads ahead ends before Python ends.
 """
 
 import argparse
@@ -44,10 +47,10 @@ def torch_version() -> Tuple[int, int]:
 
 
 def allow_in_checkpoints(*entries: Any) -> None:
-    """Let torch's safe loader rebuild what `entries` name; asking again changes nothing.
+    """Lets torch's safe loader rebuild `entries`; a repeated call changes nothing.
 
-    torch 2.6 and newer read checkpoints with `weights_only=True`, which refuses everything that it was not told of.
-    Earlier releases refuse nothing, and do not know the pairs below.
+    torch 2.6 and newer read checkpoints with `weights_only=True`, which refuses every class that is not allowed.
+    Earlier releases refuse nothing, and do not support the pairs below.
 
     Args:
         entries: classes or functions, or pairs (class or function, its full name in the file).
@@ -57,22 +60,22 @@ def allow_in_checkpoints(*entries: Any) -> None:
 
 
 def numpy_array_parts() -> List[Any]:
-    """What a pickled numpy array or scalar of numbers is made of, under the names of numpy 1 and of numpy 2."""
+    """The classes and functions in a pickled numpy array or scalar of numbers, by their names in numpy 1 and 2."""
     core = getattr(numpy, "_core", None) or numpy.core
     parts: List[Any] = [numpy.ndarray, numpy.dtype]
     for name in ("_reconstruct", "scalar"):
         function = getattr(core.multiarray, name)
         parts += [(function, "numpy.{}.multiarray.{}".format(folder, name)) for folder in ("core", "_core")]
-    # Each number type has a class of its own in numpy 1.20 and newer, which the safe loader looks at as well.
+    # Each number type has its own class in numpy 1.20 and newer, and the safe loader checks this class too.
     return parts + [type(numpy.dtype(kind)) for kind in ("?", "i4", "i8", "f4", "f8")]
 
 
 def keep_last_batch(batch_by_size: Callable[..., List[numpy.ndarray]]) -> Callable[..., List[numpy.ndarray]]:
-    """fairseq's `batch_by_size` with every index in one of the batches, as fairseq 0.12.2 does it.
+    """fairseq's `batch_by_size` with every index in one of the batches, as in fairseq 0.12.2.
 
-    fairseq-fixed drops the last batch, of any size, where its length is not a multiple of
-    --required-batch-size-multiple (8 unless said): the longest sentences of a test set are then neither decoded nor
-    scored, and nothing says so. Batches hold the indices in order, so what is missing is the end of the list.
+    fairseq-fixed drops the last batch, of any size, if its length is not a multiple of --required-batch-size-multiple
+    (8 by default). The longest sentences of a test set are then neither decoded nor scored, without any message.
+    Batches hold the indices in order, so the missing indices are the end of the list.
     """
 
     @functools.wraps(batch_by_size)
@@ -81,7 +84,7 @@ def keep_last_batch(batch_by_size: Callable[..., List[numpy.ndarray]]) -> Callab
             indices = numpy.fromiter(indices, dtype=numpy.int64, count=-1)
         batches = batch_by_size(indices, *args, **kwargs)
         fixed_shapes = args[5] if len(args) > 5 else kwargs.get("fixed_shapes")
-        if fixed_shapes is not None:  # what is in none of these batches is not the end of the list
+        if fixed_shapes is not None:  # the missing indices are then not the end of the list
             return batches
         dropped = indices[sum(len(batch) for batch in batches) :]
         return [*batches, dropped] if len(dropped) else batches
@@ -92,8 +95,8 @@ def keep_last_batch(batch_by_size: Callable[..., List[numpy.ndarray]]) -> Callab
 def without_fast_path(build: Callable[..., None]) -> Callable[..., None]:
     """The `__init__` of fairseq's transformer encoder layer, for layers that never take torch's fast path.
 
-    fairseq 0.12.2 calls torch 1.13's without an argument that it asks for ("Mask Type should be defined"), so no
-    transformer could decode padded sentences, or teach. fairseq-fixed has no such path.
+    fairseq 0.12.2 calls the fast path of torch 1.13 without a required argument ("Mask Type should be defined"). No
+    transformer could then decode padded sentences, or be the teacher in distillation. fairseq-fixed has no such path.
     """
 
     @functools.wraps(build)
@@ -105,10 +108,10 @@ def without_fast_path(build: Callable[..., None]) -> Callable[..., None]:
 
 
 def without_absent_tpu(override: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], Any]:
-    """fairseq's `override_module_args`, the first to see a command line that has been read.
+    """fairseq's `override_module_args`, the first function that sees the parsed command line.
 
-    fairseq-train takes --bf16 for --tpu, and then fails on every machine that has none ("'NoneType' object has no
-    attribute 'xla_device'"). GPUs and CPUs have bfloat16 too, and its trainer can use it there.
+    fairseq-train interprets --bf16 as --tpu, and then fails on every machine without a TPU ("'NoneType' object has no
+    attribute 'xla_device'"). GPUs and CPUs also have bfloat16, and fairseq's trainer can use it there.
     """
 
     @functools.wraps(override)
@@ -125,8 +128,8 @@ def without_absent_tpu(override: Callable[[argparse.Namespace], Any]) -> Callabl
 def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     """`obj` of worker `src_rank` on every worker of the group.
 
-    fairseq's own writes a checkpoint with its config objects, which the safe loader of the other workers refuses. What
-    arrives here was sent by a worker of the same run, so plain pickle, as torch takes for objects, is enough.
+    fairseq's own function sends a checkpoint with its config objects, which the safe loader of the other workers
+    refuses. Here the sender is a worker of the same run, so plain pickle, which torch uses for objects, is enough.
     """
     box = [obj]
     torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
@@ -134,11 +137,11 @@ def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torc
 
 
 class EndingConsumer(iterators.BackgroundConsumer):
-    """fairseq's thread that reads batches ahead (--data-buffer-size), which ends before Python does.
+    """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
-    A training that ends within an epoch leaves fairseq's own at work. Where Python's end meets it inside torch, the
-    process aborts ("terminate called without an active exception"): all is saved, but the exit status is that of a
-    failure.
+    fairseq's own thread keeps running if training ends within an epoch. If Python exits while the thread is inside
+    torch, the process aborts ("terminate called without an active exception"). All files are saved, but the exit status
+    reports a failure.
     """
 
     running: "weakref.WeakSet[EndingConsumer]" = weakref.WeakSet()
@@ -148,12 +151,12 @@ class EndingConsumer(iterators.BackgroundConsumer):
         super().start()
 
     def end(self, seconds: float = 10.0) -> None:
-        """Lets the thread finish the batch at which it is; gives up after so many seconds."""
-        self._max_len = 0  # after the next batch it has read enough
+        """Waits until the thread has finished its current batch, for at most ``seconds``."""
+        self._max_len = 0  # the thread stops after the next batch
         limit = time.monotonic() + seconds
         while self.is_alive() and time.monotonic() < limit:
             try:
-                self._queue.get(timeout=0.05)  # it may wait for room
+                self._queue.get(timeout=0.05)  # the thread may wait for room in the queue
             except queue.Empty:
                 pass
 
@@ -165,8 +168,8 @@ def end_consumers() -> None:
         consumer.end()
 
 
-# fairseq keeps the command line of a run in its checkpoint as an `argparse.Namespace`, and with --eval-bleu the n-gram
-# counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read, so this is early enough.
+# fairseq's checkpoint holds the command line of a run as an `argparse.Namespace`. With --eval-bleu it also holds the
+# n-gram counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read.
 allow_in_checkpoints(argparse.Namespace, *numpy_array_parts())
 
 if (1, 13) <= torch_version() < (2, 0):
@@ -176,7 +179,7 @@ if torch_version() >= (2, 6):
     distributed_utils._broadcast_object_slow = broadcast_object_slow
 
 if not hasattr(numpy, "compat"):
-    # numpy 2 took it away; fairseq asks it for `long` where samples are sentences (--sample-break-mode eos).
+    # numpy 2 has no `numpy.compat`; fairseq uses its `long` if samples are sentences (--sample-break-mode eos).
     numpy.compat = types.SimpleNamespace(long=int)
 
 dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.override_module_args)
@@ -184,5 +187,5 @@ dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.overri
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)
 
-# Iterators look this name up in the module, too.
+# Iterators also look this name up in the module.
 iterators.BackgroundConsumer = EndingConsumer

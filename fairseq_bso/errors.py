@@ -1,4 +1,4 @@
-"""How a command ends when its user must change something: with one message instead of a traceback."""
+"""The error for mistakes of the user: the command ends with one message instead of a traceback."""
 
 import os
 import sys
@@ -9,10 +9,10 @@ __all__ = ["UserError"]
 
 
 class UserError(BaseException):
-    """A mistake of the user. The message says the value, what is allowed, and what to do.
+    """A mistake of the user. The message states the value, the allowed values, and the remedy.
 
-    Uncaught, it ends the process with status 1. It derives from BaseException because fairseq catches Exception: it
-    writes a crash checkpoint, and it replaces errors raised while loading a checkpoint by a vaguer message.
+    Uncaught, it ends the process with status 1. It derives from BaseException because fairseq catches Exception.
+    fairseq then writes a crash checkpoint, and replaces errors from the loading of a checkpoint by a vaguer message.
     """
 
 
@@ -26,7 +26,7 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
     print(value, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    # A regular exit may crash: it closes HDF5 files that could not be written while a thread of fairseq reads batches.
+    # A regular exit may crash: it closes HDF5 files whose writing failed while a thread of fairseq reads batches.
     os._exit(1)
 
 

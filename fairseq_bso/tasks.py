@@ -28,7 +28,7 @@ CHECKED_AT_ONCE = 256  # sentences
 
 @dataclass
 class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
-    """The options of ``translation``, the constraint on outputs, pruning, and what validation looks at."""
+    """The options of ``translation``, the successor function, pruning, and the length ratios of validation."""
 
     successors: str = field(
         default="none",
@@ -43,12 +43,12 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
 class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
     """Translation under an optional successor function, with optional pruning.
 
-    Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. Over an
-    ensemble they are averaged, where fairseq averages probabilities.
+    Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. An
+    ensemble averages raw scores, whereas fairseq averages probabilities.
     """
 
     cfg: BsoTranslationConfig
-    looks_at_scorers = True  # so that models need not: `generation.check_commands_options`
+    looks_at_scorers = True  # models then skip `check_commands_options`
 
     def __init__(self, cfg: BsoTranslationConfig, src_dict, tgt_dict) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
@@ -57,11 +57,11 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         self.allowed_of_dataset: WeakKeyDictionary = WeakKeyDictionary()
 
     def batch_constraint(self, src_tokens: Tensor):
-        """The successor function of a batch (B, S); None where any word may follow."""
+        """The successor function of a batch (B, S); None if any word may follow."""
         return None if self.constraint is None else self.constraint(src_tokens)
 
     def build_model(self, cfg, from_checkpoint=False):
-        """fairseq's model, and with ``--eval-bleu`` the generator that ``--eval-bleu-args`` describe."""
+        """fairseq's model; with ``--eval-bleu`` also the generator that ``--eval-bleu-args`` describe."""
         self.builds_model = True
         try:
             return super().build_model(cfg, from_checkpoint)
@@ -69,12 +69,12 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             self.builds_model = False
 
     def build_criterion(self, cfg, *args, **kwargs):
-        """fairseq's criterion. Only what trains or validates has one, and only then must gold be allowed."""
+        """fairseq's criterion. Only training and validation build one, and only they require that gold is allowed."""
         self.learns = True
         return super().build_criterion(cfg, *args, **kwargs)
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-        """fairseq's filter; in training and validation also leaves out pairs whose target is not allowed.
+        """fairseq's filter; in training and validation it also leaves out pairs whose target is not allowed.
 
         Raises:
             UserError: if no pair is left.
@@ -93,7 +93,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         return kept
 
     def _allowed(self, indices, dataset):
-        """bool of every sentence of a dataset, True where its target is allowed; warns once of all others."""
+        """One bool per sentence of a dataset, True if its target is allowed. One warning covers all other sentences."""
         allowed = numpy.zeros(len(dataset), dtype=bool)
         examples = []
         for start in range(0, len(indices), CHECKED_AT_ONCE):
@@ -114,10 +114,10 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         return allowed
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, prefix_allowed_tokens_fn=None):
-        """fairseq's generator (or scorer of references) for ``models``, all of one ``--scorer``.
+        """fairseq's generator (or scorer of references) for ``models``, which all have the same ``--scorer``.
 
         Raises:
-            UserError: for a mixture of models, or options that raw scores or a constraint give no meaning.
+            UserError: for models of different scorers, or options without meaning under raw scores or a constraint.
         """
         score = common_prefix_score(models)
         if score.normalized:
@@ -142,7 +142,11 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
 
 
 def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
-    """Raises UserError for options of fairseq's generator that take words where there are candidates."""
+    """Checks the options of fairseq's generator under a constraint.
+
+    Raises:
+        UserError: for options that work on words, whereas the constrained generator works on candidates.
+    """
     refused = [
         ("--print-alignment", getattr(args, "print_alignment", None)),
         ("--constraints", getattr(args, "constraints", None)),

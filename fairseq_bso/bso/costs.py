@@ -1,16 +1,17 @@
 """Mistake costs ("Delta") of beam search optimization, and their registry.
 
-A violation is weighted by what its mistake costs (Wiseman & Rush 2016, section 4). A `Delta` is a callable
+Each violation is weighted by the cost of its mistake (Wiseman & Rush 2016, section 4). A `Delta` is a callable
 
     delta(hypothesis, gold, lengths) -> cost
 
     hypothesis  (M, L) int64    the violator's words since the last reset, yhat_{r+1..t}
     gold        (M, L) int64    the gold words of the same span, y_{r+1..t}
-    lengths     (M,)   int64    t - r, from 1 to L; what stands at later positions is arbitrary and must not matter
+    lengths     (M,)   int64    t - r, from 1 to L; later positions are arbitrary and must not affect the cost
     cost        (M,)   float32  on the device of its inputs, constant: no gradient flows through it
 
-with `M` violations of at most `L` words; `M` (and `L` with it) may be 0. It runs inside training, so it should not
-ask the device for a value. A new one is a function and one line:
+with `M` violations of at most `L` words. `r` is the time of the last reset and `t` that of the violation. `M` may be 0,
+and `L` is then 0 too. The callable runs inside training, so it should not read a value from the device. A new cost is a
+function and one line:
 
     @register_delta("wrong_last_word")
     def wrong_last_word(hypothesis, gold, lengths):
@@ -36,7 +37,7 @@ _DELTAS: dict[str, Delta] = {}
 
 
 def register_delta(name: str) -> Callable[[_DeltaT], _DeltaT]:
-    """Decorator that makes a Delta available under `name`.
+    """Decorator that registers a Delta under `name`.
 
     Raises:
         TypeError: `name` is not a string (the decorator was written without its name).
@@ -58,7 +59,7 @@ def get_delta(name: str) -> Delta:
     """The Delta registered under `name`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no Delta has this name.
     """
     if name not in _DELTAS:
         raise ValueError(f"unknown delta {name!r}; choose from: {', '.join(delta_names())}")
@@ -72,16 +73,16 @@ def delta_names() -> list[str]:
 
 @register_delta("zero_one")
 def zero_one(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-    """Every violation costs 1. Arguments and result as in the module's docstring."""
+    """Every violation costs 1. The module's docstring describes arguments and result."""
     return torch.ones(lengths.shape, dtype=torch.float32, device=lengths.device)  # (M,)
 
 
 @register_delta("hamming")
 def hamming(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Tensor:
-    """How many of the words since the last reset are not gold's, from 1 up.
+    """The number of words since the last reset that differ from gold; at least 1.
 
-    A violator that left gold long ago weighs more than one that differs in its last word, so that comparisons of long
-    hypotheses, which are rare, count (the Hamming loss of structured prediction; Taskar et al. 2003).
+    This is the Hamming loss of structured prediction (Taskar et al. 2003). A violator that left gold long ago weighs
+    more than one that differs in its last word only. Comparisons of long hypotheses thus count, although they are rare.
     """
     inside = torch.arange(gold.size(1), device=gold.device) < lengths.unsqueeze(1)  # (M, L)
     return ((hypothesis != gold) & inside).sum(1).float()
@@ -94,7 +95,7 @@ def sentence_bleu_cost(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Ten
     Both sides have the same length, so the brevity penalty is 1. A single right word costs 0.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not match.
     """
     if hypothesis.dim() != 2 or gold.shape != hypothesis.shape or lengths.shape != hypothesis.shape[:1]:
         raise ValueError(

@@ -85,7 +85,10 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
 
 @register_criterion("beam_search_optimization", dataclass=BeamSearchOptimizationConfig)
 class BeamSearchOptimizationCriterion(FairseqCriterion):
-    """Sums the margin loss over all violations of a batch; the sample size is target tokens (or ``--sentence-avg``)."""
+    """Sums the margin loss over all violations of a batch.
+
+    The sample size is the number of target tokens, or of sentences with ``--sentence-avg``.
+    """
 
     def __init__(
         self,
@@ -133,11 +136,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         self.make_constraint = getattr(task, "batch_constraint", None)
 
     def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
-        """The task's constraint on this batch, if the task has one."""
+        """The task's successor function for this batch, if the task has one."""
         return self.make_constraint(sample["net_input"]["src_tokens"]) if self.make_constraint else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
-        """The summed loss, its sample size, and what to log."""
+        """The summed loss, its sample size, and the values to log."""
         score = _prefix_score(model)
         target = _checked_target(sample, self.padding_idx)
         beam = self.curriculum.beam(model.num_updates) if model.training else self.curriculum.final
@@ -180,7 +183,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         return loss, sample_size, logged
 
     def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
-        """Says once, of the first batch, how much the search words leave of the exact search."""
+        """Logs once, for the first batch, the agreement of the search over search words with the exact search."""
         if not options.compare:
             return
         self.compared = True
@@ -193,7 +196,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             )
 
     def _finished_lenpen(self, score: PrefixScore) -> Optional[float]:
-        """By which measure finished hypotheses are rivals; None where they are not."""
+        """The length penalty by which finished hypotheses are rivals; None if they are not rivals.
+
+        Raises:
+            UserError: if the options do not fit the scorer.
+        """
         if self.finished == "dropped":
             return None
         if not score.cumulative:
@@ -210,7 +217,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
-        """Adds up the workers' sums and logs ratios of them."""
+        """Adds up the workers' sums and logs their ratios."""
         total = {key: sum(float(output.get(key, 0)) for output in logging_outputs) for key in _SUMS}
         sample_size, tokens, violations = total["sample_size"], total["ntokens"], total["violations"]
         metrics.log_scalar("loss", _ratio(total["loss"], sample_size), sample_size, round=4)
@@ -239,7 +246,11 @@ def _ratio(total: float, count: float) -> float:
 
 
 def _prefix_score(model) -> PrefixScore:
-    """How the model scores prefixes; raises UserError if it cannot search in training."""
+    """The prefix score of the model.
+
+    Raises:
+        UserError: if the model cannot search in training.
+    """
     score: Optional[PrefixScore] = getattr(model, "prefix_score", None)
     if score is None:
         raise UserError(
@@ -250,7 +261,11 @@ def _prefix_score(model) -> PrefixScore:
 
 
 def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
-    """(B, T) target; raises UserError where there is no gold to search for."""
+    """The target (B, T).
+
+    Raises:
+        UserError: if the batch has no valid gold words.
+    """
     target = sample.get("target")
     if target is None:
         raise UserError("beam_search_optimization needs target sentences, but the data has none: give both languages")

@@ -1,5 +1,8 @@
-"""The BSO objective (Wiseman & Rush 2016): the loss of violations (equation 5 of section 4.1), the words that a cost
-compares, and the growing training beam (section 5.1)."""
+"""The objective of beam search optimization (Wiseman & Rush 2016).
+
+It has the loss of violations (equation 5 of section 4.1), the words that a cost compares, and the growing training beam
+(section 5.1).
+"""
 
 from __future__ import annotations
 
@@ -16,30 +19,30 @@ from ..search.violations import Violations
 def margin_loss(gaps: Tensor, costs: Tensor, margin: float = 1.0) -> Tensor:
     """``sum over violations of Delta * max(0, margin - gap)``.
 
-    A search that looked at fewer words, or in low precision, may call a violation what exact scores do not confirm; it
-    then costs nothing.
+    A search over fewer words, or in low precision, may find a violation that exact scores do not confirm. Such a
+    violation costs nothing.
 
     Args:
         gaps: (M,) gold score minus violator score.
-        costs: (M,) Delta of each violation; a constant, no gradient goes through it.
+        costs: (M,) Delta of each violation; a constant, through which no gradient flows.
         margin: the margin of the search.
 
     Returns:
-        () the summed loss; zero, and still attached to the graph, where there is no violation.
+        () the summed loss; without a violation it is zero, and still attached to the graph.
     """
     return (costs.detach() * (margin - gaps).clamp(min=0)).sum()
 
 
 def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """What a Delta compares: the violator's and gold's words since the last reset.
+    """The words that a Delta compares: the violator's and gold's words since the last reset.
 
     Args:
         violations: M violations.
         gold_words: (B, T) int64.
 
     Returns:
-        hypothesis (M, L), gold (M, L) and lengths (M,); places beyond a length hold other words. A violator that ended
-        before gold is filled up with padding, which is no word of gold's.
+        hypothesis (M, L), gold (M, L) and lengths (M,); positions beyond a length hold other words. A violator that
+        ended before gold is padded, and padding differs from every gold word.
     """
     lengths = violations.times - violations.resets + 1  # (M,)
     longest = int(lengths.max()) if lengths.numel() > 0 else 0
@@ -51,14 +54,15 @@ def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tenso
 
 @dataclass(frozen=True)
 class BeamCurriculum:
-    """The beam by update number, so that resuming needs no state.
+    """The beam as a function of the update number, so that resuming needs no state.
 
-    It starts at ``initial`` and grows by one every ``updates_per_beam`` updates to ``final``; with 0 it is ``final``.
-    With ``mixed`` every run of updates as long as there are beams from ``initial`` to ``final`` has each of them once,
-    in an order that is shuffled anew. Small beams then keep what large beams alone would lose in greedy decoding.
+    The beam starts at ``initial`` and grows by one every ``updates_per_beam`` updates up to ``final``. With
+    ``updates_per_beam`` 0 it is always ``final``. With ``mixed`` there are ``final - initial + 1`` beams, and every run
+    of as many updates has each beam once. The order is shuffled anew for each run. Large beams alone lose in greedy
+    decoding, and small beams prevent this loss.
 
     Raises:
-        ValueError: for a beam below 2, a shrinking beam or a negative number of updates.
+        ValueError: for a beam below 2, a shrinking beam, a negative number of updates, or mixed beams that grow.
     """
 
     initial: int

@@ -1,7 +1,7 @@
-"""Decoding: what fairseq's generator lacks.
+"""Decoding: features that fairseq's generator lacks.
 
-constraint      a constraint bound to the dictionaries of a task
-constrained     a generator that ranks only what the constraint allows
+constraint      a successor function bound to the dictionaries of a task
+constrained     a generator that ranks only the words that the constraint allows
 unnormalized    models without probabilities: ensembles, and scores of references
-length_ratios   lengths of outputs over those of references, by beam, in validation
+length_ratios   ratios of output length to reference length, by beam, in validation
 """

@@ -1,9 +1,9 @@
 """Decoding under a successor function, in fairseq's own generator.
 
-The generator works in *columns* in place of words: its "vocabulary" is the candidates of a sentence, a few hundred at
-most, so neither scoring nor ranking ever looks at all words. Column c of a sentence stands for the word
-``Columns.words[sentence, c]``; the first columns are fairseq's special symbols, which keep their ids. What the
-generator finds is turned back into words at the end.
+The generator works on *columns* instead of words. Its "vocabulary" is the candidates of a sentence, a few hundred at
+most, so neither scoring nor ranking covers all words. Column c of a sentence stands for the word
+``Columns.words[sentence, c]``. The first columns are fairseq's special symbols, which keep their ids. The generator's
+hypotheses are converted back to words at the end.
 """
 
 import logging
@@ -27,10 +27,10 @@ SPECIAL = 4  # fairseq's <s>, <pad>, </s>, <unk>
 
 
 class Columns(NamedTuple):
-    """What the generator's columns stand for; G of them."""
+    """The words of the generator's G columns."""
 
     words: Tensor
-    """(B, G) int64 the word of every column, padding where there is none"""
+    """(B, G) int64 the word of every column; padding for columns without a word"""
     places: Tensor
     """(B, C) int64 the column of every candidate"""
 
@@ -48,7 +48,7 @@ class Columns(NamedTuple):
         )
 
     def spread(self, scores: Tensor, sentences: Tensor) -> Tensor:
-        """Scores of candidates (N, C) -> of columns (N, G), ``-inf`` where there is no candidate."""
+        """Scores of candidates (N, C) -> scores of columns (N, G); ``-inf`` for columns without a candidate."""
         spread = scores.new_full((scores.size(0), self.words.size(1)), -math.inf)
         return spread.scatter_(1, self.places.index_select(0, sentences), scores)
 
@@ -58,18 +58,18 @@ class Columns(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """What is known of the N = b * K hypotheses on the beam."""
+    """The N = b * K hypotheses on the beams of b sentences, K each."""
 
     sentences: Tensor
-    """(N,) int64 in the batch as it came"""
+    """(N,) int64, the index of the sentence in the original batch"""
     alive: Tensor
-    """(N,) bool, False for what fairseq fills an empty beam with"""
+    """(N,) bool, False for the entries with which fairseq fills an empty beam"""
     allowed: Tensor
     """(N, C) bool, the successors of the latest step"""
     scores: Tensor
     """(N, C) the scores of the latest step"""
     state: State
-    """each (N, ...), of the successor function"""
+    """each (N, ...), the state of the successor function"""
 
     def select(self, index: Tensor) -> "Hypotheses":
         """The hypotheses ``index`` (N',)."""
@@ -78,9 +78,9 @@ class Hypotheses(NamedTuple):
 
 
 class ConstrainedEnsemble(EnsembleModel):
-    """Scores only what a successor function allows, in columns.
+    """Scores only the words that a successor function allows, in columns.
 
-    Probabilities are averaged over softmax models, raw scores ``f`` over models without probabilities.
+    An ensemble of softmax models averages probabilities; models without probabilities average raw scores ``f``.
     """
 
     def __init__(self, models: List[nn.Module]) -> None:
@@ -90,7 +90,7 @@ class ConstrainedEnsemble(EnsembleModel):
         self.hypotheses: Optional[Hypotheses] = None
 
     def begin(self, constraint: BatchConstraint, columns: Columns) -> None:
-        """Turns to a new batch."""
+        """Starts a new batch."""
         self.constraint, self.columns, self.hypotheses = constraint, columns, None
         self.scorers = [
             CandidateScorer(scorer, constraint.candidates) if isinstance(scorer, Scorer) else None
@@ -104,7 +104,7 @@ class ConstrainedEnsemble(EnsembleModel):
         incremental_states: List[Dict[str, Dict[str, Optional[Tensor]]]],
         temperature: float = 1.0,
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """tokens (N, t) columns -> what each column adds to the score of a hypothesis (N, G), attention (N, S)."""
+        """tokens (N, t) columns -> each column's addition to the score of a hypothesis (N, G), attention (N, S)."""
         known, before = self._follow(tokens)
         sentences, state = known.sentences, known.state
         allowed = self.constraint.allowed(state, sentences) & known.alive.unsqueeze(1)  # (N, C)
@@ -122,7 +122,7 @@ class ConstrainedEnsemble(EnsembleModel):
         return self.columns.spread(step_scores, sentences), torch.stack(attention).mean(0) if attention else None
 
     def _follow(self, tokens: Tensor) -> Tuple[Hypotheses, Tensor]:
-        """The hypotheses after the newest column, and the scores (N,) that this column had."""
+        """The hypotheses after the newest column, and the scores (N,) of this column."""
         rows, known = tokens.size(0), self.hypotheses
         if known is None:
             sentences = torch.arange(self.columns.words.size(0), device=tokens.device)
@@ -163,16 +163,19 @@ class ConstrainedEnsemble(EnsembleModel):
         return scores, extra["attn"][0][:, -1]
 
     def reorder_incremental_state(self, incremental_states, new_order: Tensor) -> None:
-        """Selects hypotheses: ``new_order`` (N,)."""
+        """Selects the hypotheses ``new_order`` (N,)."""
         super().reorder_incremental_state(incremental_states, new_order)
         before, self.hypotheses = self.hypotheses, self.hypotheses.select(new_order)
-        if new_order.numel() != before.sentences.numel():  # fairseq took out finished sentences
+        if new_order.numel() != before.sentences.numel():  # fairseq removed finished sentences
             beam = before.sentences.numel() // before.sentences.unique().numel()
             kept = new_order[::beam].div(beam, rounding_mode="floor")
             self.scorers = [None if scorer is None else scorer.select(kept) for scorer in self.scorers]
 
     def is_at_end(self, sentence: int, beam: int, end: int) -> bool:
-        """Whether no hypothesis of the ``sentence``-th of those on the beam can go on but by ``</s>``."""
+        """Whether ``</s>`` is the only possible successor of all hypotheses of a sentence.
+
+        ``sentence`` counts the sentences that are still on the beam.
+        """
         now = self.hypotheses
         rows = slice(sentence * beam, (sentence + 1) * beam)
         of = self.constraint.of(self.constraint.candidates, now.sentences[rows])
@@ -180,18 +183,19 @@ class ConstrainedEnsemble(EnsembleModel):
 
 
 class ConstrainedGenerator(SequenceGenerator):
-    """fairseq's generator under a constraint; takes the place of ``--max-len-a`` and ``--max-len-b`` where the
-    successor function bounds the length.
+    """fairseq's generator under a constraint.
+
+    If the successor function bounds the length, this bound replaces ``--max-len-a`` and ``--max-len-b``.
 
     Args:
-        constraint: makes the successor function of a batch.
+        constraint: builds the successor function of a batch.
     """
 
     def __init__(self, models, tgt_dict, constraint: Constraint, **options) -> None:
         super().__init__(ConstrainedEnsemble(models), tgt_dict, **options)
         self.constraint = constraint
         self.search.stop_on_max_len = True  # a sentence may have fewer outputs than the beam
-        self.min_len = 0 if self.min_len == 1 else self.min_len  # fairseq's default; the function says when to end
+        self.min_len = 0 if self.min_len == 1 else self.min_len  # fairseq's default; the function allows the end
 
     def _generate(
         self,
@@ -200,7 +204,10 @@ class ConstrainedGenerator(SequenceGenerator):
         constraints: Optional[Tensor] = None,
         bos_token: Optional[int] = None,
     ) -> List[List[Dict[str, Tensor]]]:
-        """The best hypotheses of every sentence, at least one; of no word and score ``-inf`` where none is allowed."""
+        """The best hypotheses of every sentence, at least one.
+
+        If no hypothesis is allowed, the one returned has no word and score ``-inf``.
+        """
         source = sample["net_input"]["src_tokens"]
         constraint = self.constraint(source)
         columns = Columns.of(constraint.candidates, source.size(0), self.pad, 2 * self.beam_size + 1)
@@ -219,7 +226,11 @@ class ConstrainedGenerator(SequenceGenerator):
         return found
 
     def _bound_length(self, words: int) -> None:
-        """Makes the longest output the limit of fairseq, which counts without ``</s>``."""
+        """Sets fairseq's length limit, which excludes ``</s>``, to the longest output.
+
+        Raises:
+            UserError: if the model's own limit is smaller.
+        """
         if words > self.max_len - 1:
             raise UserError(
                 f"--successors {self.constraint.name} gives an output of {words} words, but the model ends at "
@@ -229,7 +240,11 @@ class ConstrainedGenerator(SequenceGenerator):
         self.max_len_a, self.max_len_b = 0, words
 
     def _prefix_columns(self, prefix: Tensor, columns: Columns) -> Tensor:
-        """The words of ``--prefix-size`` (B, p) as columns."""
+        """The words of ``--prefix-size`` (B, p) as columns.
+
+        Raises:
+            UserError: if a word is not among the columns of its sentence.
+        """
         same = columns.words.unsqueeze(1) == prefix.unsqueeze(2)  # (B, p, G)
         found = same.any(2)
         if not bool(found.all()):
@@ -256,7 +271,7 @@ class ConstrainedGenerator(SequenceGenerator):
         }
 
     def is_finished(self, step: int, unfin_idx: int, max_len: int, finalized_sent_len: int, beam_size: int) -> bool:
-        """Also true where no hypothesis can go on, so that a sentence does not wait for a full beam."""
+        """Also True if no hypothesis can continue, so that a sentence does not wait for a full beam."""
         return super().is_finished(step, unfin_idx, max_len, finalized_sent_len, beam_size) or self.model.is_at_end(
             unfin_idx, beam_size, self.eos
         )

@@ -1,4 +1,4 @@
-"""A successor function bound to the dictionaries of a task: fairseq batches in, ``core.successors`` out."""
+"""A successor function bound to the dictionaries of a task: it maps a fairseq batch to a ``BatchConstraint``."""
 
 from typing import Optional
 
@@ -10,15 +10,15 @@ from ..search.constraints import BatchConstraint, Vocabulary, first_disallowed, 
 
 
 class Constraint:
-    """What ``--successors NAME`` means for one pair of dictionaries.
+    """The successor function of ``--successors NAME`` for one pair of dictionaries.
 
     Args:
-        name: of the successor function, not ``none``.
+        name: the name of the successor function, not ``none``.
         source: source dictionary.
         target: target dictionary.
 
     Raises:
-        UserError: if there is none of this name.
+        UserError: if no successor function has this name.
     """
 
     def __init__(self, name: str, source, target) -> None:
@@ -50,8 +50,15 @@ class Constraint:
             raise UserError(f"--successors {self.name}: {fault}") from None
 
     def first_disallowed(self, src_tokens: Tensor, target: Tensor) -> Tensor:
-        """src_tokens (B, S), target (B, T) padded on the right -> (B,) the first word of each target (from 0) that the
-        successor function does not allow, -1 where it allows all."""
+        """The first word of each target (from 0) that the successor function does not allow; -1 if it allows all.
+
+        Args:
+            src_tokens: (B, S).
+            target: (B, T), padded on the right.
+
+        Returns:
+            (B,).
+        """
         lengths = target.ne(self.vocabulary.padding).sum(1)
         return first_disallowed(self(src_tokens), target, lengths)
 

@@ -27,7 +27,11 @@ class LengthRatioConfig(FairseqDataclass):
 
 
 def beams_of(text: str) -> List[int]:
-    """The beams of ``--eval-length-beams``; raises UserError for anything else than different numbers from 1 on."""
+    """The beams of ``--eval-length-beams``.
+
+    Raises:
+        UserError: for anything other than distinct numbers from 1 on.
+    """
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) >= 1 for part in parts) or len({*map(int, parts)}) < len(parts):
         raise UserError(
@@ -37,7 +41,7 @@ def beams_of(text: str) -> List[int]:
 
 
 class LengthRatioMixin:
-    """Adds the ratios to a translation task; stands before it among the bases. Without beams it does nothing."""
+    """Adds the ratios to a translation task; it precedes the task among the bases. Without beams it does nothing."""
 
     def __init__(self, cfg, *args, **kwargs) -> None:
         super().__init__(cfg, *args, **kwargs)
@@ -45,7 +49,7 @@ class LengthRatioMixin:
         self.length_generators: Dict[int, Any] = {}
 
     def build_model(self, cfg, from_checkpoint=False):
-        """The task's model, and a generator for each beam: by the model's own rules, under the task's constraint."""
+        """The task's model. A generator for each beam follows the model's scorer and the task's constraint."""
         model = super().build_model(cfg, from_checkpoint)
         for beam in self.length_beams:
             options = {**json.loads(self.cfg.eval_bleu_args or "{}"), "beam": beam, "nbest": 1}
@@ -53,7 +57,7 @@ class LengthRatioMixin:
         return model
 
     def valid_step(self, sample, model, criterion):
-        """The task's step, and the number of words in references and in the outputs of each beam."""
+        """The task's step; it also logs the number of words in references and in the outputs of each beam."""
         loss, sample_size, logged = super().valid_step(sample, model, criterion)
         if self.length_beams:
             logged["_length_reference"] = self._words(sample["target"])
@@ -63,12 +67,12 @@ class LengthRatioMixin:
         return loss, sample_size, logged
 
     def _words(self, tokens: Tensor) -> int:
-        """How many are words: neither ``</s>`` nor padding."""
+        """The number of words: tokens that are neither ``</s>`` nor padding."""
         dictionary = self.target_dictionary
         return int(torch.sum((tokens != dictionary.eos()) & (tokens != dictionary.pad())))
 
     def reduce_metrics(self, logging_outputs, criterion) -> None:
-        """The task's, and ratios of sums over all workers and batches."""
+        """Logs the task's metrics, and ratios of sums over all workers and batches."""
         super().reduce_metrics(logging_outputs, criterion)
         names = ["_length_reference", *(f"_length_beam{beam}" for beam in self.length_beams)]
         totals = {name: sum(float(output.get(name, 0)) for output in logging_outputs) for name in names}

@@ -1,4 +1,4 @@
-"""Decoding as the model's ``--scorer`` asks for, in fairseq's own generator."""
+"""Decoding by the model's ``--scorer``, in fairseq's own generator."""
 
 import logging
 from collections import Counter
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 def prefix_score_of(model: nn.Module) -> PrefixScore:
-    """How a model scores prefixes; fairseq's own models all do as ``softmax``."""
+    """The prefix score of a model; for all of fairseq's own models it is ``softmax``."""
     return getattr(model, "prefix_score", SCORERS["softmax"])
 
 
 def common_prefix_score(models: List[nn.Module]) -> PrefixScore:
-    """How all models of an ensemble score prefixes.
+    """The prefix score that all models of an ensemble share.
 
     Raises:
-        UserError: if they do not do it in one way.
+        UserError: if the models have different prefix scores.
     """
     scores = [prefix_score_of(model) for model in models]
     counts = Counter(score.name for score in scores)
@@ -40,10 +40,10 @@ def common_prefix_score(models: List[nn.Module]) -> PrefixScore:
 
 
 class UnnormalizedEnsemble(EnsembleModel):
-    """Averages raw scores over models, where fairseq averages probabilities.
+    """Averages raw scores over models, whereas fairseq averages probabilities.
 
-    Models that score the last word alone emit the difference ``f_t - f_{t-1}``. The mean of differences is the
-    difference of means, so sums telescope to the mean ``f`` of the last word.
+    ``f_t`` is the raw score of word ``t``. Models that score the last word alone emit the difference ``f_t - f_{t-1}``.
+    The mean of differences is the difference of means, so sums telescope to the mean ``f`` of the last word.
     """
 
     def __init__(self, models: List[nn.Module]) -> None:
@@ -64,9 +64,9 @@ class UnnormalizedEnsemble(EnsembleModel):
 
 
 class UnnormalizedScorer(SequenceScorer):
-    """Scores references by the sum of what their words add, where fairseq divides it by length.
+    """Scores references by the plain sum of their words' scores, whereas fairseq divides it by length.
 
-    The sum is that of all ``f``; where the last word alone counts, differences telescope to its ``f``.
+    The sum is that of all raw scores ``f``. If the last word alone counts, differences telescope to its ``f``.
     """
 
     @torch.no_grad()
@@ -79,17 +79,17 @@ class UnnormalizedScorer(SequenceScorer):
 
 
 def check_raw_scores(score: PrefixScore, models: int, args, in_training: bool) -> None:
-    """Looks at the options of decoding with scores that are no probabilities.
+    """Checks the options of decoding with raw scores.
 
     Args:
-        score: of all models.
-        models: how many there are.
+        score: the prefix score of all models.
+        models: the number of models.
         args: fairseq's options of generation.
-        in_training: whether they are those of ``--eval-bleu-args``. A length penalty there is only warned of: runs of
-            earlier releases that have one go on.
+        in_training: whether the options are those of ``--eval-bleu-args``. A length penalty there gives only a warning,
+            so that runs of earlier releases with such a penalty can continue.
 
     Raises:
-        UserError: for what would silently be wrong, or not used.
+        UserError: for options that would silently give wrong results, or have no effect.
     """
     temperature = getattr(args, "temperature", 1.0)
     if temperature != 1.0:
@@ -116,7 +116,7 @@ def check_raw_scores(score: PrefixScore, models: int, args, in_training: bool) -
 
 
 def unused_length_penalty(score: PrefixScore, value: float, option: str) -> Optional[str]:
-    """What is wrong with a length penalty where scores are not divided by length; None if nothing is."""
+    """The message about a length penalty without effect; None if scores are divided by length or the penalty is 1."""
     if score.normalized or value == 1:
         return None
     return (
@@ -126,7 +126,7 @@ def unused_length_penalty(score: PrefixScore, value: float, option: str) -> Opti
 
 
 def warn_of_undivided_sums(args) -> None:
-    """Says what ``--unnormalized`` does to a model with probabilities: fairseq allows it, and it is seldom meant."""
+    """Warns of the effect of ``--unnormalized`` on a model with probabilities: fairseq allows it, but few want it."""
     if not getattr(args, "unnormalized", False) or getattr(args, "score_reference", False):
         return
     lenpen = getattr(args, "lenpen", 1.0)
@@ -138,18 +138,18 @@ def warn_of_undivided_sums(args) -> None:
 
 
 def check_commands_options(score: PrefixScore, cfg) -> None:
-    """Looks at how ``fairseq-generate`` or ``fairseq-interactive`` decodes, where its task is not one that does.
+    """Checks the decoding options of ``fairseq-generate`` or ``fairseq-interactive``, if the task does not check them.
 
     Args:
-        score: of the model.
-        cfg: fairseq's, of the command.
+        score: the prefix score of the model.
+        cfg: fairseq's config of the command.
 
     Raises:
-        UserError: for what would silently be wrong, or not used.
+        UserError: for options that would silently give wrong results, or have no effect.
     """
     path, task = getattr(cfg.common_eval, "path", None), str(getattr(cfg.task, "_name", ""))
     if not path or getattr(TASK_REGISTRY.get(task), "looks_at_scorers", False):
-        return  # without a path it is fairseq's hub, whose options of decoding come later
+        return  # fairseq's hub gives no path; its decoding options come later
     if score.normalized:
         warn_of_undivided_sums(cfg.generation)
         return

@@ -1,15 +1,15 @@
 """The search in training, readable alone: pure torch, no fairseq.
 
-search_and_score    one batch: the search along gold, and exact scores of what it found
-scorer              the output layer, and how words and prefixes are scored: what ``--scorer`` means
-decoder             what the search needs of a model
+search_and_score    one batch: the search along gold, and exact scores of its violations
+scorer              the output layer, and the scores of words and prefixes by ``--scorer``
+decoder             the interface that the search needs of a model
 violation_reset     the time loop, with its resets
-violations          what makes a violation, and what is known of those of a batch
+violations          the rules of a violation, and the violations of a batch
 vocabulary_search   the best successors over the whole vocabulary
 candidate_search    the best successors among few words of each sentence
-search_words        which few words those are without a constraint, and what they leave of the exact search
+search_words        the choice of these few words without a constraint, and the agreement with the exact search
 constraints         which words may follow a prefix, and how to add a constraint
 topk                one beam step: rank, keep, recover a path
 blockwise           cross entropy and log Z in blocks of rows, which never hold the scores of all words
-segments            the words by which violators differ from gold, run and scored with gradient
+segments            the words by which violators differ from gold, decoded and scored with gradient
 """

@@ -1,8 +1,8 @@
 """Losses over the whole vocabulary that never hold the scores of all words.
 
-``N`` prefixes have ``N * V`` scores, which are most of an update's memory, and on a CPU getting and filling that memory
-takes longer than what is computed in it. Here some rows at a time are scored, visited and forgotten, while they are in
-the cache. Where the loss is a sum, its gradient is made in the same visit.
+``N`` prefixes have ``N * V`` scores over a vocabulary of ``V`` words. They are most of an update's memory. On a CPU,
+allocating and filling that memory takes longer than the computation in it. This module scores a block of rows, visits
+it while it is in the cache, and discards it. If the loss is a sum, the same visit also computes its gradient.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from .scorer import HALF
 
 __all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
-# Rows that products are quick with, where their scores are neither too few nor too many: 4 MiB stay in the cache, and
-# above 32 MiB glibc's malloc hands out fresh memory every time, page by page.
+# Products are fast with CPU_ROWS rows. CPU_SCORES bounds the scores of a block: 4 MiB stay in the cache, and above
+# 32 MiB glibc's malloc returns fresh memory at every call, page by page.
 CPU_ROWS, CPU_SCORES = 128, (2**20, 2**22)
 DEVICE_SCORES = 2**25
-# Probabilities that wait for their gradient: 64 MiB.
+# Number of probabilities kept for backward: 64 MiB.
 KEPT = 2**24
 
-# Gets rows, their scores (r, V) in float32 at least, and whether the gradient is wanted; then it writes the gradient of
-# its loss over the scores. Returns its loss (), summed over these rows.
+# A Visit gets r rows, their scores (r, V) in at least float32, and whether the gradient is wanted. If it is, the Visit
+# overwrites the scores with the gradient of its loss. It returns its loss (), summed over these rows.
 Visit = Callable[[slice, Tensor, bool], Tensor]
 Kept = Tuple[slice, Tensor]
 
 
 def row_blocks(outputs: Tensor, words: int, first: int = 0) -> Iterator[slice]:
-    """Rows of ``outputs`` (N, H) to score together, from row ``first`` on, in whole blocks of ROWS."""
+    """Slices of the rows of ``outputs`` (N, H) to score together, from row ``first`` on, in whole blocks of ROWS."""
     if outputs.device.type == "cpu":
         fewest, most = (scores // max(1, words) for scores in CPU_SCORES)
         step = min(max(fewest, CPU_ROWS), most)
@@ -49,10 +49,10 @@ def log_partition(outputs: Tensor, weight: Tensor, bias: Tensor, known: Optional
         outputs: (N, H) attentional vectors.
         weight: (V, H).
         bias: (V,).
-        known: (n,) what it is for the first n rows, where something else has scored them before.
+        known: (n,) ``log Z`` of the first n rows, if an earlier computation has scored them.
 
     Returns:
-        (N,) float32, of a float64 model float64.
+        (N,) float32; float64 for a float64 model.
     """
     known = outputs.new_empty(0, dtype=_wide(outputs)) if known is None else known
     if not any(_wanted(outputs, weight, bias)):
@@ -61,7 +61,7 @@ def log_partition(outputs: Tensor, weight: Tensor, bias: Tensor, known: Optional
 
 
 class _LogPartition(torch.autograd.Function):
-    """What each row counts is known in backward only. Up to KEPT probabilities wait for it; others are made again."""
+    """The weight of each row is known only in backward. Up to KEPT probabilities are kept; others are recomputed."""
 
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class _LogPartition(torch.autograd.Function):
 def _log_partition(
     outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor, kept: Optional[List[Kept]] = None
 ) -> Tensor:
-    """Also notes in ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
+    """Also appends to ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
     totals = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
     totals[: known.numel()] = known
     room = KEPT
@@ -103,16 +103,16 @@ def _log_partition(
 
 
 def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The sum of what ``visit`` returns for each block of rows.
+    """The sum of the results of ``visit`` over all blocks of rows.
 
     Args:
-        visit: the loss of a block and, written over its scores, the gradient.
+        visit: returns the loss of a block, and overwrites its scores with the gradient.
         outputs: (N, H) attentional vectors.
         weight: (V, H).
         bias: (V,).
 
     Returns:
-        () float32, of a float64 model float64; differentiable in all three, and it goes backward once.
+        () float32; float64 for a float64 model. It is differentiable in all three, and backward runs once.
     """
     wanted = _wanted(outputs, weight, bias)
     if not any(wanted):
@@ -121,7 +121,7 @@ def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor)
 
 
 class _BlockSum(torch.autograd.Function):
-    """Makes the gradient for an incoming 1 beside the loss; backward scales it."""
+    """Forward also computes the gradient for an incoming gradient of 1; backward scales it."""
 
     @staticmethod
     def forward(
@@ -154,16 +154,16 @@ def _sum_over_blocks(
 
 
 class CrossEntropy(NamedTuple):
-    """What ``cross_entropy`` adds up over the words of a batch, padding left out."""
+    """The sums of ``cross_entropy`` over the words of a batch, without padding."""
 
     loss: Tensor
-    """() what to minimise, in nats; all else is for the log and constant"""
+    """() the loss to minimise, in nats; the other fields are constants for the log"""
     nll: Tensor
     """() negative log-likelihood of gold, without label smoothing"""
     squared_log_z: Tensor
     """() sum of ``(log Z)^2``"""
     correct: Tensor
-    """() int64, at how many words gold is the best; 0 where that was not asked for"""
+    """() int64, the number of words at which gold scores best; 0 if ``count_correct`` is False"""
 
 
 def cross_entropy(
@@ -176,17 +176,17 @@ def cross_entropy(
     self_normalize: float = 0.0,
     count_correct: bool = False,
 ) -> CrossEntropy:
-    """The negative log-likelihood of gold words, label smoothing as fairseq has it, and ``weight * (log Z)^2``.
+    """The negative log-likelihood of gold words, fairseq's label smoothing, and ``self_normalize * (log Z)^2``.
 
     Args:
         outputs: (N, H) attentional vectors.
         weight: (V, H).
         bias: (V,).
         target: (N,) int64 gold words.
-        padding: the target that counts nothing: its rows are never scored.
-        smoothing: epsilon, the share of the loss that goes to all words alike.
-        self_normalize: weight of ``(log Z)^2`` at each word, which draws ``f`` to log-probabilities (Devlin et al.
-            2014, section 2.3).
+        padding: the padding symbol; its rows are never scored and add nothing.
+        smoothing: epsilon, the share of the loss that is spread evenly over all words.
+        self_normalize: weight of ``(log Z)^2`` at each word. The term draws the scores ``f`` towards log-probabilities
+            (Devlin et al. 2014, section 2.3).
         count_correct: whether ``correct`` is wanted.
     """
     real = target.ne(padding).nonzero().squeeze(1)  # (N',)
@@ -196,7 +196,7 @@ def cross_entropy(
 
 
 class _CrossEntropyOfBlock:
-    """A ``Visit``; sums for the log stay here."""
+    """A ``Visit`` that keeps the sums for the log."""
 
     def __init__(self, target: Tensor, smoothing: float, self_normalize: float, count_correct: bool) -> None:
         self.target, self.smoothing, self.self_normalize = target, smoothing, self_normalize
@@ -209,7 +209,7 @@ class _CrossEntropyOfBlock:
         if self.count_correct:
             self.correct += scores.argmax(1, keepdim=True).eq(words).sum()
         size = scores.size(1)
-        # fairseq spreads epsilon over the V - 1 wrong words and counts the gold word's own part on top of 1 - epsilon.
+        # fairseq spreads epsilon over the V - 1 wrong words. The gold word's own share comes on top of 1 - epsilon.
         share = self.smoothing / max(1, size - 1)
         certain = 1.0 - self.smoothing - share
         gold = scores.gather(1, words).squeeze(1)  # (r,)
@@ -229,13 +229,13 @@ class _CrossEntropyOfBlock:
 
 
 class _Gradients:
-    """Adds up the gradients of outputs, weight and bias over blocks of rows, in float32 at least.
+    """Adds up the gradients of outputs, weight and bias over blocks of rows, in at least float32.
 
     Args:
         outputs: (N, H).
         weight: (V, H).
         bias: (V,).
-        wanted: which of the three are wanted.
+        wanted: for each of the three, whether its gradient is wanted.
     """
 
     def __init__(self, outputs: Tensor, weight: Tensor, bias: Tensor, wanted: tuple[bool, ...]) -> None:
@@ -244,14 +244,14 @@ class _Gradients:
             part.new_zeros(part.shape, dtype=_wide(part)) if wants else None for part, wants in zip(given, wanted)
         ]
         self.by_onednn = onednn_suits(outputs.t(), weight)
-        if self.by_onednn and wanted[1]:  # as oneDNN is quickest with
+        if self.by_onednn and wanted[1]:  # the layout in which oneDNN is fastest
             self.parts[1] = weight.new_zeros(weight.shape[::-1]).t()
-        # The slope of most words is too small for float16.
+        # The gradient of most words' scores is too small for float16.
         narrow = outputs.dtype == torch.float16
         self.outputs, self.weight = (outputs.float(), weight.float()) if narrow else (outputs, weight)
 
     def add(self, rows: slice, slope: Tensor) -> None:
-        """Adds what the slope (r, V), the gradient of these rows' scores, amounts to."""
+        """Adds the contribution of ``slope`` (r, V), the gradient of these rows' scores."""
         to_outputs, to_weight, to_bias = self.parts
         if to_bias is not None:
             to_bias += slope.sum(0)
@@ -269,22 +269,22 @@ class _Gradients:
 
 
 def exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Writes ``exp(scores - highest)`` over scores (r, V). Gives ``log Z`` (r,) and the sums of these (r, 1)."""
+    """Overwrites scores (r, V) with ``exp(scores - row maximum)``. Returns ``log Z`` (r,) and their row sums (r, 1)."""
     highest = scores.amax(1, keepdim=True)
     sums = scores.sub_(highest).exp_().sum(1, keepdim=True)
     return (sums.log() + highest).squeeze(1), sums
 
 
 def _scores(outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(r, H) -> (r, V) in float32 at least, memory of its own."""
+    """(r, H) -> (r, V) in at least float32, in fresh memory."""
     return multiply(outputs, weight, bias).to(_wide(outputs))
 
 
 def _wide(tensor: Tensor) -> torch.dtype:
-    """The type that sums are kept in."""
+    """The dtype of sums."""
     return torch.float32 if tensor.dtype in HALF else tensor.dtype
 
 
 def _wanted(*tensors: Tensor) -> tuple[bool, ...]:
-    """Which of them a gradient is wanted for."""
+    """For each tensor, whether its gradient is wanted."""
     return tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors)

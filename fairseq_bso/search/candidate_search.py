@@ -1,5 +1,8 @@
-"""The best successors among few words of each sentence: what a successor function allows (Wiseman & Rush 2016, section
-4.2), or the words that stand among the best after some gold prefix."""
+"""The best successors among few words of each sentence.
+
+A successor function allows these words (Wiseman & Rush 2016, section 4.2), or they are among the best after some gold
+prefix.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
 
 
 class CandidateScorer:
-    """``f`` of each sentence's own candidates: their rows of ``W_out`` are gathered once for the whole batch.
+    """Scores ``f`` of each sentence's own candidates; their rows of ``W_out`` are gathered once for the whole batch.
 
     Args:
-        scorer: the output layer; used detached, in float32 at least.
-        candidates: (B, C) int64, or (1, C) for all sentences alike.
+        scorer: the output layer; used detached, in at least float32.
+        candidates: (B, C) int64, or (1, C) if all sentences share them.
     """
 
     def __init__(self, scorer: Scorer, candidates: Tensor) -> None:
         weight, bias = scorer.weight.detach()[candidates], scorer.bias.detach()[candidates]  # (B, C, H), (B, C)
         exact = torch.promote_types(weight.dtype, torch.float32)
-        # (B, H, C) in this order in memory, in which a product takes two thirds of the time.
+        # The memory is in the order (B, H, C): a product then takes two thirds of the time.
         self.weight, self.bias = weight.to(exact).transpose(1, 2).contiguous(), bias.to(exact)
 
     def select(self, sentences: Tensor) -> CandidateScorer:
-        """The same for some of the sentences (B',)."""
+        """The same scorer for some of the sentences (B',)."""
         chosen = copy(self)
         if self.weight.size(0) > 1:
             chosen.weight, chosen.bias = self.weight.index_select(0, sentences), self.bias.index_select(0, sentences)
@@ -53,10 +56,10 @@ class LogTotals(Protocol):
     gold: Tensor
     """(T, B) after every gold prefix"""
     exact_gold: bool
-    """whether those are exact, not of a low-precision product"""
+    """whether ``gold`` is exact, that is, not from a low-precision product"""
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
-        """(B, W) of the other hypotheses; anything where there is none."""
+        """(B, W) of the other hypotheses; empty places hold arbitrary values."""
 
 
 class ExactLogTotals:
@@ -74,7 +77,7 @@ class ExactLogTotals:
         self.gold = totals
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
-        """(B, W) of the other hypotheses; 0 where there is none."""
+        """(B, W) of the other hypotheses; empty places hold 0."""
         found = self.product.best_words(kept.outputs, 1, True).log_totals
         assert found is not None
         return in_places(found, kept)
@@ -85,10 +88,10 @@ class CandidateSearch:
 
     Args:
         scorer: the output layer.
-        successors: which candidates may follow.
+        constraint: the successor function, which allows candidates after a prefix.
         gold: the gold run, detached; its words are allowed up to each sentence's length.
-        log_totals: what makes scores log-probabilities; None where they are ``f`` itself.
-        best: (T, B, n), what is best after gold, where that is known already.
+        log_totals: turns scores into log-probabilities; None if scores are ``f`` itself.
+        best: (T, B, n) the best words after gold, if they are already known.
     """
 
     def __init__(
@@ -111,8 +114,8 @@ class CandidateSearch:
         """The ``k`` best successors of every gold prefix.
 
         Returns:
-            local scores (T, B, k), best first, ``-inf`` where there are fewer, and words (T, B, k). Ties go to the
-            smaller word id.
+            local scores (T, B, k), best first, and words (T, B, k). If fewer than k exist, the rest are ``-inf``. Ties
+            go to the smaller word id.
         """
         scores, words = self._best_candidates(k) if self.best is None else self.best[:2]
         if self.log_totals is not None:
@@ -142,12 +145,12 @@ class CandidateSearch:
         return Candidates(values, flat.div(columns, rounding_mode="floor"), words)
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+        """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
         return self.constraint.advance(memory, words, sentences)
 
 
 def in_places(rows: Tensor, kept: Hypotheses) -> Tensor:
-    """(R, ...) -> (B, W, ...), zero where there is no row."""
+    """(R, ...) -> (B, W, ...); places without a row are zero."""
     sentences, width = kept.alive.shape
     if not kept.rows.everywhere:
         rows = rows.new_zeros(sentences * width, *rows.shape[1:]).index_copy_(0, kept.rows.slots, rows)

@@ -1,10 +1,11 @@
 """Successor functions: which words may follow a prefix (Wiseman & Rush 2016, section 4.2).
 
-The same object serves the search in training, validation and decoding. What it remembers of a hypothesis is a tuple of
-tensors with the hypothesis on the first axis, so a search selects, reorders and resets it with one index, together
-with the model's states.
+The same object serves the search in training, validation and decoding. Its state of a hypothesis is a tuple of tensors
+with the hypothesis on the first axis. A search therefore selects, reorders and resets it with one index, together with
+the model's states.
 
-A new one is a class with ``candidates``, and those of ``start``, ``allowed`` and ``advance`` that it needs:
+A new successor function is a class with ``candidates`` and the methods that it needs of ``start``, ``allowed`` and
+``advance``:
 
     class NoRepeats(BatchConstraint):  # no word of the source twice
         def __init__(self, words, lengths, vocabulary):
@@ -36,7 +37,7 @@ LEFT, RIGHT = "@L_", "@R_"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a successor function may ask of the target dictionary."""
+    """The parts of the target dictionary that a successor function may use."""
 
     symbols: Sequence[str]
     """the word of every id"""
@@ -46,27 +47,27 @@ class Vocabulary:
     _found: Dict[Tuple[str, ...], List[int]] = field(default_factory=dict, compare=False)
 
     def starting_with(self, *prefixes: str) -> List[int]:
-        """The ids, ascending, of symbols that start with one of these; looked up once for all batches."""
+        """The ids, ascending, of symbols that start with one of the prefixes; looked up once for all batches."""
         if prefixes not in self._found:
             self._found[prefixes] = [word for word, symbol in enumerate(self.symbols) if symbol.startswith(prefixes)]
         return self._found[prefixes]
 
 
 class BatchConstraint:
-    """A successor function for one batch of sentences. By itself: any of the candidates, at any time.
+    """A successor function for one batch of sentences. The base class allows any candidate at any time.
 
     Args:
-        candidates: (B, C) int64 word ids, or (1, C) where all sentences have the same; each word once, in ascending
-            order, then padding.
-        padding: the id that fills rows up.
-        longest: (B,) int64, how many words an output has at most, ``</s>`` included; None if there is no bound.
+        candidates: (B, C) int64 word ids, or (1, C) if all sentences share them; each word once, in ascending order,
+            then padding.
+        padding: the id that pads rows.
+        longest: (B,) int64, the maximum number of words of an output, including ``</s>``; None if there is no bound.
     """
 
     def __init__(self, candidates: Tensor, padding: int, longest: Optional[Tensor] = None) -> None:
         self.candidates, self.padding, self.longest = candidates, padding, longest
 
     def exists(self, sentences: Tensor) -> Tensor:
-        """sentences (N,) -> (N, C) bool, which columns hold a candidate."""
+        """sentences (N,) -> (N, C) bool, True for columns that hold a candidate."""
         return self.of(self.candidates != self.padding, sentences)
 
     def of(self, table: Tensor, sentences: Tensor) -> Tensor:
@@ -74,11 +75,11 @@ class BatchConstraint:
         return table.expand(sentences.numel(), -1) if table.size(0) == 1 else table.index_select(0, sentences)
 
     def start(self) -> State:
-        """What is remembered before the first word: each (B, ...)."""
+        """The state before the first word: each (B, ...)."""
         return ()
 
     def allowed(self, state: State, sentences: Tensor) -> Tensor:
-        """Which candidates may come next.
+        """Mask of the candidates that may come next.
 
         Args:
             state: each (N, ...).
@@ -90,11 +91,11 @@ class BatchConstraint:
         return self.exists(sentences)
 
     def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
-        """What is remembered after ``words`` (N,); of a word that was not allowed the result means nothing."""
+        """The state after ``words`` (N,); it is meaningless after a word that was not allowed."""
         return state
 
     def columns(self, words: Tensor, sentences: Tensor) -> Tuple[Tensor, Tensor]:
-        """words, sentences (N,) -> the column of each word (N,), and whether it is a candidate at all (N,)."""
+        """words, sentences (N,) -> the column of each word (N,), and whether the word is a candidate (N,)."""
         same = (self.of(self.candidates, sentences) == words.unsqueeze(1)) & self.exists(sentences)  # (N, C)
         return same.long().argmax(1), same.any(1)
 
@@ -104,12 +105,12 @@ _REGISTRY: Dict[str, Factory] = {}
 
 
 def register_successors(name: str, factory: Factory) -> None:
-    """Makes a successor function known to ``--successors``.
+    """Registers a successor function for ``--successors``.
 
     Args:
-        name: what users write.
-        factory: called with the source words (B, S) int64 as ids of the target dictionary, left-aligned and without
-            ``</s>``, their lengths (B,), and the Vocabulary; returns BatchConstraint.
+        name: the value of ``--successors``.
+        factory: called with the source words (B, S) int64, their lengths (B,), and the Vocabulary; returns
+            BatchConstraint. The words are ids of the target dictionary, left-aligned and without ``</s>``.
 
     Raises:
         ValueError: if the name is taken.
@@ -123,7 +124,7 @@ def get_successors(name: str) -> Optional[Factory]:
     """The factory of this name; None for ``none``.
 
     Raises:
-        ValueError: if there is none of this name.
+        ValueError: if no factory has this name.
     """
     if name == "none":
         return None
@@ -133,8 +134,8 @@ def get_successors(name: str) -> Optional[Factory]:
 
 
 def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """The words of each sentence and ``</s>``, each once, ascending: (B, S), (B,) -> (B, S + 1), padding last."""
-    beyond = len(vocabulary.symbols)  # sorts behind every word
+    """Each word of a sentence and ``</s>`` once, ascending: (B, S), (B,) -> (B, S + 1), padding last."""
+    beyond = len(vocabulary.symbols)  # sorts after every word
     place = torch.arange(words.size(1), device=words.device)
     words = words.masked_fill(place >= lengths.unsqueeze(1), beyond)
     words = torch.cat([words, words.new_full((words.size(0), 1), vocabulary.end)], 1).sort(1).values  # (B, S + 1)
@@ -145,7 +146,7 @@ def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) ->
 
 
 class WordOrder(BatchConstraint):
-    """``word_order``: every source word as often as the source has it, then ``</s>`` (section 5.2)."""
+    """``word_order``: every source word, as often as it is in the source, then ``</s>`` (section 5.2)."""
 
     def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
         candidates = sorted_candidates(words, lengths, vocabulary)  # (B, C)
@@ -156,7 +157,7 @@ class WordOrder(BatchConstraint):
         self.is_end = candidates == vocabulary.end
 
     def start(self) -> State:
-        """How often each candidate is left: (B, C) int32."""
+        """The remaining count of each candidate: (B, C) int32."""
         return (self.counts,)
 
     def allowed(self, state: State, sentences: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class WordOrder(BatchConstraint):
         return left | (self.is_end.index_select(0, sentences) & ~left.any(1, keepdim=True))
 
     def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
-        """One fewer of each word."""
+        """Lowers the count of each word by one."""
         used = self.candidates.index_select(0, sentences) == words.unsqueeze(1)  # (N, C)
         return (state[0] - used.int(),)
 
@@ -173,9 +174,9 @@ class WordOrder(BatchConstraint):
 class ArcStandard(BatchConstraint):
     """``arc_standard``: the derivation of a dependency tree (section 5.3; Nivre 2004).
 
-    An output is the source words in order, each a shift, mixed with reduce labels: ``@L_rel`` hangs the second item of
-    the stack below the top one, ``@R_rel`` the top one below the second, and the dependent leaves the stack. A reduce
-    needs two items; ``</s>`` needs an empty buffer and one item. So n words take n shifts and n - 1 reduces.
+    An output is the source words in order, each a shift, interleaved with reduce labels. ``@L_rel`` attaches the second
+    item of the stack to the top one, and ``@R_rel`` attaches the top one to the second. The dependent leaves the stack.
+    A reduce needs two items; ``</s>`` needs an empty buffer and one item. So n words take n shifts and n - 1 reduces.
     """
 
     def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
@@ -189,7 +190,7 @@ class ArcStandard(BatchConstraint):
         reduces = words.new_tensor(labels)  # (R,)
         self.is_reduce = torch.zeros(len(vocabulary.symbols) + 1, dtype=torch.bool, device=words.device)
         self.is_reduce[reduces] = True
-        # A source word that looks like a label cannot be told from it; it stands for nothing here.
+        # A source word with the form of a label is indistinguishable from that label; it is no candidate for a shift.
         own = sorted_candidates(words, lengths, vocabulary)
         own = own.masked_fill(self.is_reduce[own] | (own == vocabulary.padding), len(vocabulary.symbols))
         candidates = torch.cat([own, reduces.expand(sentences, -1)], 1).sort(1).values  # (B, S + 1 + R)
@@ -199,7 +200,7 @@ class ArcStandard(BatchConstraint):
         self.reduces, self.is_end = self.is_reduce[candidates], candidates == vocabulary.end  # (B, C)
 
     def start(self) -> State:
-        """Words shifted and items on the stack: (B,) int64 each."""
+        """Number of words shifted and of items on the stack: (B,) int64 each."""
         return (torch.zeros_like(self.lengths), torch.zeros_like(self.lengths))
 
     def allowed(self, state: State, sentences: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ class ArcStandard(BatchConstraint):
         return shift | reduce | (self.is_end.index_select(0, sentences) & ends.unsqueeze(1))
 
     def advance(self, state: State, words: Tensor, sentences: Tensor) -> State:
-        """A reduce takes one item from the stack, any other word is shifted onto it."""
+        """A reduce takes one item from the stack; any other word is shifted onto it."""
         shifted, stack = state
         reduce = self.is_reduce[words].long()
         return (shifted + 1 - reduce, stack + 1 - 2 * reduce)
@@ -228,7 +229,7 @@ register_successors("arc_standard", ArcStandard)
 
 
 def states_along(successors: BatchConstraint, words: Tensor) -> State:
-    """What is remembered before each word of (B, T): each (T, B, ...)."""
+    """The state before each word of (B, T): each (T, B, ...)."""
     sentences = torch.arange(words.size(0), device=words.device)
     state = successors.start()
     history: List[State] = []
@@ -239,7 +240,7 @@ def states_along(successors: BatchConstraint, words: Tensor) -> State:
 
 
 def allowed_along(successors: BatchConstraint, states: State, words: Tensor) -> Tensor:
-    """Which candidates may follow each prefix of (B, T), given ``states_along`` it: (T, B, C) bool."""
+    """Mask of the candidates that may follow each prefix of (B, T), given its ``states_along``: (T, B, C) bool."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)  # (T * B,)
     flat = tuple(part.flatten(0, 1) for part in states)
@@ -247,7 +248,7 @@ def allowed_along(successors: BatchConstraint, states: State, words: Tensor) -> 
 
 
 def first_disallowed(successors: BatchConstraint, words: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 where all may."""
+    """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 if all may."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)
     allowed = allowed_along(successors, states_along(successors, words), words)  # (T, B, C)

@@ -1,4 +1,4 @@
-"""What a search in training needs of a model: its run along gold, and a step of some other hypotheses."""
+"""The interface that a search in training needs of a model: its run along gold, and a step of other hypotheses."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ State = Tuple[Tensor, ...]
 
 
 class Rows(NamedTuple):
-    """Which places of a flat ``B * width`` beam the rows of a batch of hypotheses stand for."""
+    """The beam slots, in a flat ``B * width`` beam, of the rows of a batch of hypotheses."""
 
     slots: Tensor
-    """(R,) int64, ascending within what a step needs to scatter"""
+    """(R,) int64, ascending within the rows that a step scatters"""
     width: int
-    """places per sentence"""
+    """beam slots per sentence"""
     everywhere: bool
-    """whether the rows are all ``B * width`` places in order"""
+    """whether the rows are all ``B * width`` slots in order"""
 
     @property
     def sentences(self) -> Tensor:
@@ -26,11 +26,14 @@ class Rows(NamedTuple):
 
 
 class Decoder(Protocol):
-    """What the search and the segments need of a model. ``times`` is the step whose word is scored next; together with
-    the sentence it picks the dropout masks, which all hypotheses of a sentence share."""
+    """The interface that the search and the segments need of a model.
+
+    ``times`` is the step whose word is scored next. The step and the sentence together select the dropout masks, which
+    all hypotheses of a sentence share.
+    """
 
     def prepare(self, words: Tensor) -> None:
-        """The only words (U,), each once, that a search will embed: they may be looked up from here on."""
+        """Announces the only words (U,), each once, that a search will embed; their embeddings may be looked up now."""
 
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
         """words, sentences, times (N,) -> (N, I), the words as inputs of ``advance``."""
@@ -43,7 +46,7 @@ class GoldRun(NamedTuple):
     """The model's pass along the gold words."""
 
     words: Tensor
-    """(B, T) int64, anything beyond a sentence's length"""
+    """(B, T) int64; positions beyond a sentence's length are arbitrary"""
     lengths: Tensor
     """(B,) int64 >= 1, including ``</s>``"""
     outputs: Tensor

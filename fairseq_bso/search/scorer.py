@@ -1,5 +1,8 @@
-"""The output layer ``f(w | prefix) = W_out h~ + b`` (Wiseman & Rush 2016, section 3.1), how prefixes are scored, and
-what searches find."""
+"""The output layer, the scores of prefixes, and the candidates that searches find.
+
+The output layer is ``f(w | prefix) = W_out h~ + b`` (Wiseman & Rush 2016, section 3.1). It scores a word ``w`` after a
+prefix with the attentional vector ``h~``; ``W_out`` is its weight and ``b`` its bias.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ class Scorer(NamedTuple):
             words: (...) int64 word ids.
 
         Returns:
-            (...) scores ``f(words | prefix)``, differentiable, with a gradient that is sparse in ``weight``; float32
-            also where the model is in half precision.
+            (...) scores ``f(words | prefix)``, differentiable, with a gradient that is sparse in ``weight``. They are
+            float32 also if the model is in half precision.
         """
         flat = words.reshape(-1)  # (N,)
         rows = self.weight.index_select(0, flat).view(*words.shape, self.weight.size(1))  # (..., H)
@@ -39,13 +42,13 @@ class Scorer(NamedTuple):
 
 
 class PrefixScore(NamedTuple):
-    """What ``--scorer`` means: the local score ``l(w | prefix)`` of a word and the score ``s`` of a prefix.
+    """One value of ``--scorer``: the local score ``l(w | prefix)`` of a word and the score ``s`` of a prefix.
 
-    ``f(w | prefix) = W_out h~ + b`` is the output layer; all three have the same parameters.
+    ``f(w | prefix) = W_out h~ + b`` is the output layer; all three scorers have the same parameters.
     """
 
     name: str
-    """what ``--scorer`` calls it"""
+    """the value of ``--scorer``"""
     normalized: bool
     """whether ``l`` is ``log softmax f``; otherwise it is ``f`` itself"""
     cumulative: bool
@@ -68,6 +71,6 @@ class Candidates(NamedTuple):
     scores: Tensor
     """(B, K) float"""
     slots: Tensor
-    """(B, K) int64, which hypothesis of the sentence the word follows"""
+    """(B, K) int64, the beam slot of the hypothesis that the word follows"""
     words: Tensor
     """(B, K) int64"""

@@ -1,6 +1,6 @@
-"""One batch of beam search optimization: the search along gold, and exact scores of what it found.
+"""One batch of beam search optimization: the search along gold, and exact scores of its violations.
 
-A model offers its output layer, its run along gold and a ``Decoder``; the rest is the same for all.
+A model provides its output layer, its run along gold and a ``Decoder``. The rest is the same for all models.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ class SearchOptions(NamedTuple):
     beam: int
     margin: float
     dtype: Optional[torch.dtype] = None
-    """of the vocabulary-wide product; None is the model's own"""
+    """type of the vocabulary-wide product; None is the model's own"""
     screen: int = 2
     """multiples of the beam that survive a low-precision product"""
     search_words: int = 0
-    """how many words after each gold prefix the search of a sentence looks at; 0 is the whole vocabulary"""
+    """number of best words after each gold prefix that the search of a sentence ranks; 0 is the whole vocabulary"""
     finished_lenpen: Optional[float] = None
     """if given, finished hypotheses stay rivals, by ``s / length ** lenpen``"""
     nll: bool = False
     """whether log-probabilities of the gold words are wanted too"""
     constraint: Optional[BatchConstraint] = None
-    """which words may follow a prefix; None is any"""
+    """the successor function; None allows any word"""
     compare: bool = False
-    """whether to search exactly too, and say how much of the search over search words agrees"""
+    """whether to also run the exact search, and report the agreement of the search over search words with it"""
 
 
 class SearchScores(NamedTuple):
-    """What a search in training found."""
+    """The result of a search in training."""
 
     gaps: Tensor
     """(M,) exact gold score minus violator score, with gradient"""
@@ -52,7 +52,7 @@ class SearchScores(NamedTuple):
     nll: Optional[Tensor]
     """() negative log-likelihood of the gold words"""
     agreement: Optional[Agreement]
-    """how the search compares with the exact one"""
+    """comparison of the search with the exact one"""
 
 
 def search_and_score(
@@ -64,10 +64,10 @@ def search_and_score(
         decoder: extends hypotheses.
         gold: the gold run, with gradient.
         scorer: the output layer.
-        score: how prefixes are scored.
+        score: the local scores and the scores of prefixes.
         padding: the padding symbol, which follows no prefix.
         end: ``</s>``.
-        options: how to search.
+        options: the options of the search.
     """
     on_cpu, bare = gold.words.device.type == "cpu", gold.detach()
     rules = Rules(options.beam, end, padding, options.margin, score.cumulative, options.finished_lenpen)
@@ -86,11 +86,11 @@ def search_and_score(
 def make_search(
     gold: GoldRun, scorer: Scorer, score: PrefixScore, padding: int, options: SearchOptions
 ) -> Tuple[Search, Optional[Tensor]]:
-    """What finds the best successors: under the constraint, among search words, or in the whole vocabulary.
+    """Builds the search for the best successors: under the constraint, among search words, or in the whole vocabulary.
 
     Args:
         gold: the gold run, detached.
-        scorer, score, padding, options: of ``search_and_score``.
+        scorer, score, padding, options: as in ``search_and_score``.
 
     Returns:
         the search, and the search words (B, C) if it is not exact.

@@ -1,7 +1,7 @@
-"""Search words: the few words that the search of a sentence ranks, and how much of the exact search they keep.
+"""Search words: the few words that the search of a sentence ranks, and their agreement with the exact search.
 
-A word that stands among the best after no gold prefix of a sentence hardly ever comes onto its beam. Their union over
-the sentence costs one product along gold, which the loss needs anyway.
+A word that is among the best after no gold prefix of a sentence hardly ever enters its beam. The search words are the
+union of the best words over the sentence. They cost one product along gold, which the loss needs anyway.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from .violations import Violations
 from .vocabulary_search import BestWords
 
 Words = Tuple[int, ...]
-# Words of a batch that the estimate of log Z always counts: those that the most sentences look at.
+# The number of words of a batch that the estimate of log Z always counts: those in the search words of most sentences.
 COMMON_WORDS = 512
 
 
 def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
-    """The words that a search looks at: those among the best after some gold prefix of a sentence, and gold's own.
+    """The words that a search ranks: those among the best after some gold prefix of a sentence, and gold's own.
 
     Args:
-        best: (T, B, n), of no score beyond a sentence's length.
+        best: (T, B, n); scores are ``-inf`` beyond a sentence's length.
         gold: the gold run.
-        padding: fills rows up.
+        padding: the id that pads rows.
 
     Returns:
         (B, C) int64, each word once, ascending, then padding.
     """
     time, sentences, n = best.words.shape
-    beyond = torch.iinfo(best.words.dtype).max  # sorts behind every word
+    beyond = torch.iinfo(best.words.dtype).max  # sorts after every word
     found = best.words.masked_fill(best.scores == -torch.inf, beyond).transpose(0, 1).reshape(sentences, time * n)
     inside = torch.arange(time, device=found.device) < gold.lengths.unsqueeze(1)  # (B, T)
     words = torch.cat([found, gold.words.masked_fill(~inside, beyond)], 1).sort(1).values
@@ -47,16 +47,16 @@ def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
 
 
 class SearchWordsLogTotals:
-    """An estimate from few words: those that most sentences of the batch look at, and a sentence's own search words.
+    """An estimate of ``log Z`` from few words: the most common search words of the batch, and a sentence's own ones.
 
-    What all other words add is taken from gold at the same step.
+    The contribution of all other words is that of gold at the same step.
 
     Args:
         scorer: the output layer.
         words: (B, C) int64, the search words.
         gold: the gold run, detached.
-        best: (T, B, n) after gold, with log totals.
-        padding: fills rows of ``words`` up.
+        best: (T, B, n) the best words after gold, with log totals.
+        padding: the id that pads rows of ``words``.
         exact_gold: whether the log totals of ``best`` are exact.
     """
 
@@ -74,37 +74,37 @@ class SearchWordsLogTotals:
         self.own.bias.masked_fill_((words == padding) | is_common[words], -torch.inf)
         self.common = CandidateScorer(scorer, common.unsqueeze(0))
         of_gold = self._log_sum(gold.outputs.transpose(0, 1)).t()  # (T, B)
-        self.rest = self.gold - of_gold  # (T, B) by what the other words raise it
+        self.rest = self.gold - of_gold  # (T, B) the increase by the other words
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
-        """(B, W) of the other hypotheses; anything where there is none."""
+        """(B, W) of the other hypotheses; empty places hold arbitrary values."""
         return self._log_sum(in_places(kept.outputs, kept)) + self.rest[t].unsqueeze(1)
 
     def _log_sum(self, outputs: Tensor) -> Tensor:
-        """(B, W, H) -> (B, W) over the common and the own words."""
+        """(B, W, H) -> (B, W) ``log sum exp f`` over the common and the own words."""
         return torch.logaddexp(self.common(outputs).logsumexp(2), self.own(outputs).logsumexp(2))
 
 
 class Agreement(NamedTuple):
-    """How a search over search words compares with the exact one, on one batch."""
+    """Agreement of a search over search words with the exact one, on one batch."""
 
     words: float
-    """search words a sentence"""
+    """mean number of search words per sentence"""
     sentences: int
     kept: float
-    """share of its hypotheses that the exact search keeps too, at the same step"""
+    """share of the hypotheses kept over search words that the exact search also keeps, at the same step"""
     violators: float
-    """share of its violators that the exact search finds too, at the same step; 1 where there is none"""
+    """share of the violators found over search words that the exact search also finds, at the same step; 1 for none"""
 
 
 def agreement(search: Searched, exact: Searched, gold: GoldRun, words: Tensor, padding: int) -> Agreement:
     """Compares a search over search words with the exact one.
 
     Args:
-        search, exact: what each of them found.
+        search, exact: the results of the two searches.
         gold: the gold run of both.
         words: (B, C) the search words.
-        padding: fills rows of ``words`` up.
+        padding: the id that pads rows of ``words``.
     """
     return Agreement(
         words=float((words != padding).sum(1).float().mean()),
@@ -119,7 +119,7 @@ def _share(found: Set[Words], exact: Set[Words]) -> float:
 
 
 def kept_hypotheses(trace: Trace, gold: GoldRun) -> Set[Words]:
-    """(sentence, step, words ...) of every hypothesis beside gold that a search kept."""
+    """(sentence, step, words ...) of every hypothesis other than gold that a search kept."""
     parents, words = trace.parents.tolist(), trace.words.tolist()  # T of B of K
     holds = torch.stack([made.alive | (made.ended > 0) for made in trace.decisions]).tolist()  # T of B of W
     found = set()

@@ -1,7 +1,7 @@
-"""Violating segments: the words by which a violator differs from gold, run and scored with gradient.
+"""Violating segments: the words by which a violator differs from gold, decoded and scored with gradient.
 
-A violator that left gold at word ``branch`` shares gold's state up to there; only its own words are new. Segments of
-one sentence never overlap in time, so all of them together are at most one more run over the target.
+A violator that left gold at word ``branch`` shares gold's state up to that word; only its own words are new. Segments
+of one sentence never overlap in time. All of them together are therefore at most one more run over the target.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .violations import Violations
 
 
 class Scored(NamedTuple):
-    """Words with the outputs that score them; N words of M violations."""
+    """N words of M violations, with the outputs that score them."""
 
     outputs: Tensor
     """(N, H)"""
@@ -27,10 +27,10 @@ class Scored(NamedTuple):
     owners: Tensor
     """(N,) int64, the violation that a word belongs to"""
     places: Tensor
-    """(N,) int64, where it stands in its sentence"""
+    """(N,) int64, the position of a word in its sentence"""
 
     def select(self, index: Tensor) -> Scored:
-        """Some of them: index (N',) int64, or (N,) bool."""
+        """The words at ``index``, (N',) int64 or (N,) bool."""
         index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
         return Scored(*(part.index_select(0, index) for part in self))
 
@@ -46,16 +46,17 @@ def violation_gaps(
 ) -> Tensor:
     """Gold score minus violator score of every violation, exact and with gradient.
 
-    Where the score of a prefix is a sum, what the two share cancels out: the gap is the difference of the sums over the
-    words from the branch on. Both leave the branch from one prefix, so its ``log Z`` cancels out too.
+    If the score of a prefix is a sum, the words that gold and violator share cancel out. The gap is then the difference
+    of the sums over the words from the branch on. Both have the same prefix at the branch, so its ``log Z`` also
+    cancels out.
 
     Args:
         gold: the gold run, with gradient.
         violations: M violations.
         decoder: extends hypotheses, with gradient.
         scorer: the output layer.
-        score: how prefixes are scored.
-        finished_lenpen: of the search's rules.
+        score: the local scores and the scores of prefixes.
+        finished_lenpen: as in the search's rules.
         gold_log_totals: (T, B) ``log Z`` after every gold prefix, if it is known.
 
     Returns:
@@ -68,7 +69,7 @@ def violation_gaps(
         start = violations.times
         violators = violators.select(violators.places == violations.ends[violators.owners])
     golds = _golds_words(gold, violations, start)
-    # What counts of gold: all from the branch on, and what is not taken back with the violator before it.
+    # Gold's words count in full from the branch on. Before the branch, the violator's share of them is subtracted.
     taken_back = 1 - factor[golds.owners]
     own = torch.where(golds.places < violations.branches[golds.owners], taken_back, torch.ones_like(taken_back))
     weights = torch.cat([own, -factor[violators.owners]])  # (N,)
@@ -77,7 +78,7 @@ def violation_gaps(
     if not score.normalized:
         return gaps
     is_gold = torch.arange(weights.numel(), device=weights.device) < golds.words.numel()
-    # At the branch gold and violator have the same prefix: its log Z counts once, with what is left of the weights.
+    # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
     at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
     weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
     return gaps - _weighted_log_totals(words, weights, is_gold, violations, scorer, gold_log_totals)
@@ -91,9 +92,10 @@ def _weighted_log_totals(
     scorer: Scorer,
     gold_log_totals: Optional[Tensor],
 ) -> Tensor:
-    """(M,) the sum of ``weight * log Z`` over the words of each violation, (N,) each; ``log Z`` where a weight counts.
+    """(M,) the sum of ``weight * log Z`` over the words of each violation, (N,) each.
 
-    ``is_gold`` marks gold's words, which come first; ``gold_log_totals`` is of ``violation_gaps``.
+    ``log Z`` is computed only for weights other than 0. ``is_gold`` marks gold's words, which come first;
+    ``gold_log_totals`` is as in ``violation_gaps``.
     """
     counted = (weights != 0).nonzero().squeeze(1)
     words, of_gold, known = words.select(counted), int(is_gold[counted].sum()), None
@@ -105,7 +107,10 @@ def _weighted_log_totals(
 
 
 def length_factors(gold: GoldRun, violations: Violations, finished_lenpen: Optional[float]) -> Tensor:
-    """(M,) float, by what the violator's sum counts beside gold's: not 1 where it ended before and gold ends here."""
+    """(M,) float, the factor of the violator's sum relative to gold's.
+
+    It differs from 1 only if the violator ended earlier and gold ends at the violation.
+    """
     length = (violations.times + 1).to(torch.promote_types(gold.outputs.dtype, torch.float32))  # (M,)
     if not finished_lenpen:
         return torch.ones_like(length)
@@ -122,17 +127,17 @@ def _golds_words(gold: GoldRun, violations: Violations, start: Tensor) -> Scored
 
 
 def ragged(start: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
-    """Ranges ``start[m] .. start[m] + lengths[m] - 1`` in a row: which m (N,), and the number (N,)."""
+    """The concatenated ranges ``start[m] .. start[m] + lengths[m] - 1``: the index m (N,) and the number (N,)."""
     owners = torch.repeat_interleave(torch.arange(start.numel(), device=start.device), lengths)
     before = lengths.cumsum(0) - lengths
     return owners, torch.arange(owners.numel(), device=start.device) - before[owners] + start[owners]
 
 
 def _violators_words(gold: GoldRun, violations: Violations, decoder: Decoder) -> Scored:
-    """Runs the violators' own words with gradient, longest first, from the gold states they branch off."""
+    """Decodes the violators' own words with gradient, longest first, from the gold states that they branch off."""
     sentences = gold.words.size(0)
     lengths, order = (violations.ends - violations.branches).sort(descending=True, stable=True)  # (M,) new steps
-    running = _longer_than(lengths)  # running[j]: how many segments have a step j
+    running = _longer_than(lengths)  # running[j]: the number of segments that have a step j
     branch, sentence = violations.branches[order], violations.sentences[order]
     start = branch * sentences + sentence  # (M,) into the flat (T * B) gold states
     moving = running[0] if running else 0
@@ -168,7 +173,7 @@ def _embed_segments(
 
 
 def _longer_than(lengths: Tensor) -> List[int]:
-    """``[how many lengths > j for j = 0 ..]``, on the host: the one time that the number of segments is asked for."""
+    """For j = 0, 1, ...: the number of lengths above j. Only here does the host read the number of segments."""
     if lengths.numel() == 0:
         return []
     tally = torch.bincount(lengths)  # (longest + 1,)
@@ -176,7 +181,7 @@ def _longer_than(lengths: Tensor) -> List[int]:
 
 
 def _rank_within_sentences(sentence: Tensor, sentences: int) -> Tensor:
-    """(M,) the sentence of each segment -> (M,) how many segments of the same sentence stand before it."""
+    """(M,) the sentence of each segment -> (M,) the number of earlier segments of the same sentence."""
     grouped, order = sentence.sort(stable=True)
     tally = torch.bincount(sentence, minlength=sentences)  # (B,)
     first = tally.cumsum(0) - tally
@@ -186,7 +191,7 @@ def _rank_within_sentences(sentence: Tensor, sentences: int) -> Tensor:
 
 
 def _widths(rank: Tensor, running: List[int]) -> List[int]:
-    """For each step, the most segments that any sentence still runs: attention asks no more places than that."""
+    """For each step, the largest number of running segments of a sentence: attention needs only as many slots."""
     if not running:
         return []
     last = torch.tensor(running, device=rank.device) - 1

@@ -1,5 +1,7 @@
-"""One beam step: rank, keep, and recover a path. Ties always go to the earlier candidate, so that a search is a
-function of its scores alone."""
+"""One beam step: rank, keep, and recover a path.
+
+Ties always go to the earlier candidate, so that a search is a function of its scores alone.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
-# Columns per block of the two-level search: V / BLOCK maxima are looked at first, then K * BLOCK scores.
+# Columns per block of the two-level search: it ranks V / BLOCK maxima first, then K * BLOCK scores.
 BLOCK = 64
 
 
 def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
-    """The ``k`` best of each row, best first; among equals the smaller index (``torch.topk`` leaves that open).
+    """The ``k`` best of each row, best first; ties go to the smaller index (``torch.topk`` leaves ties open).
 
     Args:
-        scores: (N, C) float; ``-inf`` for what does not exist.
-        k: how many; where C < k the missing places hold ``-inf`` and index 0.
+        scores: (N, C) float; ``-inf`` marks entries that do not exist.
+        k: the number of entries; if C < k, the missing places hold ``-inf`` and index 0.
 
     Returns:
         values (N, k) and indices (N, k).
@@ -36,20 +38,20 @@ def best_of(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 
 
 def _reading_is_free(scores: Tensor) -> bool:
-    """Whether the host can look at values without waiting for a device."""
+    """Whether the host can read values without waiting for a device."""
     return scores.device.type == "cpu"
 
 
 def _ties_at_the_border(scores: Tensor, values: Tensor, kth: Tensor) -> bool:
-    """Whether some row has more scores equal to its k-th than it has room for; which of -inf are kept matters not."""
+    """Whether some row has more scores equal to its k-th than places for them; ties of ``-inf`` do not matter."""
     equal, kept = (scores == kth).sum(1), (values == kth).sum(1)  # (N,)
     return bool(((equal > kept) & (kth.squeeze(1) > -torch.inf)).any())
 
 
 def _first_at_the_border(scores: Tensor, kth: Tensor, k: int) -> Tensor:
-    """(N, k) places of the k best, of those equal to the k-th the first ones."""
+    """(N, k) indices of the k best; among scores equal to the k-th, the first ones."""
     above, equal = scores > kth, scores == kth  # (N, C)
-    room = k - above.sum(1, keepdim=True)  # (N, 1) how many of the equals are kept
+    room = k - above.sum(1, keepdim=True)  # (N, 1) the number of equal scores to keep
     kept = above | (equal & (equal.cumsum(1) <= room))
     places = torch.arange(scores.size(1), device=scores.device)
     places = torch.where(kept, places, torch.full_like(places, scores.size(1)))
@@ -58,7 +60,7 @@ def _first_at_the_border(scores: Tensor, kth: Tensor, k: int) -> Tensor:
 
 
 def block_maxima(scores: Tensor) -> Tensor:
-    """(R, V') -> (R, V'/BLOCK), the maximum of every BLOCK neighbouring columns."""
+    """(R, V') -> (R, V'/BLOCK), the maximum of each block of BLOCK adjacent columns."""
     return scores.view(scores.size(0), -1, BLOCK).amax(-1)
 
 
@@ -73,11 +75,10 @@ def best_in_blocks(
 
     Args:
         scores: (R, V') scores in whole blocks.
-        maxima: (N, W * V'/BLOCK) block maxima of the W hypotheses that belong to each of N sentences, ``-inf`` where
-            there is no hypothesis.
-        k: how many.
-        row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None where rows are already in order.
-        added: (R,) what each row's scores are raised by; ``maxima`` are raised already. None is nothing.
+        maxima: (N, W * V'/BLOCK) block maxima of the W hypotheses of each of N sentences; ``-inf`` marks an empty slot.
+        k: the number of values.
+        row_of_slot: (N * W,) int64 the row of ``scores`` that holds a hypothesis; None if rows are already in order.
+        added: (R,) the offset added to each row's scores; ``maxima`` already include it. None adds nothing.
 
     Returns:
         values (N, k), best first, and (N, k) flat indices ``slot * V' + word``; ties go to the smaller index.
@@ -95,10 +96,10 @@ def screen_in_blocks(
     row_of_slot: Optional[Tensor] = None,
     added: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor]:
-    """The same where ranks and ties do not matter yet, which is quicker: ``k`` of the best, in no order, any of equals.
+    """A faster ``best_in_blocks`` without ranks: the ``k`` best in no order, with ties resolved arbitrarily.
 
     Returns:
-        values (N, c) and flat indices (N, c); c is k, or as many as there are.
+        values (N, c) and flat indices (N, c); c is k, or the number of candidates if there are fewer.
     """
     block_best, blocks = maxima.topk(min(k, maxima.size(1)), dim=1, sorted=False)  # (N, n)
     inside = _inside(scores, block_best, blocks, maxima, row_of_slot, added)
@@ -124,12 +125,12 @@ def _inside(
     inside = scores.view(-1, BLOCK)[rows * per_row + blocks.remainder(per_row)]  # (N, n, BLOCK)
     if added is not None:
         inside += added[rows].unsqueeze(2)
-    absent = block_best == -torch.inf  # blocks of no hypothesis point at some other row
+    absent = block_best == -torch.inf  # blocks of an empty slot point at some other row
     return inside.masked_fill_(absent.unsqueeze(2), -torch.inf).flatten(1)
 
 
 def _flat(blocks: Tensor, places: Tensor) -> Tensor:
-    """Flat indices of places (N, k) in n blocks of each sentence (N, n)."""
+    """Flat indices of ``places`` (N, k) in the n blocks of each sentence, ``blocks`` (N, n)."""
     block = blocks.gather(1, places.div(BLOCK, rounding_mode="floor"))
     return block * BLOCK + places.remainder(BLOCK)
 
@@ -137,18 +138,18 @@ def _flat(blocks: Tensor, places: Tensor) -> Tensor:
 def recover_paths(
     parents: Tensor, words: Tensor, gold: Tensor, sentences: Tensor, times: Tensor, slots: Tensor
 ) -> Tuple[Tensor, Tensor]:
-    """Follows back-pointers from hypotheses to the gold prefix they left.
+    """Follows back-pointers from hypotheses to the gold prefix that they left.
 
     Args:
         parents: (T, B, K) int64; ``parents[t, b, k]`` is the slot that hypothesis ``k``, kept at step ``t``, extends.
             Slot 0 is the gold prefix.
-        words: (T, B, K) int64, the word it was extended with.
+        words: (T, B, K) int64, the word of that extension.
         gold: (B, T) int64 gold words.
-        sentences, times, slots: (M,) int64; the hypothesis in ``slots`` among those kept at step ``times - 1``.
+        sentences, times, slots: (M,) int64; a hypothesis is in slot ``slots`` among those kept at step ``times - 1``.
 
     Returns:
-        paths (M, T), the words of each hypothesis before ``times`` (gold words elsewhere), and branches (M,), the first
-        step at which it left gold (``times`` if it is the gold prefix itself).
+        paths (M, T) and branches (M,). Paths hold the words of each hypothesis before ``times``, and gold words
+        elsewhere. Branches hold the first step at which it left gold, or ``times`` if it is the gold prefix itself.
     """
     paths = gold.index_select(0, sentences)  # (M, T)
     branches = times

@@ -1,11 +1,11 @@
 """Violation-reset search: beam search in training that starts again from gold at every margin violation.
 
-Wiseman & Rush 2016 (arXiv 1606.02960), section 4 and algorithm 1; the search of LaSO (Daume & Marcu 2005). Slot 0 of
-every beam is the gold prefix, whose states the gold run already holds; slots 1..K-1 are the other hypotheses, best
+Wiseman & Rush 2016 (arXiv 1606.02960), section 4 and algorithm 1; the search of LaSO (Daume & Marcu 2005). A beam has K
+slots. Slot 0 is the gold prefix, whose states the gold run already holds. Slots 1..K-1 are the other hypotheses, best
 first. Time is counted from 0 here: step ``t`` ranks the candidates for word ``t``.
 
-Scores are kept as differences from the gold prefix of the same step, so gold's is 0 and a gap is read off directly.
-Where the score of a prefix is that of its last word alone, all these differences are 0.
+Scores are differences from the gold prefix of the same step. Gold's own difference is 0, so the search reads a gap
+directly. If the score of a prefix is that of its last word alone, all these differences are 0.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .violations import Rules, Violations
 
 
 class Hypotheses(NamedTuple):
-    """The W = K - 1 hypotheses beside gold that a step keeps of every sentence."""
+    """The W = K - 1 hypotheses of every sentence that a step keeps in addition to gold."""
 
     rows: Rows
-    """the places of those that may be extended"""
+    """the beam slots of the hypotheses that may be extended"""
     outputs: Tensor
     """(R, H)"""
     states: State
-    """each (R, ...), the model's"""
+    """each (R, ...), the states of the model"""
     memory: State
-    """each (R, ...), what the search remembers of a hypothesis to know its successors"""
+    """each (R, ...), the state of the successor function for a hypothesis"""
     scores: Tensor
-    """(B, W) float, less the gold prefix's"""
+    """(B, W) float, the score minus that of the gold prefix"""
     alive: Tensor
-    """(B, W) bool, which places hold a hypothesis that may be extended"""
+    """(B, W) bool, True for slots that hold a hypothesis that may be extended"""
     ended: Tensor
     """(B, W) int64, the length of a hypothesis that ended and stays in the comparison; 0 elsewhere"""
 
@@ -47,11 +47,11 @@ class Search(Protocol):
     gold_scores: Tensor
     """(B, T) local scores of the gold words"""
     gold_log_totals: Optional[Tensor]
-    """(T, B) exact ``log Z`` after every gold prefix, where the search has made it"""
+    """(T, B) exact ``log Z`` after every gold prefix, if the search has computed it"""
     gold_memory: State
-    """each (T, B, ...), what is remembered of every gold prefix; none without a constraint"""
+    """each (T, B, ...), the memory of every gold prefix; empty without a constraint"""
     candidates: Optional[Tensor]
-    """(B, C) or (1, C) int64, the words that may come onto a beam; None is any"""
+    """(B, C) or (1, C) int64, the words that may enter a beam; None allows any word"""
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix."""
@@ -60,11 +60,11 @@ class Search(Protocol):
         """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """What is remembered after one more word: memory each (R, ...), words and sentences (R,)."""
+        """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
 
 
 class Decision(NamedTuple):
-    """What one step decides for every sentence."""
+    """The decision of one step for every sentence."""
 
     violated: Tensor
     """(B,) bool"""
@@ -75,11 +75,11 @@ class Decision(NamedTuple):
     violator_word: Tensor
     """(B,) int64, padding for a hypothesis that had ended"""
     slots: Tensor
-    """(B, W) int64, parents of the other hypotheses kept"""
+    """(B, W) int64, the parents of the other hypotheses kept"""
     words: Tensor
-    """(B, W) int64, padding for those that had ended"""
+    """(B, W) int64, padding for hypotheses that had ended"""
     scores: Tensor
-    """(B, W) float, less the gold prefix's"""
+    """(B, W) float, the score minus that of the gold prefix"""
     alive: Tensor
     """(B, W) bool, whether a kept hypothesis can be extended"""
     ended: Tensor
@@ -87,17 +87,17 @@ class Decision(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The decisions of all steps, and the way back from each hypothesis."""
+    """The decisions of all steps, and the back-pointers of each hypothesis."""
 
     decisions: List[Decision]
-    """T of them"""
+    """T decisions"""
     parents: Tensor
-    """(T, B, K) int64, slot 0 being gold"""
+    """(T, B, K) int64; slot 0 is gold"""
     words: Tensor
     """(T, B, K) int64"""
 
     def violations(self, gold: GoldRun, rules: Rules) -> Violations:
-        """Gathers those of all steps and recovers what each violator said. The only place that counts them."""
+        """Gathers the violations of all steps and recovers each violator's words. Nothing else counts violations."""
         violated = torch.stack([made.violated for made in self.decisions])  # (T, B)
         time = torch.arange(len(self.decisions), device=violated.device)
         after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
@@ -123,19 +123,19 @@ class Searched(NamedTuple):
 def violation_reset_search(
     gold: GoldRun, search: Search, decoder: Decoder, rules: Rules, live_rows_only: bool = True
 ) -> Searched:
-    """Searches all sentences of a batch at once and returns where gold fell below the margin.
+    """Searches all sentences of a batch at once and returns the steps at which gold missed the margin.
 
     Args:
         gold: the gold run, detached.
         search: finds the best successors.
         decoder: extends hypotheses; called without gradient.
-        rules: what makes a violation.
-        live_rows_only: compute only rows that hold a hypothesis (needs their number on the host each step: free on a
-            CPU). Otherwise all ``B * (K-1)`` rows are computed and the device is never asked for a value inside the
-            loop.
+        rules: the rules of a violation.
+        live_rows_only: compute only rows that hold a hypothesis. The host needs their number at each step, which costs
+            nothing on a CPU. Otherwise all ``B * (K-1)`` rows are computed, and the loop never reads a value from the
+            device.
 
     Raises:
-        ValueError: for rules that make no sense.
+        ValueError: if the rules are invalid.
     """
     rules.check()
     with torch.no_grad():
@@ -175,7 +175,7 @@ class Searcher:
         return Trace(decisions, parents, torch.stack([torch.cat([zero, made.words], 1) for made in decisions]))
 
     def _prepare_decoder(self) -> None:
-        """Tells the decoder the words that it will embed, where they are fewer than what it embeds in all."""
+        """Announces the words that the decoder will embed, if they are fewer than the embeddings of the search."""
         if self.search.candidates is not None:
             words = self.search.candidates.unique()
             if words.numel() < self.gold.words.numel() * (self.rules.beam - 1):
@@ -187,7 +187,7 @@ class Searcher:
         return Hypotheses(rows, self.gold.outputs[0, :0], (), (), scores, ended.bool(), ended)
 
     def _ended_candidates(self, kept: Hypotheses, t: int) -> Candidates:
-        """The hypotheses that ended before, as they are; at gold's last word by the measure that decoding uses."""
+        """The hypotheses that ended before, unchanged; at gold's last word, with the length penalty of decoding."""
         lenpen, scores = self.rules.finished_lenpen, kept.scores
         if lenpen:
             before = self.search.gold_scores[:, :t].sum(1, keepdim=True).to(scores.dtype)  # (B, 1) gold's own score
@@ -199,21 +199,22 @@ class Searcher:
         return Candidates(scores, slots, torch.full_like(kept.ended, self.rules.padding))
 
     def _decide(self, candidates: Candidates, kept: Hypotheses, t: int) -> Decision:
-        """Ranks gold among the candidates (B, K) of step ``t``: who violates, and what is kept."""
+        """Ranks gold among the candidates (B, K) of step ``t``, and decides on the violator and the next beam."""
         gold, beam = self.gold, self.rules.beam
         exists = candidates.scores > -torch.inf
         scores, slots, words = candidates.scores, *(part.masked_fill(~exists, 0) for part in candidates[1:])
         is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
         final = gold.lengths == t + 1  # (B,)
         active = gold.lengths > t
-        # t < T: the last of K that is not gold. t = T: the first that is not gold. Either stands at or next to an end.
+        # The rival is the last candidate that is not gold; at gold's last word, the first one that is not gold. Its
+        # place is at an end of the K candidates, or next to one.
         place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
         rival = scores.gather(1, place).squeeze(1)
         gold_score = self.search.gold_scores[:, t].to(rival.dtype)
         gap = gold_score - rival
-        threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold cannot fall off
+        threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold stays on the beam
         violated = active & (threatened & (gap < self.rules.margin) | gap.isnan())  # a NaN must reach the loss
-        # The next beam without gold: skip its place. Gold is among the K wherever it is not violated.
+        # The next beam skips gold's place. Gold is among the K candidates in every sentence without a violation.
         gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
         others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
         others = others + (others >= gold_place.unsqueeze(1)).long()  # (B, W)
@@ -234,15 +235,17 @@ class Searcher:
         )
 
     def _ended_lengths(self, kept: Hypotheses, slots: Tensor, words: Tensor, t: int) -> Tensor:
-        """(B, W) the lengths of kept hypotheses that have ended, where those stay; else 0."""
+        """(B, W) the lengths of kept hypotheses that have ended, if those stay; else 0."""
         if self.rules.finished_lenpen is None:
             return torch.zeros_like(words)
         before = kept.ended.gather(1, (slots - 1).clamp(min=0)).masked_fill(slots == 0, 0)
         return torch.where(words == self.rules.end, torch.full_like(words, t + 1), before)
 
     def _extend(self, made: Decision, kept: Hypotheses, t: int) -> Hypotheses:
-        """Feeds the kept words: the other hypotheses one step later. States of the model and what the search remembers
-        are selected, and reset to gold's, by the same index."""
+        """Feeds the kept words to the decoder and returns the other hypotheses one step later.
+
+        One index selects the model's states and the search's memory, and resets them to gold's.
+        """
         sentences, width = made.slots.shape
         every = torch.arange(sentences * width, device=made.slots.device)
         slots = made.alive.view(-1).nonzero().squeeze(1) if self.live_rows_only else every  # (R,)
@@ -261,7 +264,7 @@ class Searcher:
         return Hypotheses(rows, outputs, states, memory, made.scores, made.alive, made.ended)
 
     def _sources(self, made: Decision, kept: Hypotheses, rows: Rows, every: Tensor) -> Tensor:
-        """(R,) where each row's parent stands: among the B gold prefixes, then the rows of the other hypotheses."""
+        """(R,) the index of each row's parent among the B gold prefixes and then the rows of the other hypotheses."""
         sentences, width = made.slots.shape
         parent, of = made.slots.view(-1)[rows.slots], rows.sentences  # 0 is gold, k is slot k - 1 of the others
         row_of_slot = torch.zeros_like(every)
@@ -271,13 +274,13 @@ class Searcher:
 
 
 def _select(gold: State, others: State, source: Tensor) -> State:
-    """The rows ``source`` (R,) of gold's states, each (B, ...), and then the others', each (R', ...) if there are."""
+    """The rows ``source`` (R,) of gold's states, each (B, ...), followed by the others', each (R', ...), if any."""
     together = [torch.cat(pair) for pair in zip(gold, others)] if others else gold
     return tuple(part.index_select(0, source) for part in together)
 
 
 def _merge(parts: List[Candidates], beam: int) -> Candidates:
-    """The best of all; ties go to the earlier part, then to the earlier place in it."""
+    """The best candidates of all parts; ties go to the earlier part, then to the earlier place in it."""
     if len(parts) == 1:
         return parts[0]
     scores, places = best_of(torch.cat([part.scores for part in parts], 1), beam)

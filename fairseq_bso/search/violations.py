@@ -1,4 +1,4 @@
-"""Margin violations: what makes one, and what is known of those of a batch."""
+"""Margin violations: the rules of a violation, and the violations of a batch."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from torch import Tensor
 
 
 class Rules(NamedTuple):
-    """What makes a violation."""
+    """The rules of a violation."""
 
     beam: int
     """K >= 2"""
     end: int
     """the word id of ``</s>``; a hypothesis that ended has no successors"""
     padding: int
-    """stands in paths after a violator's ``</s>``"""
+    """the id that fills paths after a violator's ``</s>``"""
     margin: float = 1.0
-    """by which gold must beat the violator, > 0"""
+    """the margin by which gold must beat the violator, > 0"""
     cumulative: bool = True
-    """whether the score of a prefix is the sum over its words, or that of the last word alone"""
+    """whether the score of a prefix is the sum over its words; otherwise it is the score of the last word alone"""
     finished_lenpen: Optional[float] = None
     """if given, hypotheses that ended stay in the comparison, and gold must beat them by ``s / length ** lenpen``"""
 
     def check(self) -> None:
-        """Raises ValueError if gold could fall off the beam unnoticed."""
+        """Checks the rules.
+
+        Raises:
+            ValueError: if gold could leave the beam unnoticed.
+        """
         if self.beam < 2:
             raise ValueError(
                 f"the train beam is {self.beam}, but must be at least 2: with one hypothesis gold has no rival"
@@ -45,11 +49,11 @@ class Violations(NamedTuple):
     resets: Tensor
     """(M,) int64: words ``resets..times`` were searched since the last reset (``r + 1 .. t`` of the paper)"""
     branches: Tensor
-    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` where
-    only its last word does"""
+    """(M,) int64 in ``[resets, times]``: the first word in which the violator differs from gold, or ``times`` if only
+    its last word differs"""
     ends: Tensor
-    """(M,) int64 in ``[branches, times]``: the violator's last word, before ``times`` where it had ended"""
+    """(M,) int64 in ``[branches, times]``: the violator's last word, before ``times`` if it had ended"""
     paths: Tensor
     """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
     gaps: Tensor
-    """(M,) float: gold score minus violator score, as the search saw them"""
+    """(M,) float: gold score minus violator score, as computed in the search"""

@@ -1,7 +1,7 @@
 """The best successors of prefixes over the whole vocabulary, without gradient.
 
-The vocabulary-wide product is only ever needed to *rank* words and to normalise; the few scores that enter the loss are
-one row of ``W_out`` each (``scorer``). The two uses are apart here.
+The vocabulary-wide product serves only to *rank* words and to normalise. The few scores that enter the loss need one
+row of ``W_out`` each (``scorer``). This module keeps the two uses apart.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from .scorer import HALF, Candidates, Scorer
 from .topk import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
 from .violation_reset import Hypotheses
 
-# Scores that are alive at once. On a CPU 8 MiB stay in the cache, and in memory that malloc hands out again and again.
+# The number of scores held at once. On a CPU, 8 MiB stay in the cache, and malloc reuses the same memory.
 CPU_CHUNK, DEVICE_CHUNK = 2**21, 2**27
 
 
 class BestWords(NamedTuple):
-    """What one product with the vocabulary says of some prefixes."""
+    """The best words of some prefixes by one product with the vocabulary."""
 
     scores: Tensor
-    """(..., n) float, ``f`` of the best words, best first; ``-inf`` where there are fewer"""
+    """(..., n) float, ``f`` of the best words, best first; ``-inf`` in places without a word"""
     words: Tensor
-    """(..., n) int64; of equal scores the smaller word id comes first"""
+    """(..., n) int64; among equal scores the smaller word id comes first"""
     log_totals: Optional[Tensor]
-    """(...) float, the logarithm of the softmax's denominator, if asked for"""
+    """(...) float, the logarithm of the softmax's denominator, if requested"""
 
 
 class VocabularyProduct:
@@ -38,10 +38,10 @@ class VocabularyProduct:
 
     Args:
         scorer: the output layer; used detached.
-        barred: word ids that never follow any prefix (padding); they count in the softmax's denominator all the same.
-        dtype: of the V-wide product; None is the model's own. Below float32 the product only screens: the best
+        barred: word ids that never follow any prefix (padding); they still count in the softmax's denominator.
+        dtype: the type of the V-wide product; None is the model's own. Below float32 the product only screens: the best
             ``screen * K`` of a sentence are scored again in float32, then ranked.
-        screen: how many candidates survive a low-precision product, as a multiple of K.
+        screen: the number of candidates that survive a low-precision product, as a multiple of K.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class VocabularyProduct:
         self.barred = Scorer(weight[list(barred)], bias[list(barred)])
         bias[list(barred)] = -torch.inf
         self.exact = Scorer(weight, bias)
-        rest = -weight.size(0) % BLOCK  # whole blocks: V' = V + rest, and no prefix can be followed by the rest
+        rest = -weight.size(0) % BLOCK  # whole blocks: V' = V + rest; the rest never follows a prefix
         weight = weight if dtype is None else weight.to(dtype)
         self.weight = F.pad(weight, (0, 0, 0, rest)) if rest else weight  # (V', H)
         self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
@@ -60,8 +60,10 @@ class VocabularyProduct:
         self.rooms: Dict[torch.dtype, Tensor] = {}
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """(R, H) -> (R, V') scores, float32 at least: ranking 16-bit numbers is slower than widening them first. What
-        is in them lasts until the next product."""
+        """(R, H) -> (R, V') scores in at least float32, valid until the next product.
+
+        Ranking 16-bit numbers is slower than converting them to float32 first.
+        """
         rows, outputs = outputs.size(0), outputs.detach().to(self.weight.dtype)
         if outputs.device.type != "cpu":
             scores = torch.addmm(self.bias, outputs, self.weight.t())
@@ -74,8 +76,10 @@ class VocabularyProduct:
         return self._room(rows, torch.float32).copy_(scores[:rows]) if self.screened else scores
 
     def _room(self, rows: int, dtype: torch.dtype) -> Tensor:
-        """(R, V'), the same memory at every step: the system hands out fresh memory page by page, which takes as long
-        as a low-precision product."""
+        """(R, V'), the same memory at every step.
+
+        The system allocates fresh memory page by page, which takes as long as a low-precision product.
+        """
         if dtype not in self.rooms or self.rooms[dtype].size(0) < rows:
             self.rooms[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
         return self.rooms[dtype][:rows]
@@ -84,9 +88,9 @@ class VocabularyProduct:
         """The logarithm of the softmax's denominator.
 
         Args:
-            scores: (R, V') of ``scores``; written over.
+            scores: (R, V') the result of ``scores``; overwritten.
             maxima: (R, V'/BLOCK) their block maxima.
-            outputs: (R, H) attentional vectors, for the words that are barred.
+            outputs: (R, H) attentional vectors, for the barred words.
 
         Returns:
             (R,).
@@ -99,7 +103,7 @@ class VocabularyProduct:
         return torch.logaddexp(totals, torch.addmm(bias, outputs, weight.t()).logsumexp(1))
 
     def best_words(self, outputs: Tensor, n: int, totals: bool = False) -> BestWords:
-        """The ``n`` best words of each prefix by itself: (R, H) -> BestWords (R, n)."""
+        """The ``n`` best words of each single prefix: (R, H) -> BestWords (R, n)."""
         elements = CPU_CHUNK if outputs.device.type == "cpu" else DEVICE_CHUNK
         chunks = outputs.split(max(ROWS, elements // self.bias.numel() // ROWS * ROWS))
         parts = [self._best_of_chunk(chunk, n, totals) for chunk in chunks]
@@ -125,18 +129,18 @@ class VocabularyProduct:
         words: Tensor,
         added: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor]:
-        """Ranks what the low-precision product kept by exact scores.
+        """Ranks the candidates of the low-precision product by exact scores.
 
         Args:
             screened: (N, c) low-precision scores.
-            keys: (N, c) where they are from; of equal scores the smallest key comes first.
-            k: how many of the c are wanted.
-            outputs: (N, c, H) attentional vectors of their prefixes, or (N, 1, H) if they share it.
+            keys: (N, c) the origin of each score; among equal scores the smallest key comes first.
+            k: the number of candidates to return, of the c.
+            outputs: (N, c, H) attentional vectors of their prefixes, or (N, 1, H) if they share one prefix.
             words: (N, c).
-            added: (N, c) what the scores are raised by.
+            added: (N, c) the offsets added to the scores.
 
         Returns:
-            scores (N, k), best first, and keys (N, k); ``-inf`` and some key where there are fewer than k.
+            scores (N, k), best first, and keys (N, k). If fewer than k exist, the rest are ``-inf`` with some key.
         """
         in_vocabulary = words.clamp(max=self.exact.bias.numel() - 1)  # the padding of the last block holds no word
         exact = self.exact.score_words(outputs, in_vocabulary)  # (N, c)
@@ -151,7 +155,10 @@ class VocabularyProduct:
 
 
 def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: bool) -> BestWords:
-    """The ``n`` best words after every gold prefix: BestWords (T, B, n); of no score beyond a sentence's length."""
+    """The ``n`` best words after every gold prefix: BestWords (T, B, n).
+
+    Positions beyond a sentence's length have no valid score.
+    """
     time, sentences, _ = gold.outputs.shape
     outputs = gold.outputs.flatten(0, 1)  # (T * B, H)
     if outputs.device.type != "cpu":
@@ -191,7 +198,7 @@ class VocabularySearch:
         self.gold_log_totals = None if product.screened else self.best.log_totals
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
-        """Local scores and words (T, B, k) of each gold prefix; k is at most the beam."""
+        """Local scores and words (T, B, k) of each gold prefix; ``k`` is at most the beam."""
         scores, words, log_totals = self.best
         return (scores if log_totals is None else scores - log_totals.unsqueeze(2))[..., :k], words[..., :k]
 
@@ -224,5 +231,5 @@ class VocabularySearch:
         return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """Nothing is remembered of a hypothesis."""
+        """This search has no memory of a hypothesis."""
         return memory
