@@ -4,11 +4,11 @@
         --train-beams 2 6 11 --test-beams 1 5 10 \\
         -- --arch bso_lstm_word_ordering --optimizer adam --lr 1e-3 --batch-size 64 --max-update 1000
 
-FOLDER is what prepare_word_ordering.py wrote, with fairseq-preprocess's `data-bin` inside. From the checkpoint
-`--start` (trained with cross entropy) one model is trained for each training beam with beam search optimization and
-`--successors word_order`; what stands after ` -- ` goes to fairseq-train as it is (`--scorer unnormalized` there makes
-it the paper's grid). All of them, and the start, are decoded under the constraint. A second run does only what is not
-done yet.
+FOLDER is the output of prepare_word_ordering.py, with fairseq-preprocess's `data-bin` inside. The checkpoint `--start`
+was trained with cross entropy. From it, one model is trained for each training beam with beam search optimization and
+`--successors word_order`. The words after ` -- ` go to fairseq-train as they are; `--scorer unnormalized` there makes
+the paper's grid. All models, and the start, are decoded under the constraint. A second run does only the stages that
+are not done yet.
 """
 
 import argparse
@@ -41,7 +41,7 @@ BEST = "checkpoint_best.pt"
 
 
 def train_stage(arguments, beam):
-    """Trains with one beam, which grows from 2."""
+    """Trains with one final beam; the beam grows from 2."""
     folder = arguments.out / f"beam{beam}"
     command = [program("fairseq-train"), str(arguments.folder / "data-bin"), *CONSTRAINT]
     command += ["--criterion", "beam_search_optimization", "--train-beam", str(beam), "--initial-beam", "2"]
@@ -92,7 +92,7 @@ def bleu(arguments, stage):
 
 
 def make_table(scores, seconds):
-    """A row for each training beam, a column for each test beam."""
+    """Returns the table: a row for each training beam, a column for each test beam."""
     tests = sorted({test for _, test in scores})
     first = next(iter(scores.values()))
     lines = [f"Word ordering under the constraint, {first['sentences']} sentences: BLEU", ""]
@@ -104,7 +104,7 @@ def make_table(scores, seconds):
 
 
 def draw(path, scores):
-    """The same as colours; needs matplotlib."""
+    """Draws the table as colours; needs matplotlib."""
     pyplot = silent_pyplot()
     rows, tests = list(dict.fromkeys(row for row, _ in scores)), sorted({test for _, test in scores})
     values = [[scores[row, test]["bleu"] for test in tests] for row in rows]

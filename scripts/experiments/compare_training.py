@@ -1,4 +1,4 @@
-"""Does BSO gain over cross entropy that goes on for the same time? One task, several seeds, one command.
+"""Does BSO gain over cross entropy continued for the same time? One task, several seeds, one command.
 
     python scripts/experiments/compare_training.py tatoeba   # word ordering, bundled text
     python scripts/experiments/compare_training.py parsing   # dependency parsing, bundled trees
@@ -6,14 +6,16 @@
     python scripts/experiments/compare_training.py ptb --data DIR   # word ordering; DIR holds ptb.train.txt and so on
     python scripts/experiments/compare_training.py iwslt14 --data DIR   # what fairseq's prepare-iwslt14.sh leaves
 
-For each of `--seeds N` seeds: cross entropy; from its end cross entropy continued, and each kind of BSO, for about the
-same time. All are decoded with several beams and scored. Written are OUT/results.txt and OUT/results.json: means and
-standard deviations over the seeds, the gain over continued cross entropy with the p-value of a paired bootstrap test
-for each seed and for all (significance.py), and how long the outputs are. The settings are in comparison_recipes.py.
+Each of `--seeds N` seeds trains with cross entropy. From that checkpoint, cross entropy is continued and each kind of
+BSO is trained, for about the same time. All models are decoded with several beams and scored. The results are in
+OUT/results.txt and OUT/results.json: means and standard deviations over the seeds, the gain over continued cross
+entropy, and the length of the outputs. The gain has the p-value of a paired bootstrap test for each seed and for all
+seeds together (significance.py). The settings are in comparison_recipes.py.
 
-A second run does only what is not done yet, and a training that was stopped goes on where it was. `--only nll bso-con`
-leaves the other trainings out, `--seed 2` the other seeds, `--train-only` stops before decoding. Settings to try are
-one more row: `--also "wide = bso-con --train-beam 16 --lr 3e-4"` is `bso-con` with what follows its name.
+A second run does only the stages that are not done yet, and an interrupted training resumes from its last checkpoint.
+`--only nll bso-con` leaves out the other trainings, `--seed 2` the other seeds. `--train-only` stops before decoding.
+`--also "wide = bso-con --train-beam 16 --lr 3e-4"` adds a row for settings to try: `bso-con` with the options that
+follow its name.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ from stages import (
 from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
-BEST = "checkpoint_best.pt"  # of the loss that the training itself has on the validation set
+BEST = "checkpoint_best.pt"  # the lowest validation loss, by the training's own criterion
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table."""
+    """One line of the table."""
 
     training: str
     constrained: bool  # in decoding
@@ -75,12 +77,12 @@ class Comparison:
                     self.decoded[seed, row, subset] = self.decode_stage(seed, row, subset)
 
     def words(self, text, **more):
-        """The words of a command, with folders and files put in; a file with `*` is the first of that name."""
+        """The words of a command, with folders and files filled in; a name with `*` is its first match."""
         words = [word.format(**self.places, **more) for word in text.split()]
         return [str(first_match(Path(word))) if "*" in word else word for word in words]
 
     def prepare_stages(self, own):
-        """A recipe's first stage makes the folder of the data, later ones add to it."""
+        """The first stage makes the data folder; later stages add to it."""
         stages, folder = [], Path(self.places["out"])
         for number, (title, command) in enumerate(self.recipe.prepare):
             first, *rest = self.words(command)
@@ -91,7 +93,7 @@ class Comparison:
         return stages
 
     def common(self, seed, constrained):
-        """Options of every fairseq command."""
+        """The options that every fairseq command gets."""
         options = ["--user-dir", str(PLUGIN), "--task", "bso_translation", "--seed", str(seed), "--num-workers", "0"]
         options += ["--successors", self.recipe.successors] if constrained else []
         return [*options, *(["--cpu"] if self.cpu else [])]
@@ -135,7 +137,7 @@ class Comparison:
         return Stage(f"seed{seed}-{name}", title, command, [], [folder], after=[self.trained[seed, row.training]])
 
     def run(self, runner, train_only):
-        """Runs everything, one seed after the other; returns the seconds of each training by (seed, name)."""
+        """Runs all stages, one seed after the other; returns the seconds of each training by (seed, name)."""
         seconds = {}
         for stage in self.prepared:
             runner.run(stage)
@@ -182,7 +184,7 @@ def another(text, recipe):
 
 
 def choose(recipe, only):
-    """The recipe with some of its trainings; the start is always one. Raises ValueError."""
+    """The recipe with some of its trainings; the start is always included. Raises ValueError."""
     for name in only:
         if name not in recipe.named:
             raise ValueError(f"--only {name}: is no training of this task; there are {', '.join(recipe.named)}")
@@ -229,7 +231,7 @@ def parse_arguments(argv=None):
 
 
 def check_data(recipe, task, data):
-    """Raises ValueError unless --data is given where it must be, and only where it has a meaning."""
+    """Raises ValueError if --data is missing where a task needs it, or given where it has no meaning."""
     if data is None:
         if recipe.needs:
             raise ValueError(f"{task} needs --data DIR, a folder with {', '.join(recipe.needs)}")
@@ -243,7 +245,7 @@ def check_data(recipe, task, data):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    # Ended from outside, as by Ctrl-C: the running command is ended too, and the stamps are right.
+    # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
         comparison = Comparison(arguments.recipe, arguments.out, arguments.seeds, arguments.data, arguments.cpu)

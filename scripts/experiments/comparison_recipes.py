@@ -1,7 +1,8 @@
-"""The settings of compare_training.py, one recipe a task.
+"""The settings of compare_training.py, one recipe for each task.
 
-All trainings of a recipe but the first begin where that ended, and take about as long as each other: the updates of
-continued cross entropy are chosen so. Where a task has a constraint, a row says whether it was decoded under it.
+All trainings of a recipe but the first begin from the first one's checkpoint. They take about the same time: the number
+of updates of continued cross entropy is chosen for that. If a task has a constraint, a row says whether it was decoded
+under it.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ QUICK_MODEL = "--arch bso_lstm_tiny --batch-size 16"
 
 @dataclass(frozen=True)
 class Training:
-    """One training: a row of the table, or two where it is decoded with and without the constraint."""
+    """One training. It is one row of the table, or two if it is decoded with and without the constraint."""
 
-    name: str  # of its folder, and for --only
+    name: str  # names its folder, and selects it with --only
     title: str
-    options: str  # of fairseq-train, beside those of the recipe
+    options: str  # options of fairseq-train, in addition to those of the recipe
     updates: int
-    constrained: bool = False  # in training
+    constrained: bool = False  # whether the constraint holds in training
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what one task's comparison is.
+    """All settings of one task's comparison.
 
-    In its texts {out} is the folder of the prepared data, {data} that of the user's own, {root} that of the project,
-    {subset} a set that is decoded.
+    Its texts have placeholders for folders: {out} for the prepared data, {data} for the user's own data, and {root} for
+    the project. The placeholder {subset} is a set that is decoded.
     """
 
     title: str
@@ -47,16 +48,16 @@ class Recipe:
     generate: str  # options of fairseq-generate
     reference: str  # file with the right outputs: text, or trees for UAS and LAS
     successors: str = ""  # the constraint, if the task has one
-    free: str | None = ""  # more options of decoding without it; None: such an output is of no use
+    free: str | None = ""  # more options of decoding without the constraint; None: no such decoding
     subsets: tuple[str, ...] = ("test",)
-    source: str = ""  # word ordering: file with the words that stand behind <unk>
-    remove: str = ""  # what joins the symbols of the reference to words
+    source: str = ""  # word ordering: file with the words that <unk> replaces
+    remove: str = ""  # the joining of the reference's symbols into words
     tokenize: str = "13a"
     lowercase: bool = False
     beams: tuple[int, ...] = (1, 5, 10)
     needs: tuple[str, ...] = ()  # files that the user's own folder must hold; `*` stands for any ending
-    own: str = ""  # options of the first command of `prepare` where the user may give a folder
-    quick_prepare: str = ""  # and with --quick
+    own: str = ""  # options of the first command of `prepare` if the user gives a folder
+    quick_prepare: str = ""  # options of the same command with --quick
 
     @property
     def named(self):
@@ -64,9 +65,9 @@ class Recipe:
         return {training.name: training for training in self.trainings}
 
     def decodings(self, training):
-        """Whether the outputs of a training are made under the constraint: one or two answers.
+        """Whether a training is decoded under the constraint: one or two answers.
 
-        Those of BSO as it was trained, those of cross entropy in each way in which there is a BSO to compare with."""
+        BSO is decoded as it was trained. Cross entropy is decoded in each way in which some BSO is decoded."""
         if training.name not in (START, MORE):
             return [training.constrained]
         compared = {one.constrained for one in self.trainings if one.name not in (START, MORE)}
@@ -74,7 +75,7 @@ class Recipe:
         return [mode for mode in possible if mode in compared or not compared]
 
     def quick(self):
-        """The same in seconds, to see that all works."""
+        """The same recipe, reduced to seconds, as a smoke test."""
         trainings = tuple(
             replace(one, options=f"{one.options} --lr 0.01", updates=30 if one.name == START else 6)
             for one in self.trainings
@@ -91,12 +92,12 @@ def cross_entropy(updates, lr, more_updates, more_lr):
 
 
 def mixed(lr, final):
-    """Options of BSO: the rate, and training beams from 2 to `final` in turn."""
+    """Options of BSO: the learning rate, and mixed training beams from 2 to `final`."""
     return f"--lr {lr} --initial-beam 2 --train-beam {final} --mixed-beams"
 
 
 def ordering_commands(files, options):
-    """Shuffle and binarise; `files`: of training, validation and test."""
+    """The commands that shuffle and binarise; `files` are those of training, validation and test."""
     names = ("train", "valid", "test")
     given = " ".join(f"--{name} {file}" for name, file in zip(names, files))
     parts = " ".join(f"--{name}pref {{out}}/{name}" for name in names)
@@ -115,7 +116,7 @@ def ordering(**more):
     return Recipe(
         metrics=("BLEU",),
         generate="--batch-size 64",
-        # fairseq counts the source's end mark too, hence -1, and takes the longest source of a batch, hence 16.
+        # fairseq counts the source's end mark too, hence -1. It takes the longest source of a batch, hence 16.
         free="--batch-size 16 --max-len-a 1 --max-len-b -1",
         reference=f"{{out}}/{{subset}}.{TARGET}",
         source=f"{{out}}/{{subset}}.{SOURCE}",

@@ -14,12 +14,12 @@ from significance import mean_and_spread, paired_bootstrap, paired_bootstrap_ove
 class Report:
     """Scores, gains over continued cross entropy and lengths.
 
-    Arguments:
+    Args:
         recipe: the settings of the task.
-        seeds: of every training.
-        rows: the lines of the tables: of each the training, and whether it is decoded under the constraint.
+        seeds: the seeds of every training.
+        rows: the lines of the tables; each has its training, and whether it is decoded under the constraint.
         statistics: (row, subset, beam) -> an array for each seed.
-        seconds: (seed, name of the training) -> how long it took.
+        seconds: (seed, name of the training) -> the seconds of that training.
     """
 
     def __init__(self, recipe, seeds, rows, statistics, seconds):
@@ -33,7 +33,7 @@ class Report:
         ]
 
     def measure(self, row, subset, beam, metric):
-        """All that is said of one row at one beam."""
+        """All results of one row at one beam."""
         score, found = METRICS[metric], self.statistics[row, subset, beam]
         scores = [score(one.sum(0)) for one in found]
         mean, spread = mean_and_spread(scores)
@@ -72,7 +72,7 @@ class Report:
         return "\n\n".join(parts)
 
     def table(self, title, cells, say):
-        """A line for each row that has cells, a column for each beam."""
+        """One table: a line for each row that has cells, a column for each beam."""
         lines = [f"| training | decoding | time | {' | '.join(f'beam {beam}' for beam in self.recipe.beams)} |"]
         lines.append("|---" * (3 + len(self.recipe.beams)) + "|")
         for row in self.rows:
@@ -86,7 +86,7 @@ class Report:
         return "\n".join([f"{title}:", "", *lines])
 
     def write(self, out):
-        """results.txt and results.json."""
+        """Writes results.txt and results.json."""
         write_beside(out / "results.txt", self.text() + "\n")
         trainings = {
             one.name: {
@@ -107,6 +107,6 @@ def score_text(cell):
 
 
 def gain_text(cell):
-    """The gain, the p-value of all seeds, and those of each if there are several."""
+    """The gain, the p-value of all seeds, and the p-value of each seed if there are several."""
     each = " ".join(f"{value:.3f}" for value in cell["p_of_seeds"])
     return f"{cell['gain']:+.1f}, p {cell['p']:.3f}" + (f" ({each})" if len(cell["p_of_seeds"]) > 1 else "")

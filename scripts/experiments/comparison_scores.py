@@ -1,4 +1,4 @@
-"""What compare_training.py counts in the output of fairseq-generate, a row of numbers for each sentence."""
+"""The statistics that compare_training.py counts in fairseq-generate's output: a row of numbers for each sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def statistics_of(recipe, generated, places):
 
 
 def parsing_statistics(generated, gold):
-    """Of outputs that build trees; `gold` is a file in CoNLL-U. Relations are compared without their subtypes."""
+    """The statistics of outputs that build trees. `gold` is a CoNLL-U file. Relations are compared without subtypes."""
     if str(PARSING) not in sys.path:
         sys.path.append(str(PARSING))
     from evaluate import label
@@ -39,5 +39,5 @@ def parsing_statistics(generated, gold):
 
 
 def ratio_of(recipe, total):
-    """Words of the output for each of the reference; None where outputs cannot be too long or too short."""
+    """Words of the output for each word of the reference; None where outputs cannot be too long or too short."""
     return length_ratio(total) if "BLEU" in recipe.metrics else None

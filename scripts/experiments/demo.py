@@ -1,9 +1,9 @@
-"""Word ordering from start to end, on bundled text, in minutes: what BSO gains over as much more cross entropy.
+"""Word ordering from start to end, on bundled text, in minutes: the gain of BSO over equally long cross entropy.
 
     python scripts/experiments/demo.py [--out demo-out] [--quick] [--fresh] [--threads N] [--seed N] [--cpu]
 
-A shuffled sentence goes in and the sentence should come out. The stages, each a command that you could type yourself
-(the first line of each file in `logs/`):
+A shuffled sentence goes in, and the original sentence should come out. Each stage is a command that you could type
+yourself (the first line of each file in `logs/`):
 
     prepare       shuffle the bundled sentences, count a vocabulary
     preprocess    fairseq-preprocess
@@ -14,8 +14,8 @@ A shuffled sentence goes in and the sentence should come out. The stages, each a
     last-con      the same with the paper's score, that of the last word alone
     decode-...    fairseq-generate for several beams, with and without that constraint
 
-Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only what is
-not done yet; `--fresh` begins again.
+Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only the
+stages that are not done yet; `--fresh` begins again.
 """
 
 import argparse
@@ -39,21 +39,21 @@ CONSTRAINT = ["--task", "bso_translation", "--successors", "word_order"]
 
 @dataclass(frozen=True)
 class Budget:
-    """Everything that decides how long the demo takes and how good it gets."""
+    """All settings that decide the demo's time and quality."""
 
     text: str  # which of TEXTS
     max_train: int  # sentences
-    train_copies: int  # shuffles of each
-    max_heldout: int  # valid, and test
+    train_copies: int  # shuffles of each training sentence
+    max_heldout: int  # sentences of valid, and of test
     max_len: int  # words of a sentence
     min_count: int  # rarer words are unknown
     width: int  # of embeddings and hidden states
-    init_range: float  # parameters start in it: about 3.4 over the root of the width, or they learn slowly
+    init_range: float  # initial range of parameters: about 3.4 / sqrt(width); a smaller one learns slowly
     dropout: float
     batch: int  # sentences of one update
     nll_updates: int
     nll_lr: float
-    more_updates: int  # such that it takes as long as the BSO trainings
+    more_updates: int  # chosen to take as long as the BSO trainings
     more_lr: float
     bso_updates: int
     bso_con_updates: int
@@ -205,8 +205,9 @@ class Demo:
         command = [sys.executable, str(script), "--beams", *map(str, beams), "--results-path", str(self.out / name)]
         command += ["--", str(self.out / "data-bin"), *self.common, "--path", str(self.out / trained / LAST)]
         command += ["--gen-subset", "test", "--no-progress-bar", *(CONSTRAINT if constrained else [])]
-        # No more words than the source has. The constraint sees to that; without it, fairseq counts the source's end
-        # mark too, hence -1, and takes the longest source of a batch, hence small batches of about equal lengths.
+        # An output has no more words than its source. The constraint ensures that. Without it, fairseq counts the
+        # source's end mark too, hence -1. It takes the longest source of a batch, hence small batches of about equal
+        # lengths.
         limit = ["--max-len-a", "1", "--max-len-b", "-1", "--batch-size", "16"]
         command += ["--batch-size", "64"] if constrained else limit
         title, after = f"Decode with {TITLES[system]}", [self.trained[trained]]
@@ -230,7 +231,7 @@ class Demo:
 
 
 def count_hypotheses(path):
-    """Sentences that fairseq-generate has finished so far."""
+    """The number of sentences that fairseq-generate has finished so far."""
     return path.read_bytes().count(b"\nH-") if path.exists() else 0
 
 
@@ -252,7 +253,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     arguments = parse_arguments(argv)
     budget = QUICK if arguments.quick else FULL
-    # Ended from outside, as by Ctrl-C: the running command is ended too, and the stamps are right.
+    # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
         demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)

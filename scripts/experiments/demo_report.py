@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from training_log import read_curve
 
-# What the table compares: the stage that trains it, and whether it is decoded under the constraint.
+# The systems of the table: the stage that trains each, and whether it is decoded under the constraint.
 SYSTEMS = {
     "nll": ("nll", False),
     "more": ("more", False),
@@ -32,14 +32,14 @@ TRAINED = {"bso": "--", "bso-con": "-", "last-con": "-"}
 
 
 def write_report(out, budget, seed, scores, seconds):
-    """Print and write the results.
+    """Prints and writes the results.
 
-    Arguments:
+    Args:
         out: the folder of the demo.
-        budget: its dataclass of settings.
+        budget: the dataclass of the demo's settings.
         seed: the seed of the run.
-        scores: (system, beam) -> what `score.score_file` returns.
-        seconds: training -> how long it took.
+        scores: (system, beam) -> the result of `score.score_file`.
+        seconds: training -> the seconds it took.
     """
     table = make_table(scores, seconds)
     write_beside(out / "results.txt", table + "\n")
@@ -60,8 +60,10 @@ def write_report(out, budget, seed, scores, seconds):
 
 
 def silent_pyplot():
-    """matplotlib's, for pictures in files. It logs every font that it looks at, and fairseq, when it is imported, makes
-    all that is logged shown. Raises ImportError without matplotlib."""
+    """matplotlib's pyplot, for pictures in files, without its log.
+
+    matplotlib logs every font that it looks at, and importing fairseq makes all log messages visible. Raises
+    ImportError without matplotlib."""
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     import matplotlib
 
@@ -72,7 +74,7 @@ def silent_pyplot():
 
 
 def logarithmic_x(axes):
-    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
+    """Makes the x axis logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -82,7 +84,7 @@ def logarithmic_x(axes):
 
 
 def save_figure(figure, path):
-    """A picture of matplotlib, written beside, then renamed."""
+    """Writes a picture of matplotlib to a temporary file, then renames it."""
     from matplotlib import pyplot
 
     partial = path.with_name(f"partial-{path.name}")
@@ -98,7 +100,7 @@ def write_beside(path, text):
 
 
 def make_table(scores, seconds):
-    """Seconds of training and BLEU, a row per system and a column per beam."""
+    """Seconds of training and BLEU: a row for each system and a column for each beam."""
     beams = sorted({beam for _, beam in scores})
     first = next(iter(scores.values()))
     lines = [f"Word ordering, {first['sentences']} test sentences: BLEU", ""]
@@ -117,7 +119,7 @@ def make_table(scores, seconds):
 
 
 def draw(path, logs, scores, budget):
-    """BLEU by test beam, and how the BSO trainings went; False without matplotlib."""
+    """Draws BLEU by test beam, and the curves of the BSO trainings. Returns False without matplotlib."""
     try:
         pyplot = silent_pyplot()
     except ImportError:
@@ -131,7 +133,7 @@ def draw(path, logs, scores, budget):
 
 
 def draw_scores(axes, scores):
-    """A line for each system, named at its right end."""
+    """Draws a line for each system, with its name at the right end."""
     beams = sorted({beam for _, beam in scores})
     ends = {system: scores[system, beams[-1]]["bleu"] for system in SYSTEMS}
     values = [score["bleu"] for score in scores.values()]
@@ -151,9 +153,9 @@ def draw_scores(axes, scores):
 
 
 def spread(ends, gap):
-    """Heights for names that would overlap: in the order of their values, at least `gap` apart, as near as may be."""
+    """Heights for names that would overlap: ordered as their values, at least `gap` apart, as near as possible."""
     names = sorted(ends, key=ends.get)
-    groups = []  # of names side by side: [names, height of the lowest]
+    groups = []  # groups of adjacent names: [names, height of the lowest]
     for name in names:
         groups.append([[name], ends[name]])
         while len(groups) > 1 and groups[-2][1] + gap * len(groups[-2][0]) > groups[-1][1]:
@@ -164,7 +166,7 @@ def spread(ends, gap):
 
 
 def draw_training(axes, logs, budget, value, title):
-    """One value over the updates of each BSO training."""
+    """Draws one value over the updates of each BSO training."""
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(f"update of BSO (training beams {budget.initial_beam} to {budget.train_beam} in turn)")
     axes.spines[["top", "right"]].set_visible(False)

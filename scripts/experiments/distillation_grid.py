@@ -1,23 +1,23 @@
-"""Kim & Rush 2016 in one command: a teacher, its distilled sets, students of several sizes, the table and the picture.
+"""Kim & Rush 2016 in one command: a teacher, its distilled sets, students of several sizes, a table and a picture.
 
     python scripts/experiments/distillation_grid.py m30k --reference m30k/text/test.en --lowercase \\
         --remove-bpe sentencepiece --out m30k/distillation
 
-FOLDER holds `data-bin`, as fairseq-preprocess (or user_dir_examples/translation/prepare.py) wrote it, with a joined
-dictionary. All students of one size have the same architecture, number of updates and learning rate, which falls to
-zero; the checkpoint of the last update is taken. The systems:
+FOLDER holds `data-bin`, written by fairseq-preprocess (or user_dir_examples/translation/prepare.py) with a joined
+dictionary. All students of one size have the same architecture, number of updates and learning rate. The learning rate
+falls to zero, and the last checkpoint is used. The systems:
 
     teacher
     gold              a student on the references
     word              word-level distillation on the references
     seq               a student on the teacher's best hypotheses
-    seq-inter         `seq`, then some updates on those of the teacher's beam that are closest to the references
+    seq-inter         `seq`, then some updates on the hypotheses of the teacher's beam closest to the references
     word-seq          word-level distillation on the teacher's best hypotheses
     word-seq-inter    `word-seq`, then word-level distillation on the closest ones
 
-A second run does only what is not done yet, and a training that was stopped goes on where it was. On several cores,
-let `--train-only --sizes 256` and `--train-only --sizes 128` run beside each other (what both need is made once), and
-measure last, with both sizes and nothing beside it.
+A second run does only the stages that are not done yet, and an interrupted training resumes from its last checkpoint.
+On several cores, run `--train-only --sizes 256` and `--train-only --sizes 128` at the same time; their common stages
+run once. Measure last, with both sizes and no other program running.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from training_log import training_progress
 
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
-START = 3.4  # over the root of a student's size: the range it starts in, 0.21 for 256. From 0.1 it learns slowly
+START = 3.4  # START / sqrt(size) is a student's initial range, 0.21 for 256; a range of 0.1 learns slowly
 GOLD = ["--task", "bso_translation"]
 WORD = ["--criterion", "word_distillation"]
 SEQ = ["--task", "sequence_distillation"]
@@ -67,7 +67,7 @@ class Grid:
         self.stages = [self.teacher, *self.caches.values(), *self.students.values()]
 
     def train(self, name, title, size, layers, updates, rate, dropout, options, after):
-        """A training: one point of the grid."""
+        """One training: one point of the grid."""
         given, folder = self.arguments, self.out / name
         command = [program("fairseq-train"), self.data, "--user-dir", str(PLUGIN), "--arch", "bso_lstm"]
         for side in ("encoder", "decoder"):
@@ -108,7 +108,7 @@ class Grid:
         return Stage(mode, title, command, [], [self.out / mode], after=[self.teacher], resumes=True)
 
     def plan_students(self, size):
-        """Six systems of one size."""
+        """Plans the six systems of one size."""
         seq = [*SEQ, *self.targets("seq_kd"), *self.knows]
         inter = [*SEQ, *self.targets("seq_inter"), *self.knows]
         teacher, caches = [self.teacher], self.caches
@@ -120,7 +120,7 @@ class Grid:
         self.student(size, "word-seq-inter", [*inter, *self.word], [caches["seq_inter"]], start="word-seq")
 
     def student(self, size, system, options, after, start=None):
-        """One student; `start`: the system whose student of this size it goes on from."""
+        """One student. `start` is the system whose student of this size it is initialised from."""
         given = self.arguments
         updates, rate = given.student_updates, given.student_lr
         if start:

@@ -1,17 +1,17 @@
-"""The table and the picture of a distillation: what each trained system scores, and how fast it decodes.
+"""The table and the picture of a distillation: the scores and the decoding speed of each trained system.
 
     python scripts/experiments/distillation_report.py m30k/data-bin --reference m30k/text/test.en --lowercase \\
         --remove-bpe sentencepiece --out m30k/report \\
         --system "teacher 2x512=m30k/teacher/checkpoint_best.pt" \\
         --system "student on gold=m30k/gold/checkpoint_best.pt" ...
 
-For every system three runs of fairseq-generate, one sentence at a time on one CPU thread: beam 1, beam 5, and the
-references scored. What they print stays in OUT; a system whose checkpoint has not changed is not run again. Written are
-OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results.png.
+fairseq-generate runs three times for every system, one sentence at a time on one CPU thread: with beam 1, with beam 5,
+and scoring the references. Its output stays in OUT; a system with an unchanged checkpoint is not run again. The results
+are in OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results.png.
 
     BLEU          sacrebleu on the words of --reference
     perplexity    of the references, per target symbol (pieces, where the data has pieces), </s> included
-    p(mode)       probability of the hypothesis that beam 5 finds, mean over the sentences
+    p(mode)       probability of the best hypothesis of beam 5, mean over the sentences
     words/s       source words (joined from pieces) per second of fairseq-generate's search
 """
 
@@ -51,7 +51,7 @@ def parse_arguments(argv=None):
 
 
 def generate(arguments, checkpoint, log, *options):
-    """One run of fairseq-generate, unless `log` is of this very run."""
+    """Runs fairseq-generate once, unless `log` is already the log of this run."""
     command = [program("fairseq-generate"), arguments.data, "--user-dir", str(PLUGIN)]
     command += ["--task", "bso_translation", "--path", checkpoint, "--gen-subset", arguments.subset, "--cpu"]
     command += ["--batch-size", str(arguments.batch_size), "--required-batch-size-multiple", "1", *options]
@@ -71,7 +71,7 @@ def generate(arguments, checkpoint, log, *options):
 
 
 def positional(log):
-    """Of each best hypothesis its log2-probabilities, symbol by symbol."""
+    """The log2-probabilities of each best hypothesis, symbol by symbol."""
     found = {}
     for line in score.read_lines(log):
         if line.startswith("P-"):
@@ -85,7 +85,7 @@ def source_words(log):
 
 
 def tensors(checkpoint):
-    """The numbers of a checkpoint's model; a matrix that two parts share comes once."""
+    """The parameters of a checkpoint's model; a matrix that two parts share occurs once."""
     sys.path.insert(0, str(ROOT))
     from fairseq_bso.checkpoints import distinct_parameters, load_state
 
@@ -93,7 +93,7 @@ def tensors(checkpoint):
 
 
 def parameters(checkpoint):
-    """How many numbers a checkpoint's model holds."""
+    """The number of parameters of a checkpoint's model."""
     return sum(part.numel() for part in tensors(checkpoint))
 
 
@@ -119,7 +119,7 @@ def measure(arguments, name, checkpoint):
 
 
 def table(rows):
-    """Markdown."""
+    """The table in Markdown."""
     lines = ["| system | parameters | BLEU, beam 1 | beam 5 | perplexity | p(mode) | words/s, beam 1 | beam 5 |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for row in rows:
@@ -131,7 +131,10 @@ def table(rows):
 
 
 def draw(path, rows):
-    """BLEU against words per second: a line for each system, from beam 5 to beam 1. False without matplotlib."""
+    """Draws BLEU against words per second: a line for each system, from beam 5 to beam 1.
+
+    Returns False without matplotlib.
+    """
     try:
         pyplot = silent_pyplot()
     except ImportError:

@@ -1,6 +1,7 @@
-"""Python programs forked off one process that has imported fairseq: a new interpreter needs some seconds for that.
+"""Runs Python programs as forks of one process that has imported fairseq.
 
-A program gets its own arguments, environment, output and exit status, as from `subprocess.Popen`.
+A new interpreter needs some seconds for that import. A program gets its own arguments, environment, output and exit
+status, as from `subprocess.Popen`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 @functools.lru_cache(maxsize=None)
 def server(environment: tuple):
-    """The process that is forked. What torch and glibc read at their start (threads, memory) is of this environment."""
+    """The process that is forked. torch and glibc read their settings (threads, memory) from this environment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["preload"])
     before = dict(os.environ)
@@ -36,7 +37,7 @@ def server(environment: tuple):
 
 
 class Forked:
-    """A running program: what `subprocess.Popen` offers of it, as far as it is used here."""
+    """A running program, with the part of the interface of `subprocess.Popen` that is used here."""
 
     def __init__(self, script, arguments, output, environment):
         given = (str(script), [str(word) for word in arguments], str(output), dict(environment), os.getcwd())
@@ -56,12 +57,12 @@ class Forked:
         return self.process.exitcode
 
     def terminate(self):
-        """Asks it to end."""
+        """Sends the program a request to end."""
         self.process.terminate()
 
 
 def script_of(command):
-    """(script, its arguments) of a command of this Python or of fairseq beside it; (None, command) of any other."""
+    """(script, its arguments) for a command of this Python or its fairseq; (None, command) for any other command."""
     first, *rest = map(str, command)
     if first == sys.executable and rest and rest[0].endswith(".py"):
         return rest[0], rest[1:]
@@ -82,14 +83,14 @@ def _run(script, arguments, output, environment, folder):
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
-    logging.root.handlers.clear()  # importing fairseq sets logging up: a program's own setting would not be heard
+    logging.root.handlers.clear()  # importing fairseq sets logging up, and a program's own setting would have no effect
     logging.root.setLevel(logging.WARNING)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
         raise
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # as an interpreter does, and multiprocessing does not
+        sys.excepthook(*sys.exc_info())  # an interpreter calls it, and multiprocessing does not
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         sys.exit(1)

@@ -1,8 +1,8 @@
-"""fairseq-generate with several beams, one after another in one process: to start it takes longer than a small search.
+"""fairseq-generate with several beams, one after another in one process: its start takes longer than a small search.
 
     python scripts/experiments/generate_beams.py --beams 1 5 10 --results-path FOLDER -- DATA --path CHECKPOINT ...
 
-What stands after ` -- ` goes to fairseq-generate as it is, with `--beam K --results-path FOLDER/beamK` for each K.
+The words after ` -- ` go to fairseq-generate as they are, with `--beam K --results-path FOLDER/beamK` for each beam K.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Imports fairseq without what it says meanwhile: for the process that `forked.py` forks."""
+"""Imports fairseq without its messages, for the process that `forked.py` forks."""
 
 import logging
 import warnings

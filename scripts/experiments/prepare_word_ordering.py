@@ -1,4 +1,4 @@
-"""Make a word ordering data set: the words of each sentence, shuffled, are the source; the sentence is the target.
+"""Make a word ordering data set: the source is the shuffled words of a sentence; the target is the sentence.
 
     python scripts/experiments/prepare_word_ordering.py --train train.txt.xz --valid dev.txt.xz --test test.txt.xz \\
         --out ordering --lowercase --min-len 2 --max-len 25 --min-count 3
@@ -13,11 +13,11 @@ A word that occurs fewer than `--min-count` times in the training sentences is n
 makes `<unk>` of it, in the source and in the target. (`--thresholdsrc` would do the same, but with a joined dictionary
 it counts every word twice, once in each language.) The text files keep the word itself, for scoring.
 
-The order of the source is chance, and a small model learns such chances by heart: `--train-copies` shuffles each
-training sentence several times.
+The order of the source is random, and a small model memorises such random orders. `--train-copies` therefore shuffles
+each training sentence several times.
 
 The same seed and input give the same output. The shuffle of a sentence depends on the seed, its set and its line
-number only, so it stays the same when the length filter or the number of sentences changes.
+number only. It stays the same when the length filter or the number of sentences changes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from pathlib import Path
 SOURCE, TARGET = "shuffled", "ordered"
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 
-# fairseq's dictionary holds these from the start; the last three would end or pad a sentence in its middle.
+# fairseq's dictionary always holds these symbols; the last three would end or pad a sentence in its middle.
 UNKNOWN = "<unk>"
 FORBIDDEN = ("<s>", "</s>", "<pad>")
 
@@ -67,7 +67,7 @@ def select(sentences, min_len, max_len, most, seed):
 
 
 def shuffle(words, seed):
-    """The words in a random order, every order equally likely (the original one too)."""
+    """The words in a random order; every order is equally likely, the original one too."""
     words = list(words)
     random.Random(seed).shuffle(words)
     return words
@@ -85,7 +85,7 @@ def write_lines(path, lines):
 
 
 def prepare_set(name, path, most, longest, copies, arguments):
-    """Read, select and shuffle one set, the whole of it `copies` times; returns its ordered and shuffled sentences."""
+    """Reads, selects and shuffles one set `copies` times; returns its ordered and shuffled sentences."""
     sentences = read_sentences(path, arguments.lowercase)
     kept = select(sentences, arguments.min_len, longest, most, f"{arguments.seed} {name}")
     if not kept:

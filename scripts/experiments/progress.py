@@ -1,10 +1,10 @@
-"""A live single-line progress display on a terminal, sparse plain lines anywhere else."""
+"""A progress display: one live line on a terminal, sparse plain lines anywhere else."""
 
 import shutil
 import sys
 import time
 
-# Without a terminal (a file, a pipe, a build log) one line in so many seconds.
+# Seconds between two lines without a terminal (a file, a pipe, a build log).
 PLAIN_INTERVAL = 30.0
 
 
@@ -16,11 +16,11 @@ def clock(seconds):
 
 
 class Progress:
-    """Shows how far one stage is and estimates the time that is left from the pace so far.
+    """Shows the progress of one stage and estimates the remaining time from the pace so far.
 
-    Arguments:
-        unit: what is counted, in the singular ("update").
-        stream: where to write; a terminal gets one line that is rewritten.
+    Args:
+        unit: the name of the counted unit, in the singular ("update").
+        stream: the output; a terminal gets one line that is rewritten.
         now: the clock, replaced in tests.
     """
 
@@ -31,11 +31,11 @@ class Progress:
         self.now = now
         self.started = now()
         self.last_plain = self.started
-        # Where this run found the stage: a resumed training does not begin at zero.
+        # The count at the start of this run: a resumed training does not begin at zero.
         self.first = None
 
     def show(self, done, total, note=""):
-        """Report `done` of `total`; `total` 0 means that it is not known (only the time is shown)."""
+        """Reports `done` of `total`. A `total` of 0 is unknown: only the time is shown."""
         now = self.now()
         passed = now - self.started
         text = f"  {clock(passed)} passed"
@@ -55,12 +55,12 @@ class Progress:
             return ""
         if self.first is None:
             self.first = (done, now)
-        # The pace is taken after the first report, so that loading and a resumed part do not count.
+        # The pace is measured from the first report on, so that loading and a resumed part do not count.
         new, since = done - self.first[0], now - self.first[1]
         return f", about {clock(since / new * (total - done))} left" if new > 0 and total > done else ""
 
     def close(self, text):
-        """Replace the live line by a last one."""
+        """Replaces the live line by a last one."""
         if self.live:
             self.stream.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
         print(f"  {text}", file=self.stream, flush=True)

@@ -1,19 +1,19 @@
-"""See et al. 2016 in one command: a model pruned by every scheme to every amount, retrained, exported, translated with.
+"""See et al. 2016 in one command: prune by every scheme to every amount, retrain, export and translate.
 
     python scripts/experiments/pruning_grid.py m30k --start m30k/student/checkpoint_best.pt \\
         --sentencepiece m30k/spm.model --text m30k/text/test.de --reference m30k/text/test.en --lowercase \\
         --out m30k/pruning \\
         -- --task bso_translation --criterion cross_entropy --arch bso_lstm ... --lr 5e-4 --max-update 1000
 
-FOLDER holds `data-bin`. What stands after ` -- ` goes to fairseq-train as it is, beside `--finetune-from-model START`
-and the pruning; the checkpoint of the last update counts. For every scheme and amount: the model pruned and not
-retrained, and the model retrained with its zeros; and once the model retrained without pruning, for what more updates
-do by themselves. Each is written by `fairseq-bso export` in float32, float16 and int8, and `fairseq-bso translate`
-translates --text with the first and the last of them at beam 1 and 5, which gives BLEU beside the bytes of the files. A
-second run does only what is not done yet.
+FOLDER holds `data-bin`. The words after ` -- ` go to fairseq-train as they are, with `--finetune-from-model START` and
+the options of pruning; the last checkpoint is used. Every scheme and amount gives two models: one pruned without
+retraining, and one retrained with its zeros. One more model is retrained without pruning: it shows the effect of more
+updates alone. `fairseq-bso export` writes each model in float32, float16 and int8. `fairseq-bso translate` translates
+--text with the float32 and the int8 export at beam 1 and 5. The table has BLEU and the bytes of the files. A second
+run does only the stages that are not done yet.
 
-Written are OUT/results.json, OUT/results.md and OUT/results.png. `--teacher CHECKPOINT` adds ratios to a teacher: its
-parameters, and their bytes in float32.
+The results are in OUT/results.json, OUT/results.md and OUT/results.png. `--teacher CHECKPOINT` adds ratios to a
+teacher: its parameters, and their bytes in float32.
 """
 
 import argparse
@@ -49,13 +49,13 @@ BEAMS = (1, 5)
 class System:
     """One model of the table."""
 
-    scheme: str  # "" where nothing is pruned
+    scheme: str  # "" without pruning
     amount: float
     retrained: bool
     checkpoint: Path
     stage: object  # the stage that makes the checkpoint; None for the start
-    exports: dict  # numbers: the file
-    translations: dict  # (numbers, beam): the stage, whose output is the text
+    exports: dict  # {number format: the file}
+    translations: dict  # {(number format, beam): the stage; its output is the text}
 
     @property
     def name(self):
@@ -75,14 +75,14 @@ class Grid:
                 self.systems += [self.pruned(scheme, amount), self.retrained(scheme, amount)]
 
     def pruned(self, scheme, amount):
-        """The start without its smallest weights."""
+        """The start, with its smallest weights pruned."""
         start, path = str(self.arguments.start), self.out / f"{scheme}-{amount:g}.pt"
         command = [program("fairseq-bso"), "prune", start, str(path), "--amount", str(amount), "--scheme", scheme]
         stage = Stage(path.stem, f"Prune {amount:.0%}, {scheme}", command, [self.arguments.start], [path])
         return self.add(System(scheme, amount, False, path, stage, {}, {}))
 
     def retrained(self, scheme, amount):
-        """The same, trained on with its zeros."""
+        """The pruned model, retrained with its zeros."""
         given = self.arguments
         name = f"{scheme}-{amount:g}-retrained" if scheme else "whole-retrained"
         folder = self.out / name
@@ -99,7 +99,7 @@ class Grid:
         return self.add(System(scheme, amount, True, folder / LAST, stage, {}, {}))
 
     def add(self, system):
-        """The stages that make, export and translate with one system."""
+        """Adds the stages that make one system, export it and translate with it."""
         if system.stage:
             self.stages.append(system.stage)
         for numbers in NUMBERS:
@@ -131,7 +131,7 @@ class Grid:
 
 
 def kept(checkpoint):
-    """(numbers that are not exactly zero, all numbers) of a model."""
+    """(number of parameters that are not exactly zero, number of all parameters) of a model."""
     parts = tensors(checkpoint)
     return sum(int(part.count_nonzero()) for part in parts), sum(part.numel() for part in parts)
 
@@ -153,7 +153,7 @@ def measure(arguments, system):
 
 
 def table(rows, teacher):
-    """Markdown; `teacher`: its number of parameters, or None."""
+    """The table in Markdown; `teacher` is the teacher's number of parameters, or None."""
     columns = "scheme | pruned | retrained | kept | MB float32 | float16 | int8"
     lines = [f"| {columns} | BLEU, beam 1 | beam 5 | int8, beam 1 | beam 5 |"]
     ratios = teacher is not None
@@ -169,7 +169,7 @@ def table(rows, teacher):
 
 
 def draw(path, rows):
-    """BLEU at beam 5 against the bytes of the file: a line for each scheme, dashed before retraining."""
+    """Draws BLEU at beam 5 against the bytes of the file: a line for each scheme, dashed before retraining."""
     pyplot = silent_pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     schemes = list(dict.fromkeys(row["scheme"] for row in rows if row["scheme"]))

@@ -1,11 +1,11 @@
 """Is one system better than another? Means over seeds, and a paired bootstrap test.
 
-The statistics of an output are an array with a row for each sentence, and a score is a function of their sum over
+The statistics of an output are an array with a row for each sentence. A score is a function of their sum over
 sentences: BLEU of counted n-grams, an attachment score of counted words. The test draws sentences with replacement,
-the same for both systems, and asks how often the difference strays from its mean by more than the difference that was
-found (Koehn 2004). The p-value is that of sacrebleu, except that of equal scores, which is 1. Of several seeds a
-sentence is drawn with the outputs of all seeds: they are not independent, and drawn one by one they would make chance
-look too small.
+the same for both systems. It counts how often the difference deviates from its mean by more than the observed
+difference (Koehn 2004). The p-value is that of sacrebleu, except for equal scores, where it is 1. With several seeds, a
+sentence is drawn with the outputs of all seeds. These outputs are not independent: drawn one by one, they would
+underestimate the variance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NGRAMS = 4
 
 
 def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], tokenize: str, lowercase: bool) -> np.ndarray:
-    """(N, 10) for N sentences: words of the output, of the reference, matched n-grams, n-grams of the output."""
+    """(N, 10) for N sentences: words of the output, words of the reference, matched n-grams, n-grams of the output."""
     from sacrebleu.metrics import BLEU
 
     metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
@@ -37,7 +37,7 @@ def bleu(total: np.ndarray) -> float:
 
 
 def length_ratio(total: np.ndarray) -> float:
-    """Words of the output for each word of the reference, of summed BLEU statistics."""
+    """Words of the output for each word of the reference, from summed BLEU statistics."""
     return float(total[0] / max(total[1], 1))
 
 
@@ -72,11 +72,11 @@ def paired_bootstrap(
 ) -> float:
     """The p-value of the difference of two systems.
 
-    Arguments:
+    Args:
         baseline, system: (N, D) statistics of the same N sentences.
-        score: of a sum (D,) of statistics.
-        draws: how many test sets are drawn.
-        seed: of the drawing.
+        score: a function of a sum (D,) of statistics.
+        draws: the number of test sets that are drawn.
+        seed: the seed of the draws.
     """
     if len(baseline) != len(system):
         raise ValueError(f"{len(baseline)} and {len(system)} sentences: both systems must have decoded the same")

@@ -1,10 +1,10 @@
 """Run the stages of a long job one after another, each one once.
 
-A stage is one command. What it prints goes to `logs/NAME.log`. A stamp in `stamps/` records the command and the
-contents of its inputs; a later run skips the stage if it ended well and both are unchanged. A stage that was
-interrupted begins again, or, if it can, goes on from what it left (a training from its last checkpoint). Where inputs
-have changed a stage is run again; what another command made is not replaced but refused. Two runs in one folder do each
-stage once: the second waits for the first.
+A stage is one command. Its output goes to `logs/NAME.log`. A stamp in `stamps/` records the command and the contents
+of its inputs. A later run skips the stage if it ended well and both are unchanged. An interrupted stage begins again
+or, if it can, resumes from its own files (a training from its last checkpoint). A stage with changed inputs is run
+again. A stage with another command is refused: its outputs are not replaced. Two runs in one folder do each stage
+once: the second waits for the first.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ TAIL = 15  # lines of its log that a failed stage shows
 
 
 class StageFailed(Exception):
-    """A stage ended badly; the message says which, and shows the end of its log."""
+    """A stage failed; the message names the stage and shows the end of its log."""
 
 
 @dataclass
 class Stage:
-    """One command and what it needs and makes."""
+    """One command, its inputs and its outputs."""
 
-    name: str  # of the log and the stamp
-    title: str  # for the reader
+    name: str  # names the log and the stamp
+    title: str  # shown to the user
     command: list[str]
     inputs: list[Path]  # files, or folders of which every .py file counts
     outputs: list[Path]  # removed before the stage begins anew
     unit: str = "step"
     measure: Callable[[], tuple[int, int, str]] | None = None  # (done, total, note) from the stage's own files
     after: list[Stage] = field(default_factory=list)  # stages whose outputs this one reads
-    resumes: bool = False  # whether the command goes on from what an interrupted run left
+    resumes: bool = False  # whether the command resumes from the files of an interrupted run
 
 
 @contextmanager
 def ends_with_one_message() -> Iterator[None]:
-    """While open, a stage that fails, or Ctrl-C, ends the program without a traceback."""
+    """While open, a failed stage or Ctrl-C ends the program without a traceback."""
     try:
         yield
     except StageFailed as problem:
@@ -80,14 +80,14 @@ def add_machine_options(parser):
 
 
 def _one_or_more(word):
-    """For argparse."""
+    """A type for argparse."""
     if not word.isdecimal() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"{word}: must be 1 or more")
     return int(word)
 
 
 def parse_with_rest(parser, argv=None):
-    """Parses the words before ` -- `; those after it are `rest` of what is returned."""
+    """Parses the words before ` -- `; the words after it are `rest` of the returned namespace."""
     argv = sys.argv[1:] if argv is None else list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:cut])
@@ -100,9 +100,9 @@ def parse_with_rest(parser, argv=None):
 
 
 def number_after(words, option):
-    """The whole number that follows `option` among the words of a command, the last if there are several; 0 if none.
+    """The whole number after `option` among the words of a command: the last of several, 0 if there is none.
 
-    Raises ValueError if something else follows."""
+    Raises ValueError if another kind of word follows."""
     found = 0
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
@@ -115,14 +115,15 @@ def number_after(words, option):
 
 
 def threads_environment(threads):
-    """What holds a command to so many CPU threads, and has glibc keep the memory that tensors give back: it would take
-    it again from the system page by page, at every update."""
+    """The environment that limits a command to so many CPU threads, and makes glibc keep the memory of freed tensors.
+
+    Otherwise glibc would request that memory again from the system, page by page, at every update."""
     kept = {name: value for name, value in KEPT_MEMORY.items() if name not in os.environ}
     return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **kept}
 
 
 def program(name):
-    """The full path of an installed command, that of this Python first."""
+    """The full path of an installed command; the folder of this Python comes first."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         raise StageFailed(f"{name} is not installed beside {sys.executable} or on the PATH; install fairseq first")
@@ -130,7 +131,7 @@ def program(name):
 
 
 def portable(command):
-    """A command without where the project and the installed programs lie, to compare with one given elsewhere."""
+    """A command without the paths of the project and the installed programs, to compare it with one given elsewhere."""
     installed, *rest = command
     return [Path(installed).name, *(item.replace(str(ROOT), "") for item in rest)]
 
@@ -146,8 +147,9 @@ def digest(path):
 
 
 class Runner:
-    """Runs stages in the folder `out`; `environment` is added to that of the commands. Raises StageFailed if the folder
-    cannot be made."""
+    """Runs stages in the folder `out`; the commands get `environment` in addition to their own.
+
+    Raises StageFailed if the folder cannot be made."""
 
     def __init__(self, out, environment: dict[str, str], fresh=False, total=0):
         self.out, self.fresh, self.total = Path(out), fresh, total
@@ -176,13 +178,13 @@ class Runner:
         os.replace(partial, path)
 
     def key(self, stage):
-        """What a result depends on beside the command: the inputs, and the very runs of the stages before it."""
+        """The other dependencies of a result besides the command: the inputs, and the runs of the earlier stages."""
         before = [self.stamp(earlier).get("finished") for earlier in stage.after]
         parts = [[digest(path) for path in stage.inputs], before]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def run(self, stage):
-        """Run the stage unless it is done; returns the seconds it took (then, or now)."""
+        """Runs the stage unless it is done; returns the seconds of this run, or of the earlier one."""
         self.begun += 1
         print(f"[{self.begun}/{self.total}] {stage.title}", flush=True)
         with self.alone(stage):
@@ -219,7 +221,7 @@ class Runner:
 
     @staticmethod
     def refuse_another_command(stage, then, now):
-        """Raises StageFailed if another command made what is there: it may have taken hours."""
+        """Raises StageFailed if another command made the existing outputs: they may have taken hours."""
         there = [str(path) for path in stage.outputs if path.exists()]
         if then != now and there:
             raise StageFailed(
@@ -237,7 +239,7 @@ class Runner:
                 path.unlink()
 
     def execute(self, stage):
-        """Run the command with its output in the log, showing progress; raises StageFailed."""
+        """Runs the command with its output in the log, and shows progress. Raises StageFailed."""
         progress = Progress(stage.unit)
         with open(self.log(stage), "ab") as log:
             log.write(f"$ {shlex.join(stage.command)}\n".encode())
@@ -260,7 +262,7 @@ class Runner:
         progress.close(f"done in {clock(time.monotonic() - progress.started)}")
 
     def start(self, command, log):
-        """A process, forked where it is a program of this Python."""
+        """Starts the command as a process, forked if it is a program of this Python."""
         script, rest = script_of(command)
         if script is None:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self.environment)

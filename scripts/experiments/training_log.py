@@ -1,7 +1,7 @@
 """Read the log of `fairseq-train --log-format json` (its captured output).
 
-The captured output is read rather than a `--log-file`: fairseq adds that file to its logger anew in every epoch, so
-lines come there twice, three times and so on.
+The input is the captured output rather than a `--log-file`. fairseq adds that file to its logger again in every epoch,
+so that its lines occur there twice, three times and so on.
 """
 
 import json
@@ -30,16 +30,16 @@ def read_records(path):
             continue
         try:
             values = json.loads(match.group(2))
-        except json.JSONDecodeError:  # the line that is being written just now
+        except json.JSONDecodeError:  # the line that fairseq is still writing
             continue
         records.append((match.group(1), {key: number(value) for key, value in values.items()}))
     return records
 
 
 def read_curve(path, *names):
-    """Per reported update (`num_updates`, *names) of the training, in order; updates without them are left out.
+    """(`num_updates`, *names) for each reported update of the training, in order; updates without them are left out.
 
-    A resumed training repeats the updates since its last checkpoint: the later report of an update counts.
+    A resumed training repeats the updates since its last checkpoint. The later report of an update counts.
     """
     points = {}
     for kind, values in read_records(path):
