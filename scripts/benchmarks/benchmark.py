@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures speed as ratios, all contenders in turn on the same batches of one run.
+"""Measures speed as ratios: all contenders run in turn on the same batches of one run.
 
-Prints medians with the quartiles of the rounds. `make bench` runs it on the CPU; `--device cuda` on a GPU.
+Prints medians with the quartiles of the rounds. `make bench` runs it on the CPU, `--device cuda` on a GPU.
 """
 
 import argparse
@@ -52,8 +52,9 @@ def parse(words):
 
 
 def hold_to_threads(threads):
-    """Starts this program anew where numpy would take another number of threads: it reads that from the environment,
-    once."""
+    """Restarts this program if numpy would use another number of threads.
+
+    numpy reads that number from the environment, once."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     if any(os.environ.get(name) != str(threads) for name in names):
         os.environ.update(dict.fromkeys(names, str(threads)))

@@ -1,4 +1,4 @@
-"""Measurements of benchmark.py on updates of BSO: their time, beside that of another build, and its parts."""
+"""Measurements of benchmark.py on BSO updates: their time, the time of another build, and the parts of the time."""
 
 import statistics
 from argparse import Namespace
@@ -18,7 +18,9 @@ SCORERS = ("unnormalized", "summed", "softmax")
 
 
 def trained_states(task, options):
-    """Parameters after a short NLL training on the noisy chain, for the last score after a shorter BSO training too."""
+    """Parameters after a short NLL training on the noisy chain.
+
+    For the score of the last word alone, a shorter BSO training follows."""
     more = make_batches(task, Namespace(**{**vars(options), "seed": options.seed + 1}), 64)
     nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
     for index in range(options.training):
@@ -32,12 +34,14 @@ def trained_states(task, options):
 
 
 def fresh_states(task, options):
-    """Parameters that know nothing: nearly every word is a violation."""
+    """Untrained parameters: nearly every word is a violation."""
     return dict.fromkeys(SCORERS, ours(task, options, "softmax").state_dict())
 
 
 def updates(task, options, batches, states):
-    """BSO / NLL at several beams: every scorer, over search words and exactly; with `--beside` the last score there."""
+    """BSO / NLL at several beams: every scorer, over search words and exactly.
+
+    With `--beside`, the score of the last word alone is also measured in the other build."""
     cases = {}
     for beam in BEAMS:
         for scorer in SCORERS:
@@ -48,7 +52,7 @@ def updates(task, options, batches, states):
 
 
 def constrained_updates(options, batches, states):
-    """BSO-Con / NLL at several beams, on sources that the targets order."""
+    """BSO-Con / NLL at several beams, on sources that are shuffled targets."""
     task = OrderingTask(options.vocabulary)
     cases = {f"{scorer}, beam {beam}": (scorer, bso_criterion(task, beam)) for beam in BEAMS for scorer in SCORERS}
     peers = {f"other build, unnormalized, beam {beam}": ("unnormalized", beam, True) for beam in BEAMS}
@@ -56,9 +60,12 @@ def constrained_updates(options, batches, states):
 
 
 def race_with_nll(task, options, batches, states, cases, peers):
-    """Times one update of every case in every round, with an NLL update of its own model: medians and violations.
+    """Times one update of every case in every round, with an NLL update of its own model.
 
-    Each is timed in its second update in a row, as in `race`. The rate is 0: the parameters stay.
+    Each is timed in its second update in a row, as in `race`. The learning rate is 0, so that the parameters stay.
+
+    Returns:
+        medians and violations.
     """
     contenders = {"nll": contender(task, options, states, "softmax", CrossEntropyCriterion(task, False))}
     contenders.update({name: contender(task, options, states, *case) for name, case in cases.items()})
@@ -90,14 +97,14 @@ def race_with_nll(task, options, batches, states, cases, peers):
 
 
 def contender(task, options, states, scorer, criterion):
-    """A model with the parameters of `states`, which keeps them."""
+    """A model with the parameters of `states`, which its updates do not change."""
     model = ours(task, options, scorer)
     model.load_state_dict(states[scorer])
     return Contender(model, criterion, 0.0)
 
 
 def breakdown(task, options, batches, states, scorer="softmax", beam=6):
-    """Share of each part in a BSO update."""
+    """The share of each part in the time of a BSO update."""
     contestant = contender(task, options, states, scorer, bso_criterion(task, beam))
     totals, device = {}, options.device
     for sample in batches:

@@ -1,4 +1,4 @@
-"""Measurements of benchmark.py on decoding: fairseq's generator, constrained, exported, and over a training set."""
+"""Measurements of benchmark.py on decoding: plain, constrained, of an exported model, and of a training set."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from fairseq_bso.decoding.constrained import ConstrainedGenerator
 
 
 def generation(task, options, batches):
-    """Sentences per second, ours / fairseq's, every sentence `--length` words long."""
+    """Sentences per second, ours / fairseq's; every sentence has `--length` words."""
     results = {}
     for beam in (1, 5):
         generators = {}
@@ -45,7 +45,7 @@ def generation(task, options, batches):
 
 
 def constrained_generation(options, batches, beam=5):
-    """Sentences per second with the constraint / without, outputs of the same length."""
+    """Sentences per second with the constraint / without it; outputs have the same length."""
     task, batches, length = OrderingTask(options.vocabulary), to_ordering(batches, options), options.length
     results = {}
     for scorer in ("softmax", "unnormalized"):
@@ -66,7 +66,7 @@ def constrained_generation(options, batches, beam=5):
 
 
 def translation(task, options, batches, state):
-    """Sentences per second one at a time, `fairseq-bso translate` / the generator; outputs as long as they come."""
+    """Sentences per second, one at a time, `fairseq-bso translate` / the generator; the output length is free."""
     model = ours(task, options, "unnormalized").eval().float().cpu()
     model.load_state_dict(state)
     parameters = {name: one.cpu().numpy() for name, one in model.state_dict().items()}
@@ -92,7 +92,7 @@ def translation(task, options, batches, state):
 
 
 def cache_speed(options, sentences=2000, repetitions=3):
-    """Sentences per second, `fairseq-bso distill` (all of its loop) / `fairseq-generate` (its search alone)."""
+    """Sentences per second, `fairseq-bso distill` (its whole loop) / `fairseq-generate` (its search alone)."""
     plugin = Path(__file__).resolve().parents[2] / "fairseq_bso"
     device = ["--cpu"] if options.device == "cpu" else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(plugin.parent)}
@@ -125,7 +125,7 @@ def cache_speed(options, sentences=2000, repetitions=3):
 
 
 def write_text(folder, sentences, seed):
-    """Sentences of 3 to 30 of 2,000 words, and the same in another spelling."""
+    """Writes sentences of 3 to 30 words from a vocabulary of 2,000, and the same sentences in another spelling."""
     generator = random.Random(seed)
     with open(folder / "train.a", "w") as source, open(folder / "train.b", "w") as target:
         for _ in range(sentences):

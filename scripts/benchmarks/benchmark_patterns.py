@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures pattern search and statistics on levels that wander, as states do: seconds, medians of a few rounds.
+"""Measures pattern search and statistics on random walks, which resemble states: seconds, medians of a few rounds.
 
-By default a million steps of 500 cells on one core; nothing is compared, so the seconds are those of this machine.
+The default is a million steps of 500 cells on one core. There is no comparison: the seconds are those of this machine.
 """
 
 import argparse
@@ -23,13 +23,14 @@ CONSTRAINTS = ((0, 0), (1, 0), (0, 1), (1, 1), (3, 3))
 
 
 def wandering_levels(steps, cells, seed, block=1 << 14):
-    """(T, C) int8: each cell walks at random, pulled back to zero within 2 to 300 steps; the tanh of it, as a state is.
+    """(T, C) int8 levels of C cells over T steps: the tanh of random walks, like a state.
 
-    Half of what moves a cell moves others too, so that cells switch on together.
+    Each walk is pulled back to zero within 2 to 300 steps. Half of the variance of a cell's moves is shared with other
+    cells, so that cells switch on together.
     """
     generator = torch.Generator().manual_seed(seed)
     levels = torch.empty(steps, cells, dtype=torch.int8)  # (T, C)
-    keep = 1 - 0.5 * (1 / 150) ** torch.rand(cells, generator=generator)  # (C,) of the value, from step to step
+    keep = 1 - 0.5 * (1 / 150) ** torch.rand(cells, generator=generator)  # (C,) decay of the value in each step
     share = torch.randn(cells, 8, generator=generator) / 16**0.5  # (C, 8)
     value = torch.zeros(cells)
     for begin in range(0, steps, block):
@@ -46,7 +47,7 @@ def wandering_levels(steps, cells, seed, block=1 << 14):
 
 
 def median_seconds(act, rounds):
-    """Median and largest of so many calls."""
+    """The median and the largest of the seconds of so many calls."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -56,7 +57,7 @@ def median_seconds(act, rounds):
 
 
 def query(rows, columns, level, options):
-    """Cells that are selected together: a range where many are on, filled up or cut to the number that is asked for."""
+    """Cells that are selected together: those on in a busy range, filled up or cut to the requested number."""
     generator = torch.Generator().manual_seed(options.seed)
     on = rows >= level  # (T, C)
     places = torch.randint(1, rows.size(0) - 4, (2000,), generator=generator)
@@ -67,7 +68,7 @@ def query(rows, columns, level, options):
 
 
 def matches(rows, cells, options):
-    """A match for several numbers of selected cells, thresholds and constraints, with the reading of their levels."""
+    """Times a match for several numbers of selected cells, thresholds and constraints; reading the levels counts."""
     results = {}
     for selected in (5, 20, 50):
         for level in (10, 30, 60, 90):
@@ -90,14 +91,14 @@ def matches(rows, cells, options):
 
 
 def selection(rows, cells, options):
-    """The cells of one range of 20 steps."""
+    """Times the selection of the cells of one range of 20 steps."""
     act = lambda: patterns.selected_units(rows, patterns.UnitQuery(30, 1, 1, 1, "above"), 1001, 1020)  # noqa: E731
     return {"selection, 20 steps": median_seconds(act, options.rounds)}
 
 
 def statistics_pass(rows, cells, options):
-    """One pass for each kind of track, over both layouts, and a control."""
-    slow = rows[:, 0].float().cumsum(0).div(500).sin() + rows[:, 1] / 200  # (T,) something that lasts
+    """Times one pass for each kind of track, over both layouts, and a control."""
+    slow = rows[:, 0].float().cumsum(0).div(500).sin() + rows[:, 1] / 200  # (T,) a slowly changing number
     codes, numbers = (slow > 0.5).long(), slow.double()
     many = ((slow + 2) * 2.5).long().clamp(0, 9)
     acts = {
@@ -113,7 +114,7 @@ def statistics_pass(rows, cells, options):
 
 
 def memory(field):
-    """Of this process, in MiB."""
+    """A memory field of this process, in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0]) // 1024
 

@@ -1,7 +1,7 @@
-"""Another build of the project in the same race: a process of its own that does an update when it is asked to.
+"""Another build of the project in the same race: a separate process that does an update on request.
 
 `benchmark.py --beside DIR` starts it with DIR, a checkout whose `benchmark_setup.py` offers the same names. The parent
-writes `name number-of-batch`, the peer does that update and answers with its seconds.
+writes `name number-of-batch`. The peer does that update and answers with its seconds.
 """
 
 import os
@@ -19,9 +19,9 @@ ENDED = "the peer has ended; what it said stands above"
 class Peer:
     """The other build.
 
-    Arguments:
+    Args:
         folder: its checkout.
-        options: of benchmark.py.
+        options: the options of benchmark.py.
         states: scorer -> parameters.
         cases: name -> (scorer, beam, whether constrained).
     """
@@ -38,7 +38,7 @@ class Peer:
             raise SystemExit(ENDED)
 
     def update(self, name, batch):
-        """Seconds of one update."""
+        """The seconds of one update."""
         self.process.stdin.write(f"{name} {batch}\n")
         self.process.stdin.flush()
         return float(self._answer())
@@ -56,8 +56,8 @@ class Peer:
 
 
 def serve(folder, path):
-    """The peer's side."""
-    places = [Path(folder) / "scripts" / "benchmarks", Path(folder) / "scripts"]  # the second in releases before 0.1
+    """Runs the peer's side."""
+    places = [Path(folder) / "scripts" / "benchmarks", Path(folder) / "scripts"]  # the second: releases before 0.1
     sys.path[0] = next((str(place) for place in places if (place / "benchmark_setup.py").exists()), str(places[0]))
     from benchmark_setup import Contender, OrderingTask, Task, bso_criterion, make_batches, ours, to_ordering
     from benchmark_setup import synchronised_time as now

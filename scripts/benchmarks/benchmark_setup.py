@@ -1,4 +1,4 @@
-"""What the measurements of benchmark.py share: models of equal sizes, batches, one update, a race and its ratios."""
+"""Shared parts of the measurements of benchmark.py: models of equal sizes, batches, one update, a race, its ratios."""
 
 import statistics
 import sys
@@ -19,7 +19,7 @@ LEARNING_RATE = 2e-3
 
 
 class Task:
-    """What models and criterions ask of a fairseq task."""
+    """The parts of a fairseq task that models and criterions use."""
 
     teacher = None
 
@@ -32,7 +32,7 @@ class Task:
 
 
 class OrderingTask(Task):
-    """The same under ``--successors word_order``."""
+    """The task under ``--successors word_order``."""
 
     def __init__(self, words):
         super().__init__(words)
@@ -49,7 +49,7 @@ def ours(task, options, scorer):
 
 
 def fairseqs(task, options):
-    """fairseq's own `lstm` with the same sizes and dropout, general (Luong) attention."""
+    """fairseq's own `lstm` with the same sizes and dropout, and general (Luong) attention."""
     names = "encoder_embed_dim encoder_hidden_size decoder_embed_dim decoder_hidden_size decoder_out_embed_dim".split()
     args = Namespace(**dict.fromkeys(names, options.hidden), criterion="cross_entropy", dropout=0.2)
     args.max_source_positions = 1024
@@ -61,13 +61,14 @@ def fairseqs(task, options):
 
 
 def place(model, options):
-    """On the device, in the dtype."""
+    """The model on the device, in the dtype."""
     return model.to(options.device).to(getattr(torch, options.dtype)).train()
 
 
 def make_batches(task, options, count=4):
-    """Random sources; targets from a noisy chain over few words, which a model learns in seconds: after each word one
-    other is the next in 85 of 100."""
+    """Batches of random sources, with targets from a noisy Markov chain over few words.
+
+    A model learns the chain in seconds: each word has one successor with probability 0.85."""
     generator = torch.Generator().manual_seed(options.seed)
     first, words, shape = 4, min(300, options.vocabulary - 4), (options.sentences, options.length)
     follows = torch.randperm(words, generator=torch.Generator().manual_seed(0))  # one chain for all seeds
@@ -94,7 +95,7 @@ def make_batches(task, options, count=4):
 
 
 def to_ordering(batches, options):
-    """The same targets, with their own words in random order as sources."""
+    """Batches with the same targets, whose sources are the targets' words in random order."""
     generator = torch.Generator().manual_seed(options.seed)
     ordering = []
     for sample in batches:
@@ -106,7 +107,7 @@ def to_ordering(batches, options):
 
 
 def bso_criterion(task, beam, search_words=16):
-    """The criterion at a fixed beam; the comparison with the exact search, once a run, is left out."""
+    """The criterion at a fixed beam, without the comparison with the exact search that each run does once."""
     made = BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.0, "model", 2, False, search_words)
     made.compared = True
     return made
@@ -120,7 +121,7 @@ class Contender:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
     def update(self, sample):
-        """Forward, backward, clip, Adam step. Returns what the criterion logs."""
+        """Forward, backward, clip, Adam step. Returns the criterion's log."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, sample_size, logged = self.criterion(self.model, sample)
         (loss / sample_size).backward()
@@ -130,7 +131,7 @@ class Contender:
 
 
 def synchronised_time(device):
-    """Seconds, after the device has done its work."""
+    """The time in seconds, after the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -139,8 +140,8 @@ def synchronised_time(device):
 def race(contenders, batches, options):
     """Times one update of every contender in every round: {name: [seconds]}.
 
-    Each is timed in its second update in a row: the first one also finds caches and memory as another contender left
-    them, which costs some contenders more than others, and no training.
+    Each contender is timed in its second update in a row. Its first one finds the caches and memory of another
+    contender. That costs some contenders more than others, and does not occur in training.
     """
     seconds = {name: [] for name in contenders}
     for index in range(options.warm_up + options.rounds):
@@ -155,7 +156,7 @@ def race(contenders, batches, options):
 
 
 def ratio(numerator, denominator):
-    """Median and quartiles of the ratios within each round."""
+    """The median and quartiles of the ratios within each round."""
     ratios = [a / b for a, b in zip(numerator, denominator)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}

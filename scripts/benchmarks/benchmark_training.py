@@ -1,4 +1,4 @@
-"""Measurements of benchmark.py on updates: their time, its parts, and their memory."""
+"""Measurements of benchmark.py on updates: their time, the parts of the time, and their memory."""
 
 import functools
 import subprocess
@@ -27,7 +27,9 @@ from fairseq_bso.prune.schemes import Schedule
 
 
 def against_fairseq(task, options, batches):
-    """NLL update of `bso_lstm`, in blocks of words and by fairseq's criterion / of fairseq's `lstm`."""
+    """NLL update of `bso_lstm` / NLL update of fairseq's `lstm`.
+
+    The former is measured in blocks of words and by fairseq's criterion."""
     contenders = {
         "blockwise_cross_entropy": Contender(
             ours(task, options, "softmax"), BlockwiseCrossEntropyCriterion(task, False)
@@ -41,14 +43,14 @@ def against_fairseq(task, options, batches):
 
 
 class PrunedContender(Contender):
-    """The same with the pruning callback, 80% of the weights gone."""
+    """A contender with the pruning callback, with 80% of the weights pruned."""
 
     def __init__(self, model, criterion):
         super().__init__(model, criterion)
         self.pruner = Pruner(Schedule("one_shot", 0.8), "class_blind", "")
 
     def update(self, sample):
-        """What a task with the callback does."""
+        """One update as in a task with the callback."""
         self.pruner.before_step(self.model, self.optimizer, 0)
         self.optimizer.zero_grad(set_to_none=True)
         loss, sample_size, logged = self.criterion(self.model, sample)
@@ -61,7 +63,7 @@ class PrunedContender(Contender):
 
 
 def pruning(task, options, batches):
-    """NLL update with the pruning callback / without."""
+    """NLL update with the pruning callback / without it."""
     contenders = {
         kind.__name__: kind(ours(task, options, "softmax"), CrossEntropyCriterion(task, False))
         for kind in (PrunedContender, Contender)
@@ -126,7 +128,7 @@ PEAKS = {"nll": ("softmax", None), "bso": ("softmax", 6), "bso, last score": ("u
 
 
 def peak_memory(options):
-    """Peak memory in MiB of a process that does NLL, or BSO, updates alone."""
+    """The peak memory in MiB of a process that does only NLL updates, or only BSO updates."""
     command = [sys.executable, str(Path(__file__).with_name("benchmark.py")), *options.words]
     found = {}
     for kind in ("none", *PEAKS):
@@ -146,6 +148,6 @@ def print_peak(task, options, batches):
     if options.device == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        # Not getrusage: a child's ru_maxrss begins at its parent's.
+        # getrusage would be wrong: a child's ru_maxrss begins at its parent's.
         status = Path("/proc/self/status").read_text()
         print(int(status.split("VmHWM:")[1].split()[0]) / 1024)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures how fast `fairseq-bso view` answers many clients at once over a large corpus.
 
-Writes a capture of random walks into a temporary folder (a million steps of 256 cells: 1 GB, and 0.5 GB of index),
-starts the real command, and lets each client ask one question after another: windows, selections, matches. Prints for
-each kind of question the median and the 95th percentile of the seconds until the answer, and how many went wrong.
+Writes a capture of random walks into a temporary folder (a million steps of 256 cells: 1 GB, and 0.5 GB of index).
+Then it starts the real command, and each client asks one question after another: windows, selections, matches. For
+each kind of question, it prints the median and the 95th percentile of the seconds until the answer. It also prints the
+number of errors.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from pathlib import Path
 import h5py
 import numpy
 
-BLOCK = 10_000  # steps that are made at a time
+BLOCK = 10_000  # steps that are generated at a time
 LENGTH = 25  # words in a sentence
 WORDS = 5000
 TRACK = ("nothing", "noun phrase", "quotation")
 
 
 def write_capture(folder, steps, cells, dtype):
-    """A language model's decoder, whose cells drift between -1 and 1 like those of an LSTM."""
+    """Writes a language model's decoder, whose cells drift between -1 and 1 like those of an LSTM."""
     side = folder / "decoder"
     side.mkdir(parents=True)
     generator = numpy.random.default_rng(1)
@@ -63,7 +64,7 @@ def write_capture(folder, steps, cells, dtype):
 
 
 def start_server(folder):
-    """The command, and the address that it prints."""
+    """Starts the command; returns it and the address that it prints."""
     command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     found = re.search(r"http://\S+/", server.stdout.readline())
@@ -73,7 +74,7 @@ def start_server(folder):
 
 
 def questions(steps, count, seed):
-    """What one client asks: it looks at a window, selects words there, and searches for where they do the same."""
+    """The questions of one client: a window, a selection of words in it, and a search for matches."""
     chance = random.Random(seed)
     for turn in range(count):
         start = chance.randrange(steps - 100)
@@ -85,7 +86,7 @@ def questions(steps, count, seed):
 
 
 def run_clients(address, steps, clients, turns):
-    """Seconds of each answer by the kind of its question, and what went wrong."""
+    """The seconds of each answer by the kind of its question, and the errors."""
     seconds, errors, lock = {}, [], threading.Lock()
 
     def run(number):
@@ -111,7 +112,7 @@ def run_clients(address, steps, clients, turns):
 
 
 def report(title, seconds, errors):
-    """One line for each kind of question."""
+    """Prints one line for each kind of question."""
     print(f"\n{title}")
     every = [one for some in seconds.values() for one in some]
     for kind, some in [*sorted(seconds.items()), ("all", every)]:

@@ -1,4 +1,4 @@
-"""Results of `benchmark.py` beside those of an earlier run: `--compare FILE`."""
+"""Compares results of `benchmark.py` with those of an earlier run: `--compare FILE`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ SIZES = "device dtype threads sentences length vocabulary hidden".split()
 
 
 def read(path):
-    """The results in a file. Raises SystemExit where there are none."""
+    """The results in a file. Raises SystemExit if there are none."""
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
         return {name: results[name] for name in [*SIZES, *results]}
@@ -16,14 +16,14 @@ def read(path):
 
 
 def refuse_other_sizes(path, before, sizes):
-    """Raises SystemExit where the earlier run measured something else."""
+    """Raises SystemExit if the earlier run measured other sizes."""
     other = [f"{name} {before[name]}, now {sizes[name]}" for name in SIZES if before[name] != sizes[name]]
     if other:
         raise SystemExit(f"--compare {path}: it was run with {'; '.join(other)}: give the same sizes")
 
 
 def numbers(results, name=()):
-    """{names from outside to inside: number} of nested results; quartiles are left out."""
+    """{names from outermost to innermost: number} of nested results; quartiles are left out."""
     if isinstance(results, dict):
         found = {}
         for key, value in results.items():
@@ -37,7 +37,7 @@ def lines(before, now):
     """One line for each number that both runs have, with their ratio.
 
     Args:
-        before, now: what one measurement returned then and now.
+        before, now: the results of one measurement in the earlier run and in this run.
     """
     then, found = numbers(before), []
     for name, value in numbers(now).items():

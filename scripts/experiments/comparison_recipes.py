@@ -48,7 +48,7 @@ class Recipe:
     generate: str  # options of fairseq-generate
     reference: str  # file with the right outputs: text, or trees for UAS and LAS
     successors: str = ""  # the constraint, if the task has one
-    free: str | None = ""  # more options of decoding without the constraint; None: no such decoding
+    free: str | None = ""  # more options of decoding without the constraint; None: such an output is useless
     subsets: tuple[str, ...] = ("test",)
     source: str = ""  # word ordering: file with the words that <unk> replaces
     remove: str = ""  # the joining of the reference's symbols into words

@@ -1,8 +1,8 @@
-"""Draws docs/architecture.png: the rooms of the package, and which room imports which, read from the source.
+"""Draws docs/architecture.png: the rooms of the package and the imports between them, read from the source.
 
     python scripts/tools/draw_rooms.py [--out docs/architecture.png]
 
-`make docs` runs it. A room without a place in PLACES ends it with an error.
+`make docs` runs it. A room without a place in PLACES is an error.
 """
 
 import argparse

@@ -4,12 +4,12 @@
     python scripts/tools/score.py gen/generate-test.txt --reference ordering/test.ordered --tokenize none \\
         --source ordering/test.shuffled --dictionary ordering/dict.txt
 
-Reads what fairseq-generate wrote (`--results-path`, or its output redirected to a file with `2>&1`: only that holds
-the time of the search), puts the best hypothesis of each sentence back into the order of the data set, and prints BLEU
-with its signature. Without `--reference` the references are the target lines of fairseq-generate, in which an unknown
-word never matches.
+The input is the output of fairseq-generate: `--results-path`, or its output redirected to a file with `2>&1`. Only the
+latter holds the time of the search. The script puts the best hypothesis of each sentence back into the order of the
+data set, and prints BLEU with its signature. Without `--reference` the references are the target lines of
+fairseq-generate, in which an unknown word never matches.
 
-With `--source` and `--dictionary` (word ordering), the `<unk>` of a hypothesis are replaced, first to last, by the
+`--source` and `--dictionary` are for word ordering. They replace the `<unk>` of a hypothesis, first to last, by the
 words of its source that are not in the dictionary, first to last. The source is shuffled, so this is a random choice.
 """
 
@@ -35,7 +35,7 @@ def read_lines(path):
 def read_generated(lines):
     """Hypotheses and references of a fairseq-generate log, each a dict from sentence number to text.
 
-    Of an n-best list the first hypothesis counts, the best one.
+    The first hypothesis of an n-best list counts: it is the best one.
     """
     hypotheses, references = {}, {}
     for line in lines:
@@ -51,7 +51,7 @@ def read_generated(lines):
 
 
 def read_seconds(lines):
-    """Seconds that fairseq-generate spent searching, as it says itself; None when it did not finish."""
+    """The seconds of search that fairseq-generate reports; None if it did not finish."""
     found = [TIME.search(line) for line in lines if "Translated" in line]
     return float(found[-1].group(1)) if found and found[-1] else None
 
@@ -70,12 +70,12 @@ def in_order(hypotheses, count):
 
 
 def join_pieces(text):
-    """Undo sentencepiece: the pieces are glued together, and its word mark becomes a blank."""
+    """Undoes sentencepiece: the pieces are joined, and its word mark becomes a blank."""
     return text.replace(" ", "").replace("\u2581", " ").strip()
 
 
 def fill_unknown(text, source, vocabulary):
-    """Replace each `<unk>` of `text` by the next word of `source` that is not in `vocabulary`, while there is one."""
+    """Replaces each `<unk>` of `text` by the next word of `source` that is not in `vocabulary`, while there is one."""
     spare = iter([word for word in source.split() if word not in vocabulary])
     return " ".join(next(spare, word) if word == UNKNOWN else word for word in text.split())
 
@@ -115,7 +115,7 @@ def read_texts(generated, reference=None, source=None, dictionary=None, pieces=F
 
 
 def score_file(generated, reference=None, source=None, dictionary=None, pieces=False, tokenize="13a", lowercase=False):
-    """Score one fairseq-generate log; paths in, a dict out (`bleu`, `signature`, `seconds` and more)."""
+    """Scores one fairseq-generate log, given as paths; returns a dict (`bleu`, `signature`, `seconds` and more)."""
     texts, references = read_texts(generated, reference, source, dictionary, pieces)
     return {**bleu(texts, references, tokenize, lowercase), "seconds": read_seconds(read_lines(generated))}
 

@@ -23,7 +23,7 @@ The options of a model, criterion or task exist once it is named, with `--user-d
 
 
 def registered():
-    """{"--task bso_translation": its config class} and so on, of all that the package registers, in order."""
+    """{"--task bso_translation": its config class} and so on, for all registrations of the package, in order."""
     from fairseq.criterions import CRITERION_REGISTRY
     from fairseq.models import MODEL_REGISTRY
     from fairseq.tasks import TASK_REGISTRY
@@ -39,13 +39,13 @@ def registered():
         for name, entry in sorted(registry.items()):
             module = sys.modules[entry.__module__]
             ours = entry.__module__.startswith("fairseq_bso.") and getattr(module, entry.__name__, None) is entry
-            if ours and getattr(entry, "__dataclass", None):  # and no task that a user-dir made of fairseq's
+            if ours and getattr(entry, "__dataclass", None):  # leaves out tasks that a user-dir makes of fairseq's
                 found[f"{option} {name}"] = getattr(entry, "__dataclass")  # noqa: B009, names are not mangled here
     return found
 
 
 def own_fields(config):
-    """{class: names of its fields} of the classes of this package that a config consists of, most general first."""
+    """{class: names of its fields} of this package's classes in a config, the most general first."""
     classes = [one for one in reversed(config.__mro__) if one.__module__.startswith("fairseq_bso.")]
     return {one: list(one.__dict__.get("__annotations__", {})) for one in classes}
 
@@ -69,7 +69,7 @@ def config_tables():
 
 
 def _actions(config):
-    """What a parser has for each field of a config."""
+    """The parser's action for each field of a config."""
     from fairseq.dataclass.utils import gen_parser_from_dataclass
 
     parser = argparse.ArgumentParser(add_help=False)
@@ -148,7 +148,7 @@ def _default(action):
 
 def _meaning(action):
     text = argparse.HelpFormatter("")._expand_help(action)
-    text = re.sub(r" \(default: [\w.]+\)$", "", " ".join(text.split()))  # it has its own column
+    text = re.sub(r" \(default: [\w.]+\)$", "", " ".join(text.split()))  # the default has its own column
     return text.replace("|", "\\|")
 
 
