@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/search/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
+"""Slow reference of `fairseq_bso/search/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
 
 import torch.nn.functional as F
 
@@ -9,7 +9,7 @@ def log_partition(outputs, weight, bias):
 
 
 def cross_entropy(outputs, weight, bias, target, padding, smoothing=0.0, self_normalize=0.0):
-    """(loss, nll, sum of squared log Z, number correct), a word at a time."""
+    """(loss, nll, sum of squared log Z, number correct), one word at a time."""
     scores = F.linear(outputs, weight, bias)
     size = scores.size(1)
     loss = nll = squares = scores.sum() * 0

@@ -16,7 +16,7 @@ def write_side(folder, states, words, lengths, tracks=None, loss=None, predictio
     Args:
         states: name -> (T, units).
         words: T strings.
-        lengths: of the sentences.
+        lengths: the lengths of the sentences.
         tracks: name -> (codes, labels), or name -> numbers.
         predictions: (ids (T, k), scores (T, k)).
     """
@@ -110,7 +110,7 @@ def parentheses_states(words, units, seed, wanderers=0.6):
 
 
 def parentheses_capture(folder, sentences=60, units=24, seed=1):
-    """Writes a decoder, an encoder of the same words, and attention between them, as of a model that copies."""
+    """Writes a decoder, an encoder of the same words, and attention between them, like that of a copying model."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     targets = [["</s>", *sentence(chance)] for _ in range(sentences)]

@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/bso/costs.py`: plain Python, one pair of word lists at a time."""
+"""Slow reference of `fairseq_bso/bso/costs.py`: plain Python, one pair of word lists at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_ORDER = 4
 
 
 def ngram_counts(words: Sequence[int], order: int) -> Counter:
-    """How often each n-gram of that order occurs in `words`."""
+    """The count of each n-gram of that order in `words`."""
     return Counter(tuple(words[i : i + order]) for i in range(len(words) - order + 1))
 
 
@@ -27,5 +27,5 @@ def sentence_bleu_cost(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
 
 
 def hamming_cost(hypothesis: Sequence[int], gold: Sequence[int]) -> float:
-    """In how many places two word lists of one length differ."""
+    """The number of places in which two word lists of one length differ."""
     return float(sum(mine != theirs for mine, theirs in zip(hypothesis, gold)))

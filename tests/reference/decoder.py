@@ -1,5 +1,7 @@
-"""A model for the search's tests whose every score can be written down: ``f(w | prefix)`` is read from a table at a
-hash of the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one."""
+"""A model for the tests of the search, with known scores: ``f(w | prefix)`` of word w is an entry of a table.
+
+Its row is a hash of the sentence and the prefix. ``TableDecoder`` serves the fast search, ``table_score`` the slow one.
+"""
 
 import math
 from typing import List, Sequence, Tuple
@@ -17,7 +19,7 @@ STATES = 211
 
 
 def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
-    """Row of the table at the hash of ``prefix``."""
+    """The row of the table at the hash of ``prefix``."""
     state = sentence
     for word in prefix:
         state = (state * MULTIPLIER + word + 1) % table.size(0)
@@ -38,10 +40,10 @@ def local_scores(table, sentence, scorer, barred=()):
 
 
 def without_ties(table: Tensor, liked: Sequence[Prefix] = ()) -> Tensor:
-    """Its rows in turn, with scores that are all different by far more than rounding.
+    """The rows of the table in turn, with scores that all differ by far more than rounding.
 
-    There are so many states that no two prefixes of a small search pass through the same ones: sums would be equal
-    but for rounding. ``liked`` are the sentences (of the first, second ... sentence) whose words score 4 more.
+    There are so many states that no two prefixes of a small search pass through the same ones. Otherwise sums would be
+    equal but for rounding. ``liked`` are the gold outputs (of the first, second ... sentence) whose words score 4 more.
     """
     generator = torch.Generator().manual_seed(0)
     rows = table[torch.arange(STATES) % table.size(0)]

@@ -1,4 +1,4 @@
-"""Slow twins of user_dir_examples/dependency_parsing/transitions.py: small trees, by the definitions alone."""
+"""Slow references of user_dir_examples/dependency_parsing/transitions.py: small trees, by the definitions alone."""
 
 from itertools import product
 
@@ -13,7 +13,7 @@ def ancestors(heads, word):
 
 
 def is_tree(heads):
-    """One root, and every word hangs below it."""
+    """Whether there is one root, and every word descends from it."""
     roots = [word for word, head in enumerate(heads, start=1) if head == 0]
     return len(roots) == 1 and all(
         word == roots[0] or roots[0] in ancestors(heads, word) for word in range(1, len(heads) + 1)
@@ -26,13 +26,15 @@ def all_trees(words):
 
 
 def is_projective(heads):
-    """No two arcs cross when all are drawn above the words, the root's arc from a place before the first word."""
+    """Whether no two arcs cross if all are drawn above the words.
+
+    The root's arc is drawn from a place before the first word."""
     arcs = [sorted((word, head)) for word, head in enumerate(heads, start=1)]
     return not any(a < b < c < d for a, c in arcs for b, d in arcs)
 
 
 def first_derivation(heads):
-    """Of all derivations of a tree, the one whose reduces come as early as possible; None if there is none.
+    """The derivation of a tree whose reduces come as early as possible; None if there is no derivation.
 
     A derivation is a list of "shift" or (mark, dependent). Every state is tried, reduces first.
     """

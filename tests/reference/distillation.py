@@ -1,4 +1,4 @@
-"""Slow twin of `fairseq_bso/distill/loss.py`: one word, or one sentence, at a time."""
+"""Slow reference of `fairseq_bso/distill/loss.py`: one word, or one sentence, at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def truncated(probabilities: Sequence[float], top_k: int) -> list[float]:
 
 
 def entropy(probabilities: Sequence[float]) -> float:
-    """In nats."""
+    """The entropy in nats."""
     return -sum(p * math.log(p) for p in probabilities if p > 0)
 
 

@@ -17,7 +17,7 @@ def dictionary(words: int) -> Dictionary:
 
 
 class FakeTask:
-    """What models and criterions ask of a task."""
+    """The parts of a task that models and criterions use."""
 
     def __init__(self, words: int = 6) -> None:
         self.source_dictionary = self.target_dictionary = dictionary(words)
@@ -25,7 +25,7 @@ class FakeTask:
 
 
 def model(seed: int = 0, task: FakeTask = None, **options) -> BsoLSTMModel:
-    """A float64 model in eval mode, with 5 units unless told otherwise and large random weights (so scores differ)."""
+    """A float64 model in eval mode with 5 units by default. Its random weights are large, so that scores differ."""
     sizes = {f"{side}_{name}": 5 for side in ("encoder", "decoder") for name in ("embed_dim", "hidden_size")}
     values = {"max_source_positions": 1024, "max_target_positions": 1024, "dropout": 0.0, "init_range": 0.8}
     config = BsoLSTMConfig(**{**sizes, **values, "scorer": "unnormalized", **options})
@@ -34,7 +34,7 @@ def model(seed: int = 0, task: FakeTask = None, **options) -> BsoLSTMModel:
 
 
 def batch(model: BsoLSTMModel, sources, golds):
-    """``net_input`` and target of sentences given as word ids; sources padded on the left as fairseq does."""
+    """``net_input`` and target of sentences given as word ids; sources are padded on the left, as in fairseq."""
     padding, end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
     src = torch.full((len(sources), max(map(len, sources))), padding)
     target = torch.full((len(golds), max(map(len, golds))), padding)

@@ -1,4 +1,4 @@
-"""Finds out on a CPU what would make the host wait for a GPU."""
+"""Finds on a CPU the operators that would make the host wait for a GPU."""
 
 from torch.utils._python_dispatch import TorchDispatchMode
 

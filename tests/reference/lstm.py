@@ -1,5 +1,8 @@
-"""``bso_lstm`` for one sentence and one prefix at a time, from the equations of Luong et al. 2015 (section 3), and the
-BSO loss of a batch from scratch: every score is computed by running its whole prefix again."""
+"""``bso_lstm`` for one sentence and one prefix at a time, and the BSO loss of a batch from scratch.
+
+The model follows the equations of Luong et al. 2015 (section 3). Every score is computed by running its whole prefix
+again.
+"""
 
 import math
 from functools import lru_cache
@@ -21,7 +24,7 @@ class Masks(NamedTuple):
 
 
 def masks_of(run_masks, sentence: int, sentences: int) -> Masks:
-    """One sentence's masks out of the model's (T * B, .) ones."""
+    """The masks of one sentence, from the model's masks (T * B, .)."""
 
     def pick(mask):
         return None if mask is None else list(mask.view(-1, sentences, mask.size(1))[:, sentence])
@@ -30,14 +33,14 @@ def masks_of(run_masks, sentence: int, sentences: int) -> Masks:
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
-    """gates (4H,), cell (H,): input, forget, output gate and candidate."""
+    """One LSTM step from gates (4H,), in the order input, forget, output gate and candidate, and cell (H,)."""
     input_gate, forget_gate, output_gate, candidate = gates.chunk(4)
     cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
     return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
 def encode(model, words: Sequence[int]) -> Tuple[Tensor, List[Tensor], List[Tensor]]:
-    """Source words of one sentence -> encoder states (S, D), last hidden and last cell of each layer. No dropout."""
+    """Source words of one sentence -> encoder states (S, D), last hidden and cell state of each layer. No dropout."""
     encoder = model.encoder
     inputs = [encoder.embedding.weight[word] for word in words]
     hiddens, cells = [], []
@@ -118,7 +121,7 @@ def beam_search_loss(
 ) -> Tuple[Tensor, List[float]]:
     """The summed BSO loss of a batch (sections 2.1 to 2.3 of the definitions), with gradient, and the search's gaps.
 
-    ``allows(source, prefix)`` is the set of words that a constraint lets follow.
+    ``allows(source, prefix)`` is the set of words that a constraint allows after the prefix.
     """
     end, padding = model.decoder.dictionary.eos(), model.decoder.dictionary.pad()
     kind, total, gaps = model.prefix_score, model.decoder.output_bias.new_zeros(()), []

@@ -7,7 +7,7 @@ def is_on(value, level, direction):
 
 
 def matches(unit, first, last, level, left, right, direction):
-    """unit: its levels, one per step -> whether it matches the steps `first` to `last`."""
+    """Whether a unit matches the steps `first` to `last`; `unit` holds its levels, one per step."""
     for step in range(first - left, last + right + 1):
         on = 0 <= step < len(unit) and is_on(unit[step], level, direction)
         if on != (first <= step <= last):
@@ -16,7 +16,7 @@ def matches(unit, first, last, level, left, right, direction):
 
 
 def candidate_ranges(units, level, minimum_length, direction):
-    """The (first, last) of ranges that begin where a unit turns on and end where the run of a unit through it ends."""
+    """The (first, last) of ranges that begin where a unit turns on, and end with the run of a unit on throughout."""
     steps, found = len(units[0]), set()
     on = [[is_on(value, level, direction) for value in unit] for unit in units]
     for first in range(steps):
@@ -32,8 +32,9 @@ def candidate_ranges(units, level, minimum_length, direction):
 
 
 def find_matches(units, level, left, right, minimum_length, limit, candidates, direction, others=(), exclude=None):
-    """units and others: one list of levels per unit -> the best (start, length, overlap, others, matching), and how
-    many ranges were ranked."""
+    """The best matches as (start, length, overlap, others, matching), and the number of ranked ranges.
+
+    `units` and `others` hold one list of levels per unit."""
 
     def count(some, first, last):
         return sum(matches(unit, first, last, level, left, right, direction) for unit in some)

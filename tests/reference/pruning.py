@@ -7,7 +7,7 @@ def class_blind(weights, pruned, count):
 
 
 def class_distribution(weights, pruned, count):
-    """Ranks by magnitude over the standard deviation of the class."""
+    """Masks by the rank of magnitude over the standard deviation of the class."""
 
     def ratio(place, index):
         value, numbers = abs(weights[place][index]), weights[place]
@@ -21,13 +21,13 @@ def class_distribution(weights, pruned, count):
 
 
 def class_uniform(weights, pruned, count):
-    """Each class alone, with its part of the count."""
+    """Masks of each class alone, with its share of the count."""
     counts = equal_shares([len(numbers) for numbers in weights], count, [sum(before) for before in pruned])
     return [class_blind([numbers], [before], part)[0] for numbers, before, part in zip(weights, pruned, counts)]
 
 
 def equal_shares(sizes, count, least):
-    """Gives out one at a time, to the class that has least for its size; each begins with `least`."""
+    """Allots one weight at a time, to the class with the smallest share of its size; each begins with `least`."""
     given = list(least)
     for _ in range(count - sum(least)):
         open_classes = [place for place in range(len(sizes)) if given[place] < sizes[place]]
@@ -41,7 +41,7 @@ def equal_shares(sizes, count, least):
 
 
 def _prune(pruned, count, size):
-    """Prunes the smallest remaining weight, `count` times; those pruned already come first."""
+    """Prunes the smallest remaining weight, `count` times; weights that are already pruned come first."""
     masks = [[False for _ in numbers] for numbers in pruned]
     for _ in range(count):
         best = None
@@ -64,7 +64,7 @@ def cubic(amount, start, end, every, update):
 
 
 def iterative(amount, start, end, every, update):
-    """The same for rounds that each prune the same share of the remaining weights."""
+    """The share that is pruned after `update` updates if each round prunes the same share of the remaining weights."""
     rounds = [now for now in range(start, end + 1) if (now - start) % every == 0 or now == end]
     left = 1.0
     for now in rounds:

@@ -1,7 +1,7 @@
-"""Violation-reset search of one sentence in plain Python, as the definition reads, and the loss in terms of scores.
+"""Violation-reset search of one sentence in plain Python, by the definition, and the loss in terms of scores.
 
-``score(prefix)`` returns the list of local scores ``l(w | prefix)`` over all words; ``-inf`` where a word is not
-allowed. ``cumulative`` says how the score of a prefix is made of them.
+``score(prefix)`` returns the list of local scores ``l(w | prefix)`` over all words w; ``-inf`` where a word is not
+allowed. ``cumulative`` says whether a prefix's score is the sum of its words' scores, or that of its last word alone.
 """
 
 import math
@@ -12,20 +12,20 @@ Score = Callable[[Prefix], Sequence]
 
 
 class Violation(NamedTuple):
-    time: int  # from 0: the word that was ranked
+    time: int  # index of the ranked word, from 0
     reset: int  # first word after the last reset
-    violator: Prefix  # with its last word; shorter than time + 1 where it ended before
+    violator: Prefix  # includes its last word; shorter than time + 1 if it ended before
     gap: float  # gold score - violator score
 
 
 def prefix_score(score: Score, prefix: Prefix, cumulative: bool = True):
-    """``s(prefix)``: the sum of the local scores of its words, or that of its last word alone."""
+    """``s(prefix)``: the sum of the local scores of its words, or the local score of its last word alone."""
     words = range(0 if cumulative else max(len(prefix) - 1, 0), len(prefix))
     return sum((score(prefix[:place])[prefix[place]] for place in words), 0.0)
 
 
 def scaled(value, length: int, gold_length: int, lenpen: float):
-    """What decoding compares, ``s / length ** lenpen``, in units in which gold's own score is its sum."""
+    """The score that decoding compares, ``s / length ** lenpen``, in units in which gold's own score is its sum."""
     return value * (gold_length / length) ** lenpen
 
 
@@ -50,8 +50,8 @@ def search(
         gold_prefix, gold_next = tuple(gold[:time]), tuple(gold[: time + 1])
         final = time == len(gold) - 1
         assert gold_prefix in live, "the gold prefix is on the beam at every step"
-        # Ties go to the gold prefix's successors, then to the better hypothesis, then to the smaller word; the
-        # hypotheses that ended come last.
+        # Ties go to the gold prefix's successors, then to the better hypothesis, then to the smaller word. Hypotheses
+        # that ended come last.
         hypotheses = [gold_prefix] + [prefix for prefix in live if prefix != gold_prefix]
         candidates, ended = [], []
         for prefix in hypotheses:

@@ -1,4 +1,4 @@
-"""How well units predict a track, one step at a time, on plain lists of levels and of labels or numbers.
+"""Measures of units as predictors of a track, one step at a time, on plain lists of levels and of labels or numbers.
 
 The lists hold only steps with a value; callers remove the others.
 """
@@ -7,7 +7,7 @@ from fractions import Fraction
 
 
 def histogram(unit, codes, labels):
-    """How often the unit has each level from -127 on under each label."""
+    """The count of each level of the unit, from -127 on, under each label."""
     counts = [[0] * labels for _ in range(255)]
     for level, code in zip(unit, codes):
         counts[level + 127][code] += 1
@@ -15,7 +15,7 @@ def histogram(unit, codes, labels):
 
 
 def area_under_curve(unit, codes, label):
-    """Counts all pairs of a step with the label and a step without it."""
+    """The area under the ROC curve, by all pairs of a step with the label and a step without it."""
     wins, pairs = Fraction(0), 0
     for one, code in zip(unit, codes):
         for other, rest in zip(unit, codes):
@@ -50,7 +50,7 @@ def best_threshold(unit, codes, label, measure, as_query):
 
 
 def correlation_ratio(unit, codes):
-    """Squared deviations of the labels' means, divided by those of the steps."""
+    """The squared deviations of the labels' means, divided by the squared deviations of the steps."""
     mean = Fraction(sum(unit), len(unit))
     between = whole = Fraction(0)
     for level, code in zip(unit, codes):
@@ -69,7 +69,9 @@ def correlation(unit, numbers):
 
 
 def predict(unit, numbers, width):
-    """Mean error and share of exact predictions on the second half, by the means of bins and by the overall mean."""
+    """The mean error and the share of exact predictions on the second half.
+
+    The predictions are the means of bins, and the overall mean."""
     half = len(unit) // 2
     mean = sum(numbers[:half]) / half
     results = []
@@ -91,7 +93,7 @@ def predict(unit, numbers, width):
 def best_of_shifted(score, units, track, kept, shift):
     """The best score of all units after a circular shift of the values at the kept steps.
 
-    score(unit, values) gets the kept steps.
+    `score(unit, values)` gets the kept steps.
     """
     values = [value for value, keep in zip(track, kept) if keep]
     moved = [values[(place - shift) % len(values)] for place in range(len(values))]

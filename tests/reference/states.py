@@ -1,7 +1,7 @@
-"""States of one sentence at a time, step by step from a model's parameters: the plain twin of `interpret.capture`.
+"""States of one sentence at a time, step by step from a model's parameters: the reference of `interpret.capture`.
 
 Every function returns a dict of lists of vectors, one vector for each step, by their names in files. `attention` holds
-the weights over the source, and `scores` the scores of all next words.
+the weights over the source. `scores` holds the scores of all next words.
 """
 
 from typing import Dict, List, Sequence
@@ -16,7 +16,7 @@ OUR_ORDER = ("input", "forget", "output", "candidate")
 
 
 def cell_step(before: Tensor, cell: Tensor, order: Sequence[str]) -> Dict[str, Tensor]:
-    """before (4H,) in blocks of this order, cell (H,) -> the new states and gates."""
+    """Pre-activations (4H,) in blocks of this order, and cell (H,) -> the new states and gates."""
     size = cell.numel()
     block = {name: before[place * size : (place + 1) * size] for place, name in enumerate(order)}
     made = {name: torch.sigmoid(block[name]) for name in ("input", "forget", "output")}
@@ -27,7 +27,7 @@ def cell_step(before: Tensor, cell: Tensor, order: Sequence[str]) -> Dict[str, T
 
 
 def one_direction(lstm, suffix: str, inputs: List[Tensor]) -> List[Dict[str, Tensor]]:
-    """One direction of an nn.LSTM on the inputs of one sentence, in reading order."""
+    """One direction of an nn.LSTM on the inputs of one sentence; steps are in reading order."""
     weight_ih, weight_hh = getattr(lstm, "weight_ih" + suffix), getattr(lstm, "weight_hh" + suffix)
     bias = getattr(lstm, "bias_ih" + suffix) + getattr(lstm, "bias_hh" + suffix)
     hidden = cell = torch.zeros(lstm.hidden_size)
@@ -39,7 +39,7 @@ def one_direction(lstm, suffix: str, inputs: List[Tensor]) -> List[Dict[str, Ten
 
 
 def lstm_layer(lstm, layer: int, inputs: List[Tensor]) -> List[Dict[str, Tensor]]:
-    """One layer, both directions side by side if there are two."""
+    """One layer of an nn.LSTM; two directions are concatenated."""
     steps = one_direction(lstm, f"_l{layer}", inputs)
     if lstm.bidirectional:
         backward = one_direction(lstm, f"_l{layer}_reverse", inputs[::-1])[::-1]
@@ -66,7 +66,7 @@ def last_states(encoder_steps: List[List[Dict[str, Tensor]]], bidirectional: boo
 
 
 def bso_lstm(model, source: Sequence[int], fed: Sequence[int]):
-    """-> encoder steps and decoder steps of a sentence."""
+    """The encoder steps and the decoder steps of a sentence."""
     encoder, decoder = model.encoder, model.decoder
     found: Steps = {}
     layers = []
@@ -121,7 +121,7 @@ def _bso_energy(model, state: Tensor, query: Tensor) -> Tensor:
 
 
 def fairseq_lstm(model, source: Sequence[int], fed: Sequence[int]):
-    """-> encoder steps and decoder steps of fairseq's `lstm` (fairseq/models/lstm.py)."""
+    """The encoder steps and the decoder steps of fairseq's `lstm` (fairseq/models/lstm.py)."""
     encoder, decoder = model.encoder, model.decoder
     found: Steps = {}
     layers = []
@@ -140,7 +140,7 @@ def fairseq_lstm(model, source: Sequence[int], fed: Sequence[int]):
 
 
 def fairseq_language_model(model, fed: Sequence[int]):
-    """-> nothing, and the steps of fairseq's `lstm_lm`."""
+    """No encoder steps, and the decoder steps of fairseq's `lstm_lm`."""
     size, layers = model.decoder.hidden_size, len(model.decoder.layers)
     nothing = [torch.zeros(size) for _ in range(layers)]
     return {}, _fairseq_decoder(model.decoder, None, list(nothing), list(nothing), fed)
@@ -156,7 +156,7 @@ def _fairseq_decoder(decoder, memory, hiddens: List[Tensor], cells: List[Tensor]
             before = cell.weight_ih @ given + cell.bias_ih + cell.weight_hh @ hiddens[index] + cell.bias_hh
             made = cell_step(before, cells[index], TORCH_ORDER)
             note(found, index + 1, made)
-            # fairseq adds the layer's own state of the previous step.
+            # fairseq adds the layer's own state from the previous step.
             given = made["hidden"] + hiddens[index] if decoder.residuals else made["hidden"]
             hiddens[index], cells[index] = made["hidden"], made["cell"]
         feedback = made["hidden"]

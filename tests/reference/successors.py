@@ -1,4 +1,4 @@
-"""Successor functions in plain Python: the words that may follow a prefix, worked out from its start each time."""
+"""Successor functions in plain Python: the words that may follow a prefix, computed from its start each time."""
 
 from collections import Counter
 from typing import Sequence, Set
@@ -13,13 +13,13 @@ def word_order(source: Sequence[int], prefix: Sequence[int], end: int) -> Set[in
 
 
 def arc_standard(source: Sequence[int], prefix: Sequence[int], end: int, labels: Set[int]) -> Set[int]:
-    """Simulates the stack and the buffer."""
+    """The allowed symbols, by simulating the stack and the buffer."""
     stack, buffer = [], list(source)
     for word in prefix:
         if word == end:
             return set()
         if word in labels:
-            stack.pop()  # which of the two is left makes no difference to what may follow
+            stack.pop()  # the allowed symbols do not depend on which of the two stays
         else:
             assert word == buffer[0]
             stack.append(buffer.pop(0))
@@ -34,7 +34,7 @@ def arc_standard(source: Sequence[int], prefix: Sequence[int], end: int, labels:
 
 
 def outputs(allowed, longest: int, end: int):
-    """All complete outputs (tuples, ``end`` included) that a function prefix -> allowed words admits."""
+    """All complete outputs (tuples, ``end`` included) that the function `allowed` (prefix -> words) admits."""
     found, open_prefixes = [], [()]
     for _ in range(longest):
         longer = []
