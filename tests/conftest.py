@@ -7,7 +7,7 @@ from hypothesis import settings
 
 TIERS = ("unit", "plugin", "documents", "system")
 
-# No deadline: the first call of a torch function is slow, and speed is the business of scripts/benchmarks/benchmark.py.
+# No deadline: the first call of a torch function is slow, and scripts/benchmarks/benchmark.py measures speed.
 settings.register_profile("fairseq_bso", deadline=None, print_blob=True)
 settings.load_profile("fairseq_bso")
 
@@ -19,9 +19,9 @@ def _has_gpu() -> bool:
 
 
 def pytest_collection_modifyitems(items):
-    """Give tests/<tier>/... the marker of that tier; leave out `gpu` tests without a CUDA device.
+    """Gives tests/<tier>/... the marker of that tier; skips `gpu` tests without a CUDA device.
 
-    System tests come first: no worker then ends with a long file while the other has nothing left.
+    System tests come first: no worker then ends with a long file while the others are idle.
     """
     here = Path(__file__).parent
     for item in items:

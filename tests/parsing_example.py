@@ -1,4 +1,4 @@
-"""The modules of user_dir_examples/dependency_parsing, and CoNLL-U text to try them on."""
+"""The modules of user_dir_examples/dependency_parsing, and CoNLL-U text for their tests."""
 
 import sys
 from pathlib import Path

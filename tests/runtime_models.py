@@ -17,7 +17,7 @@ VARIANTS = [
 
 
 def exported(model, options, **vocabularies):
-    """What `export` writes of a model that was made with `options`."""
+    """The output of `export` for a model that was made with `options`."""
     tensors = model.float().state_dict()
     state = {"cfg": {"model": {"scorer": "unnormalized", "max_target_positions": 1024, **options}}}
     config = ModelConfig(**weights.structure_of(tensors), **export._options(state))
@@ -25,6 +25,6 @@ def exported(model, options, **vocabularies):
 
 
 def network_of(model, options):
-    """The same in numpy."""
+    """The exported model as a network in numpy."""
     content = exported(model, options)
     return Network(content.config, content.tensors)

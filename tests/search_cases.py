@@ -1,4 +1,4 @@
-"""Small random searches over tables of scores, for the tests of the search and of what is made of it."""
+"""Small random searches over tables of scores, for the tests of the search and of its results."""
 
 import torch
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ END, PADDING = 0, -1
 
 
 def gold_run(table, golds):
-    """A decoder over the table and its run along ragged gold sentences."""
+    """A decoder over the table, and its run along gold sentences of different lengths."""
     lengths = torch.tensor([len(gold) for gold in golds])
     words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
     for row, gold in enumerate(golds):
@@ -19,7 +19,7 @@ def gold_run(table, golds):
 
 @st.composite
 def cases(draw):
-    """A table of few integers (many ties), gold sentences of ragged lengths with repeated words, and a beam."""
+    """A table of few integers (many ties), gold sentences of different lengths with repeated words, and a beam."""
     vocabulary = draw(st.integers(2, 7))
     states = draw(st.sampled_from([5, 11, 23]))
     spread = draw(st.sampled_from([1, 3, 12]))
@@ -29,7 +29,7 @@ def cases(draw):
     golds = draw(
         st.lists(st.lists(st.integers(1, vocabulary - 1), max_size=6).map(lambda s: [*s, END]), min_size=1, max_size=4)
     )
-    if draw(st.booleans()):  # a model that likes gold: long searches without a violation
+    if draw(st.booleans()):  # a model that prefers gold: long searches without a violation
         for sentence, gold in enumerate(golds):
             state = sentence
             for word in gold:

@@ -1,4 +1,4 @@
-"""Runs the real ``fairseq-*`` commands on a small corpus: number words to be put in order."""
+"""Runs the real ``fairseq-*`` commands on a small corpus: word ordering of number words."""
 
 import importlib
 import logging
@@ -23,7 +23,7 @@ ENVIRONMENT = (("OMP_NUM_THREADS", "1"), ("PYTHONWARNINGS", "ignore"))
 
 
 def call(entry, *arguments, text=""):
-    """A command in a process of its own, by its entry point ("module:function"); returns it with its output as text."""
+    """Runs a command by its entry point ("module:function") in its own process; returns it with its output as text."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
         streams[0].write_text(text)
@@ -37,12 +37,12 @@ def call(entry, *arguments, text=""):
 def _in_the_fork(entry, arguments, streams):
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
-    sys.stdin = open(0, closefd=False)  # multiprocessing has put another there
-    multiprocessing.set_start_method("fork", force=True)  # and would have data loaders start a server of their own
+    sys.stdin = open(0, closefd=False)  # multiprocessing replaced it
+    multiprocessing.set_start_method("fork", force=True)  # otherwise data loaders would start their own server
     os.chdir(ROOT)
     module, _, function = entry.partition(":")
     sys.argv = [module.replace("fairseq_cli.", "fairseq-"), *arguments]
-    # Importing fairseq sets up logging, for those of its commands that do not do so before.
+    # Importing fairseq sets up logging, for its commands that do not do so themselves.
     logging.root.handlers.clear()
     command = importlib.import_module(module)
     if not logging.root.handlers:
@@ -52,24 +52,24 @@ def _in_the_fork(entry, arguments, streams):
     except SystemExit:
         raise
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # as an interpreter does and multiprocessing does not
+        sys.excepthook(*sys.exc_info())  # an interpreter calls it, and multiprocessing does not
         sys.exit(1)
 
 
 def run(command, *arguments, check=True, text=""):
-    """A fairseq command: ``train``, ``generate`` ..."""
+    """Runs a fairseq command: ``train``, ``generate`` ..."""
     done = call(f"fairseq_cli.{command}:cli_main", *arguments, text=text)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
 
 def train(data, save_dir, *arguments, check=True):
-    """``fairseq-train`` of a tiny model."""
+    """Runs ``fairseq-train`` with a tiny model."""
     return run("train", data, "--user-dir", PLUGIN, *TINY, *QUIET, "--save-dir", save_dir, *arguments, check=check)
 
 
 def write_corpus(folder, name, sentences, seed):
-    """Ordered number words as targets, shuffled ones as sources."""
+    """Writes ordered number words as targets, and shuffled number words as sources."""
     generator = random.Random(seed)
     with open(folder / f"{name}.src", "w") as source, open(folder / f"{name}.tgt", "w") as target:
         for _ in range(sentences):

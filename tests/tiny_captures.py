@@ -1,4 +1,4 @@
-"""Checkpoints of random models and binarised sentences, made in process, for the tests of `fairseq-bso states`."""
+"""Checkpoints of random models and binarised sentences, created in process, for the tests of `fairseq-bso states`."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -80,7 +80,7 @@ def write_checkpoint(path, data, arch, task="translation", **options):
 
 
 def run(folder, arch, options=None, data=None, task="translation", **model_options):
-    """Captures into folder/out, and returns the model and all arrays by side and dataset."""
+    """Captures states into folder/out; returns the model and all arrays by side and dataset."""
     folder = Path(folder)
     data = data or write_data(folder / "data")
     model = write_checkpoint(folder / "model.pt", data, arch, task, **model_options)
