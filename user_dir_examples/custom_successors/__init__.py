@@ -1,4 +1,4 @@
-"""A user-dir with a constraint of its own, for ``--successors same_length``."""
+"""A user-dir with its own constraint, for ``--successors same_length``."""
 
 import torch
 
@@ -6,7 +6,7 @@ from fairseq_bso import BatchConstraint, register_successors
 
 
 class SameLength(BatchConstraint):
-    """Any words, as many as the source has: tagging, or rewriting word by word."""
+    """Outputs of any words, as many as the source has: tagging, or rewriting word by word."""
 
     def __init__(self, words, lengths, vocabulary):
         everything = torch.arange(len(vocabulary.symbols), device=words.device)

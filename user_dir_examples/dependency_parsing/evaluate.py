@@ -2,10 +2,10 @@
 
     python user_dir_examples/dependency_parsing/evaluate.py gold.conllu predicted.conllu
 
-UAS is the percentage of words that have the right head, LAS of those that have the right head and relation. Both are
-given over all words, and without punctuation: without the words whose UPOS in the gold file is PUNCT. Relations are
-compared without their subtypes, so `nsubj:pass` equals `nsubj`: the convention of the CoNLL 2018 shared task (which
-counts punctuation). `--exact-labels` compares them whole.
+UAS is the percentage of words that have the right head. LAS is the percentage of words that have the right head and
+relation. Both are given over all words, and without punctuation: the words whose UPOS in the gold file is PUNCT.
+Relations are compared without their subtypes, so `nsubj:pass` equals `nsubj`. That is the convention of the CoNLL 2018
+shared task (which counts punctuation). `--exact-labels` compares them with their subtypes.
 
 Both files must hold the same words. Multiword tokens and empty nodes do not count.
 """
@@ -21,7 +21,7 @@ PUNCTUATION = "PUNCT"
 
 
 def check_words(gold, predicted, gold_path, predicted_path):
-    """SystemExit unless both sentences are there and have the same words."""
+    """Raises SystemExit unless both sentences exist and have the same words."""
     if gold is None or predicted is None:
         there, path = (gold, predicted_path) if predicted is None else (predicted, gold_path)
         raise SystemExit(f"{path}: has no counterpart of {there.place}; both files must hold the same sentences")
@@ -55,7 +55,7 @@ def label(relation, exact):
 
 
 def percent(part, whole):
-    """A percentage; of nothing it is 0."""
+    """A percentage; it is 0 if `whole` is 0."""
     return 100 * part / whole if whole else 0.0
 
 

@@ -7,7 +7,9 @@ SOURCE, TARGET = "words", "actions"
 
 
 def run_fairseq(program, arguments, log):
-    """Run `fairseq-PROGRAM` with its output in the file `log`; SystemExit with the end of that if it fails."""
+    """Runs `fairseq-PROGRAM` with its output in the file `log`.
+
+    Raises SystemExit with the end of the log if the program fails."""
     command = [sys.executable, "-m", f"fairseq_cli.{program}", *map(str, arguments)]
     with open(log, "wb") as out:
         code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT).returncode

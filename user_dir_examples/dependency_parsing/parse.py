@@ -3,10 +3,10 @@
     python user_dir_examples/dependency_parsing/parse.py --model parsing/bso/checkpoint_best.pt --data parsing \\
         input.conllu output.conllu
 
-`--data` is the folder that prepare.py wrote: words are changed as they were there, and its vocabularies are used. The
-sentences go through the stock fairseq-preprocess and fairseq-generate, with the successor function `arc_standard`, so
-every output is a tree. HEAD and DEPREL of the input are not looked at and may be `_`; the input may be plain, `.gz` or
-`.xz`, the output too. What stands after ` -- ` goes to fairseq-generate as it is: `... output.conllu -- --fp16`.
+`--data` is the folder that prepare.py wrote. Words are normalised as they were there, and its vocabularies are used.
+The sentences go through the stock fairseq-preprocess and fairseq-generate, with the successor function `arc_standard`,
+so every output is a tree. HEAD and DEPREL of the input are ignored and may be `_`. The input and the output may be
+plain, `.gz` or `.xz`. The words after ` -- ` go to fairseq-generate as they are: `... output.conllu -- --fp16`.
 """
 
 import argparse
@@ -25,7 +25,9 @@ PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
 
 
 def read_settings(data):
-    """How prepare.py changed words, from the folder that it wrote; SystemExit if it is none."""
+    """The word normalisation of prepare.py, from the folder that it wrote.
+
+    Raises SystemExit if prepare.py did not write the folder."""
     path = data / "settings.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +39,7 @@ def read_settings(data):
 
 
 def binarise(treebank, data, folder):
-    """Write the sources of the sentences that have a word to folder/data-bin."""
+    """Writes the sources of the sentences that have a word to folder/data-bin."""
     settings = read_settings(data)
     lines = (" ".join(word_symbol(form, **settings) for form in sentence.forms) for sentence in treebank.nonempty)
     write_text(folder / f"test.{SOURCE}", "".join(line + "\n" for line in lines))
@@ -49,7 +51,7 @@ def binarise(treebank, data, folder):
 
 
 def generate(arguments, folder):
-    """Decode folder/data-bin; returns the path of what fairseq-generate wrote."""
+    """Decodes folder/data-bin; returns the path of fairseq-generate's output."""
     options = ["--user-dir", arguments.user_dir, "--path", arguments.model, "--task", "bso_translation"]
     if not arguments.unconstrained:
         options += ["--successors", "arc_standard"]

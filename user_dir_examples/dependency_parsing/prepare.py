@@ -1,23 +1,23 @@
-"""Make a parsing data set: the words of each sentence are the source, its arc-standard sequence is the target.
+"""Make a parsing data set: the source is the words of a sentence, the target is its arc-standard sequence.
 
     python user_dir_examples/dependency_parsing/prepare.py --train train.conllu --valid dev.conllu --test test.conllu \\
         --out parsing --lowercase --digits --min-count 2
 
-Input: CoNLL-U with trees, plain, `.gz` or `.xz`. What OUT holds afterwards:
+Input: CoNLL-U with trees, plain, `.gz` or `.xz`. OUT then holds:
 
     train.words, train.actions   one sentence per line; the same for valid and test
     dict.words.txt               the source vocabulary in fairseq's format
     dict.actions.txt             the target vocabulary: the same words under the same ids, then the reduce symbols
-    settings.json                how words were changed; parse.py does the same
-    data-bin/                    what `fairseq-train` and `fairseq-generate` read
+    settings.json                the normalisation of words; parse.py does the same
+    data-bin/                    the input of `fairseq-train` and `fairseq-generate`
 
-OUT appears last, and only when whole. Multiword tokens and empty nodes are left out. A word that occurs fewer than
+OUT appears last, and only when complete. Multiword tokens and empty nodes are left out. A word that occurs fewer than
 `--min-count` times in the training sentences is in neither vocabulary and becomes `<unk>` on both sides.
 
-Of the training and validation sentences those are left out, and counted, that have no sequence (the tree is not
-projective, there is no word), are longer than `--max-len` or, in the validation set, need a reduce symbol that training
-does not have. The test set keeps every sentence that has a word; the target of a non-projective one is that of its
-tree with the offending arcs lifted.
+Some training and validation sentences are left out, and counted. They have no sequence (the tree is not projective, or
+there is no word), or they are longer than `--max-len`. A validation sentence is also left out if it needs a reduce
+symbol that training does not have. The test set keeps every sentence that has a word. A non-projective tree there is
+made projective by lifting the offending arcs, and its sequence is the target.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NOT_PROJECTIVE = "not projective (arc-standard sequences cannot build such a tre
 
 
 def sequences(sentence, arguments):
-    """The source symbols of a sentence and its target symbols; None for the latter if the tree is not projective."""
+    """The source symbols and the target symbols of a sentence; the latter are None if the tree is not projective."""
     settings = {"lowercase": arguments.lowercase, "digits": arguments.digits}
     words = [word_symbol(form, **settings) for form in sentence.forms]
     tree = target_tree(sentence, arguments.universal)
@@ -49,7 +49,7 @@ def target_tree(sentence, universal):
 
 
 def select(path, arguments, known=None):
-    """The (source, target) pairs of a training or validation set, and a Counter of why sentences were left out.
+    """The (source, target) pairs of a training or validation set, and a Counter of the reasons for omissions.
 
     `known` are the reduce symbols that a target may hold; None allows all.
     """
@@ -75,7 +75,7 @@ def select(path, arguments, known=None):
 
 
 def select_test(path, arguments):
-    """The pairs of the test set, every sentence that has a word, and a Counter of what is special about some."""
+    """The pairs of the test set, for every sentence that has a word, and a Counter of special cases."""
     pairs, special = [], Counter()
     for sentence in read_treebank(path).nonempty:
         words, actions = sequences(sentence, arguments)
@@ -90,7 +90,7 @@ def select_test(path, arguments):
 
 
 def count_symbols(sequences, min_count=1):
-    """(symbol, count) of what occurs at least `min_count` times, the most frequent first."""
+    """(symbol, count) of every symbol that occurs at least `min_count` times, the most frequent first."""
     counts = Counter(symbol for symbols in sequences for symbol in symbols)
     kept = [(symbol, count) for symbol, count in counts.items() if count >= min_count]
     return sorted(kept, key=lambda pair: (-pair[1], pair[0]))
@@ -109,7 +109,7 @@ def write_lines(path, lines):
 
 
 def binarise(folder, workers):
-    """Run the stock fairseq-preprocess on the text in `folder`."""
+    """Runs the stock fairseq-preprocess on the text in `folder`."""
     arguments = ["--source-lang", SOURCE, "--target-lang", TARGET, "--workers", workers]
     arguments += ["--srcdict", folder / f"dict.{SOURCE}.txt", "--tgtdict", folder / f"dict.{TARGET}.txt"]
     for name in ("train", "valid", "test"):

@@ -1,21 +1,21 @@
-r"""What a word is called in fairseq's text: a symbol without white space that nothing else is called.
+r"""The symbols of words in fairseq's text: each is unique and has no white space.
 
 `10 000` becomes `10\x20;000`, `</s>` becomes `\x3c;/s>`, `@L_x` becomes `\x40;L_x`, a backslash becomes `\x5c;`; all
-other words stay as they are. No two words share a symbol, and `unescape` finds the word again.
+other words stay as they are. No two words share a symbol, and `unescape` restores the word.
 """
 
 import re
 
 LEFT, RIGHT = "@L_", "@R_"
 
-# The last kind pads fairseq's dictionaries.
+# Words of the last kind, madeupword, pad fairseq's dictionaries.
 RESERVED = re.compile(rf"(?:{LEFT}|{RIGHT}).*|<s>|</s>|<pad>|<unk>|madeupword[0-9]+", re.DOTALL)
 UNSAFE = re.compile(r"[\s\\]")
 DIGIT = re.compile(r"\d")
 
 
 def escape(text):
-    """The text without white space; what is escaped is `\\x`, the character's number in hexadecimal, `;`."""
+    """The text without white space; an escaped character is `\\x`, its code point in hexadecimal, and `;`."""
     return UNSAFE.sub(lambda found: code(found[0]), text)
 
 
@@ -28,7 +28,7 @@ def code(character):
 
 
 def word_symbol(form, lowercase=False, digits=False):
-    """The symbol of a word; `digits`: every decimal digit becomes `#`."""
+    """The symbol of a word. With `digits`, every decimal digit becomes `#`."""
     form = form.lower() if lowercase else form
     form = DIGIT.sub("#", form) if digits else form
     if RESERVED.fullmatch(form):

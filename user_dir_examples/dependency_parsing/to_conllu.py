@@ -2,12 +2,12 @@
 
     python user_dir_examples/dependency_parsing/to_conllu.py gen/generate-test.txt test.conllu predicted.conllu
 
-Reads what fairseq-generate wrote (`--results-path`, or its output redirected to a file) for the sentences of a CoNLL-U
-file, and writes that file with the predicted HEAD and DEPREL and `_` in DEPS. Everything else stays as it is: comments,
-multiword tokens, empty nodes, the other columns. HEAD and DEPREL of the input are not looked at.
+The input is the output of fairseq-generate (`--results-path`, or its output redirected to a file) for the sentences of
+a CoNLL-U file. The script writes that file with the predicted HEAD and DEPREL, and `_` in DEPS. Comments, multiword
+tokens, empty nodes and the other columns stay as they are. HEAD and DEPREL of the input are ignored.
 
 The words of a hypothesis may be `<unk>`; only the order of shifts and reduces counts. A hypothesis that is not a
-well-formed derivation ends the program; with `--repair` (for decoding without a constraint) it is counted and mended.
+well-formed derivation ends the program. With `--repair` (for decoding without a constraint) it is counted and repaired.
 """
 
 import argparse
@@ -21,7 +21,7 @@ RECORD = re.compile(r"H-(\d+)\t[^\t]*\t(.*)", re.DOTALL)
 
 
 def read_hypotheses(path):
-    """The best hypothesis of each sentence, a dict from its number (from 0) to its symbols."""
+    """The best hypothesis of each sentence, as a dict from sentence number (from 0) to symbols."""
     try:
         lines = Path(path).read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as problem:
@@ -35,7 +35,7 @@ def read_hypotheses(path):
 
 
 def check_numbers(path, hypotheses, treebank):
-    """SystemExit unless there is a hypothesis for each sentence that has a word, and no other."""
+    """Raises SystemExit unless there is a hypothesis for each sentence that has a word, and no other."""
     expected = range(len(treebank.nonempty))
     missing = [number for number in expected if number not in hypotheses]
     if missing or len(hypotheses) != len(expected):
@@ -48,7 +48,7 @@ def check_numbers(path, hypotheses, treebank):
 
 
 def build_trees(path, treebank, repair=False):
-    """The predicted trees of the sentences that have a word, and how many of them had to be repaired."""
+    """The predicted trees of the sentences that have a word, and the number of repaired trees."""
     hypotheses = read_hypotheses(path)
     check_numbers(path, hypotheses, treebank)
     trees, repaired = [], 0
@@ -65,7 +65,7 @@ def build_trees(path, treebank, repair=False):
 
 
 def convert(generated, treebank, out, repair=False):
-    """Write `out`: the treebank with the trees in the output of fairseq-generate; says how many were repaired."""
+    """Writes `out`: the treebank with the trees of fairseq-generate's output; reports the number of repaired trees."""
     trees, repaired = build_trees(generated, treebank, repair)
     write_text(out, treebank.text(trees))
     if repair:

@@ -1,8 +1,8 @@
 """Arc-standard sequences: from a projective tree to the shifts and reduces that build it, and back.
 
-A sentence of n words has 2n - 1 symbols. A word's own symbol shifts it onto a stack; `@L_rel` makes the second item of
-the stack a dependent of the top item, `@R_rel` the top item a dependent of the second, and the dependent leaves the
-stack. The item that is left is the root.
+A sentence of n words has 2n - 1 symbols. A word's own symbol shifts it onto a stack. `@L_rel` makes the second item of
+the stack a dependent of the top item. `@R_rel` makes the top item a dependent of the second. The dependent leaves the
+stack. The last remaining item is the root.
 """
 
 from symbols import LEFT, RIGHT, escape, is_reduce, unescape
@@ -11,11 +11,11 @@ from treebank import Tree
 ROOT = "root"
 """the relation of the root, which has no symbol"""
 UNKNOWN = "dep"
-"""the relation of an arc that a repair made up"""
+"""the relation of an arc that a repair added"""
 
 
 def to_actions(symbols, tree):
-    """The sequence of a tree over one word or more, each reduce as early as the dependent has its own dependents.
+    """The sequence of a tree over one word or more; each reduce follows as soon as the dependent has its dependents.
 
     Args:
         symbols: the symbols of the words.
@@ -24,7 +24,7 @@ def to_actions(symbols, tree):
     Returns:
         a list of symbols, or None if the tree is not projective.
     """
-    missing = [0] * (len(symbols) + 1)  # how many dependents a word still lacks
+    missing = [0] * (len(symbols) + 1)  # the number of dependents that a word still lacks
     for head in tree.heads:
         missing[head] += 1
     stack, actions = [], []
@@ -46,12 +46,11 @@ def to_actions(symbols, tree):
 
 
 def to_tree(actions, words):
-    """The tree that a sequence builds over so many words, and what is wrong with the sequence.
+    """The tree that a sequence builds over so many words, and the errors of the sequence.
 
-    Any symbol that is not a reduce shifts the next word, whatever it is called. Where the sequence is malformed, the
-    tree is a repair: shifts of words that do not exist and reduces of fewer than two items are passed over, words that
-    were never shifted are shifted at the end, and of the items that are left the first becomes the root and the head
-    of the others.
+    Any symbol that is not a reduce shifts the next word, whatever its name. The tree of a malformed sequence is a
+    repair. Shifts of words that do not exist and reduces of fewer than two items are ignored. Words that were never
+    shifted are shifted at the end. The first of the remaining items becomes the root and the head of the others.
 
     Returns:
         a Tree, and a list of messages, empty if the sequence is well-formed.
@@ -85,7 +84,7 @@ def attach(tree, dependent, head, relation):
 
 
 def non_projective(heads):
-    """The words whose arc is not projective: a word between them and their head does not descend from the head."""
+    """The words with a non-projective arc: some word between them and their head does not descend from the head."""
     return [
         word
         for word, head in enumerate(heads, start=1)
@@ -100,7 +99,7 @@ def descends(heads, word, ancestor):
 
 
 def projectivise(heads):
-    """The heads of a projective tree: as long as an arc is not projective, the shortest such gets its head's head."""
+    """The heads of a projective tree, by lifting: the shortest non-projective arc gets its head's head, repeatedly."""
     heads = list(heads)
     while True:
         words = non_projective(heads)

@@ -1,4 +1,4 @@
-"""CoNLL-U files: read and checked, and written back byte for byte except for the tree.
+"""Reads and checks CoNLL-U files, and writes them back byte for byte except for the tree.
 
 Lines end at a line feed only, columns at a tab only: a word may hold any other white space. Every error is one message
 that names the file and the line.
@@ -15,7 +15,7 @@ OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DEPREL", "DEPS"))
 
-# A word 3, a multiword token 3-4, an empty node 3.1 (0.1 stands before the first word).
+# A word 3, a multiword token 3-4, an empty node 3.1 (0.1 precedes the first word).
 IDENTIFIER = re.compile(r"(0|[1-9][0-9]*)(?:([-.])([1-9][0-9]*))?")
 NUMBER = re.compile(r"0|[1-9][0-9]*")
 
@@ -29,12 +29,12 @@ class Tree(NamedTuple):
 
 
 class Sentence:
-    """The words of one sentence: neither multiword tokens nor empty nodes.
+    """The words of one sentence, without multiword tokens and empty nodes.
 
     Args:
         path: the file, for messages.
-        number: which sentence of the file it is, from 1.
-        rows: of each word, the index of its line in the file and its ten columns.
+        number: the number of the sentence in the file, from 1.
+        rows: for each word, the index of its line in the file and its ten columns.
     """
 
     def __init__(self, path, number, rows):
@@ -45,7 +45,7 @@ class Sentence:
 
     @property
     def place(self):
-        """Where the sentence stands, for messages."""
+        """The position of the sentence, for messages."""
         line = f", line {self.rows[0][0] + 1}" if self.rows else ""
         return f"{self.path}{line} (sentence {self.number})"
 
@@ -57,7 +57,7 @@ class Sentence:
         return self.column(FORM)
 
     def tree(self):
-        """The tree in HEAD and DEPREL; SystemExit if it is none."""
+        """The tree in HEAD and DEPREL. Raises SystemExit if they are not a tree."""
         heads = [self._head(index, columns[HEAD]) for index, columns in self.rows]
         roots = heads.count(0)
         if self.rows and roots != 1:
@@ -93,7 +93,7 @@ class Treebank:
         return [sentence for sentence in self.sentences if len(sentence)]
 
     def text(self, trees=None):
-        """The file's text. `trees`, one for each nonempty sentence, replace HEAD and DEPREL; DEPS is then `_`."""
+        """The file's text. If given, `trees`, one for each nonempty sentence, replace HEAD and DEPREL; DEPS is `_`."""
         lines = list(self.lines)
         if trees is not None:
             for sentence, tree in zip(self.nonempty, trees):
@@ -105,7 +105,7 @@ class Treebank:
 
 
 def find_cycle(heads):
-    """The words (from 1) of one circle of heads, in the order of the arcs; an empty list if there is none."""
+    """The words (from 1) of one cycle of heads, in the order of the arcs; an empty list if there is none."""
     seen = [0] * (len(heads) + 1)  # the walk on which a word was first met
     for start in range(1, len(heads) + 1):
         word = start
@@ -121,7 +121,9 @@ def find_cycle(heads):
 
 
 def read_treebank(path):
-    """The Treebank of a file, plain, `.gz` or `.xz`; SystemExit if it is not CoNLL-U. Trees are not looked at yet."""
+    """The Treebank of a file, plain, `.gz` or `.xz`. Trees are not checked yet.
+
+    Raises SystemExit if the file is not CoNLL-U."""
     path = Path(path)
     try:
         with OPENERS.get(path.suffix, open)(path, "rb") as file:
@@ -143,7 +145,7 @@ def read_treebank(path):
 
 
 def read_sentence(path, number, block):
-    """The Sentence in a block of (index, line); multiword tokens and empty nodes are checked and left out."""
+    """The Sentence of a block of (index, line); multiword tokens and empty nodes are checked and left out."""
     rows, empty, span = [], 0, 0  # words, the empty nodes since the last word, the end of the last multiword token
     for index, line in block:
         if line.startswith("#"):
@@ -190,7 +192,7 @@ def split_columns(place, line):
 
 
 def write_text(path, text):
-    """Write a file whole or not at all, packed if its name ends in `.gz` or `.xz`."""
+    """Writes a file completely or not at all, packed if its name ends in `.gz` or `.xz`."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:

@@ -17,7 +17,7 @@ from recipe import language_model_states, whole_folder, write_lines
 BOOKS = Path(__file__).resolve().parent / "data"
 BODY = re.compile(r"\*\*\* START OF.*?\*\*\*(.*)\*\*\* END OF", re.DOTALL)
 WORD = re.compile(r"\w+(?:['’]\w+)*|[“”\"]|[^\w\s]")
-LONGEST = 150  # words of a paragraph
+LONGEST = 150  # the most words of a paragraph
 
 
 def paragraphs(path):
@@ -53,7 +53,7 @@ def speech(words):
 
 
 def write_texts(folder):
-    """Writes three texts: one in 20 paragraphs of every book for test, one for validation, the rest for training."""
+    """Writes three texts: 1 in 20 paragraphs of a book is for test, 1 in 20 for validation, the rest for training."""
     texts = {"train": [], "valid": [], "test": []}
     for path in sorted(BOOKS.glob("*.xz")):
         for number, words in enumerate(paragraphs(path)):

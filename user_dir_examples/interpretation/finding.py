@@ -2,9 +2,10 @@
 
     python user_dir_examples/interpretation/finding.py STATES --side decoder --track depth --picture depth.png
 
-STATES is a folder of `fairseq-bso states`, which was given the track. The ranking is the same as on the page of
-`fairseq-bso view`: numbers by correlation, one `--label` against the rest by the area under the ROC curve, all labels
-by the correlation ratio. The control is the best score of any unit for the same track after a random shift.
+STATES is a folder that `fairseq-bso states` wrote with the track. The ranking is the same as on the page of
+`fairseq-bso view`. Numbers are ranked by correlation, one `--label` against the rest by the area under the ROC curve,
+and all labels by the correlation ratio. The control is the best score of any unit for the same track after a random
+shift.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from fairseq_bso.interpret.folder.reader import open_capture  # noqa: E402
 from fairseq_bso.interpret.units.prediction import predict_number  # noqa: E402
 from fairseq_bso.interpret.units.ranking import rank_for_track  # noqa: E402
 
-BEST = 5  # units that are printed
-REPEATS = 20  # shifts of the control
+BEST = 5  # number of printed units
+REPEATS = 20  # number of random shifts of the control
 # Importing fairseq sets the log level of every library to debug.
 logging.getLogger().setLevel(logging.WARNING)
 
@@ -34,7 +35,7 @@ def add_options(parser):
 
 
 def report(folder, side_name, track_name, label, options):
-    """Prints the best units, the control for chance and the prediction from the best unit; draws it if asked to."""
+    """Prints the best units, the control for chance and the prediction from the best unit; draws that unit if asked."""
     side = open_capture(Path(folder)).sides[side_name]
     units = torch.from_numpy(open_index(side).units)  # (C, T)
     track = side.tracks[track_name]

@@ -3,8 +3,8 @@
     python user_dir_examples/interpretation/parentheses.py --out parentheses
     fairseq-bso view parentheses/states
 
-The language (Strobelt et al. 2016) has the words `( ) 0 1 2 3 4`. A number is always the depth of nesting at its place,
-so that a model must count to predict it. The depth of each word is a metadata track of the states.
+The language (Strobelt et al. 2016) has the words `( ) 0 1 2 3 4`. A number is always the depth of nesting at its
+position, so a model must count to predict it. The depth of each word is a metadata track of the states.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from recipe import language_model_states, whole_folder, write_lines
 
 DEEPEST = 4
 SENTENCES = {"train": 4000, "valid": 200, "test": 400}
-# Relative frequency of each kind of word, where it is possible.
+# The relative frequency of each kind of word, where it is possible.
 NUMBER, OPEN, CLOSE = 6, 2, 2
 
 

@@ -4,8 +4,8 @@
     fairseq-bso view phrases/states
 
 The model reads a sentence of UD English EWT and writes the arc-standard sequence of its tree (see dependency_parsing).
-Its encoder reads from left to right. The metadata track `phrase` of the source words is `prepositional` from a
-preposition up to the word before its noun, according to the treebank. The model never sees this track.
+Its encoder reads from left to right. The metadata track `phrase` labels the source words according to the treebank. It
+is `prepositional` from a preposition up to the word before its noun. The model never sees this track.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Shared by the recipes of this folder: running programs, and a folder that is complete or absent."""
+"""Shared parts of the recipes of this folder: running programs, and a folder that is complete or absent."""
 
 import shutil
 import subprocess
@@ -49,8 +49,8 @@ def language_model_states(part, updates, units, embedding, batch, rate, seed, tr
 
     Args:
         part: folder with `train.txt`, `valid.txt` and `test.txt`, to which everything is written.
-        updates: of training.
-        units: of the one layer.
+        updates: number of training updates.
+        units: number of units of the layer.
         embedding: dimension of the word embeddings.
         batch: sentences in a batch.
         rate: learning rate.

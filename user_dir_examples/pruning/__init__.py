@@ -1,4 +1,4 @@
-"""A user-dir that adds pruning to a task of fairseq's own: ``--task pruned_language_modeling``."""
+"""A user-dir that adds pruning to one of fairseq's own tasks: ``--task pruned_language_modeling``."""
 
 from fairseq_bso import register_pruned_task
 

@@ -4,13 +4,13 @@
     python user_dir_examples/translation/prepare.py --out m30k --from DIR    # takes files that are already there
     python user_dir_examples/translation/prepare.py --out m30k --target-lang de    # English to German
 
-What OUT holds afterwards:
+OUT then holds:
 
     raw/        the fetched files, checked against their sha256
     text/       train, valid, test (2016) and test1 (2017) as lowercased plain text: the references for BLEU
     spm.model   one sentencepiece vocabulary for both languages, trained on the training text only
     pieces/     the same text split into pieces
-    data-bin/   what `fairseq-train` and `fairseq-generate` read (it appears last, and only when whole)
+    data-bin/   the input of `fairseq-train` and `fairseq-generate` (it appears last, and only when complete)
 """
 
 import argparse
@@ -27,7 +27,7 @@ COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 ADDRESS = "https://raw.githubusercontent.com/multi30k/dataset/" + COMMIT + "/data/task1/raw/"
 SOURCE, TARGET = "de", "en"
 
-# The name in the recipe, and the name of Multi30k.
+# The name of each set in the recipe, and its name in Multi30k.
 SETS = {"train": "train", "valid": "val", "test": "test_2016_flickr", "test1": "test_2017_flickr"}
 
 SHA256 = {
@@ -55,7 +55,7 @@ def parse_arguments(argv=None):
 
 
 def fetch(name, raw, source):
-    """Put the file `name` into `raw`, from the folder `source` or the public repository, and check it."""
+    """Puts the file `name` into `raw`, from the folder `source` or the public repository, and checks it."""
     path = raw / name
     if path.exists() and sha256(path) == SHA256[name]:
         return
@@ -93,9 +93,9 @@ def sha256(path):
 
 
 def read_sentences(path):
-    """The lines of a .gz file, lowercased, with runs of white space made one blank.
+    """The lines of a .gz file, lowercased, with each run of white space replaced by one blank.
 
-    Lines end at a line feed only: `str.splitlines` would also cut at rarer characters and lose the alignment.
+    Lines end at a line feed only: `str.splitlines` would also split at rarer characters and lose the alignment.
     """
     text = gzip.decompress(path.read_bytes()).decode("utf-8")
     return [" ".join(line.split()).lower() for line in text.rstrip("\n").split("\n")]
@@ -108,7 +108,7 @@ def write_lines(path, lines):
 
 
 def write_text(raw, text):
-    """Write text/SET.LANGUAGE for each set and check that the two languages are aligned."""
+    """Writes text/SET.LANGUAGE for each set, and checks that the two languages are aligned."""
     text.mkdir(exist_ok=True)
     for name, upstream in SETS.items():
         sides = {language: read_sentences(raw / f"{upstream}.{language}.gz") for language in (SOURCE, TARGET)}
@@ -119,7 +119,7 @@ def write_text(raw, text):
 
 
 def train_pieces(text, model, languages, vocab):
-    """Train one sentencepiece model on both sides of the training text."""
+    """Trains one sentencepiece model on both sides of the training text."""
     import sentencepiece
 
     partial = model.with_name("partial")
@@ -154,7 +154,7 @@ def split_into_pieces(text, pieces, model, languages, sets):
 
 
 def binarise(pieces, data_bin, languages, sets, workers):
-    """Run the stock fairseq-preprocess beside the final place, then move the result there."""
+    """Runs the stock fairseq-preprocess into a temporary folder, then moves the result to its final place."""
     partial = data_bin.with_name(data_bin.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     beside = shutil.which("fairseq-preprocess", path=str(Path(sys.executable).parent))
@@ -176,7 +176,7 @@ def binarise(pieces, data_bin, languages, sets, workers):
 
 
 def ready_folder(out):
-    """Refuse a folder that is prepared already, and an environment without sentencepiece, before anything is done."""
+    """Refuses a folder that is prepared already, and an environment without sentencepiece, before any other step."""
     try:
         import sentencepiece  # noqa: F401
     except ImportError:
@@ -187,7 +187,7 @@ def ready_folder(out):
 
 
 def text_to_data(out, languages, sets, vocab, workers):
-    """From OUT/text to OUT/data-bin."""
+    """Makes OUT/data-bin from OUT/text."""
     train_pieces(out / "text", out / "spm.model", languages, vocab)
     split_into_pieces(out / "text", out / "pieces", out / "spm.model", languages, sets)
     binarise(out / "pieces", out / "data-bin", languages, sets, workers)

@@ -1,11 +1,11 @@
 """Prepare Tatoeba English-German for fairseq: fetch, divide, lowercase, split into pieces, binarise.
 
     python user_dir_examples/translation/prepare_tatoeba.py --out tatoeba               # fetches about 8 MB
-    python user_dir_examples/translation/prepare_tatoeba.py --out tatoeba --from FILE   # deu.txt, or it as .xz or .zip
+    python user_dir_examples/translation/prepare_tatoeba.py --out tatoeba --from FILE   # deu.txt, plain, .xz or .zip
 
 The file has 169,813 pairs, and up to dozens of German sentences for one English sentence. It is divided by the English
-sentence, so that none of the test stands in the training text. Of an English sentence in `valid` and `test` the first
-pair is kept. OUT holds afterwards what prepare.py writes.
+sentence, so that no test sentence occurs in the training text. In `valid` and `test`, only the first pair of an English
+sentence is kept. OUT has the same layout as after prepare.py.
 
 Data: www.manythings.org/anki and tatoeba.org, release of 2018-05-13, CC BY 2.0.
 """
@@ -24,7 +24,7 @@ COMMIT = "de48b7027f7318d77010a6e08ed928c10748c23d"
 ADDRESS = f"https://raw.githubusercontent.com/rioyshky/translation/{COMMIT}/deu-eng.zip"
 SHA256 = "a79c90b3cd3102decffa49cc00fb6f20023974f2ae5c4782515bebe133fcc07b"  # of deu.txt
 SOURCE, TARGET = "en", "de"
-HELD_OUT = 1000  # English sentences, for `valid` and for `test` each
+HELD_OUT = 1000  # English sentences in each of `valid` and `test`
 SEED = 1
 
 
@@ -40,7 +40,7 @@ def parse_arguments(argv=None):
 
 
 def fetched(raw):
-    """The archive, fetched into `raw` unless it is there."""
+    """Fetches the archive into `raw` unless it is there; returns its path."""
     path = raw / "deu-eng.zip"
     if not path.exists():
         print(f"fetching {path.name}", flush=True)
@@ -51,7 +51,7 @@ def fetched(raw):
 
 
 def read_pairs(path):
-    """The (English, German) pairs of deu.txt, as it is or packed, checked against its sha256."""
+    """The (English, German) pairs of deu.txt, plain or packed, checked against its sha256."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
@@ -68,7 +68,7 @@ def read_pairs(path):
 
 
 def divide(pairs):
-    """Pairs of each set, lowercased and shuffled; an English sentence is in one set only."""
+    """The pairs of each set, lowercased and shuffled; an English sentence is in one set only."""
     groups = {}  # English sentence, lowercased: its German sentences, in the order of the file
     for english, german in pairs:
         groups.setdefault(" ".join(english.lower().split()), []).append(" ".join(german.lower().split()))
