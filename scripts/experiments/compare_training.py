@@ -4,7 +4,7 @@
     python scripts/experiments/compare_training.py parsing   # dependency parsing, bundled trees
     python scripts/experiments/compare_training.py multi30k [--data DIR]   # translation; DIR: of the .gz files
     python scripts/experiments/compare_training.py ptb --data DIR   # word ordering; DIR holds ptb.train.txt and so on
-    python scripts/experiments/compare_training.py iwslt14 --data DIR   # what fairseq's prepare-iwslt14.sh leaves
+    python scripts/experiments/compare_training.py iwslt14 --data DIR   # DIR: output of fairseq's prepare-iwslt14.sh
 
 Each of `--seeds N` seeds trains with cross entropy. From that checkpoint, cross entropy is continued and each kind of
 BSO is trained, for about the same time. All models are decoded with several beams and scored. The results are in

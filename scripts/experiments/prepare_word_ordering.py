@@ -10,8 +10,8 @@ Input: one tokenised sentence per line, plain, `.gz` or `.xz`. Output: `train.sh
         --trainpref ordering/train --validpref ordering/valid --testpref ordering/test --destdir ordering/data-bin
 
 A word that occurs fewer than `--min-count` times in the training sentences is not in `dict.txt`; fairseq-preprocess
-makes `<unk>` of it, in the source and in the target. (`--thresholdsrc` would do the same, but with a joined dictionary
-it counts every word twice, once in each language.) The text files keep the word itself, for scoring.
+makes `<unk>` of it, in the source and in the target. (`--thresholdsrc` has the same effect, but with a joined
+dictionary it counts every word twice, once in each language.) The text files keep the word itself, for scoring.
 
 The order of the source is random, and a small model memorises such random orders. `--train-copies` therefore shuffles
 each training sentence several times.

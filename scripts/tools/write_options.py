@@ -2,7 +2,7 @@
 
     python scripts/tools/write_options.py [--out docs/options.md]
 
-`make docs` runs it. A test compares the file with what this script writes.
+`make docs` runs it. A test compares the file with this script's output.
 """
 
 import argparse
