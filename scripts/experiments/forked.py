@@ -22,7 +22,7 @@ HERE = str(Path(__file__).resolve().parent)
 
 @functools.lru_cache(maxsize=None)
 def server(environment: tuple):
-    """The process that is forked. torch and glibc read their settings (threads, memory) from this environment."""
+    """The process that is forked; there is one, whose glibc has the settings of the first environment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["preload"])
     before = dict(os.environ)
@@ -85,6 +85,7 @@ def _run(script, arguments, output, environment, folder):
     sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
     logging.root.handlers.clear()  # importing fairseq sets logging up, and a program's own setting would have no effect
     logging.root.setLevel(logging.WARNING)
+    _take_threads(environment)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
@@ -94,3 +95,12 @@ def _run(script, arguments, output, environment, folder):
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         sys.exit(1)
+
+
+def _take_threads(environment):
+    """Sets torch's threads. torch read OMP_NUM_THREADS when the server imported it, perhaps for another program."""
+    threads = environment.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and int(threads) > 0:
+        import torch
+
+        torch.set_num_threads(int(threads))

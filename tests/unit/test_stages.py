@@ -193,6 +193,14 @@ def test_a_forked_program_is_like_one_of_its_own(tmp_path):
         assert sorted(output.read_text().splitlines()) == sorted(["before", shown, "problem"])
 
 
+def test_a_forked_program_has_the_threads_of_its_own_environment(tmp_path):
+    script, output = tmp_path / "program.py", tmp_path / "log"
+    script.write_text("import torch\nprint(torch.get_num_threads())\n")
+    for threads in ("2", "1", "3"):  # all of one server
+        assert Forked(script, [], output, {**os.environ, "OMP_NUM_THREADS": threads}).wait(60) == 0
+    assert output.read_text().split() == ["2", "1", "3"]
+
+
 def test_a_forked_program_shows_its_exception_and_can_be_stopped(tmp_path):
     script, output = tmp_path / "program.py", tmp_path / "log"
     script.write_text("raise ValueError('seven')\n")
