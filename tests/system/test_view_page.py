@@ -211,9 +211,14 @@ def test_a_match_is_jumped_to_and_the_way_back_leads_back(page, address):
     eventually(page, lambda: f"from={start}&" in page.url)
 
 
+def all_answered(page):
+    """Waits until every request of the page has its answer, and the answer is shown."""
+    page.locator("main[aria-busy=false]").wait_for()
+
+
 def snapshot(page):
     page.locator(".matches .row").first.wait_for()
-    page.wait_for_load_state("networkidle")
+    all_answered(page)
     return {
         "words": words(page).all_text_contents(),
         "units": units(page),
@@ -372,7 +377,7 @@ def test_the_page_fits_the_screen(page, address, width, height, state):
     page.set_viewport_size({"width": width, "height": height})
     page.goto(f"{address}#{state}")
     page.locator("main svg").first.wait_for()
-    page.wait_for_load_state("networkidle")
+    all_answered(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert place_of(page.locator("header"))["height"] < 80
     unnamed = page.locator("main button, main input, main select").evaluate_all(

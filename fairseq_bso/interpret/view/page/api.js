@@ -18,6 +18,15 @@ export async function ask(name, fields = {}, signal = undefined) {
   return content;
 }
 
+// The main part is `aria-busy` while an answer is missing, for screen readers and for tests.
+const unanswered = new Set();
+
+function setUnanswered(requests, waits) {
+  if (waits) unanswered.add(requests);
+  else unanswered.delete(requests);
+  document.getElementById("main").setAttribute("aria-busy", String(unanswered.size > 0));
+}
+
 // Requests of one kind, of which only the last counts. A newer request cancels the one before. The same request is not
 // sent twice in a row.
 export class Latest {
@@ -37,6 +46,7 @@ export class Latest {
     this.stop();
     this.key = key;
     const controller = (this.controller = new AbortController());
+    setUnanswered(this, true);
     const start = async () => {
       try {
         const answer = await ask(this.name, fields, controller.signal);
@@ -49,6 +59,7 @@ export class Latest {
         this.stop();
         fail(error);
       }
+      if (!this.controller) setUnanswered(this, false); // the answer may have led to the next request
     };
     this.timer = setTimeout(start, this.delay);
     return undefined;
@@ -58,5 +69,6 @@ export class Latest {
     clearTimeout(this.timer);
     this.controller?.abort();
     this.controller = this.answer = this.key = null;
+    setUnanswered(this, false);
   }
 }
