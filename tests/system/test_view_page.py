@@ -245,10 +245,10 @@ def test_all_that_is_shown_comes_back_from_the_address(page, address, browser):
     shown = snapshot(page)
     assert fields(page)["off"] and len(shown["units"]) >= 2
     page.reload()
-    assert snapshot(page) == shown
+    eventually(page, lambda: snapshot(page), shown)
     other = browser.new_page(viewport={"width": 1280, "height": 1000})
     other.goto(page.url)
-    assert snapshot(other) == shown
+    eventually(other, lambda: snapshot(other), shown)
     other.close()
 
 
