@@ -7,13 +7,16 @@ from reference.decoder import TableDecoder
 END, PADDING = 0, -1
 
 
-def gold_run(table, golds):
-    """A decoder over the table, and its run along gold sentences of different lengths."""
+def gold_run(table, golds, *scores):
+    """A decoder over the table, and its run along gold sentences of different lengths.
+
+    ``scores`` are the prefix score and the padding of the decoder.
+    """
     lengths = torch.tensor([len(gold) for gold in golds])
     words = torch.zeros(len(golds), int(lengths.max()), dtype=torch.long)
     for row, gold in enumerate(golds):
         words[row, : len(gold)] = torch.tensor(gold)
-    decoder = TableDecoder(table)
+    decoder = TableDecoder(table, *scores)
     return decoder, decoder.gold_run(words, lengths)
 
 

@@ -15,7 +15,7 @@ from ..compat import metrics
 from ..errors import UserError
 from ..search.constraints import BatchConstraint
 from ..search.scorer import PrefixScore
-from ..search.search_and_score import SearchOptions, SearchScores
+from ..search.segments import SearchOptions, SearchScores
 from .costs import get_delta
 from .objective import BeamCurriculum, margin_loss, words_since_reset
 

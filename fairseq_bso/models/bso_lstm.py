@@ -13,7 +13,7 @@ from ..decoding.unnormalized import check_commands_options
 from ..errors import UserError
 from ..search.decoder import GoldRun
 from ..search.scorer import SCORERS, PrefixScore, Scorer
-from ..search.search_and_score import SearchOptions, search_and_score
+from ..search.segments import SearchOptions, search_and_score
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 from .options import NAMED_SIZES, BsoLSTMConfig, check_options, init_range
@@ -153,9 +153,8 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         outputs, states, _ = run.along(prev_output_tokens)  # (T, B, H)
         if word_loss is not None:
             return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
-        padding, end = self.decoder.dictionary.pad(), self.decoder.dictionary.eos()
-        gold = GoldRun(target, target.ne(padding).sum(1), outputs, states)
-        return search_and_score(run, gold, self.decoder.scorer, self.prefix_score, padding, end, search)
+        run.gold_states = states
+        return search_and_score(run, GoldRun(target, target.ne(run.padding).sum(1), outputs), search)
 
     def prepare_for_inference_(self, cfg) -> None:
         """Called once before decoding. Raises UserError if the options would divide raw scores by length."""

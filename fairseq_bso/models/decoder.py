@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..linear import linear
 from ..search.decoder import Rows, State
+from ..search.recurrent import RecurrentDecoder
 from ..search.scorer import PrefixScore, Scorer
 from .deferred_gradients import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 from .encoder import EncoderOut
@@ -179,10 +180,8 @@ def _in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
     return attention.gather(2, column.expand_as(attention))
 
 
-class DecoderPass:
-    """The decoder's steps on one batch. Implements ``search.decoder.Decoder``.
-
-    It holds the weights and the attention with deferred gradients, and the dropout masks of every (time, sentence).
+class DecoderPass(RecurrentDecoder):
+    """The decoder's steps on one batch, with deferred gradients and the dropout masks of every (time, sentence).
 
     Args:
         decoder: the parameters.
@@ -192,6 +191,8 @@ class DecoderPass:
 
     def __init__(self, decoder: LSTMDecoder, encoder_out: EncoderOut, time: int) -> None:
         self.decoder, self.encoder_out = decoder, encoder_out
+        self.scorer, self.prefix_score = decoder.scorer, decoder.prefix_score
+        self.padding, self.end = decoder.dictionary.pad(), decoder.dictionary.eos()
         self.sentences = encoder_out.keys.size(0)
         self.first = RecurrentWeight(decoder.first_layer)
         self.upper = [RecurrentWeight(layer.weight) for layer in decoder.upper_layers]

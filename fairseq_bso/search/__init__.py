@@ -1,8 +1,9 @@
 """The search in training, readable alone: pure torch, no fairseq.
 
-search_and_score    one batch: the search along gold, and exact scores of its violations
+segments            one batch: the search along gold, and exact scores of its violations
 scorer              the output layer, and the scores of words and prefixes by ``--scorer``
 decoder             the interface that the search needs of a model
+recurrent           decoders whose state of a hypothesis is a few tensors
 violation_reset     the time loop, with its resets
 violations          the rules of a violation, and the violations of a batch
 vocabulary_search   the best successors over the whole vocabulary
@@ -11,5 +12,4 @@ search_words        the choice of these few words without a constraint, and the 
 constraints         which words may follow a prefix, and how to add a constraint
 topk                one beam step: rank, keep, recover a path
 blockwise           cross entropy and log Z in blocks of rows, which never hold the scores of all words
-segments            the words by which violators differ from gold, decoded and scored with gradient
 """

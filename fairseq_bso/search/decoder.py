@@ -1,10 +1,14 @@
-"""The interface that a search in training needs of a model: its run along gold, and a step of other hypotheses."""
+"""The interface that a search in training needs of a model: hypotheses one word longer, and violators with gradient."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, Tuple
+from typing import Any, NamedTuple, Protocol, Tuple
 
+import torch
 from torch import Tensor
+
+from .scorer import PrefixScore, Scorer
+from .violations import Violations
 
 State = Tuple[Tensor, ...]
 
@@ -25,23 +29,6 @@ class Rows(NamedTuple):
         return self.slots.div(self.width, rounding_mode="floor")
 
 
-class Decoder(Protocol):
-    """The interface that the search and the segments need of a model.
-
-    ``times`` is the step whose word is scored next. The step and the sentence together select the dropout masks, which
-    all hypotheses of a sentence share.
-    """
-
-    def prepare(self, words: Tensor) -> None:
-        """Announces the only words (U,), each once, that a search will embed; their embeddings may be looked up now."""
-
-    def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:
-        """words, sentences, times (N,) -> (N, I), the words as inputs of ``advance``."""
-
-    def advance(self, inputs: Tensor, states: State, rows: Rows, times: Tensor) -> Tuple[Tensor, State]:
-        """inputs (R, I), states each (R, ...), times (R,) -> outputs (R, H) and the states after these inputs."""
-
-
 class GoldRun(NamedTuple):
     """The model's pass along the gold words."""
 
@@ -51,9 +38,68 @@ class GoldRun(NamedTuple):
     """(B,) int64 >= 1, including ``</s>``"""
     outputs: Tensor
     """(T, B, H): ``outputs[t]`` scores word ``t``"""
-    states: State
-    """each (T, B, ...): the state that gave ``outputs[t]``"""
 
     def detach(self) -> GoldRun:
         """The same without gradient."""
-        return GoldRun(self.words, self.lengths, self.outputs.detach(), tuple(part.detach() for part in self.states))
+        return self._replace(outputs=self.outputs.detach())
+
+
+class Scored(NamedTuple):
+    """N words of M violations, with the outputs that score them."""
+
+    outputs: Tensor
+    """(N, H)"""
+    words: Tensor
+    """(N,) int64"""
+    owners: Tensor
+    """(N,) int64, the violation that a word belongs to"""
+    places: Tensor
+    """(N,) int64, the position of a word in its sentence"""
+
+    def select(self, index: Tensor) -> Scored:
+        """The words at ``index``, (N',) int64 or (N,) bool."""
+        index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        return Scored(*(part.index_select(0, index) for part in self))
+
+
+class Decoder(Protocol):
+    """The interface that the search and the loss need of a model on one batch."""
+
+    scorer: Scorer
+    """the output layer"""
+    prefix_score: PrefixScore
+    """the local scores and the scores of prefixes"""
+    padding: int
+    """the padding symbol, which follows no prefix"""
+    end: int
+    """``</s>``"""
+
+    def prepare(self, words: Tensor) -> None:
+        """Announces the only words (U,), each once, that a search will embed; their embeddings may be looked up now."""
+
+    def extend(self, t: int, states: Any, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, Any]:
+        """Extends hypotheses of ``t`` words by one word, without gradient. The search calls it for ascending ``t``.
+
+        Args:
+            t: the number of words of the hypotheses.
+            states: the second result of the call for ``t - 1``; ``()`` if that search kept no hypothesis.
+            source: (R,) int64, the parent of each row: below B the gold prefix of that sentence, then the rows of
+                ``states``.
+            words: (R,) int64, word ``t`` of each row.
+            rows: the beam slots of the new rows.
+
+        Returns:
+            outputs (R, H), which score word ``t + 1``, and the states of the new rows.
+        """
+
+    def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
+        """The gold run and the violators' own words, with gradient.
+
+        Args:
+            gold: the gold run of the search.
+            violations: M violations.
+
+        Returns:
+            the gold run with gradient (``gold`` itself if it has one), and the words of each violator from its branch
+            to its end.
+        """

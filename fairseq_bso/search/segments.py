@@ -1,44 +1,126 @@
-"""Violating segments: the words by which a violator differs from gold, decoded and scored with gradient.
+"""One batch of beam search optimization: the search along gold, and exact scores of its violations.
 
-A violator that left gold at word ``branch`` shares gold's state up to that word; only its own words are new. Segments
-of one sentence never overlap in time. All of them together are therefore at most one more run over the target.
+A violator that left gold at word ``branch`` shares gold's prefix up to that word. Only the *segment* from there on is
+its own. The gap of a violation is the difference of two sums over a segment, gold's and the violator's. Segments of one
+sentence never overlap in time.
 """
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from .blockwise import log_partition
-from .decoder import Decoder, GoldRun, Rows
+from .blockwise import cross_entropy, log_partition
+from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
+from .constraints import BatchConstraint
+from .decoder import Decoder, GoldRun, Scored
 from .scorer import PrefixScore, Scorer
-from .violations import Violations
+from .search_words import Agreement, SearchWordsLogTotals, agreement, search_words
+from .violation_reset import Search, violation_reset_search
+from .violations import Rules, Violations
+from .vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
 
 
-class Scored(NamedTuple):
-    """N words of M violations, with the outputs that score them."""
+class SearchOptions(NamedTuple):
+    """How a model searches in training."""
 
-    outputs: Tensor
-    """(N, H)"""
-    words: Tensor
-    """(N,) int64"""
-    owners: Tensor
-    """(N,) int64, the violation that a word belongs to"""
-    places: Tensor
-    """(N,) int64, the position of a word in its sentence"""
+    beam: int
+    margin: float
+    dtype: Optional[torch.dtype] = None
+    """type of the vocabulary-wide product; None is the model's own"""
+    screen: int = 2
+    """multiples of the beam that survive a low-precision product"""
+    search_words: int = 0
+    """number of best words after each gold prefix that the search of a sentence ranks; 0 is the whole vocabulary"""
+    finished_lenpen: Optional[float] = None
+    """if given, finished hypotheses stay rivals, by ``s / length ** lenpen``"""
+    nll: bool = False
+    """whether log-probabilities of the gold words are wanted too"""
+    constraint: Optional[BatchConstraint] = None
+    """the successor function; None allows any word"""
+    compare: bool = False
+    """whether to also run the exact search, and report the agreement of the search over search words with it"""
 
-    def select(self, index: Tensor) -> Scored:
-        """The words at ``index``, (N',) int64 or (N,) bool."""
-        index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
-        return Scored(*(part.index_select(0, index) for part in self))
+
+class SearchScores(NamedTuple):
+    """The result of a search in training."""
+
+    gaps: Tensor
+    """(M,) exact gold score minus violator score, with gradient"""
+    violations: Violations
+    nll: Optional[Tensor]
+    """() negative log-likelihood of the gold words"""
+    agreement: Optional[Agreement]
+    """comparison of the search with the exact one"""
+
+
+def search_and_score(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> SearchScores:
+    """Searches along gold and scores the violations.
+
+    Args:
+        decoder: the model on this batch.
+        gold: the gold run of the search, with gradient if the decoder needs no other for the loss.
+        options: the options of the search.
+    """
+    on_cpu, bare = gold.words.device.type == "cpu", gold.detach()
+    score, lenpen = decoder.prefix_score, options.finished_lenpen
+    rules = Rules(options.beam, decoder.end, decoder.padding, options.margin, score.cumulative, lenpen)
+    with torch.no_grad():
+        search, words = make_search(decoder, bare, options)
+        found, agreed = violation_reset_search(bare, search, decoder, rules, on_cpu), None
+        if options.compare and words is not None:
+            exact, _ = make_search(decoder, bare, options._replace(search_words=0))
+            other = violation_reset_search(bare, exact, decoder, rules, on_cpu)
+            agreed = agreement(found, other, bare, words, decoder.padding)
+    scored, violators = decoder.score(gold, found.violations)
+    totals = search.gold_log_totals if scored is gold else None
+    gaps = violation_gaps(scored, violators, found.violations, decoder.scorer, score, lenpen, totals)
+    nll = gold_nll(scored, decoder.scorer, decoder.padding) if options.nll else None
+    return SearchScores(gaps, found.violations, nll, agreed)
+
+
+def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tuple[Search, Optional[Tensor]]:
+    """Builds the search for the best successors: under the constraint, among search words, or in the whole vocabulary.
+
+    Args:
+        decoder, options: as in ``search_and_score``.
+        gold: the gold run, detached.
+
+    Returns:
+        the search, and the search words (B, C) if it is not exact.
+    """
+    scorer, score, padding = decoder.scorer, decoder.prefix_score, decoder.padding
+    constraint = options.constraint
+    totals: Optional[LogTotals] = None
+    if constraint is not None and not score.normalized:
+        return CandidateSearch(scorer, constraint, gold), None
+    product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
+    if options.search_words == 0:
+        if constraint is None:
+            return VocabularySearch(product, gold, options.beam, score.normalized), None
+        return CandidateSearch(scorer, constraint, gold, ExactLogTotals(product, gold)), None
+    best = best_after_gold(product, gold, max(options.beam, options.search_words), score.normalized)
+    words = search_words(best, gold, padding)
+    if score.normalized:
+        totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
+    if constraint is not None:
+        return CandidateSearch(scorer, constraint, gold, totals), words
+    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best), words
+
+
+def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:
+    """() the negative log-likelihood of the gold words."""
+    return cross_entropy(
+        gold.outputs.flatten(0, 1), scorer.weight, scorer.bias, gold.words.t().reshape(-1), padding
+    ).loss
 
 
 def violation_gaps(
     gold: GoldRun,
+    violators: Scored,
     violations: Violations,
-    decoder: Decoder,
     scorer: Scorer,
     score: PrefixScore,
     finished_lenpen: Optional[float] = None,
@@ -52,8 +134,8 @@ def violation_gaps(
 
     Args:
         gold: the gold run, with gradient.
+        violators: the violators' own words, with gradient.
         violations: M violations.
-        decoder: extends hypotheses, with gradient.
         scorer: the output layer.
         score: the local scores and the scores of prefixes.
         finished_lenpen: as in the search's rules.
@@ -63,7 +145,6 @@ def violation_gaps(
         (M,) float.
     """
     factor = length_factors(gold, violations, finished_lenpen)  # (M,)
-    violators = _violators_words(gold, violations, decoder)
     start = torch.where(factor == 1, violations.branches, torch.zeros_like(violations.branches))
     if not score.cumulative:
         start = violations.times
@@ -131,68 +212,3 @@ def ragged(start: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
     owners = torch.repeat_interleave(torch.arange(start.numel(), device=start.device), lengths)
     before = lengths.cumsum(0) - lengths
     return owners, torch.arange(owners.numel(), device=start.device) - before[owners] + start[owners]
-
-
-def _violators_words(gold: GoldRun, violations: Violations, decoder: Decoder) -> Scored:
-    """Decodes the violators' own words with gradient, longest first, from the gold states that they branch off."""
-    sentences = gold.words.size(0)
-    lengths, order = (violations.ends - violations.branches).sort(descending=True, stable=True)  # (M,) new steps
-    running = _longer_than(lengths)  # running[j]: the number of segments that have a step j
-    branch, sentence = violations.branches[order], violations.sentences[order]
-    start = branch * sentences + sentence  # (M,) into the flat (T * B) gold states
-    moving = running[0] if running else 0
-    rank = _rank_within_sentences(sentence[:moving], sentences)
-    widths = _widths(rank, running)
-    states = tuple(part.flatten(0, 1).index_select(0, start[:moving]) for part in gold.states)
-    found = [gold.outputs.flatten(0, 1).index_select(0, start)]  # the first word follows gold's own prefix
-    inputs = _embed_segments(violations.paths[order], sentence, branch, running, decoder)
-    for j, embedded in enumerate(inputs):
-        states = tuple(part[: running[j]] for part in states)
-        slots, times = sentence[: running[j]] * widths[j] + rank[: running[j]], branch[: running[j]] + j + 1
-        outputs, states = decoder.advance(embedded, states, Rows(slots, widths[j], False), times)
-        found.append(outputs)
-    counts = [order.numel(), *running]
-    owners = torch.cat([order[:count] for count in counts])
-    steps = torch.repeat_interleave(torch.arange(len(counts), device=owners.device), owners.new_tensor(counts))
-    places = violations.branches[owners] + steps
-    return Scored(torch.cat(found), violations.paths[owners, places], owners, places)
-
-
-def _embed_segments(
-    paths: Tensor, sentence: Tensor, branch: Tensor, running: List[int], decoder: Decoder
-) -> Sequence[Tensor]:
-    """The inputs of all segments in one call: for each step j, (running[j], I)."""
-    if not running:
-        return []
-    row = torch.cat([torch.arange(count, device=paths.device) for count in running])  # (sum of running,)
-    step = torch.repeat_interleave(
-        torch.arange(len(running), device=paths.device), torch.tensor(running, device=paths.device)
-    )
-    place = branch[row] + step
-    return decoder.embed(paths[row, place], sentence[row], place + 1).split(running)
-
-
-def _longer_than(lengths: Tensor) -> List[int]:
-    """For j = 0, 1, ...: the number of lengths above j. Only here does the host read the number of segments."""
-    if lengths.numel() == 0:
-        return []
-    tally = torch.bincount(lengths)  # (longest + 1,)
-    return tally.flip(0).cumsum(0).flip(0)[1:].tolist()
-
-
-def _rank_within_sentences(sentence: Tensor, sentences: int) -> Tensor:
-    """(M,) the sentence of each segment -> (M,) the number of earlier segments of the same sentence."""
-    grouped, order = sentence.sort(stable=True)
-    tally = torch.bincount(sentence, minlength=sentences)  # (B,)
-    first = tally.cumsum(0) - tally
-    rank = torch.empty_like(sentence)
-    rank[order] = torch.arange(sentence.numel(), device=sentence.device) - first[grouped]
-    return rank
-
-
-def _widths(rank: Tensor, running: List[int]) -> List[int]:
-    """For each step, the largest number of running segments of a sentence: attention needs only as many slots."""
-    if not running:
-        return []
-    last = torch.tensor(running, device=rank.device) - 1
-    return (rank.cummax(0).values[last] + 1).tolist()

@@ -11,7 +11,7 @@ directly. If the score of a prefix is that of its last word alone, all these dif
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Protocol, Tuple
+from typing import Any, List, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,8 @@ class Hypotheses(NamedTuple):
     """the beam slots of the hypotheses that may be extended"""
     outputs: Tensor
     """(R, H)"""
-    states: State
-    """each (R, ...), the states of the model"""
+    states: Any
+    """the model's states of these rows; ``()`` for none"""
     memory: State
     """each (R, ...), the state of the successor function for a hypothesis"""
     scores: Tensor
@@ -244,7 +244,7 @@ class Searcher:
     def _extend(self, made: Decision, kept: Hypotheses, t: int) -> Hypotheses:
         """Feeds the kept words to the decoder and returns the other hypotheses one step later.
 
-        One index selects the model's states and the search's memory, and resets them to gold's.
+        One index selects the model's states and the search's memory, and resets both to gold's.
         """
         sentences, width = made.slots.shape
         every = torch.arange(sentences * width, device=made.slots.device)
@@ -255,11 +255,9 @@ class Searcher:
             return nothing._replace(alive=made.alive, ended=made.ended)
         of = rows.sentences
         source = self._sources(made, kept, rows, every)
-        states = _select(tuple(part[t] for part in self.gold.states), kept.states, source)
-        memory = _select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
+        memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
         words = made.words.view(-1)[slots]
-        times = torch.full_like(slots, t + 1)
-        outputs, states = self.decoder.advance(self.decoder.embed(words, of, times), states, rows, times)
+        outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
         memory = self.search.follow(memory, words, of)
         return Hypotheses(rows, outputs, states, memory, made.scores, made.alive, made.ended)
 
@@ -273,7 +271,7 @@ class Searcher:
         return torch.where(parent == 0, of, other)
 
 
-def _select(gold: State, others: State, source: Tensor) -> State:
+def select(gold: State, others: State, source: Tensor) -> State:
     """The rows ``source`` (R,) of gold's states, each (B, ...), followed by the others', each (R', ...), if any."""
     together = [torch.cat(pair) for pair in zip(gold, others)] if others else gold
     return tuple(part.index_select(0, source) for part in together)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fairseq_bso.search.decoder import GoldRun, Rows
-from fairseq_bso.search.scorer import Scorer
+from fairseq_bso.search.recurrent import RecurrentDecoder
+from fairseq_bso.search.scorer import SCORERS, PrefixScore, Scorer
 
 Prefix = Tuple[int, ...]
 MULTIPLIER = 31
@@ -62,20 +63,20 @@ def same_violations(fast, slow, tolerance=1e-9):
         assert ours[4] == pytest.approx(theirs[4], abs=tolerance)
 
 
-class TableDecoder:
+class TableDecoder(RecurrentDecoder):
     """The state of a hypothesis is its hash; its output is one-hot in the hash, and the scorer's weight is the table.
 
     ``calls`` notes the number of rows of every ``advance``.
     """
 
-    def __init__(self, table: Tensor) -> None:
+    def __init__(
+        self, table: Tensor, prefix_score: PrefixScore = SCORERS["unnormalized"], padding: int = -1, end: int = 0
+    ) -> None:
         self.table = table  # (N, V)
+        self.prefix_score, self.padding, self.end = prefix_score, padding, end
+        # weight (V, N): the score of word w at hash n is ``table[n, w]``.
+        self.scorer = Scorer(table.t().contiguous(), table.new_zeros(table.size(1)))
         self.calls: List[int] = []
-
-    @property
-    def scorer(self) -> Scorer:
-        """weight (V, N): the score of word w at hash n is ``table[n, w]``."""
-        return Scorer(self.table.t().contiguous(), self.table.new_zeros(self.table.size(1)))
 
     def output(self, state: Tensor) -> Tensor:
         """(R,) -> (R, N)."""
@@ -102,4 +103,5 @@ class TableDecoder:
             states.append(state)
             state = (state * MULTIPLIER + words[:, t] + 1) % self.table.size(0)
         stacked = torch.stack(states)  # (T, B)
-        return GoldRun(words, lengths, self.output(stacked), (stacked,))
+        self.gold_states = (stacked,)
+        return GoldRun(words, lengths, self.output(stacked))

@@ -88,7 +88,7 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
     before = torch.randint(-3, 4, alive.shape, generator=generator).float()  # (B, W)
     full = (full + before.view(-1, 1)).masked_fill(~alive.view(-1, 1), -INFINITY)
     words = torch.zeros(sentences, 1, dtype=torch.long)
-    gold = GoldRun(words, torch.ones(sentences, dtype=torch.long), torch.zeros(1, sentences, 3), ())
+    gold = GoldRun(words, torch.ones(sentences, dtype=torch.long), torch.zeros(1, sentences, 3))
     search = VocabularySearch(product, gold, k, normalized=False)
     slots, everywhere = alive.view(-1).nonzero().squeeze(1), torch.arange(sentences * width)
     for rows in (Rows(slots, width, False), Rows(everywhere, width, True)):

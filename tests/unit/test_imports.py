@@ -13,7 +13,7 @@ PURE = (
 ).split()
 """files that a reader needs nothing but torch and numpy for"""
 PLAIN = set(
-    "__future__ bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random re "
+    "__future__ abc bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random re "
     "torch typing".split()
 )
 """what pure files may import besides each other"""

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow
-from reference.decoder import TableDecoder, local_scores, without_ties
+from reference.decoder import local_scores, without_ties
 from search_cases import END, cases, gold_run
 
 from fairseq_bso.bso.objective import margin_loss
 from fairseq_bso.search.scorer import SCORERS
-from fairseq_bso.search.search_and_score import SearchOptions, make_search, search_and_score
 from fairseq_bso.search.search_words import agreement, kept_hypotheses, search_words
+from fairseq_bso.search.segments import SearchOptions, make_search, search_and_score
 from fairseq_bso.search.violation_reset import violation_reset_search
 from fairseq_bso.search.violations import Rules
 from fairseq_bso.search.vocabulary_search import VocabularyProduct, best_after_gold
@@ -37,9 +37,9 @@ def options_of(table, beam, scorer, lenpen=None, **others):
 
 def searched(table, golds, beam, scorer, lenpen=None, n=0):
     """What a search found, the gold run, and its search words."""
-    decoder, gold = gold_run(table, golds)
     options, padding = options_of(table, beam, scorer, lenpen, search_words=n)
-    search, words = make_search(gold, decoder.scorer, scorer, padding, options)
+    decoder, gold = gold_run(table, golds, scorer, padding)
+    search, words = make_search(decoder, gold, options)
     rules = Rules(beam, END, padding, 1.0, scorer.cumulative, options.finished_lenpen)
     return violation_reset_search(gold, search, decoder, rules), gold, words
 
@@ -130,10 +130,9 @@ def test_exact_gaps_and_their_gradients_equal_the_slow_twin(case, scorer, lenpen
     same, and what these do not confirm costs nothing."""
     table, golds, beam = case
     table = table.clone().requires_grad_()
-    _, gold = gold_run(table.detach(), golds)
-    decoder = TableDecoder(table)
     options, padding = options_of(table, beam, scorer, lenpen, search_words=n)
-    found = search_and_score(decoder, gold, decoder.scorer, scorer, padding, END, options)
+    decoder, gold = gold_run(table, golds, scorer, padding)
+    found = search_and_score(decoder, gold, options)
     violations, total, gaps = found.violations, table.sum() * 0, []
     for row, (sentence, time) in enumerate(zip(violations.sentences.tolist(), violations.times.tolist())):
         violator = tuple(violations.paths[row, : int(violations.ends[row]) + 1].tolist())
@@ -166,9 +165,10 @@ def test_a_violator_that_exact_scores_do_not_confirm_costs_nothing():
 
 
 def test_the_comparison_is_made_where_it_is_asked_for_and_the_search_is_not_exact():
-    decoder, gold = gold_run(torch.randn(50, 9, dtype=torch.float64), [[1, 2, 3, END], [4, END]])
+    table = torch.randn(50, 9, dtype=torch.float64)
     for scorer in SCORERS.values():
+        decoder, gold = gold_run(table, [[1, 2, 3, END], [4, END]], scorer, 8)
         for n, compare, made in ((0, True, False), (2, False, False), (2, True, True)):
             options = SearchOptions(3, 1.0, search_words=n, compare=compare)
-            found = search_and_score(decoder, gold, decoder.scorer, scorer, 8, END, options)
+            found = search_and_score(decoder, gold, options)
             assert (found.agreement is not None) == made
