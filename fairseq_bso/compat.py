@@ -4,6 +4,7 @@ An import of this module has these effects:
 - fairseq's checkpoints load on every worker, also if torch reads them with its safe loader;
 - fairseq-fixed does not leave out sentences;
 - fairseq can split text into sentences under numpy 2;
+- models note the number of updates, which criterions ask for;
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends.
 """
@@ -17,7 +18,7 @@ import queue
 import time
 import types
 import weakref
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy
 import torch
@@ -25,14 +26,17 @@ from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
 __all__ = [
     "allow_in_checkpoints",
+    "autocast_settings",
     "broadcast_object_slow",
     "keep_last_batch",
     "metrics",
     "torch_version",
+    "updates_before",
     "without_absent_tpu",
     "without_fast_path",
 ]
@@ -44,6 +48,15 @@ def torch_version() -> Tuple[int, int]:
     """The first two numbers of torch's version."""
     major, minor = torch.__version__.split(".")[:2]
     return int(major), int(minor)
+
+
+def autocast_settings(device_type: str) -> Dict[str, Any]:
+    """The arguments of `torch.autocast` that turn it on again as it is now, on one type of device."""
+    if device_type == "cpu":
+        enabled, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
+    else:
+        enabled, dtype = torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()
+    return {"device_type": device_type, "enabled": enabled, "dtype": dtype}
 
 
 def allow_in_checkpoints(*entries: Any) -> None:
@@ -136,6 +149,22 @@ def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torc
     return box[0]
 
 
+def noting_updates(set_num_updates: Callable[..., None]) -> Callable[..., None]:
+    """fairseq's `set_num_updates` of models, which also notes the number: criterions are never given it."""
+
+    @functools.wraps(set_num_updates)
+    def set_and_note(self, num_updates):
+        self.updates_before = num_updates
+        set_num_updates(self, num_updates)
+
+    return set_and_note
+
+
+def updates_before(model: Any) -> int:
+    """The number of updates before this one. 0 for a model that was never given it."""
+    return getattr(model, "updates_before", 0)
+
+
 class EndingConsumer(iterators.BackgroundConsumer):
     """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
@@ -186,6 +215,8 @@ dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.overri
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)
+
+BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updates)
 
 # Iterators also look this name up in the module.
 iterators.BackgroundConsumer = EndingConsumer

@@ -11,8 +11,10 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 from torch import Tensor
 
-from ..compat import metrics
+from ..compat import metrics, updates_before
 from ..errors import UserError
+from ..models.any_model import prefix_score
+from ..models.training_search import search_in_training
 from ..search.constraints import BatchConstraint
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores
@@ -141,9 +143,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and the values to log."""
-        score = _prefix_score(model)
+        score = prefix_score(model)
         target = _checked_target(sample, self.padding_idx)
-        beam = self.curriculum.beam(model.num_updates) if model.training else self.curriculum.final
+        beam = self.curriculum.beam(updates_before(model)) if model.training else self.curriculum.final
         options = SearchOptions(
             beam=beam,
             margin=self.margin,
@@ -155,7 +157,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             constraint=self.constraint(sample),
             compare=model.training and not self.compared,
         )
-        found: SearchScores = model(**sample["net_input"], target=target, search=options)
+        found = search_in_training(model, sample["net_input"], target, options)
         self._log_agreement(options, found)
         violations = found.violations
         with torch.no_grad():
@@ -243,21 +245,6 @@ _SUMS = (
 
 def _ratio(total: float, count: float) -> float:
     return total / count if count > 0 else 0.0
-
-
-def _prefix_score(model) -> PrefixScore:
-    """The prefix score of the model.
-
-    Raises:
-        UserError: if the model cannot search in training.
-    """
-    score: Optional[PrefixScore] = getattr(model, "prefix_score", None)
-    if score is None:
-        raise UserError(
-            "beam_search_optimization needs a model that can search in training, but got "
-            f"{type(model).__name__}: use --arch bso_lstm (or one of its named sizes)"
-        )
-    return score
 
 
 def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:

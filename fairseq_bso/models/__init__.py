@@ -4,5 +4,10 @@ bso_lstm             the LSTM encoder-decoder
 options              its config, the checks of a config, and the named sizes
 encoder              its encoder
 decoder              its decoder: teacher forcing, and single steps for decoding and search
+any_model            what the search needs of any encoder-decoder of fairseq: checks, output layer, features
+any_decoder          any incremental decoder in the training search
+packed_transformer   fairseq's Transformers in the training search, with gold and segments in one sequence
+transformer_steps    one step of many hypotheses of a Transformer
+training_search      the training search of any model, in one call of the model
 deferred_gradients   gradients of the recurrent weights and the attention, in one product over all time steps
 """

@@ -38,10 +38,6 @@ WEIGHT_CLASSES = (
 class BsoLSTMModel(FairseqEncoderDecoderModel):
     """Stacked LSTM encoder and decoder with Luong attention and input feeding (Luong et al. 2015)."""
 
-    def __init__(self, encoder: LSTMEncoder, decoder: LSTMDecoder) -> None:
-        super().__init__(encoder, decoder)
-        self.num_updates = 0
-
     @classmethod
     def build_model(cls, cfg: BsoLSTMConfig, task) -> "BsoLSTMModel":
         """Builds the model. Raises UserError that names all options that do not fit."""
@@ -103,11 +99,6 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
     def unnormalized(self) -> bool:
         """Whether scores are raw: no probabilities, and never divided by length."""
         return not self.prefix_score.normalized
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """Stores the number of updates for the beam curriculum."""
-        self.num_updates = num_updates
-        super().set_num_updates(num_updates)
 
     def forward(
         self,

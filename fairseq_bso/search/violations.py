@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
+import torch
 from torch import Tensor
 
 
@@ -57,3 +58,10 @@ class Violations(NamedTuple):
     """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
     gaps: Tensor
     """(M,) float: gold score minus violator score, as computed in the search"""
+
+
+def ragged(start: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+    """The concatenated ranges ``start[m] .. start[m] + lengths[m] - 1``: the index m (N,) and the number (N,)."""
+    owners = torch.repeat_interleave(torch.arange(start.numel(), device=start.device), lengths)
+    before = lengths.cumsum(0) - lengths
+    return owners, torch.arange(owners.numel(), device=start.device) - before[owners] + start[owners]

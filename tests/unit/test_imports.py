@@ -13,8 +13,8 @@ PURE = (
 ).split()
 """files that a reader needs nothing but torch and numpy for"""
 PLAIN = set(
-    "__future__ abc bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random re "
-    "torch typing".split()
+    "__future__ abc bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random "
+    "re torch typing".split()
 )
 """what pure files may import besides each other"""
 
@@ -31,7 +31,7 @@ ARROWS = {
     "logs": set(),
     "sentence_bleu": set(),
     "search": GROUND,
-    "bso": GROUND | {"search"},
+    "bso": GROUND | {"search", "models"},
     "cross_entropy": GROUND | {"search"},
     "decoding": GROUND | {"search"},
     "models": GROUND | {"search", "decoding"},

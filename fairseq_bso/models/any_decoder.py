@@ -1,0 +1,123 @@
+"""Any incremental decoder of fairseq in the training search, with nothing but what fairseq's generator asks of it.
+
+Slot 0 of each sentence is gold: the incremental state has B rows of gold prefixes, and then the live rows of the other
+hypotheses. A reset is a reordering to the gold row. The search runs without dropout.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from fairseq.models import FairseqEncoderDecoderModel
+from torch import Tensor
+
+from ..compat import autocast_settings
+from ..search.decoder import GoldRun, Rows, Scored
+from ..search.scorer import SCORERS
+from ..search.violations import Violations, ragged
+from .any_model import OutputLayer, encode, evaluation, features
+
+States = Tuple[int, ...]
+
+
+class AnyDecoder:
+    """A batch of any model. Implements ``search.decoder.Decoder``.
+
+    Args:
+        model: the model.
+        layer: its output layer.
+        net_input: of fairseq's batch, B sentences.
+    """
+
+    def __init__(self, model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
+        self.model, self.layer, self.net_input = model, layer, net_input
+        self.scorer, self.prefix_score = layer.scorer, SCORERS["softmax"]
+        self.padding, self.end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
+        tokens = net_input["prev_output_tokens"]
+        self.inputs = tokens.masked_fill(tokens == self.padding, self.end)  # (B, T); what follows an end is not used
+        self.every = torch.arange(tokens.size(0), device=tokens.device)
+        self.memory: Any = None  # the encoder's output in the search
+        self.autocast = autocast_settings(tokens.device.type)
+        self._restart()
+
+    def _restart(self) -> None:
+        """Forgets all hypotheses."""
+        self.cache: Dict[str, Dict[str, Optional[Tensor]]] = {}
+        self.tokens = self.inputs[:, :0]  # (B + R, t + 1) the input words of every row
+        self.sentences = self.every  # (B + R,) the sentence of every row
+        self.time = -1  # the number of words in the gold rows
+
+    def gold_run(self, target: Tensor) -> GoldRun:
+        """The run along gold (B, T) for the search: without dropout and gradient."""
+        with torch.no_grad(), evaluation(self.model), torch.autocast(**self.autocast):
+            self.model.decoder.set_beam_size(1)  # a generator of validation leaves its own beam behind
+            self.memory = encode(self.model, self.net_input)
+            outputs = features(self.model, self.layer, self.inputs, self.memory)  # (B, T, H)
+        return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
+
+    def prepare(self, words: Tensor) -> None:
+        """Nothing is prepared."""
+
+    def extend(self, t: int, states: States, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, States]:
+        """As in ``Decoder``; the states are in the incremental state, so the result only says that there are some."""
+        with evaluation(self.model), torch.autocast(**self.autocast):
+            if not states:
+                self._run_along_gold(t)
+            order, sentences = torch.cat([self.every, source]), torch.cat([self.every, rows.sentences])
+            words = torch.cat([self.inputs[:, t + 1], words])
+            same_number = not rows.everywhere and order.numel() == self.sentences.numel()
+            if same_number and not torch.equal(sentences, self.sentences):
+                # fairseq's attention to the source keeps its keys in their order if the number of rows stays the same.
+                order, sentences, words = (torch.cat([part, part[:1]]) for part in (order, sentences, words))
+            self._reorder(order)
+            outputs = self._step(words, sentences)
+        return outputs[self.every.numel() :][: source.numel()], (t + 1,)
+
+    def _run_along_gold(self, t: int) -> None:
+        """Keeps the gold rows alone and extends them to ``t`` words."""
+        if t < self.time:  # another search of this batch
+            self._restart()
+        elif self.time >= 0:
+            self._reorder(self.every)
+        while self.time < t:
+            self._step(self.inputs[:, self.time + 1], self.every)
+
+    def _reorder(self, order: Tensor) -> None:
+        """Selects rows of the incremental state."""
+        self.model.decoder.reorder_incremental_state_scripting(self.cache, order)
+        self.tokens = self.tokens.index_select(0, order)
+
+    def _step(self, words: Tensor, sentences: Tensor) -> Tensor:
+        """Feeds one word to every row: (N,), and the sentence of each row (N,) -> (N, H)."""
+        self.tokens = torch.cat([self.tokens, words.unsqueeze(1)], 1)
+        self.time += 1
+        self.sentences = sentences
+        memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
+        return features(self.model, self.layer, self.tokens, memory, self.cache)[:, -1]
+
+    def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
+        """As in ``Decoder``: gold by teacher forcing, and the whole prefixes of violators in batches of like length."""
+        with torch.autocast(**self.autocast):
+            memory = encode(self.model, self.net_input)
+            outputs = features(self.model, self.layer, self.inputs, memory).transpose(0, 1)  # (T, B, H)
+        first = outputs[violations.branches, violations.sentences]  # the first word follows gold's own prefix
+        every = torch.arange(violations.times.numel(), device=first.device)
+        words = [Scored(first, violations.paths[every, violations.branches], every, violations.branches)]
+        longer = (violations.ends > violations.branches).nonzero().squeeze(1)
+        for some in longer[violations.ends[longer].argsort(stable=True)].split(max(self.every.numel(), 1)):
+            if some.numel():  # the only chunk of an empty tensor is empty
+                words.append(self._prefixes(violations, some, memory))
+        return gold._replace(outputs=outputs), Scored(*(torch.cat(parts) for parts in zip(*words)))
+
+    def _prefixes(self, violations: Violations, some: Tensor, memory: Any) -> Scored:
+        """The words after the branch of some violators (m,), by teacher forcing of their whole prefixes."""
+        sentences, branches, ends = violations.sentences[some], violations.branches[some], violations.ends[some]
+        longest = int(ends.max())
+        paths = violations.paths[some, :longest].masked_fill(violations.paths[some, :longest] == self.padding, self.end)
+        tokens = torch.cat([self.inputs[sentences, :1], paths], 1)  # (m, longest + 1)
+        with torch.autocast(**self.autocast):
+            memory = self.model.encoder.reorder_encoder_out(memory, sentences)
+            found = features(self.model, self.layer, tokens, memory)
+        rows, places = ragged(branches + 1, ends - branches)
+        return Scored(found[rows, places], violations.paths[some[rows], places], some[rows], places)

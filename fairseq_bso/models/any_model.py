@@ -1,0 +1,202 @@
+"""What the training search needs of any encoder-decoder of fairseq: the checks, the output layer, the features.
+
+A model needs what fairseq's generator needs: an incremental decoder. It also needs a linear output layer with a
+softmax.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from fairseq.models import FairseqDecoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..search.scorer import SCORERS, PrefixScore, Scorer
+
+PROBES = 3
+"""number of random feature vectors by which the output layer is recognized"""
+
+
+class OutputLayer(NamedTuple):
+    """The output layer of a decoder, and the attribute that applies it."""
+
+    attribute: str
+    """name of a method or module of the decoder: features (..., H) -> scores (..., V)"""
+    weight: nn.Parameter
+    """(V, H)"""
+    bias: Optional[nn.Parameter]
+    """(V,)"""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The output layer as plain tensors."""
+        bias = self.weight.new_zeros(self.weight.size(0)) if self.bias is None else self.bias
+        return Scorer(self.weight, bias)
+
+
+_LAYERS: WeakKeyDictionary[nn.Module, OutputLayer] = WeakKeyDictionary()
+
+
+def prefix_score(model: Any) -> PrefixScore:
+    """The prefix score of a model: its own if it has one, else log-probabilities.
+
+    Raises:
+        UserError: if the model cannot search in training.
+    """
+    model = unwrapped(model)
+    own: Optional[PrefixScore] = getattr(model, "prefix_score", None)
+    if own is None:
+        check_model(model)
+    return own or SCORERS["softmax"]
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside fairseq's and torch's wrappers of data parallelism."""
+    while not isinstance(model, FairseqEncoderDecoderModel) and isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    return model
+
+
+def check_model(model: Any) -> None:
+    """Checks that a model can search in training.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    decoder = getattr(model, "decoder", None)
+    if not isinstance(model, FairseqEncoderDecoderModel):
+        missing = "one encoder and one decoder (it is no FairseqEncoderDecoderModel)"
+    elif hasattr(model, "initialize_output_tokens"):
+        missing = "a left-to-right decoder (it is non-autoregressive)"
+    elif not isinstance(decoder, FairseqIncrementalDecoder):
+        missing = "incremental decoding (its decoder is no FairseqIncrementalDecoder)"
+    elif getattr(decoder, "adaptive_softmax", None) is not None:
+        missing = "a plain softmax (leave out --adaptive-softmax-cutoff)"
+    else:
+        return
+    raise _unsearchable(model, missing)
+
+
+def _unsearchable(model: Any, missing: str) -> UserError:
+    return UserError(
+        f"beam_search_optimization cannot train {type(model).__name__}, because it lacks {missing}: use --arch "
+        "bso_lstm, transformer, lstm, fconv, lightconv, or another encoder-decoder with an incremental decoder and a "
+        "softmax"
+    )
+
+
+def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> OutputLayer:
+    """The output layer of a model, found once and checked by its values.
+
+    Raises:
+        UserError: if the model has no linear output layer, or its probabilities are not the softmax of its scores.
+    """
+    if model not in _LAYERS:
+        check_model(model)
+        with torch.no_grad(), evaluation(model):
+            layer = next(iter(_linear_layers(model.decoder)), None)
+            if layer is None:
+                raise _unsearchable(model, "a linear output layer")
+            _check_probabilities(model, layer, net_input)
+        _LAYERS[model] = layer
+    return _LAYERS[model]
+
+
+def _linear_layers(decoder: FairseqDecoder) -> Iterator[OutputLayer]:
+    """The output layers that the parts of a decoder may form, checked by their values."""
+    words = len(decoder.dictionary)
+    parts: List[Tuple[str, nn.Parameter, Optional[nn.Parameter]]] = []
+    for name, part in decoder.named_children():
+        if isinstance(part, nn.Linear) and part.out_features == words:
+            parts.append((name, part.weight, part.bias))
+        elif isinstance(part, nn.Embedding) and part.num_embeddings == words:
+            parts.append((name, part.weight, None))
+    if type(decoder).output_layer is FairseqDecoder.output_layer:
+        yield from (OutputLayer(*part) for part in parts if isinstance(getattr(decoder, part[0]), nn.Linear))
+        return
+    for _, weight, bias in parts:
+        probe = torch.randn(PROBES, weight.size(1), device=weight.device).to(weight.dtype)
+        try:
+            scores = decoder.output_layer(probe)
+        except (RuntimeError, TypeError):  # this part has another size
+            continue
+        if scores.shape == (PROBES, words) and _close(scores, F.linear(probe, weight, bias)):
+            yield OutputLayer("output_layer", weight, bias)
+
+
+def _check_probabilities(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
+    """Compares the softmax of the output layer's scores with the model's own log-probabilities on one batch."""
+    memory = encode(model, net_input)
+    tokens = net_input["prev_output_tokens"]
+    own = model.get_normalized_probs(model.decoder(tokens, encoder_out=memory), log_probs=True, sample=None)
+    scores = F.linear(features(model, layer, tokens, memory), *layer.scorer)
+    if not _close(own.float(), scores.float().log_softmax(-1)):
+        raise _unsearchable(model, "probabilities that are the softmax of a linear output layer")
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    tolerance = 0.1 if min(first.element_size(), second.element_size()) < 4 or torch.is_autocast_enabled() else 1e-3
+    return bool(torch.allclose(first.float(), second.float(), rtol=tolerance, atol=tolerance))
+
+
+def encode(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Any:
+    """The encoder's output, as fairseq's generator asks for it."""
+    return model.encoder.forward_torchscript(
+        {name: part for name, part in net_input.items() if name != "prev_output_tokens"}
+    )
+
+
+def features(
+    model: FairseqEncoderDecoderModel,
+    layer: OutputLayer,
+    tokens: Tensor,
+    memory: Any,
+    cache: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+) -> Tensor:
+    """The vectors that the output layer scores.
+
+    Args:
+        model, layer: the model and its output layer.
+        tokens: (N, T) int64, the input words.
+        memory: the encoder's output for N rows.
+        cache: fairseq's incremental state; if given, only the last word is new.
+
+    Returns:
+        (N, T, H), or (N, 1, H) with a cache, in the type of the output layer.
+    """
+    more = {} if cache is None else {"incremental_state": cache}
+    with replaced(model.decoder, layer.attribute, lambda found, *_: found):
+        found, _ = model.decoder(tokens, encoder_out=memory, **more)
+    return found.to(layer.weight.dtype)
+
+
+@contextmanager
+def replaced(module: nn.Module, attribute: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Replaces a method or submodule of one object for a while. A class's own one comes back by deletion."""
+    before = module.__dict__.get(attribute)
+    module.__dict__[attribute] = function
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.__dict__[attribute]
+        else:
+            module.__dict__[attribute] = before
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Turns off dropout for a while; modules that were in evaluation mode before stay there."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

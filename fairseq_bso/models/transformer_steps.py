@@ -1,0 +1,201 @@
+"""One step of many hypotheses of a Transformer, which share the keys of their gold prefixes and of their source."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from fairseq.modules import MultiheadAttention
+from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
+from torch import Tensor, nn
+
+from ..search.decoder import Rows
+
+
+class KeysAndValues(NamedTuple):
+    """The keys and values of one attention for B sentences."""
+
+    keys: Tensor
+    """(B, heads, d, N)"""
+    values: Tensor
+    """(B, heads, N, d)"""
+
+
+class OwnWords(NamedTuple):
+    """The keys and values of the hypotheses' own words since they left gold, in n layers."""
+
+    parts: Tensor
+    """(n, 2, R, heads, D, d): keys and values of the last D depths; unused where a hypothesis was still gold"""
+    seen: Tensor
+    """(R,) int64, the last gold input that a hypothesis sees"""
+
+
+def steps_suit(layer: nn.Module) -> bool:
+    """Whether a layer is one that ``TransformerSteps`` knows."""
+    return (
+        isinstance(layer, TransformerDecoderLayerBase)
+        and type(layer).forward is TransformerDecoderLayerBase.forward
+        and layer.encoder_attn is not None
+        and all(_plain(attention) for attention in (layer.self_attn, layer.encoder_attn))
+    )
+
+
+def _plain(attention: nn.Module) -> bool:
+    return (
+        isinstance(attention, MultiheadAttention)
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+        and not getattr(attention, "use_xformers", False)
+    )
+
+
+class TransformerSteps:
+    """Steps of a decoder on one batch, without dropout and gradient.
+
+    Args:
+        decoder: of fairseq, with layers that ``steps_suit``.
+        memory: the encoder's output for B sentences.
+        time: T, the number of gold inputs.
+    """
+
+    def __init__(self, decoder: Any, memory: Any, time: int) -> None:
+        self.decoder, self.time, self.sentences = decoder, time, memory["encoder_out"][0].size(1)
+        source, padding = memory["encoder_out"][0], memory["encoder_padding_mask"]  # (S, B, C), [] or [(B, S)]
+        self.padding = padding[0].bool() if len(padding) and bool(padding[0].any()) else None
+        self.source = [_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
+        self.gold: Dict[int, KeysAndValues] = {}
+        self.positions: Optional[Tensor] = None  # (T, C)
+        self.joined = [_joined(layer.self_attn) for layer in decoder.layers]
+
+    @contextmanager
+    def noting_gold(self) -> Iterator[None]:
+        """Keeps the keys and values along gold of the decoder's next pass."""
+        with ExitStack() as hooks:
+            for index, layer in enumerate(self.decoder.layers):
+                handle = layer.register_forward_pre_hook(self._note(index))
+                hooks.callback(handle.remove)
+            yield
+
+    def _note(self, index: int):
+        def hook(layer: Any, given: Tuple[Tensor, ...]) -> None:
+            inputs = given[0]  # (T, B, C)
+            inputs = layer.self_attn_layer_norm(inputs) if layer.normalize_before else inputs
+            self.gold[index] = _keys_and_values(layer.self_attn, inputs)
+
+        return hook
+
+    def extend(
+        self, t: int, own: Optional[OwnWords], source: Tensor, words: Tensor, rows: Rows
+    ) -> Tuple[Tensor, OwnWords]:
+        """As in ``search.decoder.Decoder``: feeds word ``t`` of R hypotheses and returns outputs (R, H)."""
+        own = self._selected(t, own, source)
+        x = self._embedded(words, t + 1)  # (R, C)
+        for index, layer in enumerate(self.decoder.layers):
+            x = self._layer(index, layer, x, t, own, rows)
+        if self.decoder.layer_norm is not None:
+            x = self.decoder.layer_norm(x)
+        return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x), own
+
+    def _selected(self, t: int, own: Optional[OwnWords], source: Tensor) -> OwnWords:
+        """The own words of the parents, with room for one more; those that no hypothesis sees are left out."""
+        if own is None:
+            attention = self.decoder.layers[0].self_attn
+            shape = (len(self.gold), 2, source.numel(), attention.num_heads, 1, attention.head_dim)
+            return OwnWords(self.gold[0].keys.new_zeros(shape), torch.full_like(source, t))
+        parent = (source - self.sentences).clamp(min=0)  # a new branch has no own words: any may stand there, unseen
+        seen = torch.where(source < self.sentences, torch.full_like(source, t), own.seen[parent])
+        kept = own.parts
+        if kept.device.type == "cpu":
+            kept = kept[..., max(0, kept.size(4) - (t - int(seen.min()))) :, :]
+        return OwnWords(F.pad(kept.index_select(2, parent), (0, 0, 0, 1)), seen)
+
+    def _embedded(self, words: Tensor, depth: int) -> Tensor:
+        """(R,) -> (R, C), the words as inputs at one depth."""
+        decoder = self.decoder
+        x = decoder.embed_scale * decoder.embed_tokens(words)
+        x = x if decoder.project_in_dim is None else decoder.project_in_dim(x)
+        if decoder.embed_positions is not None:
+            if self.positions is None:
+                self.positions = decoder.embed_positions(words.new_full((1, self.time), decoder.dictionary.eos()))[0]
+            x = x + self.positions[depth]
+        return x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)
+
+    def _layer(self, index: int, layer: Any, x: Tensor, t: int, own: OwnWords, rows: Rows) -> Tensor:
+        """One layer: (R, C) -> (R, C). Notes the keys and values of the new words in ``own``."""
+        before = layer.normalize_before
+        residual, x = x, layer.self_attn_layer_norm(x) if before else x
+        x = self._self_attention(index, layer, x, t, own, rows)
+        x = layer.residual_connection(x, residual)
+        x = x if before else layer.self_attn_layer_norm(x)
+        residual, x = x, layer.encoder_attn_layer_norm(x) if before else x
+        x = layer.residual_connection(self._source_attention(index, layer.encoder_attn, x, rows), residual)
+        x = x if before else layer.encoder_attn_layer_norm(x)
+        residual, x = x, layer.final_layer_norm(x) if before else x
+        x = layer.activation_fn(layer.fc1(x))
+        x = layer.fc2(x if getattr(layer, "ffn_layernorm", None) is None else layer.ffn_layernorm(x))
+        scale = getattr(layer, "w_resid", None)
+        x = layer.residual_connection(x, residual if scale is None else scale * residual)
+        return x if before else layer.final_layer_norm(x)
+
+    def _self_attention(self, index: int, layer: Any, x: Tensor, t: int, own: OwnWords, rows: Rows) -> Tensor:
+        """Attention of each hypothesis to the gold inputs before its branch and to its own words."""
+        attention, gold = layer.self_attn, self.gold[index]
+        query, key, value = F.linear(x, *self.joined[index]).view(x.size(0), 3, attention.num_heads, -1).unbind(1)
+        query = query * attention.scaling  # (R, heads, d)
+        keys, values = own.parts[index]  # (R, heads, D, d)
+        keys[:, :, -1], values[:, :, -1] = key, value
+        to_gold = self._by_sentence(query, rows).matmul(gold.keys[..., : t + 1])  # (B, heads, W, t + 1)
+        to_own = keys.matmul(query.unsqueeze(3)).squeeze(3)  # (R, heads, D)
+        column = torch.arange(t + 1, device=x.device)
+        depth = torch.arange(t + 2 - keys.size(2), t + 2, device=x.device)
+        unseen = torch.cat([column > own.seen.unsqueeze(1), depth <= own.seen.unsqueeze(1)], 1).unsqueeze(1)
+        scores = torch.cat([_by_row(to_gold, rows), to_own], 2).masked_fill(unseen, -torch.inf)
+        weights = scores.float().softmax(2).to(values.dtype)
+        of_gold, of_own = weights.split([t + 1, keys.size(2)], 2)
+        found = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, : t + 1]), rows)
+        found = found + of_own.unsqueeze(2).matmul(values).squeeze(2)  # (R, heads, d)
+        if getattr(layer, "c_attn", None) is not None:
+            # fairseq scales the heads after the output projection.
+            found = attention.out_proj(found.flatten(1)).view(found.shape) * layer.c_attn.unsqueeze(1)
+            x = found.flatten(1)
+        else:
+            x = attention.out_proj(found.flatten(1))
+        return x if getattr(layer, "attn_ln", None) is None else layer.attn_ln(x)
+
+    def _source_attention(self, index: int, attention: Any, x: Tensor, rows: Rows) -> Tensor:
+        """Attention to the source; its keys are never copied for a hypothesis."""
+        query = (attention.q_proj(x) * attention.scaling).view(x.size(0), attention.num_heads, -1)
+        scores = self._by_sentence(query, rows).matmul(self.source[index].keys)  # (B, heads, W, S)
+        if self.padding is not None:
+            scores = scores.masked_fill(self.padding.unsqueeze(1).unsqueeze(1), -torch.inf)
+        weights = scores.float().softmax(3).to(scores.dtype)
+        return attention.out_proj(_by_row(weights.matmul(self.source[index].values), rows).flatten(1))
+
+    def _by_sentence(self, of_rows: Tensor, rows: Rows) -> Tensor:
+        """(R, heads, N) -> (B, heads, W, N); slots without a row are zero."""
+        if not rows.everywhere:
+            slots = self.sentences * rows.width
+            of_rows = of_rows.new_zeros(slots, *of_rows.shape[1:]).index_copy_(0, rows.slots, of_rows)
+        return of_rows.unflatten(0, (self.sentences, rows.width)).transpose(1, 2)
+
+
+def _joined(attention: Any) -> Tuple[Tensor, Optional[Tensor]]:
+    """The weight and bias of the three projections of self-attention, for one product."""
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    biases = [part.bias for part in parts]
+    return torch.cat([part.weight for part in parts]), None if biases[0] is None else torch.cat(biases)
+
+
+def _keys_and_values(attention: Any, inputs: Tensor) -> KeysAndValues:
+    """inputs (N, B, C) -> their keys and values."""
+    shape = (*inputs.shape[:2], attention.num_heads, -1)
+    keys, values = attention.k_proj(inputs).view(shape), attention.v_proj(inputs).view(shape)  # (N, B, heads, d)
+    return KeysAndValues(keys.permute(1, 2, 3, 0).contiguous(), values.permute(1, 2, 0, 3).contiguous())
+
+
+def _by_row(of_sentence: Tensor, rows: Rows) -> Tensor:
+    """(B, heads, W, N) -> (R, heads, N)."""
+    flat = of_sentence.transpose(1, 2).flatten(0, 1)
+    return flat if rows.everywhere else flat.index_select(0, rows.slots)
