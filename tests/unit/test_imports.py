@@ -1,4 +1,4 @@
-"""The law of imports, read from the source: which files are pure, which rooms know which, and no circles."""
+"""The law of imports, read from the source: pure files, the allowed imports of each room, and no import cycles."""
 
 import ast
 from pathlib import Path
@@ -61,7 +61,7 @@ def source_files():
 
 
 def imports_of(name, path, files):
-    """The dotted names that a file imports, also inside functions."""
+    """The dotted names that a file imports, imports inside functions included."""
     own = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def imports_of(name, path, files):
 
 
 def room(name):
-    """The room of a file, or its own name at the top."""
+    """The room of a file; for a file at the top, its own name."""
     parts = name.split(".")
     if parts[0] != "fairseq_bso" or len(parts) == 1:
         return parts[0]
@@ -116,7 +116,7 @@ def test_rooms_import_only_what_they_may():
 
 
 def test_every_arrow_is_used():
-    """So that the table above says what is."""
+    """An unused arrow has to leave the table above."""
     used = {(room(name), room(target)) for name, targets in GRAPH.items() for target in targets if target in FILES}
     for one, targets in ARROWS.items():
         for target in targets - GROUND:
