@@ -146,7 +146,7 @@ def test_zero_one():
 @settings(max_examples=50, deadline=None)
 @given(pairs=ragged_pairs())
 def test_equals_sacrebleu(pairs):
-    """sacrebleu's add-k smoothing with k = 1 is the same: order 1 is not smoothed, an order without n-grams counts 1."""
+    """sacrebleu's add-k smoothing with k = 1 is the same: order 1 is not smoothed, an empty order counts 1."""
     sacrebleu = pytest.importorskip("sacrebleu")
     metric = sacrebleu.BLEU(
         tokenize="none", smooth_method="add-k", smooth_value=1, max_ngram_order=4, effective_order=True

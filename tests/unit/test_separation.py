@@ -139,7 +139,7 @@ def test_a_traced_example():
     threshold "at least 60" is right at one of two and at three of three: (1/2 + 1) / 2.
     F1 is 2 * 2 / (2 + 1 + 2) for the first threshold and 2 * 1 / (1 + 0 + 2) for the second.
     The means of the labels are 40 and 20 / 3, the mean of all steps is 20. The sum of squares between labels is
-    2 * 20^2 + 3 * (40 / 3)^2 = 1333.3, the total sum is 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
+    2 * 20^2 + 3 * (40 / 3)^2 = 1333.3. The total sum of squares is 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
     In unit 1, 0 wins no pair and ties one, and -9 wins none, which gives 0.5 / 6: the unit is lower under the label.
     """
     units = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
