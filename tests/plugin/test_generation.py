@@ -1,4 +1,4 @@
-"""fairseq's generator as the task builds it, for every ``--scorer``, against a beam search in plain loops."""
+"""fairseq's generator, built by the task for every ``--scorer``, compared with a reference beam search."""
 
 import json
 import logging
@@ -23,13 +23,13 @@ EVERY_SCORER = ["softmax", "summed", "unnormalized"]
 
 
 def task_of(**options):
-    """The task, without files."""
+    """The task without data files."""
     cfg = BsoTranslationConfig(**options)
     return BsoTranslationTask(cfg, fakes.dictionary(6), fakes.dictionary(6))
 
 
 def local_scores(models, scorer, source, prefix):
-    """(V,) of all next words: the log of the mean probability, or the mean of f."""
+    """Local scores (V,) of all next words: the log of the mean probability, or the mean f."""
     each = [lstm.scores_after(model, source, prefix) for model in models]
     if scorer != "softmax":
         return sum(each) / len(each)
@@ -37,12 +37,12 @@ def local_scores(models, scorer, source, prefix):
 
 
 def score_of(scorer, before, local):
-    """The score of a prefix, from that of the prefix before and the local score of its last word."""
+    """The score of a prefix, from the score without the last word and the local score of that word."""
     return local if scorer == "unnormalized" else before + local
 
 
 def slow_beam(models, scorer, source, beam, longest, lenpen):
-    """[(words, score)], best first. A hypothesis that ends among the best K is finished; K of them end the search."""
+    """[(words, score)], best first. A hypothesis that ends among the best K is finished; K finished end the search."""
     live, done = [((), 0.0)], []
     for step in range(longest + 1):
         candidates = []
@@ -146,11 +146,11 @@ def test_the_defaults_of_fairseqs_options_pass(scorer, caplog):
 def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of_once(caplog):
     task, models = task_of(), [fakes.model(seed, scorer="softmax") for seed in range(2)]
     generator = task.build_generator(models, Namespace(unnormalized=True, lenpen=0.6))
-    assert not generator.normalize_scores  # as fairseq means it
+    assert not generator.normalize_scores  # fairseq's meaning of --unnormalized
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "\n" not in warning and "short ones win, --lenpen 0.6 is not used; leave out --unnormalized" in warning
     caplog.clear()
-    task.build_generator(models, Namespace(unnormalized=True, score_reference=True))  # compares nothing
+    task.build_generator(models, Namespace(unnormalized=True, score_reference=True))  # no hypotheses to compare
     for scorer in ("summed", "unnormalized"):
         task.build_generator([fakes.model(scorer=scorer)], Namespace(unnormalized=True))
     assert not caplog.records
@@ -158,7 +158,7 @@ def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of_once(caplo
 
 @pytest.mark.parametrize("scorer", EVERY_SCORER)
 def test_a_length_penalty_in_training_goes_on_as_before(scorer, caplog):
-    """``--eval-bleu-args`` of a run that was begun with one, which raw scores have never used."""
+    """``--eval-bleu-args`` of an earlier run may have a length penalty, which raw scores never used."""
     task = task_of(eval_bleu=True, eval_bleu_args=json.dumps({"beam": 2, "lenpen": 0.6}))
     task.build_model(OmegaConf.create({"_name": "bso_lstm", "scorer": scorer, **SIZES, **TRAINING}))
     assert task.sequence_generator.normalize_scores == (scorer == "softmax")
@@ -178,7 +178,7 @@ def test_other_models_than_ours_are_softmax_models():
 
 
 def command(task="translation", path="model.pt", **options):
-    """What a command that decodes gives its models."""
+    """The config that a decoding command passes to its models."""
     given = {"_name": None, "unnormalized": False, "score_reference": False, "lenpen": 1, "print_alignment": None}
     return OmegaConf.create(
         {"common_eval": {"path": path}, "task": {"_name": task}, "generation": {**given, **options}}
@@ -208,13 +208,13 @@ def test_another_task_that_would_change_raw_scores_is_refused(scorer, cfg, messa
         command("word_distillation"),
         command("bso_translation", path="a.pt:b.pt", unnormalized=True),
         command(score_reference=True),
-        command(path=None),  # fairseq's hub
+        command(path=None),  # the config of fairseq's hub
     ],
 )
 def test_what_another_task_leaves_as_it_is_passes(scorer, cfg, caplog):
     model = fakes.model(scorer=scorer)
     model.prepare_for_inference_(cfg)
-    assert model._is_generation_fast  # fairseq's own part was done
+    assert model._is_generation_fast  # fairseq's own preparation was done
     assert not caplog.records
 
 

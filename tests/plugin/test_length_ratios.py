@@ -1,4 +1,4 @@
-"""``--eval-length-beams`` against a count of what the generator gives."""
+"""``--eval-length-beams``, compared with a count of the words in the generator's output."""
 
 from argparse import Namespace
 
@@ -26,7 +26,7 @@ def task_and_model(scorer="softmax", **options):
 
 
 def validated(task, model, *batches):
-    """What is logged of a validation whose batches are those of several workers."""
+    """The logged values of a validation in which each batch is that of one worker."""
     criterion, outputs = BlockwiseCrossEntropyCriterion(task, False), []
     for sources, golds in batches:
         net_input, target = fakes.batch(model, sources, golds)
