@@ -128,7 +128,7 @@ def test_a_prefix_is_forced_or_refused():
     models = [fakes.model(1, task)]
     (found,) = generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[6]]))
     assert {words[0] for words, _, _ in found} == {6} and len(found) == 2
-    with pytest.raises(UserError, match="--prefix-size asks for the word 'word3'"):
+    with pytest.raises(UserError, match="--prefix-size requires the word 'word3'"):
         generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[7]]))
 
 
@@ -136,7 +136,7 @@ def test_an_output_beyond_the_models_positions_is_refused():
     task = task_with_labels()
     models = [fakes.model(1, task, max_target_positions=6)]
     assert len(generate(models, task, "word_order", [[4, 5, 6, 7, 4]], 2)[0]) == 2
-    with pytest.raises(UserError, match="an output of 6 words, but the model ends at --max-target-positions 6"):
+    with pytest.raises(UserError, match="an output of 6 words and </s>, but the model has --max-target-positions 6"):
         generate(models, task, "word_order", [[4, 5, 6, 7, 4, 4]], 2)
 
 
@@ -169,7 +169,7 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
     found = generate([fakes.model(1, task)], task, "stuck_in_the_generation_test", [[4, 5], [4, 6]], 3)
     assert [words for words, _, _ in found[0]] == [(END,)] and found[0][0][1] == -math.inf
     assert len(found[1]) == 2
-    assert "sentence 0: no hypothesis on the beam came to an end" in caplog.text
+    assert "sentence 0: no hypothesis on the beam reached an end" in caplog.text
 
 
 def test_a_name_that_nobody_registered():

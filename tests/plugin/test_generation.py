@@ -124,9 +124,9 @@ def test_a_mixed_ensemble_is_refused(scorers, counted, options, successors):
         ({"lenpen": 0.6}, "--lenpen is 0.6, but the raw scores of --scorer {} are never divided by length"),
         ({"lenpen": 0.0, "unnormalized": True}, "--lenpen is 0.0, but the raw scores of --scorer {} are never"),
         ({"temperature": 0.5}, "--temperature is 0.5, but the raw scores of --scorer {} have no temperature"),
-        ({"sampling": True, "sampling_topp": 0.9}, "--sampling-topp 0.9 needs probabilities"),
-        ({"match_source_len": True}, "--match-source-len sets the score of </s> to 0, which the raw scores of"),
-        ({"score_reference": True}, "--score-reference takes one model with --scorer {}, but got 2"),
+        ({"sampling": True, "sampling_topp": 0.9}, "--sampling-topp is 0.9, but the raw scores of"),
+        ({"match_source_len": True}, "--match-source-len sets the score of </s> to 0, but the raw scores of"),
+        ({"score_reference": True}, "--score-reference accepts one model with --scorer {}, but got 2"),
     ],
 )
 def test_what_raw_scores_give_no_meaning_is_refused(scorer, options, message):
@@ -148,7 +148,7 @@ def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of_once(caplo
     generator = task.build_generator(models, Namespace(unnormalized=True, lenpen=0.6))
     assert not generator.normalize_scores  # fairseq's meaning of --unnormalized
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "\n" not in warning and "short ones win, --lenpen 0.6 is not used; leave out --unnormalized" in warning
+    assert "\n" not in warning and "favours short hypotheses and ignores --lenpen 0.6: leave out" in warning
     caplog.clear()
     task.build_generator(models, Namespace(unnormalized=True, score_reference=True))  # no hypotheses to compare
     for scorer in ("summed", "unnormalized"):
@@ -189,7 +189,7 @@ def command(task="translation", path="model.pt", **options):
 @pytest.mark.parametrize(
     "cfg, message",
     [
-        (command(), "--task translation divides scores by length.*add --unnormalized, or take --task bso_translation"),
+        (command(), "--task translation divides scores by length.*add --unnormalized, or use --task bso_translation"),
         (command(path="a.pt:b.pt", unnormalized=True), "--task translation averages probabilities over 2 models"),
         (command(unnormalized=True, lenpen=0.6), "--lenpen is 0.6, but the raw scores of --scorer .* are never"),
     ],
@@ -221,7 +221,7 @@ def test_what_another_task_leaves_as_it_is_passes(scorer, cfg, caplog):
 def test_undivided_sums_are_warned_of_under_another_task_too(caplog):
     fakes.model(scorer="softmax").prepare_for_inference_(command(unnormalized=True))
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "short ones win; leave out --unnormalized" in warning
+    assert "favours short hypotheses: leave out --unnormalized" in warning
     caplog.clear()
     fakes.model(scorer="softmax").prepare_for_inference_(command())
     fakes.model(scorer="summed").prepare_for_inference_(command(unnormalized=True))

@@ -63,7 +63,7 @@ def test_without_beams_nothing_is_decoded_or_logged():
 
 @pytest.mark.parametrize("text", ["0", "5,-1", "five", "1,,5", "1.5", "5,5", ","])
 def test_what_are_no_beams_is_refused(text):
-    with pytest.raises(UserError, match=f"--eval-length-beams is '{text}', but must be different numbers from 1 on"):
+    with pytest.raises(UserError, match=f"--eval-length-beams is '{text}', but must be different whole numbers"):
         task_and_model(eval_length_beams=text)
 
 

@@ -62,8 +62,8 @@ def test_raw_scores_that_would_be_divided_by_length_are_refused(data, summed_che
     assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout, done.stderr
     said = done.stderr.strip().splitlines()[-1]
     assert said == (
-        "--task translation divides scores by length, which the raw scores of --scorer summed never are: add "
-        "--unnormalized, or take --task bso_translation"
+        "--task translation divides scores by length, but raw scores of --scorer summed must not be divided: add "
+        "--unnormalized, or use --task bso_translation"
     )
 
 

@@ -95,14 +95,14 @@ def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of(data, soft
     common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", softmax_checkpoint]
     quiet, done = (run("generate", data, *common, *flag) for flag in ([], ["--unnormalized"]))
     for one, times in ((quiet, 0), (done, 1)):
-        assert len(re.findall("short ones win; leave out --unnormalized", one.stderr + one.stdout)) == times
+        assert len(re.findall("favours short hypotheses: leave out --unnormalized", one.stderr + one.stdout)) == times
 
 
 @pytest.mark.parametrize(
     "option, message",
     [
         (["--temperature", 0.5], "--temperature is 0.5"),
-        (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "needs probabilities"),
+        (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "are not probabilities"),
         (["--match-source-len"], "--match-source-len sets"),
         (["--lenpen", 0.6], "--lenpen is 0.6, but the raw scores of --scorer"),
     ],

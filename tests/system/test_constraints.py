@@ -107,7 +107,7 @@ def test_data_of_another_kind_is_refused(tmp_path):
     languages = ["--source-lang", "src", "--target-lang", "tgt", "--destdir", tmp_path / "data-bin"]
     run("preprocess", *languages, "--trainpref", text / "train", "--validpref", text / "train")
     done = train(tmp_path / "data-bin", tmp_path / "run", *BSO, *CONSTRAINED, "--max-update", 2, check=False)
-    assert "--successors word_order allows the target of none of 2 pairs" in failure(done)
+    assert "--successors word_order allows none of the targets of 2 pairs" in failure(done)
 
 
 @pytest.mark.parametrize("option", [["--print-alignment"], ["--match-source-len"]])
