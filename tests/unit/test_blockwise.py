@@ -138,7 +138,7 @@ def test_a_weight_that_is_used_elsewhere_too_gets_both_gradients():
 def test_a_second_backward_is_refused():
     loss = cross_entropy(*layer(1, 20, 6), targets(1, 20, 6), PADDING).loss
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="goes backward once"):
+    with pytest.raises(RuntimeError, match="can go backward only once"):
         loss.backward()
 
 
