@@ -171,11 +171,11 @@ def test_impossible_words_of_the_teacher_add_nothing():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda lp, t: teacher_distribution(lp, 0.0), "temperature must be above 0"),
-        (lambda lp, t: teacher_distribution(lp, math.inf), "temperature must be above 0 and finite"),
-        (lambda lp, t: teacher_distribution(lp, 1.0, -1), "top k must be at least 0"),
-        (lambda lp, t: word_loss(lp, t, PADDING, None, 1.5), "weight must be from 0 to 1"),
-        (lambda lp, t: word_loss(lp, t, PADDING, None, 0.5, 1.0, 1.0), "label smoothing"),
+        (lambda lp, t: teacher_distribution(lp, 0.0), "temperature is 0.0, but must be above 0"),
+        (lambda lp, t: teacher_distribution(lp, math.inf), "temperature is inf, but must be above 0 and finite"),
+        (lambda lp, t: teacher_distribution(lp, 1.0, -1), "top k is -1, but must be at least 0"),
+        (lambda lp, t: word_loss(lp, t, PADDING, None, 1.5), "the weight is 1.5"),
+        (lambda lp, t: word_loss(lp, t, PADDING, None, 0.5, 1.0, 1.0), "label smoothing is 1.0, but"),
     ],
 )
 def test_options_out_of_range_are_named(call, message):
