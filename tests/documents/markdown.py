@@ -10,7 +10,7 @@ import fairseq_bso
 
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 FOLDERS = (".github", "docs", "findings", "tests", "user_dir_examples")
-"""where documents are, besides the top"""
+"""folders that hold documents, besides the top"""
 PICTURES = (".png", ".svg", ".jpg", ".gif")
 
 _LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^()\s>]+)>?\)")

@@ -24,7 +24,7 @@ KINDS = {
         24,
     ),
 }
-"""scorer -> the options of its training, and after how many epochs and updates it ended"""
+"""scorer -> the options of its training, and the numbers of epochs and updates at its end"""
 
 
 def lines(name):

@@ -11,12 +11,12 @@ PURE = (
     "batches linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
-"""files that a reader needs nothing but torch and numpy for"""
+"""files that a reader understands with torch and numpy alone"""
 PLAIN = set(
     "__future__ abc bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random re "
     "torch typing".split()
 )
-"""what pure files may import besides each other"""
+"""the modules that pure files may import besides each other"""
 
 GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
 """files at the top that every room may use"""
@@ -47,7 +47,7 @@ ARROWS = {
     "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "models", "prune", "distill"},
     "bso_runtime": {"cli"},
 }
-"""room, or file at the top -> which others it may import"""
+"""room, or file at the top -> the rooms and files that it may import"""
 
 
 def source_files():
