@@ -33,8 +33,9 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
     successors: str = field(
         default="none",
         metadata={
-            "help": "which words may follow a prefix, in training with beam_search_optimization, validation and "
-            "decoding: none (any), word_order, arc_standard, or a name of your own registered successor function"
+            "help": "function of the words that may follow a prefix, in training with beam_search_optimization, "
+            "validation and decoding: none (any word), word_order, arc_standard, or the name of a successor function "
+            "that you registered"
         },
     )
 
@@ -87,8 +88,8 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         kept = indices[self.allowed_of_dataset[dataset][indices]]
         if len(kept) == 0 and len(indices) > 0:
             raise UserError(
-                f"--successors {self.constraint.name} allows the target of none of {len(indices)} pairs: was the data "
-                "prepared for it?"
+                f"--successors {self.constraint.name} allows none of the targets of {len(indices)} pairs: prepare the "
+                "data for this successor function, or choose another"
             )
         return kept
 
@@ -157,4 +158,4 @@ def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
     ]
     given = [option for option, value in refused if value]
     if given:
-        raise UserError(f"{', '.join(given)} cannot be used with --successors: leave out one or the other")
+        raise UserError(f"{', '.join(given)} cannot be used with --successors: leave out one of them")

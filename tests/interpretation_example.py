@@ -1,4 +1,4 @@
-"""The recipes of user_dir_examples/interpretation as modules, whichever folder a test runs in."""
+"""The recipes of user_dir_examples/interpretation as modules, in whichever folder a test runs."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "user_dir_examples" / "interpreta
 
 
 def recipe(name):
-    """The module of one recipe."""
+    """A recipe as a module."""
     if str(FOLDER) not in sys.path:
         sys.path.insert(0, str(FOLDER))
     return importlib.import_module(name)

@@ -18,7 +18,7 @@ __all__ = ["evaluate", "parse", "prepare", "symbols", "to_conllu", "transitions"
 
 DEVELOPMENT = EXAMPLE / "data" / "en_ewt-ud-dev.conllu.xz"
 
-# A multiword token, empty nodes, a form with a blank, comments in odd places, two empty lines, no last line feed.
+# The sample has a multiword token, empty nodes, a form with a blank, odd comments, empty lines and no last line feed.
 SAMPLE = """# newdoc id = one
 # text = Vámonos 10 000 al mar
 0.1\tya\tya\tADV\t_\t_\t_\t_\t2:advmod\t_

@@ -1,4 +1,4 @@
-"""Small models of all kinds, as bso_runtime reads them."""
+"""Small models of all kinds in the form that bso_runtime reads."""
 
 from bso_runtime import weights
 from bso_runtime.config import ModelConfig

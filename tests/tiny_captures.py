@@ -17,7 +17,7 @@ from fairseq_bso.models.bso_lstm import BsoLSTMConfig
 
 SOURCES = [[5, 6, 7, 4, 2], [8, 2], [9, 9, 4, 2], [2], [4, 5, 6, 7, 8, 9, 4, 5, 2]]
 TARGETS = [[6, 6, 2], [4, 9, 8, 7, 6, 5, 4, 2], [2], [7, 2], [5, 4, 2]]
-# Options of other groups that a task's config reads, and options that the tests set.
+# Options that a task's config reads from other groups, and options that the tests set.
 TASK_OPTIONS = {
     **{"source_lang": "src", "target_lang": "tgt", "train_subset": "train", "dataset_impl": None},
     **{"required_seq_len_multiple": 1, "max_source_positions": 1024, "max_target_positions": 1024},

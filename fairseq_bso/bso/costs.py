@@ -46,7 +46,9 @@ def register_delta(name: str) -> Callable[[_DeltaT], _DeltaT]:
     if not isinstance(name, str):
         raise TypeError(f'register_delta needs a name, as in @register_delta("my_cost"); got {name!r}')
     if name in _DELTAS:
-        raise ValueError(f"a delta named {name!r} is already registered; registered: {', '.join(delta_names())}")
+        raise ValueError(
+            f"a delta named {name!r} is already registered: choose a name other than {', '.join(delta_names())}"
+        )
 
     def register(delta: _DeltaT) -> _DeltaT:
         _DELTAS[name] = delta

@@ -233,7 +233,7 @@ class ConstrainedGenerator(SequenceGenerator):
         """
         if words > self.max_len - 1:
             raise UserError(
-                f"--successors {self.constraint.name} gives an output of {words} words, but the model ends at "
+                f"--successors {self.constraint.name} needs an output of {words} words and </s>, but the model has "
                 f"--max-target-positions {self.max_len}: leave out the sentence, or give --model-overrides "
                 "\"{'max_target_positions': N}\" with a larger N"
             )
@@ -251,16 +251,16 @@ class ConstrainedGenerator(SequenceGenerator):
             sentence, place = (~found).nonzero()[0].tolist()
             word = self.tgt_dict[int(prefix[sentence, place])]
             raise UserError(
-                f"--prefix-size asks for the word {word!r}, which --successors {self.constraint.name} never allows "
-                "there: leave out --prefix-size"
+                f"--prefix-size requires the word {word!r}, which --successors {self.constraint.name} never allows in "
+                "its sentence: leave out --prefix-size"
             )
         return same.long().argmax(2)
 
     def _nothing(self, source: Tensor, ids: Optional[Tensor], sentence: int) -> Dict[str, Tensor]:
         which = sentence if ids is None else int(ids[sentence])
         logger.warning(
-            f"sentence {which}: no hypothesis on the beam came to an end that --successors {self.constraint.name} "
-            "allows; its output is left empty"
+            f"sentence {which}: no hypothesis on the beam reached an end that --successors {self.constraint.name} "
+            "allows, so the output is empty"
         )
         return {
             "tokens": source.new_tensor([self.eos]),

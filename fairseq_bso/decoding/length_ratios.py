@@ -20,8 +20,9 @@ class LengthRatioConfig(FairseqDataclass):
     eval_length_beams: str = field(
         default="",
         metadata={
-            "help": "beams, separated by commas (1,5,10), at which validation decodes too and logs length_ratio_beam1 "
-            "and so on: words of all outputs over words of all references. Other options are of --eval-bleu-args"
+            "help": "beams, separated by commas (1,5,10). Validation also decodes with each beam and logs "
+            "length_ratio_beam1 and so on: the words of all outputs divided by the words of all references. "
+            "--eval-bleu-args has the other options of decoding"
         },
     )
 
@@ -35,7 +36,8 @@ def beams_of(text: str) -> List[int]:
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) >= 1 for part in parts) or len({*map(int, parts)}) < len(parts):
         raise UserError(
-            f"--eval-length-beams is {text!r}, but must be different numbers from 1 on, separated by commas: 1,5,10"
+            f"--eval-length-beams is {text!r}, but must be different whole numbers of at least 1, separated by "
+            "commas, such as 1,5,10"
         )
     return [int(part) for part in parts]
 

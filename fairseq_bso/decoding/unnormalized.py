@@ -33,8 +33,8 @@ def common_prefix_score(models: List[nn.Module]) -> PrefixScore:
     if len(counts) > 1:
         *most, last = (f"{count} {name}" for name, count in counts.items())
         raise UserError(
-            f"an ensemble of {', '.join(most)} and {last} models has no common score: decode with models of one "
-            "--scorer"
+            f"an ensemble of {', '.join(most)} and {last} models has no common score: decode with models that have "
+            "the same --scorer"
         )
     return scores[0]
 
@@ -98,15 +98,19 @@ def check_raw_scores(score: PrefixScore, models: int, args, in_training: bool) -
             "it at 1"
         )
     if getattr(args, "sampling_topp", -1.0) > 0:
-        raise UserError(f"--sampling-topp {args.sampling_topp} needs probabilities: use --sampling-topk or --beam")
+        raise UserError(
+            f"--sampling-topp is {args.sampling_topp}, but the raw scores of --scorer {score.name} are not "
+            "probabilities: use --sampling-topk or --beam"
+        )
     if getattr(args, "match_source_len", False):
         raise UserError(
-            f"--match-source-len sets the score of </s> to 0, which the raw scores of --scorer {score.name} may lie "
-            "below: leave it out"
+            f"--match-source-len sets the score of </s> to 0, but the raw scores of --scorer {score.name} may be "
+            "below 0: leave out --match-source-len"
         )
     if getattr(args, "score_reference", False) and models > 1:
         raise UserError(
-            f"--score-reference takes one model with --scorer {score.name}, but got {models}: score them in turn"
+            f"--score-reference accepts one model with --scorer {score.name}, but got {models} models: score with one "
+            "model at a time"
         )
     fault = unused_length_penalty(score, getattr(args, "lenpen", 1.0), "--lenpen")
     if fault and not in_training:
@@ -120,8 +124,8 @@ def unused_length_penalty(score: PrefixScore, value: float, option: str) -> Opti
     if score.normalized or value == 1:
         return None
     return (
-        f"{option} is {value}, but the raw scores of --scorer {score.name} are never divided by length, so that it has "
-        f"no effect: leave out {option}"
+        f"{option} is {value}, but the raw scores of --scorer {score.name} are never divided by length, so it has no "
+        f"effect: leave out {option}"
     )
 
 
@@ -130,10 +134,10 @@ def warn_of_undivided_sums(args) -> None:
     if not getattr(args, "unnormalized", False) or getattr(args, "score_reference", False):
         return
     lenpen = getattr(args, "lenpen", 1.0)
-    unused = "" if lenpen == 1 else f", --lenpen {lenpen} is not used"
+    unused = "" if lenpen == 1 else f" and ignores --lenpen {lenpen}"
     logger.warning(
-        "--unnormalized compares hypotheses of a softmax model by the plain sum of their log-probabilities: short ones "
-        f"win{unused}; leave out --unnormalized, it is for models with --scorer summed or unnormalized"
+        "--unnormalized ranks hypotheses of a softmax model by the plain sum of their log-probabilities, which favours "
+        f"short hypotheses{unused}: leave out --unnormalized, which is for models with --scorer summed or unnormalized"
     )
 
 
@@ -159,11 +163,11 @@ def check_commands_options(score: PrefixScore, cfg) -> None:
         return
     if not getattr(cfg.generation, "unnormalized", False):
         raise UserError(
-            f"--task {task} divides scores by length, which the raw scores of --scorer {score.name} never are: add "
-            "--unnormalized, or take --task bso_translation"
+            f"--task {task} divides scores by length, but raw scores of --scorer {score.name} must not be divided: add "
+            "--unnormalized, or use --task bso_translation"
         )
     if len(paths) > 1:
         raise UserError(
-            f"--task {task} averages probabilities over {len(paths)} models, but --scorer {score.name} has none: take "
-            "--task bso_translation"
+            f"--task {task} averages probabilities over {len(paths)} models, but --scorer {score.name} has no "
+            "probabilities: use --task bso_translation"
         )

@@ -60,8 +60,8 @@ class Cache:
             path = self.folder / name
             if not path.is_file() or path.stat().st_size != facts["bytes"] or sha256([path]) != facts["sha256"]:
                 raise UserError(
-                    f"the distilled data is damaged: {path} is missing or not as it was written: remove the folder "
-                    f"{self.folder} and have it made again"
+                    f"the distilled data is damaged: {path} is missing or was changed; remove the folder {self.folder} "
+                    "and distil again"
                 )
         return True
 
@@ -96,7 +96,7 @@ class Cache:
                 sentences, words = arrays["sentences"].tolist(), arrays["words"].tolist()
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"the part {path} of the distilled data is damaged ({error}): remove this file, and it is made again"
+                f"the part {path} of the distilled data is damaged ({error}): remove this file and distil again"
             ) from None
         ends = numpy.cumsum(lengths).tolist()
         each = iter([words[end - length : end] for end, length in zip(ends, lengths)])
@@ -121,7 +121,8 @@ class Cache:
         pairs = [(sentence, words) for sentence in sorted(targets) for words in targets[sentence]]
         if not pairs:
             raise UserError(
-                "no distilled pair is left: every hypothesis of the teacher was dropped, see --distill-max-ratio"
+                "no distilled pair is left, because every hypothesis of the teacher was dropped: give a larger "
+                "--distill-max-ratio, or 0 for no limit"
             )
         (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
         names = [f"{prefix}.{language}.{kind}" for language in (source, target) for kind in ("bin", "idx")]
@@ -151,9 +152,7 @@ class Cache:
 
     def _begin(self) -> None:
         if any(self.folder.glob("*.bin")) or any(self.folder.glob("*.idx")):
-            raise UserError(
-                f"{self.folder} holds a data set that was not distilled: give --distill-cache a folder of its own"
-            )
+            raise UserError(f"{self.folder} holds a data set that was not distilled: give another --distill-cache")
         self._write_manifest(self.identity)
 
     def _write_manifest(self, manifest: Dict[str, Any]) -> None:
@@ -169,7 +168,7 @@ class Cache:
             return {"version": manifest["version"], **manifest}
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{self.manifest_path} is damaged: remove the folder {self.folder} and have it made again"
+                f"{self.manifest_path} is damaged: remove the folder {self.folder} and distil again"
             ) from None
 
     def _refuse_other(self, manifest: Dict[str, Any]) -> None:
@@ -185,7 +184,7 @@ class Cache:
         if differences:
             raise UserError(
                 f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "
-                "give the same, or another --distill-cache"
+                "give the same options and data, or another --distill-cache"
             )
 
     def _part(self, number: int) -> Path:

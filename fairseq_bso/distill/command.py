@@ -21,7 +21,9 @@ HELP = "Decode a training set with a teacher into the folder that --task sequenc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the task and of the worker processes."""
-    parser.add_argument("--workers", type=int, default=1, help="processes; each uses one GPU, if there are GPUs")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="number of processes; each uses one GPU, if there are GPUs"
+    )
     parser.add_argument("--cpu", action="store_true", help="use no GPU")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the teacher needs")
     parser.add_argument("--train-subset", default="train", help="the subset of the data to distil")

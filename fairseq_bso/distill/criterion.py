@@ -23,7 +23,7 @@ from .word_loss import WordLoss, word_loss
 class WordDistillationCriterionConfig(FairseqDataclass):
     distill_weight: float = field(
         default=0.5,
-        metadata={"help": "weight of the teacher's part, from 0 (gold words alone) to 1 (teacher alone)"},
+        metadata={"help": "weight of the teacher in the loss, from 0 (gold words alone) to 1 (teacher alone)"},
     )
     distill_temperature: float = field(
         default=1.0, metadata={"help": "temperature of teacher and student in the distillation loss"}
@@ -35,12 +35,12 @@ class WordDistillationCriterionConfig(FairseqDataclass):
         default=False,
         metadata={
             "help": "compute the teacher's top K words (--teacher-top-k) of each sentence once, not in every epoch; "
-            "faster, for 8 K bytes of memory per target word"
+            "this is faster and needs 8 K bytes of memory per target word"
         },
     )
     teacher_memory_folder: Optional[str] = field(
         default=None,
-        metadata={"help": "as --teacher-memory, and store the words in this folder for later trainings"},
+        metadata={"help": "like --teacher-memory; also store the words in this folder for later trainings"},
     )
     label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing of the gold words"})
     sentence_avg: bool = II("optimization.sentence_avg")
@@ -64,7 +64,7 @@ class WordDistillationCriterion(FairseqCriterion):
         super().__init__(task)
         for name, value, right, allowed in (
             ("--distill-weight", distill_weight, 0 <= distill_weight <= 1, "from 0 to 1"),
-            ("--distill-temperature", distill_temperature, 0 < distill_temperature < math.inf, "above 0"),
+            ("--distill-temperature", distill_temperature, 0 < distill_temperature < math.inf, "above 0, and finite"),
             ("--teacher-top-k", teacher_top_k, teacher_top_k >= 0, "at least 0"),
             ("--label-smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0 and below 1"),
         ):
@@ -73,13 +73,13 @@ class WordDistillationCriterion(FairseqCriterion):
         cached = teacher_memory or bool(teacher_memory_folder)
         if cached and teacher_top_k == 0:
             raise UserError(
-                "word_distillation: --teacher-memory keeps the teacher's top k words, so it needs --teacher-top-k "
-                "above 0 (32, say)"
+                "word_distillation: --teacher-top-k is 0, but --teacher-memory stores only top k words: give "
+                "--teacher-top-k 32, for example"
             )
         if not hasattr(type(task), "teacher"):
             raise UserError(
-                "--criterion word_distillation needs a task with a teacher: --task word_distillation, or --task "
-                "sequence_distillation for distilled targets too"
+                "--criterion word_distillation needs a task with a teacher: use --task word_distillation, or --task "
+                "sequence_distillation if the targets are also distilled"
             )
         self.weight, self.temperature, self.top_k = distill_weight, distill_temperature, teacher_top_k
         self.label_smoothing, self.sentence_avg = label_smoothing, sentence_avg

@@ -119,9 +119,9 @@ def row_slices(tensor: Tensor) -> Iterator[slice]:
 def check_options(temperature: float, top_k: int) -> None:
     """Raises ValueError for a temperature or top_k out of range."""
     if not temperature > 0 or math.isinf(temperature):
-        raise ValueError(f"the temperature must be above 0 and finite, but is {temperature}")
+        raise ValueError(f"the temperature is {temperature}, but must be above 0 and finite")
     if top_k < 0:
-        raise ValueError(f"the teacher's top k must be at least 0 (0: all words), but is {top_k}")
+        raise ValueError(f"the teacher's top k is {top_k}, but must be at least 0 (0: all words)")
 
 
 def rank_by_sentence_bleu(hypotheses: Tensor, lengths: Tensor, gold: Tensor, gold_lengths: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class WordDistillationConfig(BsoTranslationConfig):
     )
     teacher_data: Optional[str] = field(
         default=None,
-        metadata={"help": "folder with the teacher's dictionaries, if they are not in the folder of its training"},
+        metadata={"help": "folder with the teacher's dictionaries, if they are not in the data folder of its training"},
     )
     teacher_dtype: ChoiceEnum(list(DTYPES)) = field(  # type: ignore[valid-type]
         default="auto",
@@ -88,7 +88,7 @@ class WordDistillationTask(BsoTranslationTask):
 @dataclass
 class SequenceDistillationConfig(WordDistillationConfig):
     distill_cache: Optional[str] = field(
-        default=None, metadata={"help": "folder for the distilled training set; made on first use, later read"}
+        default=None, metadata={"help": "folder for the distilled training set; written on first use, read later"}
     )
     distill_mode: ChoiceEnum(list(MODES)) = field(  # type: ignore[valid-type]
         default="seq_kd",
@@ -100,31 +100,31 @@ class SequenceDistillationConfig(WordDistillationConfig):
     distill_beam: int = field(
         default=0, metadata={"help": "beam size of the teacher; 0: 5 for seq_kd, 35 for seq_inter, as in the paper"}
     )
-    distill_nbest: int = field(default=1, metadata={"help": "how many hypotheses per sentence to train on"})
-    distill_keep_original: bool = field(default=False, metadata={"help": "train on the original pairs too"})
+    distill_nbest: int = field(default=1, metadata={"help": "number of hypotheses per sentence to train on"})
+    distill_keep_original: bool = field(default=False, metadata={"help": "also train on the original pairs"})
     distill_max_ratio: float = field(
         default=0.0,
         metadata={
-            "help": "drop hypotheses that are longer or shorter than the source by more than this factor; 0: none"
+            "help": "drop hypotheses that are longer or shorter than the source by more than this factor; 0: no limit"
         },
     )
     distill_max_len_a: float = field(
-        default=1.5, metadata={"help": "hypotheses have at most A times the source length plus B words: A"}
+        default=1.5, metadata={"help": "A in the length limit of hypotheses, A times the source length plus B words"}
     )
     distill_max_len_b: int = field(
-        default=10, metadata={"help": "hypotheses have at most A times the source length plus B words: B"}
+        default=10, metadata={"help": "B in the length limit of hypotheses, A times the source length plus B words"}
     )
     distill_lenpen: float = field(default=1.0, metadata={"help": "length penalty of the teacher's search"})
     distill_remove_bpe: Optional[str] = field(
         default=None,
         metadata={
-            "help": "how target symbols are joined to words for the BLEU of seq_inter (sentencepiece, subword_nmt "
+            "help": "way of joining target symbols to words, for the BLEU of seq_inter (sentencepiece, subword_nmt "
             "...); default: the value of --eval-bleu-remove-bpe",
             "argparse_const": "@@ ",
         },
     )
     distill_max_tokens: int = field(
-        default=20000, metadata={"help": "source tokens times beam in a batch of the teacher's search"}
+        default=20000, metadata={"help": "limit for source tokens times beam in a batch of the teacher's search"}
     )
     cpu: bool = II("common.cpu")
 
@@ -166,7 +166,9 @@ class SequenceDistillationTask(WordDistillationTask):
         split = self.cfg.train_subset
         super().load_dataset(split, 1, combine)
         if self.datasets[split].tgt is None:
-            raise UserError(f"the training set in {self.cfg.data} has no {self.cfg.target_lang} side")
+            raise UserError(
+                f"the training set in {self.cfg.data} has no {self.cfg.target_lang} side: give both languages"
+            )
         return self.datasets[split]
 
     def job(self, gold: LanguagePairDataset) -> DistillationJob:
@@ -267,7 +269,7 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
     """Raises UserError that names all options that do not fit."""
     problems = []
     if not cfg.distill_cache:
-        problems.append("give --distill-cache FOLDER, where the distilled training set is kept")
+        problems.append("give --distill-cache FOLDER for the distilled training set")
     if not cfg.teacher_path:
         problems.append("give --teacher-path CHECKPOINT")
     beam = cfg.distill_beam or BEAMS[str(cfg.distill_mode)]
@@ -285,7 +287,7 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
     if cfg.distill_max_tokens < 1:
         problems.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
     if cfg.load_alignments:
-        problems.append("leave out --load-alignments: distilled targets have none")
+        problems.append("leave out --load-alignments: distilled targets have no alignments")
     if len(utils.split_paths(cfg.data)) > 1:
         problems.append(f"give one data folder, not {cfg.data}")
     if problems:

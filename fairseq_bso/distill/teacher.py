@@ -56,8 +56,8 @@ class Teacher:
             score = prefix_score_of(model)
             if not score.normalized:
                 raise UserError(
-                    f"the teacher {path} has --scorer {score.name} and no probabilities to learn from at each word: "
-                    "take a softmax model, or learn from its output with --task sequence_distillation and --criterion "
+                    f"the teacher {path} has --scorer {score.name} and no probabilities for word-level distillation: "
+                    "use a softmax model, or distil its output with --task sequence_distillation and --criterion "
                     "cross_entropy"
                 )
 
@@ -90,7 +90,9 @@ def dtype_on(device: torch.device, name: str) -> torch.dtype:
     """The type that `--teacher-dtype` names on a device. Raises UserError for float16 on a CPU."""
     on_gpu = device.type == "cuda"
     if name == "float16" and not on_gpu:
-        raise UserError("--teacher-dtype float16 is for a GPU: on a CPU give float32, or bfloat16 if it has that")
+        raise UserError(
+            "--teacher-dtype is float16, which needs a GPU: give float32, or bfloat16 if the CPU supports it"
+        )
     return DTYPES[name] or (torch.float16 if on_gpu else torch.float32)
 
 
@@ -136,7 +138,7 @@ def _load_member(path: str, data: Optional[str], student: Any) -> nn.Module:
     except Exception as error:
         raise UserError(f"the teacher's model in {path} cannot be built ({_first_line(error)})") from None
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
-        raise UserError(f"the teacher {path} is a {type(model).__name__}: it must be an encoder-decoder model")
+        raise UserError(f"the teacher {path} is a {type(model).__name__}, but must be an encoder-decoder model")
     return model
 
 
@@ -146,7 +148,7 @@ def _teachers_task(path: str, config: Any, given: bool) -> Any:
     try:
         task = tasks.setup_task(config.task)
         if task.source_dictionary is None or task.target_dictionary is None:
-            raise ValueError("it has no pair of dictionaries")
+            raise ValueError("a source or target dictionary is missing")
         return task
     except Exception as error:
         way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
@@ -164,14 +166,14 @@ def _compare(path: str, teachers: Any, student: Any) -> None:
     if None not in pairs[0] and pairs[0] != pairs[1]:
         raise UserError(
             f"the teacher {path} translates {pairs[0][0]} to {pairs[0][1]}, the student {pairs[1][0]} to "
-            f"{pairs[1][1]}: take a teacher of the same pair, or correct --source-lang and --target-lang"
+            f"{pairs[1][1]}: use a teacher of the same pair, or correct --source-lang and --target-lang"
         )
     for side in ("source", "target"):
         pads = [bool(getattr(task.cfg, f"left_pad_{side}", side == "source")) for task in (teachers, student)]
         if pads[0] != pads[1]:
             raise UserError(
                 f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
-                "both the same"
+                "both the same value"
             )
         theirs, ours = getattr(teachers, f"{side}_dictionary"), getattr(student, f"{side}_dictionary")
         for index in range(max(len(theirs), len(ours))):

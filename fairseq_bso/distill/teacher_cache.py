@@ -125,7 +125,7 @@ class TopKFolder:
         if path.exists():
             self._refuse_other(path, identity)
         elif any(other.name != path.name and other.suffix != ".partial" for other in self.folder.glob("*")):
-            raise UserError(f"{folder} holds other files: give --teacher-memory-folder a folder of its own")
+            raise UserError(f"{folder} holds other files: give another --teacher-memory-folder")
         else:
             with self._writing(path) as file:
                 file.write((json.dumps(identity, indent=1) + "\n").encode("utf-8"))
@@ -140,8 +140,8 @@ class TopKFolder:
                 sentences = list(zip(digests, log_probs.split(lengths), words.split(lengths)))
             except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
                 raise UserError(
-                    f"{path} with the teacher's top k words is damaged ({error}): remove this file, and it is computed "
-                    "again"
+                    f"{path} with the teacher's top k words is damaged ({error}): remove this file; the next training "
+                    "computes it again"
                 ) from None
             for digest, *top_k in sentences:
                 yield digest.tobytes(), (top_k[0], top_k[1])
@@ -172,7 +172,9 @@ class TopKFolder:
         try:
             stored = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            raise UserError(f"{path} is damaged: remove the folder {self.folder}, and it is made again") from None
+            raise UserError(
+                f"{path} is damaged: remove the folder {self.folder}; the next training computes it again"
+            ) from None
         for name in identity:
             if stored.get(name) != identity[name]:
                 raise UserError(

@@ -64,7 +64,8 @@ def word_loss(
     check_options(temperature, 0)
     if not 0 <= weight <= 1 or not 0 <= label_smoothing < 1:
         raise ValueError(
-            f"the weight must be from 0 to 1, label smoothing from 0 to below 1; got {weight} and {label_smoothing}"
+            f"the weight is {weight} and label smoothing is {label_smoothing}, but they must be from 0 to 1 and from 0 "
+            "to below 1"
         )
     if teacher is None:
         gold, nll = _gold_loss(log_probs, target, padding, label_smoothing)
@@ -117,7 +118,7 @@ class _MixedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, loss: Tensor, *_: Tensor) -> Any:
         if ctx.gradient is None:
-            raise RuntimeError("the word-level loss can go backward once: its gradient is not kept")
+            raise RuntimeError("the word-level loss can go backward only once: its gradient is not kept")
         gradient, ctx.gradient = ctx.gradient, None
         return gradient.mul_(loss), None, None, None, None
 

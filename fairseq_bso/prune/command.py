@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         default="",
-        help="classes or parameters that are not pruned, separated by commas. Name those that training froze too: the "
-        "checkpoint does not record them",
+        help="classes or parameters that are not pruned, separated by commas. Include the parameters that training "
+        "froze: the checkpoint does not record them",
     )
-    parser.add_argument("--picture", help="draw how many weights each class keeps into this file (needs matplotlib)")
+    parser.add_argument("--picture", help="file for a picture of the weights that each class keeps (needs matplotlib)")
     parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
 
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(state, Path(arguments.output))
     print(classes.table(masks))
     same = ["--prune-amount", "--prune-scheme", *(["--prune-exclude"] if arguments.exclude else [])]
-    print(f"{arguments.output}: train on from it with --finetune-from-model and the same {', '.join(same)}")
+    print(f"{arguments.output}: continue its training with --finetune-from-model and the same {', '.join(same)}")
     return 0
 
 
@@ -85,7 +85,7 @@ def _choose_masks(classes: WeightClasses, schedule: Schedule, arguments: argpars
     if isinstance(masks, AlreadyPruned):
         raise UserError(
             f"{arguments.checkpoint}: {masks.zeros / classes.total:.2%} of the weights are zero already, more than "
-            f"--amount {arguments.amount}: give a larger amount, or the checkpoint before it was pruned"
+            f"--amount {arguments.amount}: give a larger amount, or the checkpoint before pruning"
         )
     return masks
 
@@ -105,7 +105,7 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("--picture needs matplotlib: pip install matplotlib, or leave it out") from None
+        raise UserError("--picture needs matplotlib: pip install matplotlib, or leave out --picture") from None
     figure = Figure(figsize=(7, 0.9 + 0.4 * len(kept)))
     axes = figure.subplots()
     bars = axes.barh(list(kept), [size for _, size in kept.values()], color="#d9d9d9", label="pruned")

@@ -55,8 +55,8 @@ class Pruner:
         model = _unwrapped(model)
         if _workers() > 1 and any(hasattr(parameter, "expert") for parameter in model.parameters()):
             raise UserError(
-                "--prune-amount cannot be used with --base-layers on several workers: each has experts of its own. "
-                "Train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
+                "--prune-amount cannot be used with --base-layers on several workers, because each worker has its own "
+                "experts: train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
             )
         self.classes = WeightClasses(named_parameters(model), class_namer(model), self.exclude)
         self.pruned = self.classes.empty_masks()
@@ -78,8 +78,8 @@ class Pruner:
         amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # rounds to `already` weights
         advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot --prune-start 0 keeps them"
         logger.warning(
-            f"{already:,} of {self.classes.total:,} weights are zero, but at update {update} pruning takes {count:,}: "
-            f"the others may change again ({advice})"
+            f"{already:,} of {self.classes.total:,} weights are zero, but the masks of update {update} prune "
+            f"{count:,}: the other zeros may be trained again ({advice})"
         )
 
     def mask_gradients(self) -> None:

@@ -62,7 +62,9 @@ def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
         ValueError: another scheme has this name.
     """
     if name in _SCHEMES:
-        raise ValueError(f"a scheme named {name!r} is already registered; registered: {', '.join(scheme_names())}")
+        raise ValueError(
+            f"a scheme named {name!r} is already registered: choose a name other than {', '.join(scheme_names())}"
+        )
 
     def register(scheme: _SchemeT) -> _SchemeT:
         _SCHEMES[name] = scheme
@@ -219,13 +221,15 @@ class Schedule:
         if self.start < 0:
             raise ValueError(f"pruning starts at update {self.start}, but must start at 0 or later")
         if self.kind == "one_shot" and self.end not in (0, self.start):
-            raise ValueError(f"one_shot prunes at update {self.start} alone, but an end at {self.end} is given")
+            raise ValueError(
+                f"one_shot prunes only at update {self.start}, but an end at {self.end} is given: leave out the end"
+            )
         if self.kind != "one_shot" and self.end <= self.start:
             raise ValueError(
                 f"{self.kind} pruning goes from update {self.start} to {self.end}, but must end after its start"
             )
         if self.every < 1:
-            raise ValueError(f"pruning changes every {self.every} updates, but must be 1 or more")
+            raise ValueError(f"pruning changes every {self.every} updates, but this number must be at least 1")
 
     def share(self, update: int) -> float:
         """The share of weights that is pruned after `update` updates."""

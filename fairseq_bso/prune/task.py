@@ -34,27 +34,29 @@ class PruningConfig(FairseqDataclass):
     prune_scheme: str = field(
         default="class_blind",
         metadata={
-            "help": "which weights are pruned: the smallest of the model (class_blind), of each class (class_uniform), "
-            "or relative to the standard deviation of their class (class_distribution)"
+            "help": "choice of the pruned weights: the smallest of the model (class_blind), of each class "
+            "(class_uniform), or relative to the standard deviation of their class (class_distribution)"
         },
     )
     prune_schedule: str = field(
         default="one_shot",
         metadata={
-            "help": "when weights are pruned: at --prune-start (one_shot), or from there to --prune-end (gradual, "
+            "help": "time of pruning: at --prune-start (one_shot), or from --prune-start to --prune-end (gradual, "
             "iterative)"
         },
     )
-    prune_start: int = field(default=0, metadata={"help": "update after which pruning starts; 0: before the first"})
+    prune_start: int = field(default=0, metadata={"help": "number of updates before pruning starts; 0: at the start"})
     prune_end: int = field(
-        default=0, metadata={"help": "update at which gradual and iterative pruning reach the amount"}
+        default=0, metadata={"help": "update at which gradual and iterative pruning reach --prune-amount"}
     )
     prune_every: int = field(
         default=100, metadata={"help": "updates between two steps of gradual and iterative pruning"}
     )
     prune_exclude: str = field(
         default="",
-        metadata={"help": "classes or parameters that are not pruned, separated by commas, with * for any letters"},
+        metadata={
+            "help": "classes or parameters that are not pruned, separated by commas; * stands for any characters"
+        },
     )
     ddp_backend: Any = II("distributed_training.ddp_backend")
     zero_sharding: Any = II("distributed_training.zero_sharding")
@@ -95,18 +97,18 @@ def _refuse_unsupported(options: Dict[str, Any]) -> None:
     """Raises UserError for ways of training in which no worker can rank or mask all weights."""
     for option, usual, what in (
         ("ddp_backend", ("legacy_ddp", "no_c10d", "pytorch_ddp", "c10d"), "no worker has whole parameters to rank"),
-        ("zero_sharding", ("none",), "each worker has the optimizer's state of some parameters only"),
+        ("zero_sharding", ("none",), "each worker has the optimizer's state of only some parameters"),
         ("model_parallel_size", (1,), "no worker has whole parameters to rank"),
         ("pipeline_model_parallel", (False,), "no device has all weights to rank"),
-        ("use_bmuf", (False,), "weights are replaced by an average in which pruned ones come back"),
-        ("store_ema", (False,), "the average that is stored would not be pruned"),
+        ("use_bmuf", (False,), "it replaces the weights by an average in which pruned weights are not zero"),
+        ("store_ema", (False,), "the stored average would not be pruned"),
     ):
         value = getattr(options[option], "value", options[option])
         if value not in usual and not str(value).startswith("${"):
             flag = "--" + option.replace("_", "-")
             raise UserError(
-                f"--prune-amount cannot be used with {flag} {value}: {what}. Leave out {flag}, or prune the finished "
-                "checkpoint (fairseq-bso prune)"
+                f"--prune-amount cannot be used with {flag} {value}, because {what}: leave out {flag}, or prune the "
+                "finished checkpoint (fairseq-bso prune)"
             )
 
 

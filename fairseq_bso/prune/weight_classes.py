@@ -110,11 +110,11 @@ class WeightClasses:
             self.weights.append(parameter)
         if unused:
             raise UserError(
-                f"{option} {', '.join(sorted(unused))} matches no weights of this model; its classes are: "
-                f"{', '.join(known)} (names of parameters can be given too, and * in a name)"
+                f"{option} {', '.join(sorted(unused))} matches no weights of this model, whose classes are "
+                f"{', '.join(known)}: name classes or parameters, where * stands for any characters"
             )
         if not self.weights:
-            raise UserError("there is nothing to prune: all weights of this model are excluded, frozen or vectors")
+            raise UserError("no weight can be pruned: all weights of this model are excluded, frozen or vectors")
         self.total = sum(weight.numel() for weight in self.weights)
 
     def choose_masks(self, scheme: str, count: int, accept: Collection[int] = ()) -> Union[Masks, AlreadyPruned]:

@@ -136,7 +136,7 @@ class _BlockSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, scale: Tensor) -> Any:
         if ctx.parts is None:
-            raise RuntimeError("a sum over blocks goes backward once: its gradient has been given away")
+            raise RuntimeError("a sum over blocks can go backward only once: its gradient is not kept")
         parts, ctx.parts = ctx.parts, None
         return (*(None if part is None else part.mul_(scale).to(ctx.dtype) for part in parts), None, None)
 

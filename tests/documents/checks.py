@@ -1,4 +1,4 @@
-"""The checks of documents. Each gives one line for each error, and nothing for a document without errors."""
+"""The checks of documents. Each check yields one line for each error."""
 
 import argparse
 import ast
@@ -20,12 +20,12 @@ from documents.known_options import (
 from documents.markdown import PICTURES, ROOT, Document, read
 
 OPEN = "..."
-"""stands in a command for options that are left out"""
+"""a placeholder in a command for omitted options"""
 OUR_FOLDERS = "fairseq_bso bso_runtime scripts tests docs user_dir_examples findings".split()
 
 
 def titles(document: Document) -> Iterator[str]:
-    """One title, in the first line."""
+    """A document has one title, in its first line."""
     if document.titles()[1:] or not document.text.startswith("# "):
         yield f"{document.name}: needs one title, in its first line; has {document.titles()}"
 
@@ -46,7 +46,7 @@ def links(document: Document) -> Iterator[str]:
 
 
 def unused(documents: Sequence[Document], files: Sequence[Path]) -> Iterator[str]:
-    """Every one of these files is linked from a document."""
+    """A document links each of these files."""
     used = {
         (document.path.parent / target.partition("#")[0]).resolve()
         for document in documents
@@ -58,7 +58,7 @@ def unused(documents: Sequence[Document], files: Sequence[Path]) -> Iterator[str
 
 
 def paths(document: Document) -> Iterator[str]:
-    """Inline code that looks like a path of this repository is one."""
+    """Inline code that looks like a path of this repository is an existing path."""
     for code in document.inline_code():
         for word in code.split():
             if re.fullmatch(rf"({'|'.join(OUR_FOLDERS)})(/[\w.-]+)+/?", word) and not (ROOT / word).exists():
@@ -66,14 +66,14 @@ def paths(document: Document) -> Iterator[str]:
 
 
 def options(document: Document) -> Iterator[str]:
-    """Every option that is named exists in some parser."""
+    """Every named option exists in some parser."""
     text = re.sub(r"\(https?:[^)]*\)|<!--.*?-->", "", document.text, flags=re.DOTALL)
     for option in sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*", text)) - all_options()):
         yield f"{document.name}: no parser has {option}"
 
 
 def commands(document: Document) -> Iterator[str]:
-    """Command lines name programs and scripts that exist, with options that these take."""
+    """Command lines name existing programs and scripts, with options that they accept."""
     for words in document.commands():
         line = " ".join(words)[:100]
         for problem in _problems(words):
@@ -132,7 +132,7 @@ def _fairseq(program: str, rest: List[str]) -> Iterator[str]:
     try:
         with contextlib.redirect_stderr(said):
             given = [_filled_in(word) for word in _before_redirection(rest)]
-            if program == "fairseq-preprocess":  # which has no second look at the task's own options
+            if program == "fairseq-preprocess":  # its parser has no options of tasks
                 parser.parse_args(given)
             else:
                 options.parse_args_and_arch(parser, input_args=given)
@@ -141,7 +141,7 @@ def _fairseq(program: str, rest: List[str]) -> Iterator[str]:
 
 
 def _filled_in(word: str) -> str:
-    """A number for N, and the path of a user-dir of this repository, wherever the test runs."""
+    """Replaces N by a number, and a user-dir of this repository by its absolute path."""
     if word == "N":
         return "1"
     return str(ROOT / word) if word == "fairseq_bso" or word.startswith("user_dir_examples/") else word
@@ -188,7 +188,7 @@ def _extras(rest: List[str]) -> Iterator[str]:
 
 
 def public_face(document: Document) -> Iterator[str]:
-    """Python in a document is Python, and takes from fairseq_bso only the public face."""
+    """Python blocks are valid Python, and import only the public names of fairseq_bso."""
     for block in document.code_blocks("python"):
         try:
             tree = ast.parse(block)
@@ -199,7 +199,7 @@ def public_face(document: Document) -> Iterator[str]:
 
 
 def imported_from_below(tree: ast.AST) -> Iterator[str]:
-    """What source text imports of fairseq_bso that is not its public face."""
+    """Imports from fairseq_bso of names that are not public."""
     import fairseq_bso
 
     for node in ast.walk(tree):
@@ -214,7 +214,7 @@ def imported_from_below(tree: ast.AST) -> Iterator[str]:
 
 
 def form(document: Document, lines: int, characters: int) -> Iterator[str]:
-    """A document of at most so many lines of so many characters."""
+    """A document has at most so many lines of so many characters."""
     rows = document.text.splitlines()
     if len(rows) > lines:
         yield f"{document.name}: {len(rows)} lines; at most {lines}"
@@ -224,7 +224,7 @@ def form(document: Document, lines: int, characters: int) -> Iterator[str]:
 
 
 def long_sentences(document: Document, most: int = 25) -> Iterator[str]:
-    """The house rule of prose: at most 25 words a sentence."""
+    """A sentence has at most 25 words, by the house rule of prose."""
     for sentence in document.sentences():
         if len(re.findall(r"[\w'’.%+-]*\w[\w'’.%+-]*", sentence)) > most:
             yield f"{document.name}: more than {most} words: {sentence}"
@@ -236,7 +236,7 @@ def version(document: Document, number: str) -> Iterator[str]:
         yield f"{document.name}: no entry ## [{number}]"
 
 
-if __name__ == "__main__":  # for one document at a time, while it is written
+if __name__ == "__main__":  # checks single documents while they are written
     argument = argparse.ArgumentParser(description=__doc__)
     argument.add_argument("documents", nargs="+", type=Path)
     for one in argument.parse_args().documents:

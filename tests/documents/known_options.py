@@ -1,4 +1,4 @@
-"""The options that exist: of fairseq's programs, of `fairseq-bso` and of the scripts."""
+"""The existing options of fairseq's programs, of `fairseq-bso` and of the scripts."""
 
 import argparse
 import ast
@@ -17,11 +17,11 @@ FAIRSEQ_PROGRAMS = (
     "fairseq-validate",
 )
 SCRIPT_FOLDERS = ("scripts", "user_dir_examples")
-OTHER_PROGRAMS = {"--no-cov", "--all-files"}  # of pytest and pre-commit, where a document needs them
+OTHER_PROGRAMS = {"--no-cov", "--all-files"}  # options of pytest and pre-commit that documents name
 
 
 def parser_of(program: str) -> argparse.ArgumentParser:
-    """A new parser of one of fairseq's programs, with the plugins registered and nothing chosen yet."""
+    """A new parser of one of fairseq's programs, with registered plugins and without any choice of task or model."""
     from fairseq import options
 
     import fairseq_bso  # noqa: F401
@@ -41,7 +41,7 @@ def _options(parser: argparse.ArgumentParser) -> Set[str]:
 
 @functools.lru_cache(maxsize=None)
 def options_of(program: str) -> Set[str]:
-    """All options that one of fairseq's programs takes, whichever model, task, criterion and so on is chosen."""
+    """All options that one of fairseq's programs accepts with any model, task, criterion and so on."""
     from fairseq.dataclass.utils import gen_parser_from_dataclass
     from fairseq.models import ARCH_MODEL_REGISTRY
     from fairseq.registry import REGISTRIES
@@ -55,14 +55,14 @@ def options_of(program: str) -> Set[str]:
         if getattr(entry, "add_args", None):
             entry.add_args(parser)
         elif getattr(entry, "__dataclass", None):
-            gen_parser_from_dataclass(parser, getattr(entry, "__dataclass")())  # noqa: B009, no mangling
+            gen_parser_from_dataclass(parser, getattr(entry, "__dataclass")())  # noqa: B009, avoids name mangling
         found |= _options(parser)
     return found
 
 
 @functools.lru_cache(maxsize=None)
 def subcommands() -> Dict[str, argparse.ArgumentParser]:
-    """`fairseq-bso` itself under "", and its subcommands, by name."""
+    """name -> parser of the subcommand; "" is `fairseq-bso` itself."""
     from fairseq_bso.cli import build_parser
 
     parser = build_parser()
@@ -72,9 +72,9 @@ def subcommands() -> Dict[str, argparse.ArgumentParser]:
 
 @functools.lru_cache(maxsize=None)
 def script_options(path: Path) -> Set[str]:
-    """The options of a script, read from its source, with those that functions of its neighbours add to its parser.
+    """The options of a script, read from its source. Functions of neighbouring files may add some to its parser.
 
-    Of an option whose name is made from a variable, the variable may be any word that stands in the file.
+    If a variable is part of an option's name, any word in the file counts as its value.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set(_added(tree, tree)) | {"--help"}

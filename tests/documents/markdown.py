@@ -1,4 +1,4 @@
-"""What the checks read from a Markdown document: titles, links, anchors, code, shell commands, sentences."""
+"""The parts of a Markdown document that the checks read: titles, links, anchors, code, shell commands, sentences."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ import fairseq_bso
 
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 FOLDERS = (".github", "docs", "findings", "tests", "user_dir_examples")
-"""where documents are, besides the top"""
+"""folders that hold documents, besides the top"""
 PICTURES = (".png", ".svg", ".jpg", ".gif")
 
 _LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^()\s>]+)>?\)")
@@ -27,11 +27,11 @@ class Document:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The document's name in messages."""
         return str(self.path.relative_to(ROOT)) if ROOT in self.path.parents else self.path.name
 
     def lines(self) -> List[Tuple[str, bool]]:
-        """Each line, and whether it is code: fenced, or indented after an empty line."""
+        """Each line, and whether it is code. Code is fenced, or indented after an empty line."""
         found: List[Tuple[str, bool]] = []
         fence, after_code_or_gap = "", True
         for line in self.text.splitlines():
@@ -59,7 +59,7 @@ class Document:
         return [found[2] for found in self._headings() if len(found[1]) == 1]
 
     def anchors(self) -> List[str]:
-        """What a link may name after #, as GitHub makes it from headings."""
+        """The anchors that GitHub derives from headings; a link names one after #."""
         slugs: List[str] = []
         for found in self._headings():
             text = _LINK.sub(lambda link: link[0].split("](")[0].lstrip("!["), found[2])
@@ -74,7 +74,7 @@ class Document:
                 yield found
 
     def links(self) -> List[Tuple[bool, str]]:
-        """Whether it is a picture, and the target, of every link."""
+        """For every link, whether it is a picture, and its target."""
         prose = re.sub(r"`[^`]*`(?!\]\()", lambda code: "" if "](" in code[0] else code[0], self.prose())
         return [(found[1] == "!", found[2]) for found in _LINK.finditer(prose)]
 
@@ -87,14 +87,14 @@ class Document:
         return re.findall(rf"^```{language}\n(.*?)^```", self.text, flags=re.DOTALL | re.MULTILINE)
 
     def commands(self) -> List[List[str]]:
-        """The words of every shell command in a code block, variables replaced that the document itself sets."""
+        """The words of every shell command in a code block. Variables that the document sets are replaced."""
         variables, found = {}, []
         for line in _whole_lines([line if code else "" for line, code in self.lines()]):
             for name, value in variables.items():
                 line = re.sub(rf"\${name}\b|\${{{name}}}", lambda _, value=value: value, line)
             try:
                 words = shlex.split(line, comments=True)
-            except ValueError:  # no shell: a treebank, a bibliography
+            except ValueError:  # not a shell command, such as a treebank or a bibliography
                 continue
             while words and _ASSIGNMENT.match(words[0]):
                 name, _, value = words.pop(0).partition("=")
@@ -104,7 +104,7 @@ class Document:
         return found
 
     def sentences(self) -> List[str]:
-        """The sentences of running text, without headings, tables and quotations. Inline code is one word."""
+        """The sentences of running text, without headings, tables and quotations. Inline code counts as one word."""
         paragraphs, current = [], []
         for line in [*self.prose().splitlines(), ""]:
             if not line.strip() or re.match(r"\s*([#|>]|!\[)", line):
@@ -122,7 +122,7 @@ class Document:
 
 
 def _whole_lines(lines: List[str]) -> Iterator[str]:
-    """Lines that end in a backslash, or within quotation marks, joined with the next."""
+    """Joins lines that end in a backslash or within quotation marks with the next line."""
     waiting = ""
     for line in lines:
         line = waiting + line
@@ -138,7 +138,7 @@ def _whole_lines(lines: List[str]) -> Iterator[str]:
 
 
 def read(path: Path) -> Document:
-    """One document."""
+    """Reads a document."""
     return Document(path, path.read_text(encoding="utf-8"))
 
 

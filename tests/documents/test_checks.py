@@ -1,4 +1,4 @@
-"""Each check of documents fails on a document that is wrong, and only there."""
+"""Each check of documents fails on a document with errors, and passes without errors."""
 
 import ast
 

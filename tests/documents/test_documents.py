@@ -1,4 +1,4 @@
-"""Documents say what is true: links, pictures, paths, options and commands exist."""
+"""Documents are correct: their links, pictures, paths, options and commands exist."""
 
 import ast
 import importlib.util
@@ -18,19 +18,19 @@ PLAIN = (
     "user_dir_examples/pruning/README.md user_dir_examples/translation/README.md "
     "user_dir_examples/word_ordering/README.md"
 ).split()
-"""documents that follow the rule of prose to the word"""
+"""documents in which every sentence follows the rule of prose"""
 
 for_each = pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 
 
 def none(problems):
-    """Fails with all problems at once."""
+    """Fails with a list of all problems if there are any."""
     problems = list(problems)
     assert not problems, "\n".join(problems)
 
 
 def tool(name):
-    """A script of scripts/tools, as a module."""
+    """A script of scripts/tools as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -39,7 +39,7 @@ def tool(name):
 
 @for_each
 def test_titles(document):
-    if document.path.parent.name != ".github":  # GitHub puts its own title above a template
+    if document.path.parent.name != ".github":  # GitHub adds a title to a template
         none(checks.titles(document))
 
 

@@ -1,4 +1,4 @@
-"""The blockwise criterions against fairseq's, on ``bso_lstm``, and the models that they refuse."""
+"""The blockwise criterions, compared with fairseq's on ``bso_lstm``, and the models that they refuse."""
 
 import math
 
@@ -34,7 +34,7 @@ SMOOTHING = [
 
 @pytest.fixture(autouse=True, params=[(1, 1), blockwise.CPU_SCORES], ids=["16 rows a block", "one block"])
 def block(request, monkeypatch):
-    """The batch below has 23 words."""
+    """Uses several blocks, or one block, for the 23 words of the batch below."""
     monkeypatch.setattr(blockwise, "CPU_SCORES", request.param)
 
 
@@ -47,7 +47,7 @@ def made(**options):
 
 
 def with_gradients(criterion, model, sample):
-    """Loss, sample size, logging output and the gradient of every parameter, with the same dropout each time."""
+    """Loss, sample size, logging output and the gradient of every parameter, with the same dropout in every call."""
     torch.manual_seed(7)
     loss, size, logged = criterion(model, sample)
     model.zero_grad(set_to_none=True)
@@ -88,7 +88,7 @@ def test_label_smoothed_cross_entropy_equals_fairseqs(options, smoothing):
 
 
 def reduced(criterion, logged):
-    """The metrics of these logging outputs."""
+    """The metrics that the criterion computes from logging outputs."""
     with metrics.aggregate(new_root=True) as found:
         criterion.reduce_metrics(logged)
     return found.get_smoothed_values()
@@ -143,7 +143,7 @@ def test_training_brings_log_z_to_0():
 
 
 class Another(torch.nn.Module):
-    """A model that is not ours."""
+    """A model of another package."""
 
 
 def test_models_without_outputs_are_refused():

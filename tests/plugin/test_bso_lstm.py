@@ -1,4 +1,4 @@
-"""``bso_lstm`` against its slow twin: scores, the BSO loss and its gradients, decoding, and refusals."""
+"""``bso_lstm``, compared with its reference: scores, the BSO loss and its gradients, decoding, and refused options."""
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, s
     if model.decoder.dropout > 0:
         model.train()
         draw = decoder_module.DecoderPass._draw_masks
-        model.encoder.eval()  # the twin has no dropout in the encoder
+        model.encoder.eval()  # the reference has no dropout in the encoder
 
         def noted(self, time):
             drawn.append(draw(self, time))
@@ -134,7 +134,7 @@ def test_sixteen_bit_losses_and_gradients_are_close_to_float32s(device, dtype):
 
 @pytest.mark.parametrize("train", ["bso", "nll"])
 def test_autocast_changes_nothing(train):
-    """fairseq's --amp; the model computes in its own type."""
+    """The model computes in its own type under fairseq's --amp."""
     model = fakes.model(scorer="softmax" if train == "nll" else "unnormalized").float()
     losses = []
     for enabled in (False, True):
@@ -176,7 +176,7 @@ def test_bidirectional_padding_does_not_change_a_sentence():
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_incremental_steps_telescope_to_the_last_score(options):
-    """Beams multiply, are reordered, and sentences finish: the sum of emitted scores is ``f`` of the last word."""
+    """The sum of emitted scores is ``f`` of the last word, while beams are reordered and sentences finish."""
     model = fakes.model(**{**options, "dropout": 0.0, "embedding_dropout": 0.0})
     sources = [[5, 6, 7, 2], [8, 9, 2], [4, 2]]
     net_input, _ = fakes.batch(model, sources, [[4, 2]] * 3)
@@ -215,7 +215,7 @@ def test_sixteen_bit_scores_telescope_too():
 
 
 def test_attention_is_in_the_order_of_a_batch_padded_on_the_left():
-    """fairseq reads alignments against the batch as it came."""
+    """fairseq reads alignments in the order of the batch, which is padded on the left."""
     model = fakes.model(scorer="softmax")
     alone = model(**fakes.batch(model, [[8, 2]], [[4, 5, 2]])[0])[1]["attn"][0]
     both = model(**fakes.batch(model, [[5, 6, 7, 2], [8, 2]], [[4, 5, 2]] * 2)[0])[1]["attn"][0]
@@ -253,7 +253,7 @@ def test_reordering_across_sentences_falls_back_to_one_memory_per_hypothesis():
 
 
 def test_forced_scores_of_an_unnormalized_model_telescope_too():
-    """What ``fairseq-generate --score-reference`` sums up."""
+    """``fairseq-generate --score-reference`` sums these scores."""
     model = fakes.model()
     source, gold = [5, 6, 2], [7, 8, 9, 2]
     net_input, target = fakes.batch(model, [source], [gold])

@@ -1,4 +1,4 @@
-"""What ``--criterion beam_search_optimization`` refuses, before the first update where it can."""
+"""Options that ``--criterion beam_search_optimization`` refuses, before the first update if possible."""
 
 import pytest
 import torch

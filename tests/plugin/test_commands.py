@@ -1,4 +1,4 @@
-"""The `fairseq-bso` command: what it prints and what it exits with."""
+"""The `fairseq-bso` command: its output and its exit status."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_user_dir_prints_the_folder_of_the_package_and_nothing_else(capsys):
 
 
 def test_user_dir_serves_fairseq_from_any_folder(tmp_path):
-    """The installed command in a shell's $(...), in another folder: its output is a --user-dir that fairseq takes."""
+    """fairseq accepts the output of the installed command as --user-dir, also in another folder."""
     command = Path(sys.executable).parent / "fairseq-bso"
     assert command.exists(), "fairseq_bso is not installed beside {}: run make test".format(sys.executable)
     printed = subprocess.run([str(command), "user-dir"], capture_output=True, text=True, cwd=tmp_path, check=True)

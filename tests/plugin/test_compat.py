@@ -1,4 +1,4 @@
-"""Checkpoints of fairseq load wherever `compat` was imported, and unknown classes still do not."""
+"""`compat`: fairseq's checkpoints load, unknown classes still do not, and fairseq works with newer libraries."""
 
 import argparse
 import pickle
@@ -20,11 +20,11 @@ needs_safe_loader = pytest.mark.skipif(
 
 
 class Stranger:
-    """A class that no checkpoint of fairseq holds."""
+    """A class that is in no checkpoint of fairseq."""
 
 
 def test_a_checkpoint_as_fairseq_writes_it_loads_with_torchs_defaults(tmp_path):
-    """The command line, and the n-gram counts that validation with --eval-bleu leaves in the meters."""
+    """The checkpoint holds the command line, and the n-gram counts that --eval-bleu leaves in the meters."""
     saved = {
         "args": argparse.Namespace(arch="bso_lstm", lr=[0.1]),
         "model": {"weight": torch.arange(3.0)},
@@ -46,7 +46,7 @@ def test_a_checkpoint_as_fairseq_writes_it_loads_with_torchs_defaults(tmp_path):
 
 @needs_safe_loader
 def test_without_compat_the_same_checkpoint_is_refused(tmp_path):
-    """Shows that the line in `compat` is needed; when this fails, a newer torch or fairseq has made it superfluous."""
+    """The line in `compat` is needed. If this test fails, a newer torch or fairseq has made the line superfluous."""
     torch.save({"args": argparse.Namespace(arch="lstm")}, tmp_path / "checkpoint.pt")
     load = "import sys, torch; torch.load(sys.argv[1])"
     command = [sys.executable, "-c", load, str(tmp_path / "checkpoint.pt")]
@@ -56,7 +56,7 @@ def test_without_compat_the_same_checkpoint_is_refused(tmp_path):
 
 
 def rename_in_checkpoint(path, renamed, old: bytes, new: bytes):
-    """Copy the checkpoint at `path` to `renamed` with `old` replaced by `new` in its pickle."""
+    """Copies the checkpoint at `path` to `renamed`, and replaces `old` by `new` in its pickle."""
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(renamed, "w") as after:
         for member in before.namelist():
             content = before.read(member)
@@ -66,7 +66,7 @@ def rename_in_checkpoint(path, renamed, old: bytes, new: bytes):
 @needs_safe_loader
 @pytest.mark.parametrize("folder", [b"core", b"_core"], ids=["numpy 1", "numpy 2"])
 def test_arrays_written_under_either_numpy_load(folder, tmp_path):
-    """A pickle names the function that rebuilds an array: numpy 2 moved it from numpy.core to numpy._core."""
+    """A pickle names the function that rebuilds an array. numpy 2 moved it from numpy.core to numpy._core."""
     torch.save({"counts": numpy.array([4, 3]), "mean": numpy.float64(0.25)}, tmp_path / "written.pt")
     module = b"cnumpy.%s.multiarray\n"
     here = b"_core" if hasattr(numpy, "_core") else b"core"
@@ -100,7 +100,7 @@ def test_metrics_is_the_module_that_fairseqs_trainer_reads():
 
 
 class Sentences(FairseqDataset):
-    """A data set that is nothing but lengths."""
+    """A data set that has only lengths."""
 
     def __init__(self, lengths):
         self.lengths = numpy.array(lengths)
@@ -121,7 +121,7 @@ class Sentences(FairseqDataset):
 )
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_every_sentence_is_in_one_batch(count, limit, multiple):
-    """fairseq-fixed leaves out the last batch where its length is not a multiple of 8."""
+    """fairseq-fixed drops the last batch if its length is not a multiple of 8."""
     batches = Sentences([5] * count).batch_by_size(numpy.arange(count), required_batch_size_multiple=multiple, **limit)
     assert numpy.concatenate(batches).tolist() == list(range(count))
     for batch in batches:
@@ -146,7 +146,7 @@ def test_fixed_shapes_are_left_to_fairseq(by_keyword):
 
 
 def test_samples_of_a_language_model_may_be_sentences():
-    """--sample-break-mode eos, for which fairseq asks numpy for what numpy 2 has not."""
+    """fairseq reads `numpy.compat` for --sample-break-mode eos, and numpy 2 has no such module."""
     sentences = [torch.tensor([4, 5, 2]), torch.tensor([6, 2])]
     cut = TokenBlockDataset(sentences, [3, 2], 8, pad=1, eos=2, break_mode="eos", include_targets=True)
     assert [source.tolist() for source, *_ in cut] == [[2, 4, 5], [2, 6]]
@@ -155,10 +155,10 @@ def test_samples_of_a_language_model_may_be_sentences():
 @pytest.mark.parametrize("there, tpu", [(False, False), (True, True)])
 def test_bf16_means_a_tpu_only_where_one_can_be(monkeypatch, there, tpu):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if there else None)
-    arguments = argparse.Namespace(bf16=True, tpu=True)  # as fairseq's parser leaves --bf16
+    arguments = argparse.Namespace(bf16=True, tpu=True)  # the result of fairseq's parser for --bf16
     dataclass_utils.override_module_args(arguments)
     assert arguments.tpu is tpu
-    alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu itself stays what it is
+    alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu alone is not changed
     dataclass_utils.override_module_args(alone)
     assert alone.tpu
 
@@ -185,10 +185,10 @@ if sys.argv[2] == "refused":
 """
 
 
-@pytest.mark.parametrize("room", [1, 10**6])  # the thread waits for room, or is inside torch nearly all the time
+@pytest.mark.parametrize("room", [1, 10**6])  # the thread waits for room, or is almost always in torch
 @pytest.mark.parametrize("how, status", [("done", 0), ("refused", 1)])
 def test_a_process_that_still_reads_ahead_ends_with_its_own_status(room, how, status):
-    """With fairseq's own thread the process aborts nearly always where there is room."""
+    """With fairseq's own thread and enough room, the process almost always aborts."""
     command = [sys.executable, "-c", READS_AHEAD, str(room), how]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == status, done.stderr

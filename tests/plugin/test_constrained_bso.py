@@ -1,4 +1,4 @@
-"""BSO of ``bso_lstm`` under a successor function, and over search words, against the slow twin."""
+"""BSO of ``bso_lstm`` under a successor function and over search words, compared with the reference."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ LABELS = ["@L_a", "@R_a", "@R_b"]
 
 
 class ConstrainedTask(fakes.FakeTask):
-    """A task with a successor function, as ``--task bso_translation`` makes it."""
+    """A task with a successor function, like ``--task bso_translation``."""
 
     def __init__(self, name):
         super().__init__(words=4)
@@ -26,14 +26,14 @@ class ConstrainedTask(fakes.FakeTask):
         self.batch_constraint = Constraint(name, self.source_dictionary, self.target_dictionary)
 
     def allows(self, source, prefix):
-        """The words that may follow, by the slow twin; ``source`` ends in ``</s>``."""
+        """The words that may follow, from the reference; ``source`` ends in ``</s>``."""
         if self.name == "word_order":
             return slow.word_order(source[:-1], prefix, END)
         return slow.arc_standard(source[:-1], prefix, END, self.labels)
 
 
 def bso(task, model, sources, golds, beam, **options):
-    """(loss, what it logs, gradients) of the criterion."""
+    """(loss, logging output, gradients) of the criterion."""
     given = {"initial_beam": 2, "updates_per_beam": 0, "delta": "zero_one", "margin": 1.0, "nll_weight": 0.0}
     given.update({"search_dtype": "model", "search_screen": 2, "sentence_avg": False, **options})
     net_input, target = fakes.batch(model, sources, golds)
@@ -43,7 +43,7 @@ def bso(task, model, sources, golds, beam, **options):
 
 
 def gradients(model, loss):
-    """Of every parameter, zero where the loss does not reach it."""
+    """The gradient of every parameter; zero if the loss does not depend on it."""
     parameters = list(model.parameters())
     found = torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad else [None] * len(parameters)
     return [torch.zeros_like(one) if part is None else part for one, part in zip(parameters, found)]
@@ -68,7 +68,7 @@ def allowed_pairs(draw, name):
 @settings(max_examples=20)
 @given(data=st.data(), beam=st.integers(2, 5), seed=st.integers(0, 999))
 def test_constrained_loss_and_gradients_equal_the_twin(name, scorer, data, beam, seed):
-    """An exact search for every scorer; raw scores of the candidates are exact with any number of search words."""
+    """The search is exact for every scorer. Raw scores of the candidates are exact with any number of search words."""
     task = ConstrainedTask(name)
     sources, golds = data.draw(allowed_pairs(name))
     rival = scorer != "unnormalized" and data.draw(st.booleans())
@@ -88,7 +88,7 @@ def test_constrained_loss_and_gradients_equal_the_twin(name, scorer, data, beam,
 def test_a_constrained_softmax_search_over_all_words_is_the_exact_one():
     task = ConstrainedTask("word_order")
     model = fakes.model(5, task, scorer="softmax")
-    with torch.no_grad():  # what no search looks at has no share of Z
+    with torch.no_grad():  # padding, which no search ranks, has no share of Z
         model.decoder.output_bias[model.decoder.dictionary.pad()] = -40
     sources, golds = [[4, 5, 6, 7, 4, END], [7, 6, END]], [[7, 4, 4, 6, 5, END], [6, 7, END]]
     exact, every = (bso(task, model, sources, golds, 4, search_words=n) for n in (0, len(task.target_dictionary)))
@@ -98,7 +98,7 @@ def test_a_constrained_softmax_search_over_all_words_is_the_exact_one():
 
 
 def test_a_violator_that_exact_scores_do_not_confirm_costs_nothing(monkeypatch):
-    """A search that thinks too well of hypotheses beside gold; the loss is made of exact gaps all the same."""
+    """The search overestimates hypotheses beside gold. The loss nevertheless consists of exact gaps."""
     estimate, seen = SearchWordsLogTotals.of_others, []
     monkeypatch.setattr(SearchWordsLogTotals, "of_others", lambda *args: estimate(*args) - 3)
     task = fakes.FakeTask(words=12)

@@ -1,4 +1,4 @@
-"""fairseq's generator under a successor function, against an enumeration of all outputs and a slow beam search."""
+"""fairseq's generator under a successor function, compared with all outputs and a reference beam search."""
 
 import math
 from argparse import Namespace
@@ -33,7 +33,7 @@ def allowed(name, source, prefix, dictionary):
 
 
 def step_scores(models, source, prefix):
-    """Scores of all next words, one prefix at a time, from scratch: mean f, or the log of the mean probability."""
+    """Scores of all next words, from scratch for each prefix: the mean f, or the log of the mean probability."""
     words = torch.tensor([source + [END]])
     inputs = torch.tensor([[END, *prefix]])
     scores = []
@@ -45,7 +45,7 @@ def step_scores(models, source, prefix):
 
 
 def slow_beam(models, name, source, beam, dictionary):
-    """Beam search in plain loops: [(words, score)], best first. All outputs of a sentence have the same length."""
+    """Reference beam search: [(words, score)], best first. All outputs of a sentence have the same length."""
     live, done = [((), 0.0)], []
     while live:
         candidates = []
@@ -103,7 +103,7 @@ def test_a_wide_beam_finds_every_output():
 
 @pytest.mark.parametrize("name", ["word_order", "arc_standard"])
 def test_sentences_of_very_different_lengths_in_one_batch(name):
-    """The short ones leave the beam while the long ones go on."""
+    """Short sentences leave the batch while the search of long ones continues."""
     task = task_with_labels()
     models = [fakes.model(5, task)]
     sources = [[4], [], [4, 5, 6, 7] * 5, [5, 5, 5], [3], [4, 5, 6, 7, 3] * 3]
@@ -119,7 +119,7 @@ def test_source_words_are_found_in_another_target_dictionary():
     for word in ("word2", "word0"):
         target.add_symbol(word)
     successors = Constraint("word_order", source, target)(torch.tensor([[PADDING, 4, 5, 6, END]]))
-    # word0, word1, word2 are ids 4, 5, 6 there and 5, unknown, 4 here
+    # word0, word1, word2 have the source ids 4, 5, 6 and the target ids 5, unknown, 4.
     assert successors.candidates.tolist() == [[END, target.unk(), 4, 5, PADDING, PADDING]]
 
 
@@ -128,7 +128,7 @@ def test_a_prefix_is_forced_or_refused():
     models = [fakes.model(1, task)]
     (found,) = generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[6]]))
     assert {words[0] for words, _, _ in found} == {6} and len(found) == 2
-    with pytest.raises(UserError, match="--prefix-size asks for the word 'word3'"):
+    with pytest.raises(UserError, match="--prefix-size requires the word 'word3'"):
         generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[7]]))
 
 
@@ -136,7 +136,7 @@ def test_an_output_beyond_the_models_positions_is_refused():
     task = task_with_labels()
     models = [fakes.model(1, task, max_target_positions=6)]
     assert len(generate(models, task, "word_order", [[4, 5, 6, 7, 4]], 2)[0]) == 2
-    with pytest.raises(UserError, match="an output of 6 words, but the model ends at --max-target-positions 6"):
+    with pytest.raises(UserError, match="an output of 6 words and </s>, but the model has --max-target-positions 6"):
         generate(models, task, "word_order", [[4, 5, 6, 7, 4, 4]], 2)
 
 
@@ -157,7 +157,7 @@ def test_other_searches_stay_within_the_constraint():
 
 
 def test_a_sentence_without_an_output_is_empty_and_named(caplog):
-    """A successor function under which one word can never be used, so that its sentence never ends."""
+    """The successor function never allows one source word, so its sentence never ends."""
     from fairseq_bso.search import constraints
 
     class Stuck(constraints.WordOrder):
@@ -169,7 +169,7 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
     found = generate([fakes.model(1, task)], task, "stuck_in_the_generation_test", [[4, 5], [4, 6]], 3)
     assert [words for words, _, _ in found[0]] == [(END,)] and found[0][0][1] == -math.inf
     assert len(found[1]) == 2
-    assert "sentence 0: no hypothesis on the beam came to an end" in caplog.text
+    assert "sentence 0: no hypothesis on the beam reached an end" in caplog.text
 
 
 def test_a_name_that_nobody_registered():

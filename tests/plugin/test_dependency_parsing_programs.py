@@ -10,7 +10,7 @@ def sample(tmp_path):
 
 
 def run_prepare(tmp_path, train, valid, test, *options):
-    """prepare.py on sentences; returns the lines of the files that it wrote."""
+    """Runs prepare.py on sentences; returns the lines of the files that it wrote."""
     arguments = ["--out", tmp_path / "out"]
     for name, sentences in (("train", train), ("valid", valid), ("test", test)):
         arguments += [f"--{name}", write(tmp_path / f"{name}.conllu", conllu(*sentences))]
@@ -82,7 +82,7 @@ def test_a_failed_preprocess_shows_its_last_words_and_leaves_no_data(tmp_path, m
 
 
 def test_fairseq_reads_the_symbols_as_they_were_written(tmp_path):
-    """Odd words through the real fairseq-preprocess: none is unknown, none ends a sentence or is split."""
+    """No odd word is unknown, ends a sentence or is split after the real fairseq-preprocess."""
     from fairseq.data import Dictionary, data_utils
 
     odd = ["</s>", "<unk>", "@R_x", "10 000", "\u2028", "\\", "\x85a", "#", "#fairseq:overwrite", "é", "\u200b"]
@@ -114,7 +114,7 @@ H-0\t-0.9\tnot the best
 
 
 def test_hypotheses_come_back_to_their_sentences(sample, tmp_path):
-    """Sentence 2 has no word and so no hypothesis; the gold tree of sentence 1 is predicted."""
+    """Sentence 2 has no words, and therefore no hypothesis. The prediction for sentence 1 is its gold tree."""
     out = tmp_path / "out.conllu.xz"
     to_conllu.main([str(write(tmp_path / "generate-test.txt", GENERATED)), str(sample), str(out)])
     bank = treebank.read_treebank(out)
@@ -151,7 +151,7 @@ def test_repairs_are_counted(sample, tmp_path, capsys):
 
 
 def test_parse_prepares_words_as_training_did_and_needs_no_tree(tmp_path, monkeypatch):
-    """The model is a stand-in that attaches every word to the first."""
+    """A stub replaces the model; it attaches every word to the first."""
     words = [[("Cat", "_", "_"), ("</s>", "_", "_"), ("9 1", "_", "_")], SHORT]
     source = write(tmp_path / "in.conllu", conllu(*words))
     data, model = tmp_path / "out", write(tmp_path / "model.pt", "")

@@ -1,4 +1,4 @@
-"""The selection of hypotheses, the division of the work, the cache's parts, the criterion with a teacher."""
+"""The selection of hypotheses, the division of the work, the parts of the cache, and the criterion with a teacher."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ PADDING, END = 1, 2
 
 
 def dictionary(*symbols):
-    """A dictionary of these symbols after fairseq's four."""
+    """A dictionary with fairseq's four special symbols and then the given ones."""
     made = fakes.dictionary(0)
     for symbol in symbols:
         made.add_symbol(symbol)
@@ -30,12 +30,12 @@ def dictionary(*symbols):
 def test_seq_kd_keeps_the_best_of_the_search_that_fit():
     selector = HypothesisSelector("seq_kd", 2, 2.0, dictionary("a", "b"), None)
     hypotheses = [[[4, 4, 4, 4, 4, END], [4, END], [4, 5, END], [5, 5, END]]]
-    assert selector.select(hypotheses, [3], [[4, END]]) == [[[4, END], [4, 5, END]]]  # the first is 5 words for 2
+    assert selector.select(hypotheses, [3], [[4, END]]) == [[[4, END], [4, 5, END]]]  # the first has 5 words for 2
     assert selector.select([[[4, 4, 4, 4, 4, END]]], [3], [[4, END]]) == [[]]
 
 
 def test_seq_inter_compares_words_not_pieces():
-    """The pieces "un" "der" differ from the piece "under"; joined, both are the word of the reference."""
+    """The pieces "un" "der" differ from the piece "under"; both are the reference's word after joining."""
     pieces = dictionary("\u2581under", "\u2581un", "der", "\u2581it", "\u2581at")
     under, un, der, it, at = range(4, 9)
     hypotheses = [[[at, it, END], [un, der, it, END]], [[], []], [[at, END], [it, END]]]
@@ -43,13 +43,13 @@ def test_seq_inter_compares_words_not_pieces():
     joined = HypothesisSelector("seq_inter", 1, 0, pieces, "sentencepiece").select(hypotheses, [3, 3, 3], golds)
     assert joined == [[[un, der, it, END]], [[]], [[at, END]]]
     separate = HypothesisSelector("seq_inter", 1, 0, pieces, None).select(hypotheses[:1], [3], golds[:1])
-    assert separate == [[[at, it, END]]]  # half of its pieces are right
+    assert separate == [[[at, it, END]]]  # half of the pieces are right
 
 
 def test_an_unknown_word_is_never_right():
     selector = HypothesisSelector("seq_inter", 1, 0, dictionary("a", "b"), None)
     assert selector.select([[[3, 4, END], [4, 4, END]]], [3], [[3, 4, END]]) == [[[3, 4, END]]]
-    assert selector.select([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both 0: the first
+    assert selector.select([[[3, END], [4, END]]], [2], [[3, END]]) == [[[3, END]]]  # both have BLEU 0: the first
     with pytest.raises(UserError, match="--distill-remove-bpe syllables is not known"):
         HypothesisSelector("seq_inter", 1, 0, dictionary(), "syllables")
 
@@ -119,7 +119,7 @@ def test_only_missing_parts_are_decoded_and_an_unwanted_worker_stops(tmp_path):
 
 
 def teaching_task(*teachers):
-    """A task whose teacher these models are."""
+    """A task with these models as its teacher."""
 
     class Task(fakes.FakeTask):
         teacher = Teacher(list(teachers), ["one.pt", "two.pt"][: len(teachers)])
@@ -165,7 +165,7 @@ def test_the_criterion_averages_an_ensemble_and_equals_the_slow_twin(temperature
 
 
 class AnotherKind(torch.nn.Module):
-    """A model that gives probabilities alone, as fairseq's own do."""
+    """A model that returns only probabilities, like fairseq's own models."""
 
     def __init__(self, model):
         super().__init__()
@@ -199,7 +199,7 @@ def test_the_teacher_is_frozen_also_while_the_student_trains():
 
 
 class CountingTeacher(Teacher):
-    """A teacher that counts its runs."""
+    """A teacher that counts its forward passes."""
 
     runs = 0
 
@@ -233,7 +233,7 @@ def test_caching_the_teachers_words_changes_no_loss(pairs, data, temperature, to
     caching = criterion(task, teacher_memory=True, **options)
     known = set()
     for _ in range(4):
-        # Other batches each time: another order, other company, other widths.
+        # Batches differ in their sentences, order and width.
         batch = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=4))
         before, sample = teacher.runs, pairs_batch(student, batch)
         found, expected = (one(student, sample)[2] for one in (caching, again))
@@ -246,7 +246,7 @@ def test_caching_the_teachers_words_changes_no_loss(pairs, data, temperature, to
 
 @pytest.fixture
 def caching(tmp_path):
-    """A function that makes a criterion with a cache in a folder, its teacher (that counts) and its student."""
+    """A function that returns a criterion with a cache in a folder, its counting teacher and its student."""
     checkpoint = tmp_path / "teacher.pt"
     checkpoint.write_bytes(b"stands for the checkpoint of the teacher")
 
@@ -269,13 +269,13 @@ def test_a_second_training_reads_the_cache_of_the_first(caching, tmp_path, monke
     batches = [pairs_batch(student, PAIRS[:2]), pairs_batch(student, PAIRS[2:])]
     expected = [one(student, batch)[2] for _ in range(2) for batch in batches for one in [first]][:2]
     assert teacher.runs == 2
-    assert len(list((tmp_path / "memory").glob("*.npz"))) == 2  # two sentences at once, one when the epoch was over
+    assert len(list((tmp_path / "memory").glob("*.npz"))) == 2  # two sentences at once, one at the epoch's end
 
     second, teacher, student = caching()
     for batch, right in zip(batches, expected):
         found = second(student, batch)[2]
         assert float(found["distill_loss"]) == float(right["distill_loss"])
-    second(student, pairs_batch(student, [PAIRS[1], PAIRS[2]]))  # other company
+    second(student, pairs_batch(student, [PAIRS[1], PAIRS[2]]))  # another batch
     assert teacher.runs == 0
     assert len(list((tmp_path / "memory").glob("*.npz"))) == 2
 
@@ -291,9 +291,9 @@ def test_a_cache_of_another_teacher_is_refused(caching, tmp_path):
     with pytest.raises(UserError, match="manifest.json is damaged: remove the folder"):
         caching()
     (tmp_path / "memory" / "manifest.json").rename(tmp_path / "memory" / "notes.txt")
-    with pytest.raises(UserError, match="memory holds other files: give --teacher-memory-folder a folder of its own"):
+    with pytest.raises(UserError, match="memory holds other files: give another --teacher-memory-folder"):
         caching()
-    with pytest.raises(UserError, match="--teacher-memory .* needs --teacher-top-k"):
+    with pytest.raises(UserError, match="--teacher-top-k is 0, but --teacher-memory stores only"):
         caching(teacher_top_k=0)
 
 
@@ -334,7 +334,7 @@ def test_options_that_the_criterion_refuses():
     ):
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is {value}, but must be"):
             criterion(teaching_task(student), **{name: value})
-    with pytest.raises(UserError, match="--teacher-memory .* needs --teacher-top-k"):
+    with pytest.raises(UserError, match="--teacher-top-k is 0, but --teacher-memory stores only"):
         criterion(teaching_task(student), teacher_memory=True)
 
 
@@ -349,7 +349,7 @@ def test_the_teacher_computes_in_the_type_it_is_given():
         assert found[name].dtype == torch.float32
     assert torch.equal(found["auto"], found["float32"]) and not torch.equal(found["bfloat16"], found["float32"])
     torch.testing.assert_close(found["bfloat16"], found["float32"], rtol=0.05, atol=0.05)
-    with pytest.raises(UserError, match="--teacher-dtype float16 is for a GPU"):
+    with pytest.raises(UserError, match="--teacher-dtype is float16, which needs a GPU"):
         Teacher([fakes.model(1)], ["one.pt"], "float16").place(torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""fairseq's generator as the task builds it, for every ``--scorer``, against a beam search in plain loops."""
+"""fairseq's generator, built by the task for every ``--scorer``, compared with a reference beam search."""
 
 import json
 import logging
@@ -23,13 +23,13 @@ EVERY_SCORER = ["softmax", "summed", "unnormalized"]
 
 
 def task_of(**options):
-    """The task, without files."""
+    """The task without data files."""
     cfg = BsoTranslationConfig(**options)
     return BsoTranslationTask(cfg, fakes.dictionary(6), fakes.dictionary(6))
 
 
 def local_scores(models, scorer, source, prefix):
-    """(V,) of all next words: the log of the mean probability, or the mean of f."""
+    """Local scores (V,) of all next words: the log of the mean probability, or the mean f."""
     each = [lstm.scores_after(model, source, prefix) for model in models]
     if scorer != "softmax":
         return sum(each) / len(each)
@@ -37,12 +37,12 @@ def local_scores(models, scorer, source, prefix):
 
 
 def score_of(scorer, before, local):
-    """The score of a prefix, from that of the prefix before and the local score of its last word."""
+    """The score of a prefix, from the score without the last word and the local score of that word."""
     return local if scorer == "unnormalized" else before + local
 
 
 def slow_beam(models, scorer, source, beam, longest, lenpen):
-    """[(words, score)], best first. A hypothesis that ends among the best K is finished; K of them end the search."""
+    """[(words, score)], best first. A hypothesis that ends among the best K is finished; K finished end the search."""
     live, done = [((), 0.0)], []
     for step in range(longest + 1):
         candidates = []
@@ -124,9 +124,9 @@ def test_a_mixed_ensemble_is_refused(scorers, counted, options, successors):
         ({"lenpen": 0.6}, "--lenpen is 0.6, but the raw scores of --scorer {} are never divided by length"),
         ({"lenpen": 0.0, "unnormalized": True}, "--lenpen is 0.0, but the raw scores of --scorer {} are never"),
         ({"temperature": 0.5}, "--temperature is 0.5, but the raw scores of --scorer {} have no temperature"),
-        ({"sampling": True, "sampling_topp": 0.9}, "--sampling-topp 0.9 needs probabilities"),
-        ({"match_source_len": True}, "--match-source-len sets the score of </s> to 0, which the raw scores of"),
-        ({"score_reference": True}, "--score-reference takes one model with --scorer {}, but got 2"),
+        ({"sampling": True, "sampling_topp": 0.9}, "--sampling-topp is 0.9, but the raw scores of"),
+        ({"match_source_len": True}, "--match-source-len sets the score of </s> to 0, but the raw scores of"),
+        ({"score_reference": True}, "--score-reference accepts one model with --scorer {}, but got 2"),
     ],
 )
 def test_what_raw_scores_give_no_meaning_is_refused(scorer, options, message):
@@ -146,11 +146,11 @@ def test_the_defaults_of_fairseqs_options_pass(scorer, caplog):
 def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of_once(caplog):
     task, models = task_of(), [fakes.model(seed, scorer="softmax") for seed in range(2)]
     generator = task.build_generator(models, Namespace(unnormalized=True, lenpen=0.6))
-    assert not generator.normalize_scores  # as fairseq means it
+    assert not generator.normalize_scores  # fairseq's meaning of --unnormalized
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "\n" not in warning and "short ones win, --lenpen 0.6 is not used; leave out --unnormalized" in warning
+    assert "\n" not in warning and "favours short hypotheses and ignores --lenpen 0.6: leave out" in warning
     caplog.clear()
-    task.build_generator(models, Namespace(unnormalized=True, score_reference=True))  # compares nothing
+    task.build_generator(models, Namespace(unnormalized=True, score_reference=True))  # no hypotheses to compare
     for scorer in ("summed", "unnormalized"):
         task.build_generator([fakes.model(scorer=scorer)], Namespace(unnormalized=True))
     assert not caplog.records
@@ -158,7 +158,7 @@ def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of_once(caplo
 
 @pytest.mark.parametrize("scorer", EVERY_SCORER)
 def test_a_length_penalty_in_training_goes_on_as_before(scorer, caplog):
-    """``--eval-bleu-args`` of a run that was begun with one, which raw scores have never used."""
+    """``--eval-bleu-args`` of an earlier run may have a length penalty, which raw scores never used."""
     task = task_of(eval_bleu=True, eval_bleu_args=json.dumps({"beam": 2, "lenpen": 0.6}))
     task.build_model(OmegaConf.create({"_name": "bso_lstm", "scorer": scorer, **SIZES, **TRAINING}))
     assert task.sequence_generator.normalize_scores == (scorer == "softmax")
@@ -178,7 +178,7 @@ def test_other_models_than_ours_are_softmax_models():
 
 
 def command(task="translation", path="model.pt", **options):
-    """What a command that decodes gives its models."""
+    """The config that a decoding command passes to its models."""
     given = {"_name": None, "unnormalized": False, "score_reference": False, "lenpen": 1, "print_alignment": None}
     return OmegaConf.create(
         {"common_eval": {"path": path}, "task": {"_name": task}, "generation": {**given, **options}}
@@ -189,7 +189,7 @@ def command(task="translation", path="model.pt", **options):
 @pytest.mark.parametrize(
     "cfg, message",
     [
-        (command(), "--task translation divides scores by length.*add --unnormalized, or take --task bso_translation"),
+        (command(), "--task translation divides scores by length.*add --unnormalized, or use --task bso_translation"),
         (command(path="a.pt:b.pt", unnormalized=True), "--task translation averages probabilities over 2 models"),
         (command(unnormalized=True, lenpen=0.6), "--lenpen is 0.6, but the raw scores of --scorer .* are never"),
     ],
@@ -208,20 +208,20 @@ def test_another_task_that_would_change_raw_scores_is_refused(scorer, cfg, messa
         command("word_distillation"),
         command("bso_translation", path="a.pt:b.pt", unnormalized=True),
         command(score_reference=True),
-        command(path=None),  # fairseq's hub
+        command(path=None),  # the config of fairseq's hub
     ],
 )
 def test_what_another_task_leaves_as_it_is_passes(scorer, cfg, caplog):
     model = fakes.model(scorer=scorer)
     model.prepare_for_inference_(cfg)
-    assert model._is_generation_fast  # fairseq's own part was done
+    assert model._is_generation_fast  # fairseq's own preparation was done
     assert not caplog.records
 
 
 def test_undivided_sums_are_warned_of_under_another_task_too(caplog):
     fakes.model(scorer="softmax").prepare_for_inference_(command(unnormalized=True))
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "short ones win; leave out --unnormalized" in warning
+    assert "favours short hypotheses: leave out --unnormalized" in warning
     caplog.clear()
     fakes.model(scorer="softmax").prepare_for_inference_(command())
     fakes.model(scorer="summed").prepare_for_inference_(command(unnormalized=True))

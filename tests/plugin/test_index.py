@@ -1,4 +1,4 @@
-"""The index of captured states: exact for the thresholds of the page, in both orders, and rebuilt when it is stale."""
+"""The index of captured states: exact for the page's thresholds, stored in both orders, and rebuilt if it is stale."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_rows_and_units_hold_all_states_side_by_side(folder):
 
 
 def test_the_files_of_the_index_keep_their_names(folder):
-    """So that captures of earlier versions need no new index."""
+    """Captures of earlier versions then need no new index."""
     open_index(open_side(folder))
     names = {path.name for path in (folder / "decoder").glob("index*")}
     assert names == {"index.rows.i8", "index.cells.i8", "index.json"}
@@ -183,7 +183,7 @@ def test_no_folder():
 
 
 def test_a_folder_made_for_lstmvis_opens(tmp_path):
-    """As the tools of LSTMVis write it: other names, no sentences, and tanh unless the file says otherwise."""
+    """Folders of LSTMVis's tools have other names and no sentences. Their default transform is tanh."""
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["states1"] = numpy.full((4, 3), 2.0, dtype=numpy.float32)
         file["states2"] = numpy.full((4, 2), 0.5, dtype=numpy.float32)

@@ -1,4 +1,4 @@
-"""Words and tracks that the interpretation recipes write before training."""
+"""The words and tracks that the interpretation recipes write before training."""
 
 import random
 
@@ -41,9 +41,9 @@ def test_every_bundled_book_is_read_without_the_licence():
 @pytest.mark.parametrize(
     "heads, relations, wanted",
     [
-        # she sat on the old mat .
+        # The sentence is "she sat on the old mat .".
         ([2, 0, 6, 6, 6, 2, 2], "nsubj root case det amod obl punct".split(), "..ppp.."),
-        # 's comes after its noun and marks no phrase: the dog 's tail
+        # In "the dog 's tail", 's follows its noun and marks no phrase.
         ([2, 4, 2, 0], "det nmod case root".split(), "...."),
     ],
 )

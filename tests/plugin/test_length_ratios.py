@@ -1,4 +1,4 @@
-"""``--eval-length-beams`` against a count of what the generator gives."""
+"""``--eval-length-beams``, compared with a count of the words in the generator's output."""
 
 from argparse import Namespace
 
@@ -26,7 +26,7 @@ def task_and_model(scorer="softmax", **options):
 
 
 def validated(task, model, *batches):
-    """What is logged of a validation whose batches are those of several workers."""
+    """The logged values of a validation in which each batch is that of one worker."""
     criterion, outputs = BlockwiseCrossEntropyCriterion(task, False), []
     for sources, golds in batches:
         net_input, target = fakes.batch(model, sources, golds)
@@ -63,7 +63,7 @@ def test_without_beams_nothing_is_decoded_or_logged():
 
 @pytest.mark.parametrize("text", ["0", "5,-1", "five", "1,,5", "1.5", "5,5", ","])
 def test_what_are_no_beams_is_refused(text):
-    with pytest.raises(UserError, match=f"--eval-length-beams is '{text}', but must be different numbers from 1 on"):
+    with pytest.raises(UserError, match=f"--eval-length-beams is '{text}', but must be different whole numbers"):
         task_and_model(eval_length_beams=text)
 
 

@@ -1,4 +1,4 @@
-"""user_dir_examples/translation/prepare.py on small files in place of Multi30k."""
+"""user_dir_examples/translation/prepare.py on small files instead of Multi30k."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ def prepare(monkeypatch):
 
 @pytest.fixture
 def packed(prepare, monkeypatch, tmp_path):
-    """A folder of files as Multi30k has them, of which the program knows the checksums."""
+    """A folder with the file names of Multi30k. The program expects the checksums of these files."""
     folder, chance = tmp_path / "packed", random.Random(1)
     folder.mkdir()
     sums = {}

@@ -1,4 +1,4 @@
-"""Pruning on small models: the classes, weights that stay at zero, and what is refused."""
+"""Pruning of small models: the classes, weights that stay zero, and refused options."""
 
 import re
 from argparse import Namespace
@@ -83,9 +83,9 @@ def test_exclude_takes_patterns_and_names_what_it_does_not_know():
     found = classes_of(model, "*embedding, encoder.layers.0.weight_hh*")
     assert not any("embedding" in name for name in found.members)
     assert len(found.members["encoder_layer_1"]) == 1 and len(found.members["encoder_layer_2"]) == 2
-    with pytest.raises(UserError, match="embeddings matches no weights of this model; its classes are: source_emb"):
+    with pytest.raises(UserError, match="embeddings matches no weights of this model, whose classes are source_emb"):
         classes_of(model, "scorer,embeddings")
-    with pytest.raises(UserError, match="nothing to prune"):
+    with pytest.raises(UserError, match="no weight can be pruned"):
         classes_of(model, "*")
 
 
@@ -102,7 +102,7 @@ def test_marks_distinguish_pruned_weights_from_weights_that_are_zero():
 
 
 def half_of(classes):
-    """The masks of half of the weights."""
+    """Masks that prune half of the weights."""
     return classes.extend_masks("class_blind", classes.empty_masks(), round(0.5 * classes.total)).pruned
 
 
@@ -136,7 +136,7 @@ def one_update(model, optimizer, callback, update):
 
 
 def settings(name, **common):
-    """What fairseq's optimizers ask of a whole config."""
+    """The parts of a config that fairseq's optimizers read."""
     own = {"adam": {"adam_betas": "(0.9, 0.99)"}, "nag": {"momentum": 0.9}, "sgd": {"momentum": 0.9}}
     own["adamax"] = {"adamax_betas": "(0.9, 0.99)", "adamax_eps": 1e-8, "no_bias_correction": False}
     own["adadelta"] = {"adadelta_rho": 0.9, "adadelta_eps": 1e-6, "anneal_eps": False}
@@ -158,7 +158,7 @@ def build(name, model, **common):
 
 
 class Noisy(torch.optim.SGD):
-    """Adds noise to all weights, pruned ones too."""
+    """Adds noise to all weights, pruned weights included."""
 
     def step(self, closure=None):
         super().step(closure)
@@ -183,12 +183,12 @@ def test_pruned_weights_stay_zero_with_every_optimizer(name):
         one_update(model, optimizer, callback, update)
         count = callback.schedule.count(update + 1, total)
         zeros = sum(int((one == 0).sum()) for one in callback.classes.weights)
-        # The padding rows of two embeddings are zero from the start, and are pruned first.
+        # The padding rows of two embeddings are zero from the start; they are pruned first.
         assert callback.count == count and zeros == (count if name == "noisy" else max(count, 10))
     assert count == round(0.6 * total)
-    assert callback.keeps_zeros == (name != "noisy")  # if it does not, the weights are zeroed at each step
+    assert callback.keeps_zeros == (name != "noisy")  # otherwise every step sets the pruned weights to zero
     for place, name, moments in optimizer_state.moments_of(optimizer, callback.classes.weights, []):
-        if name in optimizer_state.SQUARES:  # the root of zero takes long
+        if name in optimizer_state.SQUARES:  # the root of zero is slow
             assert (moments[callback.pruned[place]] > 1e-15).all()
         else:
             assert (moments[callback.pruned[place]] == 0).all()
@@ -211,7 +211,7 @@ def test_bfloat16_and_its_master_weights():
 
 
 def test_master_weights_and_moments_in_one_flat_parameter():
-    """What --fp16 makes on a GPU: all float32 weights in one parameter, by device."""
+    """--fp16 on a GPU stores all float32 weights of a device in one parameter."""
     model = fakes.model().half()
     parameters = list(model.parameters())
     flat = nn.Parameter(torch.cat([one.detach().flatten() for one in parameters]).float())
@@ -239,14 +239,14 @@ def test_a_schedule_that_begins_below_the_pruned_share_says_so(schedule, caplog)
     callback = pruner(**schedule)
     callback.before_step(model, build("adam", model), 0)
     (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert "weights are zero, but at update 0 pruning takes" in warning
+    assert "weights are zero, but the masks of update 0 prune" in warning
     needed = float(re.search("--prune-amount of ([0-9.]+) or more", warning).group(1))
     assert round(needed * found.total) == round(0.5 * found.total)
 
 
 @pytest.mark.parametrize("schedule", [{"amount": 0.5}, {"amount": 0.6}, {"kind": "gradual", "start": 3, "end": 9}])
 def test_zeros_of_padding_and_a_pruning_that_goes_on_need_no_warning(schedule, caplog, monkeypatch):
-    monkeypatch.setattr(weight_classes, "ZERO_BY_CHANCE", 0.05)  # padding is a larger share here
+    monkeypatch.setattr(weight_classes, "ZERO_BY_CHANCE", 0.05)  # small models have a larger share of padding
     model = fakes.model().float()
     found = classes_of(model)
     if "kind" not in schedule:

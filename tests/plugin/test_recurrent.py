@@ -1,4 +1,4 @@
-"""The hand-written gradients of the decoder's inner loop against autograd's."""
+"""The hand-written gradients of the decoder's inner loop, compared with autograd's."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_lstm_cell_equals_its_definition_and_passes_gradcheck():
 
 
 def _recurrence(product, inputs, steps, hidden):
-    """``hidden = tanh(inputs + W hidden)`` with fewer rows at every step, as in a ragged batch."""
+    """``hidden = tanh(inputs + W hidden)`` with fewer rows at every step, like a batch of different lengths."""
     total = hidden.new_zeros(())
     for step in range(steps):
         hidden = torch.tanh(product(hidden, inputs[: hidden.size(0)]))
@@ -47,7 +47,7 @@ def test_recurrent_weight_gathers_the_gradient_of_all_steps(steps):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_recurrent_weight_of_a_usual_size_equals_the_plain_products(frozen, monkeypatch):
-    """Large enough for oneDNN, where torch has it, in each of the products."""
+    """Every product is large enough for oneDNN, if torch has it."""
     monkeypatch.setattr(quick, "_ONEDNN", getattr(torch.ops.mkldnn, "_linear_pointwise", None))
     torch.manual_seed(0)
     weight, inputs, hidden = torch.randn(256, 256) / 16, torch.randn(90, 256), torch.randn(90, 256)
@@ -107,7 +107,7 @@ def test_attention_memory_gathers_the_gradient_of_all_steps(steps):
 
 
 def test_weights_lost_in_rounding_get_no_denormal_gradient():
-    """Scores of 0, -30, -60 and -95: the last two weights, 9e-27 and 6e-42, count as zero."""
+    """The scores are 0, -30, -60 and -95. The last two weights, 9e-27 and 6e-42, count as zero."""
     torch.manual_seed(0)
     query = torch.tensor([[[1.0, 0.1]]], requires_grad=True)  # (1, 1, 2)
     keys = torch.tensor([[[0.0, 0.0], [-30.0, 0.0], [-60.0, 0.0], [-95.0, 0.0]]], requires_grad=True)

@@ -1,4 +1,4 @@
-"""What ``--user-dir fairseq_bso`` registers, and that no option hides another's."""
+"""The names that ``--user-dir fairseq_bso`` registers; no option hides another."""
 
 import dataclasses
 import subprocess
@@ -33,7 +33,7 @@ SIZES = {
 
 
 def test_the_registries_hold_our_classes():
-    """fairseq keeps the first of two models or tasks of one name without a word."""
+    """fairseq silently keeps the first of two models or tasks with the same name."""
     assert MODEL_REGISTRY["bso_lstm"] is bso_lstm.BsoLSTMModel
     assert CRITERION_REGISTRY["beam_search_optimization"] is criterion.BeamSearchOptimizationCriterion
     assert CRITERION_REGISTRY["word_distillation"] is distillation.WordDistillationCriterion
@@ -72,7 +72,7 @@ TASKS = (
 @pytest.mark.parametrize("criterion", CRITERIONS, ids=lambda config: config.__name__)
 @pytest.mark.parametrize("task", TASKS, ids=lambda config: config.__name__)
 def test_options_are_unique_among_all_that_one_command_line_holds(criterion, task):
-    """A name in two dataclasses is one flag with one of the two defaults. Links (II) to another's field are meant."""
+    """A name in two dataclasses becomes one flag with one of two defaults. Links (II) to another field are intended."""
     groups = {
         name: field.default_factory() if field.default is dataclasses.MISSING else field.default
         for name, field in FairseqConfig.__dataclass_fields__.items()
@@ -116,7 +116,7 @@ def test_an_installed_package_is_found_by_its_plain_name_from_any_folder(tmp_pat
 
 
 def test_a_user_registers_a_delta_of_their_own(monkeypatch):
-    monkeypatch.setattr(costs, "_DELTAS", dict(costs._DELTAS))  # it stays in this test
+    monkeypatch.setattr(costs, "_DELTAS", dict(costs._DELTAS))  # drops the registration after the test
 
     @costs.register_delta("half_for_the_registration_test")
     def half(hypothesis, gold, lengths):

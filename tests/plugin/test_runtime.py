@@ -1,4 +1,4 @@
-"""The numpy model and search against the torch model and fairseq's generators."""
+"""The numpy model and search, compared with the torch model and fairseq's generators."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_scores_equal_those_of_the_torch_model(options):
     sources, golds = [[5, 6, 2], [5, 6, 7, 4, 2], [8, 2]], [[6, 6, 9, 8, 2], [7, 4, 5, 9, 2], [4, 9, 9, 4, 2]]
     net_input, _ = fakes.batch(model, sources, golds)
     expected = model(**net_input)[0].detach().numpy()  # (B, T, V)
-    for first, last in ((0, 3), (1, 2)):  # a batch, and one alone
+    for first, last in ((0, 3), (1, 2)):  # a batch, and a single sentence
         memory, state = network.encode(sources[first:last])
         for time, words in enumerate(net_input["prev_output_tokens"][first:last].t().numpy()):
             scores, state = network.step(words, state, memory)
@@ -109,13 +109,13 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
     generator = ConstrainedGenerator([model], task.target_dictionary, slow, **usual)
     net_input, _ = fakes.batch(model, [[*source, 2] for source in sources], [[2]] * len(sources))
     for ours, theirs in zip(found, generator.generate([model], {"net_input": net_input})):
-        theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq gives an empty one where there is none
+        theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq adds an empty one if there is none
         assert [words for _, words in ours] == [one["tokens"].tolist()[:-1] for one in theirs]
         np.testing.assert_allclose([score for score, _ in ours], [one["score"].item() for one in theirs], atol=1e-4)
 
 
 def written(path, scorer):
-    """A model file."""
+    """Writes a model file; returns its path."""
     side = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdef"]).encode()
     model = exported(fakes.model(), {}, source=side, target=side)
     model_file.write(path, model._replace(config=replace(model.config, scorer=scorer)), "float32")
@@ -177,7 +177,7 @@ def test_a_file_whose_config_lacks_something_is_one_line(tmp_path, capsys, monke
     whole = ModelConfig.to_json
     monkeypatch.setattr(ModelConfig, "to_json", lambda config: {**whole(config), "extra": 1})
     path = written(tmp_path / "model", "softmax")
-    assert model_file.read(path).config.scorer == "softmax"  # what a later release adds does not matter
+    assert model_file.read(path).config.scorer == "softmax"  # additions of a later release are ignored
     monkeypatch.setattr(ModelConfig, "to_json", lambda config: {"layers": 1, "residual": False})
     path = written(tmp_path / "model", "softmax")
     assert cli.main(["translate", path]) == 1

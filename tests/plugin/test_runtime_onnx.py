@@ -1,4 +1,4 @@
-"""The exported ONNX graphs, run by ONNX Runtime, against the numpy network."""
+"""The exported ONNX graphs in ONNX Runtime, compared with the numpy network."""
 
 import itertools
 import sys
@@ -38,7 +38,7 @@ def test_graphs_equal_the_numpy_network(options, tmp_path):
     sources = [[5, 6, 2], [5, 6, 7, 4, 2], [2]]
     (memory, state), (other, same) = network.encode(sources), graphs.encode(sources)
     assert (memory.mask == other.mask).all()
-    rows = np.repeat(np.arange(3), 2)  # two hypotheses each
+    rows = np.repeat(np.arange(3), 2)  # two hypotheses of each sentence
     state, same = state.select(rows), same.select(rows)
     for words in ([2] * 6, [6, 8, 4, 4, 9, 5], [9, 4, 4, 7, 8, 8]):
         expected, state = network.step(np.array(words), state, memory)
@@ -61,7 +61,7 @@ def test_what_is_no_pair_is_refused(tmp_path):
     assert prefix_of(str(tmp_path / "none")) is None
     whole = encoder.read_bytes()
     place = whole.index(tensors["encoder.embedding.weight"][5].tobytes())
-    changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]  # the last bit of one weight
+    changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]  # flips the last bit of one weight
     for content, message in (
         ((tmp_path / "other.encoder.onnx").read_bytes(), "are not of one model"),
         (changed, "is damaged"),
@@ -79,7 +79,7 @@ def test_what_is_no_pair_is_refused(tmp_path):
 
 
 def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):
-    """A sum of raw scores is not divided by length; a scorer of another release is named."""
+    """A sum of raw scores is not divided by length. The message names a scorer of another release."""
     model = fakes.model(scorer="summed")
     sides = dict.fromkeys(("source", "target"), SYMBOLS)
     (tmp_path / "text").write_text("a b\n")

@@ -1,4 +1,4 @@
-"""Captured states against a plain twin that reads one sentence at a time, for every architecture, layer and side."""
+"""Captured states of every architecture, layer and side, compared with a reference for one sentence at a time."""
 
 import numpy
 import pytest
@@ -42,7 +42,7 @@ def compare(side, sentence, expected, skip=("attention", "scores")):
 
 
 def compare_predictions(side, sentence, scores, words, raw):
-    """Compares losses or raw scores, and the top-k words, of one sentence; scores (T, V)."""
+    """Compares the losses or raw scores and the top-k words of one sentence; scores are (T, V)."""
     of_next = scores.gather(1, torch.tensor(words).unsqueeze(1)).squeeze(1).numpy()
     measure = of_sentence(side, "score" if raw else "loss", sentence)
     numpy.testing.assert_allclose(measure, of_next if raw else -of_next, rtol=1e-5, atol=1e-5)
@@ -56,7 +56,7 @@ def compare_predictions(side, sentence, scores, words, raw):
 
 @pytest.mark.parametrize("arch, options", VARIANTS)
 def test_states_attention_and_losses_equal_the_twin(tmp_path, arch, options):
-    """Batches of up to four sentences, so that all but the longest are padded."""
+    """Batches have up to four sentences; all but the longest are padded."""
     model, found = run(tmp_path, arch, {"gates": True, "batch_size": 4}, **options)
     for sentence, (source, target) in enumerate(zip(SOURCES, TARGETS)):
         twin = states.bso_lstm if arch == "bso_lstm" else states.fairseq_lstm
@@ -110,7 +110,7 @@ def test_samples_that_run_on_over_sentences_are_as_in_training(tmp_path):
     [
         ("bso_lstm", {}),
         ("lstm", {"encoder_bidirectional": True}),
-        # One rare word only: fairseq's criterion ignores a second one, whose number is that of padding.
+        # There is only one rare word: a second one would have the number of padding, which fairseq's criterion ignores.
         ("lstm", {"criterion": "adaptive_loss", "adaptive_softmax_cutoff": "9"}),
     ],
 )
@@ -133,7 +133,7 @@ def test_losses_are_those_of_fairseqs_criterion(tmp_path, arch, options):
 
 
 def generated(model, source):
-    """Greedy output of fairseq's generator, and the states of every layer at each of its steps."""
+    """The greedy output of fairseq's generator, and the states of every layer at every step."""
     noted = [[] for _ in range(len(getattr(model.decoder, "layers", [])) if arch_is_fairseqs(model) else 0)]
     net_input = {"src_tokens": torch.tensor([source]), "src_lengths": torch.tensor([len(source)])}
     options = {"normalize_scores": not getattr(model, "unnormalized", False)}
@@ -169,7 +169,7 @@ def generated(model, source):
 
 
 def arch_is_fairseqs(model):
-    """Whether it is fairseq's `lstm`."""
+    """Whether the model is fairseq's `lstm`."""
     return hasattr(model.decoder, "embed_tokens")
 
 

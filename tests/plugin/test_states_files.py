@@ -1,4 +1,4 @@
-"""The files of `fairseq-bso states`: for LSTMVis, tracks, a folder that is complete or absent; and what it refuses."""
+"""The files of `fairseq-bso states` for LSTMVis, tracks, complete or absent folders, and refused options."""
 
 import argparse
 import json
@@ -32,13 +32,13 @@ def made(tmp_path_factory):
 
 
 def states(made, out, model="bso", **options):
-    """Captures, and returns the content of capture.json."""
+    """Captures states; returns the content of capture.json."""
     options = {"cpu": True, "index": False, **options}
     return capture(str(made / f"{model}.pt"), str(made / "data"), str(out), CaptureOptions(**options))
 
 
 def track(tmp_path, name, lines):
-    """NAME=FILE of a track."""
+    """Writes a track; returns its NAME=FILE."""
     (tmp_path / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
     return (f"{name}={tmp_path / name}.txt",)
 
@@ -67,7 +67,7 @@ def test_every_file_and_path_that_lstm_yml_names_is_there_with_a_value_for_each_
             assert data.attrs["directions"] == 1
         for meta in project["meta"].values():
             data = opened[meta["file"]][meta["path"]]
-            assert len(data) == steps and numpy.isfinite(data[:]).all()  # NaN is not in JSON
+            assert len(data) == steps and numpy.isfinite(data[:]).all()  # JSON has no NaN
             if "dict" in meta:
                 known = read_dictionary(folder / project["files"][meta["dict"]])
                 assert set(numpy.unique(data[:])) <= set(known)
@@ -75,7 +75,7 @@ def test_every_file_and_path_that_lstm_yml_names_is_there_with_a_value_for_each_
 
 
 def read_dictionary(path):
-    """{id: word} as LSTMVis reads it."""
+    """{id: word}, read like LSTMVis."""
     pairs = [line.split() for line in path.read_text().splitlines()]
     assert all(len(pair) == 2 for pair in pairs)
     return {int(number): word for word, number in pairs}
@@ -207,7 +207,7 @@ def test_what_an_interrupted_capture_left_is_removed(made, tmp_path, monkeypatch
     monkeypatch.setattr(files.CaptureFiles, "append", stop)
     with pytest.raises(KeyboardInterrupt):
         states(made, tmp_path / "other")
-    with pytest.raises(KeyboardInterrupt):  # the first capture stays
+    with pytest.raises(KeyboardInterrupt):  # the first capture is kept
         states(made, tmp_path / "out", overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out"} and len(read(tmp_path / "out")) == 2
 

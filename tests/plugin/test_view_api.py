@@ -119,7 +119,7 @@ def test_a_window_can_begin_with_a_sentence(ask, stored):
 
 
 def test_the_page_sees_a_unit_on_exactly_where_the_index_does(ask, stored):
-    """Values are truncated toward zero, so that none is rounded up to a threshold."""
+    """Values are truncated toward zero, so no value is rounded up to a threshold."""
     answer = ask("context?side=decoder&start=0&length=200&states=hidden1")
     shown = numpy.array(answer["states"][0]["values"]).T
     exact = stored["hidden1"][:200].astype(numpy.float64)
@@ -128,7 +128,7 @@ def test_the_page_sees_a_unit_on_exactly_where_the_index_does(ask, stored):
 
 
 def selected(values, first, last, threshold, left, right, sign=1):
-    """The definition: on throughout, off around, and off beyond the corpus."""
+    """The units that are on throughout the range and off around it; beyond the corpus every unit is off."""
     on = sign * values.astype(numpy.float64) >= threshold
     found = []
     for unit in range(values.shape[1]):
@@ -155,7 +155,7 @@ def test_selection_is_that_of_the_definition(ask, stored, first, last, left, rig
 
 
 def opening(stored, length=3):
-    """The first place where the depth rises from 0 and stays up."""
+    """The first step at which the depth rises from 0 and stays above 0."""
     depth = stored["meta/depth"]
     return next(s for s in range(1, len(depth)) if depth[s - 1] == 0 and (depth[s : s + length] > 0).all())
 
@@ -186,7 +186,7 @@ def test_matches_of_units_that_are_named(ask):
     query = "match?side=decoder&states=hidden1,hidden2&threshold=0.5&limit=5"
     answer = ask(f"{query}&units=hidden2:1,hidden1:0")
     assert answer["units"] == ["hidden1:0", "hidden2:1"] and answer["matches"]
-    # The field was called `cells` before.
+    # An earlier name of the field is `cells`.
     assert ask(f"{query}&cells=hidden2:1,hidden1:0") == answer
     assert "cells is its old name" in ask(f"{query}&cells=hidden1:0&units=hidden1:0", status=400)["error"]
 
@@ -234,7 +234,7 @@ def test_a_sentence_pair_with_its_attention(ask, folder):
     answer = ask("sentence?number=3")
     source, target = answer["source"], answer["target"]
     assert target["words"][-1] == "</s>" and target["words"][:-1] == target["read"][1:]
-    assert source["words"] == target["words"]  # the folder's model copies
+    assert source["words"] == target["words"]  # the states are those of a copying model
     weights = numpy.array(answer["weights"])
     assert weights.shape == (target["length"], source["length"]) and numpy.allclose(weights.sum(1), 1, atol=0.01)
     assert (weights.argmax(1) == numpy.arange(len(weights))).all() and answer["id"] == 103

@@ -23,7 +23,7 @@ def softmax_checkpoint(data, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def summed_checkpoint(softmax_checkpoint, tmp_path_factory):
-    """The pretrained model read as one of raw scores that add up. All scorers have the same parameters."""
+    """The pretrained model, read as a model with summed raw scores. All scorers have the same parameters."""
     state = load_state(str(softmax_checkpoint))
     state["cfg"]["model"]["scorer"] = "summed"
     path = tmp_path_factory.mktemp("summed") / "checkpoint_last.pt"
@@ -33,7 +33,7 @@ def summed_checkpoint(softmax_checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def checkpoints(softmax_checkpoint, summed_checkpoint, bso_run):
-    """A checkpoint of every ``--scorer``."""
+    """One checkpoint for every ``--scorer``."""
     return {"softmax": softmax_checkpoint, "summed": summed_checkpoint, "unnormalized": bso_run[0]}
 
 

@@ -1,4 +1,4 @@
-"""scripts/experiments/beam_grid.py on a few sentences: every stage, the table and the picture."""
+"""scripts/experiments/beam_grid.py on a few sentences: all stages, the table and the picture."""
 
 import json
 import random

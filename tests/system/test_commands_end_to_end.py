@@ -10,9 +10,9 @@ from fairseq import checkpoint_utils
 from reference import lstm
 from system_commands import BSO, PLUGIN, QUIET, preprocess, run, train
 
-import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
+import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 
-SOFTMAX = ["--criterion", "beam_search_optimization"]  # of a model that has no flag either
+SOFTMAX = ["--criterion", "beam_search_optimization"]  # the model has the default scorer
 SUMMED = [*SOFTMAX, "--scorer", "summed"]
 
 
@@ -22,7 +22,7 @@ def parameters(checkpoint):
 
 
 def difference(one, other):
-    """The largest difference of any parameter."""
+    """The largest difference between two checkpoints in any parameter."""
     one, other = parameters(one), parameters(other)
     assert one.keys() == other.keys() and len(one) > 5
     return max((one[name] - other[name]).abs().max().item() for name in one)
@@ -56,7 +56,7 @@ def test_scores_of_stock_generate_are_the_sum_of_f_or_the_last(data, checkpoints
         with torch.no_grad():
             each = [lstm.scores_after(model, source, words[:time])[word].item() for time, word in enumerate(words)]
         expected = sum(each) if kind == "summed" else each[-1]
-        assert float(score) * math.log(2) == pytest.approx(expected, abs=2e-4)  # 4 decimals are printed
+        assert float(score) * math.log(2) == pytest.approx(expected, abs=2e-4)  # the output has 4 decimals
 
 
 @pytest.mark.parametrize("kind", ["summed", "unnormalized"])
@@ -75,7 +75,7 @@ def test_generate_with_our_task_needs_no_flag_and_averages_an_ensemble(data, che
 
 
 def test_any_checkpoint_is_decoded_by_another_scorer(data, checkpoints):
-    """All scorers have the same parameters; the stock task takes it from --model-overrides."""
+    """All scorers have the same parameters. fairseq's own task reads the scorer from --model-overrides."""
     common = ["--user-dir", PLUGIN, "--cpu", "--beam", 3, "--unnormalized"]
     over = ["--path", checkpoints["softmax"], "--model-overrides", "{'scorer': 'summed'}"]
     outputs = [run("generate", data, *common, *way).stdout for way in (over, ["--path", checkpoints["summed"]])]
@@ -95,14 +95,14 @@ def test_sums_of_log_probabilities_that_are_not_divided_are_warned_of(data, soft
     common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", softmax_checkpoint]
     quiet, done = (run("generate", data, *common, *flag) for flag in ([], ["--unnormalized"]))
     for one, times in ((quiet, 0), (done, 1)):
-        assert len(re.findall("short ones win; leave out --unnormalized", one.stderr + one.stdout)) == times
+        assert len(re.findall("favours short hypotheses: leave out --unnormalized", one.stderr + one.stdout)) == times
 
 
 @pytest.mark.parametrize(
     "option, message",
     [
         (["--temperature", 0.5], "--temperature is 0.5"),
-        (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "needs probabilities"),
+        (["--sampling", "--sampling-topp", 0.9, "--nbest", 5], "are not probabilities"),
         (["--match-source-len"], "--match-source-len sets"),
         (["--lenpen", 0.6], "--lenpen is 0.6, but the raw scores of --scorer"),
     ],
@@ -129,14 +129,14 @@ def test_interactive_and_score_reference(data, checkpoints, kind):
 
 @pytest.mark.parametrize("bso, update", [(BSO, 5), (SUMMED, 7), ([*SOFTMAX, "--finished", "rival"], 9)])
 def test_a_resumed_run_equals_one_that_never_stopped(data, softmax_checkpoint, tmp_path, bso, update):
-    """The beam grows every 4 updates; `--save-interval-updates` saves in the middle of an epoch of 13 updates."""
+    """The beam grows every 4 updates. `--save-interval-updates` saves within an epoch of 13 updates."""
     options = [*bso, "--train-beam", 5, "--updates-per-beam", 4, "--max-update", 16, "--save-interval-updates", 1]
     options += ["--lr-scheduler", "inverse_sqrt", "--warmup-updates", 4, "--dropout", 0.2, "--disable-validation"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     first = train(data, whole, *options, "--finetune-from-model", softmax_checkpoint)
     (middle,) = whole.glob(f"checkpoint_*_{update}.pt")
     second = train(data, resumed, *options, "--restore-file", middle)
-    for run_of in (first, second):  # in both epochs together
+    for run_of in (first, second):  # once in the whole run
         assert len(re.findall("the search looks at .* words a sentence", run_of.stderr + run_of.stdout)) == 1
     assert difference(whole / "checkpoint_last.pt", resumed / "checkpoint_last.pt") == 0
     assert difference(whole / "checkpoint_last.pt", middle) > 0
@@ -149,12 +149,12 @@ def test_bfloat16_trains_resumes_and_decodes_without_a_tpu(data, softmax_checkpo
     losses = [float(found) for found in re.findall(r" loss=([^,]+),", done.stderr + done.stdout)]
     assert len(losses) == 8 and all(math.isfinite(loss) for loss in losses)
     last = tmp_path / "checkpoint_last.pt"
-    # fairseq widens 16-bit numbers when it saves them.
+    # fairseq saves 16-bit numbers in 32 bits.
     assert all(tensor.equal(tensor.bfloat16().float()) for tensor in parameters(last).values())
     assert difference(softmax_checkpoint, last) > 0
     (middle,) = tmp_path.glob("checkpoint_*_4.pt")
     train(data, tmp_path / "resumed", *options, "--disable-validation", "--restore-file", middle)
-    # Of the 32-bit master weights fairseq saves 16 bits, so a run that was stopped is a little different after it.
+    # fairseq rounds the 32-bit master weights to 16 bits when it saves them, so a resumed run differs slightly.
     assert difference(last, tmp_path / "resumed" / "checkpoint_last.pt") < 0.02
     common = ["--user-dir", PLUGIN, "--cpu", "--task", "bso_translation", "--path", last]
     assert len(re.findall(r"^H-", run("generate", data, *common, "--beam", 3).stdout, re.M)) == 30
@@ -194,7 +194,7 @@ def test_validate_command_reports_the_search(data, bso_run):
 
 
 def last_line(done):
-    """The last line of what a failed command says, which must be all there is: no traceback."""
+    """The last line on stderr of a failed command, after a check that there is no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     return done.stderr.strip().splitlines()[-1]

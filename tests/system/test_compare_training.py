@@ -1,4 +1,4 @@
-"""scripts/experiments/compare_training.py on a few sentences: every stage, the tables, and a second run of nothing."""
+"""scripts/experiments/compare_training.py on a few sentences: all stages, the tables, a second run without training."""
 
 import json
 import subprocess

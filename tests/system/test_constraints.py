@@ -20,7 +20,7 @@ def constrained_run(data, softmax_checkpoint, tmp_path_factory):
 
 
 def sources_and_outputs(printed):
-    """{sentence: (source words, hypothesis words)} of what generate or interactive print."""
+    """{sentence: (source words, hypothesis words)} in the output of generate or interactive."""
     found = {}
     for kind, sentence, line in re.findall(r"^([SH])-(\d+)\t(.*)$", printed, re.M):
         found.setdefault(sentence, {})[kind] = line.split("\t")[-1].split()
@@ -70,7 +70,7 @@ def test_pairs_that_the_constraint_does_not_allow_are_counted_and_left_out(tmp_p
     warnings = re.findall(r"\d+ of \d+ pairs are left out.*", done.stderr + done.stdout)
     assert (
         warnings
-        == [  # once for the training pairs, once for validation's
+        == [  # once for the training pairs, once for the validation pairs
             "8 of 16 pairs are left out, because --successors word_order does not allow their targets; the first is "
             "sentence 1 with 'three' as word 1 (both counted from 0)"
         ]
@@ -80,7 +80,7 @@ def test_pairs_that_the_constraint_does_not_allow_are_counted_and_left_out(tmp_p
 
 
 def failure(done):
-    """The last line of a command that ended without a traceback."""
+    """The last line on stderr of a failed command, after a check that there is no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stderr.strip().splitlines()[-1]
@@ -107,7 +107,7 @@ def test_data_of_another_kind_is_refused(tmp_path):
     languages = ["--source-lang", "src", "--target-lang", "tgt", "--destdir", tmp_path / "data-bin"]
     run("preprocess", *languages, "--trainpref", text / "train", "--validpref", text / "train")
     done = train(tmp_path / "data-bin", tmp_path / "run", *BSO, *CONSTRAINED, "--max-update", 2, check=False)
-    assert "--successors word_order allows the target of none of 2 pairs" in failure(done)
+    assert "--successors word_order allows none of the targets of 2 pairs" in failure(done)
 
 
 @pytest.mark.parametrize("option", [["--print-alignment"], ["--match-source-len"]])
@@ -125,5 +125,5 @@ def test_a_user_dir_of_ones_own_trains_and_decodes_under_its_constraint(data, so
     printed = run("generate", data, *common).stdout
     found, scores = sources_and_outputs(printed), dict(re.findall(r"^P-(\d+)\t(.*)$", printed, re.M))
     assert len(found) == len(scores) == 30
-    for sentence, (source, _) in found.items():  # fairseq does not print the word <s>, but its score
+    for sentence, (source, _) in found.items():  # fairseq prints the score of <s>, but not the word
         assert len(scores[sentence].split()) == len(source) + 1

@@ -1,4 +1,4 @@
-"""`make demo` on a few hundred sentences: every stage, the table and the picture."""
+"""`make demo` on a few hundred sentences: all stages, the table and the picture."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def test_the_quick_demo_makes_its_table_and_picture_and_skips_what_is_done(tmp_p
     }
     assert set(results["train_seconds"]) == {trained for trained, _ in SYSTEMS.values()}
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
-    # A second run trains nothing again.
+    # A second run repeats no training.
     before = (tmp_path / "bso" / "checkpoint_last.pt").stat().st_mtime_ns
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -1,4 +1,4 @@
-"""Distillation by the real commands: word level, sequence level, both together, and what ends in one line."""
+"""Distillation by the real commands: word level, sequence level, both together, and errors in one line."""
 
 import re
 import resource
@@ -30,27 +30,27 @@ def parameters(checkpoint):
 
 
 def same(one, other):
-    """Whether two checkpoints hold the same parameters, to the bit."""
+    """Whether two checkpoints hold bitwise equal parameters."""
     one, other = parameters(one), parameters(other)
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 def last_line(done):
-    """The last line of what a failed command says, which must be all there is: no traceback."""
+    """The last line on stderr of a failed command, after a check that there is no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     return done.stderr.strip().splitlines()[-1]
 
 
 def distill_command(data, teacher, cache, *arguments):
-    """`fairseq-bso distill` as this interpreter runs it."""
+    """The command line of `fairseq-bso distill` for this interpreter."""
     code = "import sys; from fairseq_bso.cli import main; sys.exit(main())"
     line = [sys.executable, "-c", code, "distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu"]
     return [*map(str, line), *map(str, arguments)]
 
 
 def distill(data, teacher, cache, *arguments, check=True):
-    """Runs it."""
+    """Runs `fairseq-bso distill`."""
     common = ["--teacher-path", teacher, "--distill-cache", cache, "--cpu"]
     done = call("fairseq_bso.cli:main", "distill", data, *common, *arguments)
     assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -62,12 +62,12 @@ def contents(cache):
     return {path.name: path.read_bytes() for path in Path(cache).iterdir()}
 
 
-SLOW = ["--distill-max-tokens", 20]  # a sentence or two in a batch: many parts
+SLOW = ["--distill-max-tokens", 20]  # one or two sentences in a batch, and therefore many parts
 
 
 @pytest.fixture(scope="session")
 def cache(data, softmax_checkpoint, tmp_path_factory):
-    """A cache made in a single go by one worker."""
+    """A cache that one worker wrote without interruption."""
     folder = tmp_path_factory.mktemp("distilled") / "cache"
     distill(data, softmax_checkpoint, folder, *SLOW)
     return folder
@@ -84,7 +84,7 @@ def test_word_distillation_logs_both_losses_and_saves_the_student_alone(data, so
     assert sum(part.numel() for part in saved["model"].values()) == int(alone.replace(",", ""))
     assert not saved["criterion"]
     assert len(saved["last_optimizer_state"]["state"]) == len(saved["model"])
-    # Decoding a student, with its own task or another, needs no teacher.
+    # The student is decoded without a teacher, under its own task and another.
     for task in ("word_distillation", "translation"):
         common = ["--user-dir", PLUGIN, "--cpu", "--task", task, "--path", tmp_path / "checkpoint_last.pt"]
         assert "Generate test" in run("generate", data, *common).stdout
@@ -106,7 +106,7 @@ def test_a_remembered_teacher_trains_the_same_student(data, softmax_checkpoint, 
     train(data, tmp_path / "again", *options)
     train(data, tmp_path / "remembers", *options, "--teacher-memory")
     one, other = (parameters(tmp_path / name / "checkpoint_last.pt") for name in ("again", "remembers"))
-    for name in one:  # a sentence that comes twice has been computed in one of its batches only
+    for name in one:  # the teacher computes a repeated sentence in one of its batches only
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_any_encoder_decoder_of_fairseq_can_teach(data, tmp_path):
     sizes = "--encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-ffn-embed-dim 8 --decoder-ffn-embed-dim 8"
     options = ["--arch", "transformer", *sizes.split(), "--encoder-layers", 1, "--decoder-layers", 1]
     options += ["--encoder-attention-heads", 2, "--decoder-attention-heads", 2, "--criterion", "cross_entropy"]
-    # The later --arch counts.
+    # fairseq uses the later --arch.
     train(data, tmp_path / "teacher", *options, "--max-update", 2, "--disable-validation")
     teacher = ["--teacher-path", tmp_path / "teacher" / "checkpoint_last.pt"]
     sequence = ["--task", "sequence_distillation", "--distill-cache", tmp_path / "cache", "--distill-max-len-b", 1]
@@ -153,7 +153,7 @@ def test_training_makes_the_cache_with_two_workers_and_reads_it_again(data, soft
         each = [[*group, "--distributed-rank", rank] for rank in range(2)]
         list(workers.map(lambda mine: train(data, tmp_path / "two", *options, *mine), each))
     assert contents(tmp_path / "cache") == contents(cache)
-    # BSO from there, without a teacher that has to decode again; with the original pairs beside the distilled ones.
+    # BSO on distilled and original pairs reads the cache, so the teacher does not decode again.
     more = ["--finetune-from-model", tmp_path / "two" / "checkpoint_last.pt", "--distill-keep-original"]
     done = train(data, tmp_path / "bso", *options, *more, *BSO)
     log = done.stderr + done.stdout
@@ -162,7 +162,7 @@ def test_training_makes_the_cache_with_two_workers_and_reads_it_again(data, soft
 
 
 def refusal(data, teacher, cache, *arguments):
-    """The message with which `fairseq-bso distill` ends, in this process."""
+    """The message with which `fairseq-bso distill` refuses these arguments, in this process."""
     line = ["distill", data, "--teacher-path", teacher, "--distill-cache", cache, "--cpu", *arguments]
     with pytest.raises(UserError) as stopped:
         cli.main([*map(str, line)])
@@ -206,7 +206,7 @@ def test_another_teacher_other_data_or_a_damaged_cache_is_refused(data, softmax_
 
 
 def test_a_full_disk_is_one_line_and_what_is_done_is_kept(data, softmax_checkpoint, cache, tmp_path):
-    """A limit on the size of files stands for the full disk: parts fit, the dataset's index does not."""
+    """A limit on file sizes imitates a full disk: parts fit, the dataset's index does not."""
     folder = tmp_path / "full"
 
     def limit():
@@ -253,7 +253,7 @@ def test_a_teachers_file_that_is_broken_or_missing_is_named(data, softmax_checkp
 
 @pytest.mark.parametrize("kind", ["summed", "unnormalized"])
 def test_a_teacher_of_raw_scores_teaches_by_its_output_alone(data, checkpoints, tmp_path, kind):
-    """It has no probabilities to learn from at each word."""
+    """Such a teacher has no probabilities for word-level distillation."""
     teacher = checkpoints[kind]
     done = train(data, tmp_path / "run", *WORD, "--teacher-path", teacher, "--max-update", 2, check=False)
     assert f"has --scorer {kind} and no probabilities" in last_line(done)
@@ -263,7 +263,7 @@ def test_a_teacher_of_raw_scores_teaches_by_its_output_alone(data, checkpoints, 
     assert message in refusal(data, teacher, cache, *short, "--distill-lenpen", 0.6)
     mixed = f"{teacher}:{checkpoints['softmax']}"
     assert f"an ensemble of 1 {kind} and 1 softmax models" in refusal(data, mixed, cache, *short)
-    assert not cache.exists()  # or the options that were refused would be those that it is made with
+    assert not cache.exists()  # otherwise it would expect the refused options
     distill(data, teacher, cache, *short)
     options = [*SEQUENCE, "--teacher-path", teacher, "--distill-cache", cache, *short, "--max-update", 2]
     done = train(data, tmp_path / "student", *options, "--disable-validation")

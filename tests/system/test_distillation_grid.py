@@ -1,4 +1,4 @@
-"""scripts/experiments/distillation_grid.py: every system, the table; a second run trains nothing."""
+"""scripts/experiments/distillation_grid.py: all systems and the table; a second run trains nothing."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from system_commands import ROOT, write_corpus
 
 
 def grid(folder, out, *arguments):
-    """The script with a teacher and students of a few units and updates."""
+    """Runs the script with a teacher and students of a few units and updates."""
     command = [
         sys.executable,
         ROOT / "scripts" / "experiments" / "distillation_grid.py",
@@ -26,7 +26,7 @@ def grid(folder, out, *arguments):
 
 
 def test_every_system_is_trained_once_and_measured(data, tmp_path):
-    # The text of the shared data, which its own folder holds too.
+    # This text is the same as that of the shared data.
     write_corpus(tmp_path, "test", sentences=30, seed=2)
     (tmp_path / "data-bin").symlink_to(data)
     out = tmp_path / "out"
@@ -34,10 +34,10 @@ def test_every_system_is_trained_once_and_measured(data, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for system in ("gold", "word", "seq", "seq-inter", "word-seq", "word-seq-inter"):
         assert (out / f"{system}-8" / "checkpoint_last.pt").is_file()
-    assert list((out / "teacher" / "likeliest").glob("*.npz"))  # once for all students, and gone with their teacher
+    assert list((out / "teacher" / "likeliest").glob("*.npz"))  # written once for all students
     assert not (out / "report").exists()
 
-    # Nothing is trained again, and without sizes the teacher alone is measured.
+    # A second run trains nothing; without sizes it measures only the teacher.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
     done = grid(tmp_path, out, "--bf16", "--sizes")
     assert done.returncode == 0, done.stdout + done.stderr

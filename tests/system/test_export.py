@@ -1,4 +1,4 @@
-"""Exported models give fairseq-generate's output where neither fairseq nor torch is installed."""
+"""Exported models reproduce fairseq-generate's output without an installed fairseq or torch."""
 
 import importlib.util
 import os
@@ -19,13 +19,13 @@ from fairseq_bso import cli
 from fairseq_bso.checkpoints import load_state
 from fairseq_bso.errors import UserError
 
-ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # what `translate` may need
+ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # the packages that `translate` may need
 CONSTRAINED = ["--task", "bso_translation", "--successors", "word_order"]
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """Runs Python in an environment of its own, with what `translate` needs and nothing else."""
+    """Runs Python in an environment that has only the packages for `translate`."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -45,12 +45,12 @@ def bare(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def translate(bare):
-    """Runs `translate` there."""
+    """Runs `translate` in the bare environment."""
     return lambda *arguments, **streams: bare("-m", "bso_runtime", "translate", *arguments, **streams)
 
 
 def generated(data, checkpoint, *options):
-    """The best hypotheses of fairseq-generate, in order."""
+    """The best hypotheses of fairseq-generate, in the order of the sentences."""
     common = ["--user-dir", PLUGIN, "--task", "bso_translation", "--path", checkpoint, "--cpu"]
     output = run("generate", data, *common, *options).stdout
     found = {int(number): text for number, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M)}
@@ -68,7 +68,7 @@ def test_there_is_neither_fairseq_nor_torch(bare):
 @pytest.mark.parametrize("beam", [1, 5])
 @pytest.mark.parametrize("kind", ["softmax", "summed", "unnormalized"])
 def test_translations_equal_those_of_fairseq_generate(data, checkpoints, translate, tmp_path, capsys, kind, beam):
-    """Line by line, in batches, and with ONNX Runtime."""
+    """Translations are compared line by line, in batches, and with ONNX Runtime."""
     checkpoint = checkpoints[kind]
     assert cli.main(["export", str(checkpoint), str(tmp_path / "model")]) == 0
     assert "bytes, float32" in capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_translations_equal_those_of_fairseq_generate(data, checkpoints, transla
 
 @pytest.mark.parametrize("kind", ["softmax", "summed", "unnormalized"])
 def test_under_a_constraint_too(data, checkpoints, translate, tmp_path, kind):
-    """Asked for, and remembered from training."""
+    """The constraint comes from the command line, or from the training that the checkpoint records."""
     checkpoint, asked = checkpoints[kind], ["--successors", "word_order"]
     if kind == "unnormalized":
         start = ["--finetune-from-model", checkpoints["softmax"]]
@@ -240,7 +240,7 @@ def test_a_reader_that_stops_early_and_a_full_disk(softmax_checkpoint, tmp_path)
 
 
 def altered(checkpoint, path, name, value):
-    """The checkpoint with one of its numbers replaced."""
+    """Saves the checkpoint with one weight replaced; returns its path."""
     state = load_state(str(checkpoint))
     state["model"][name].view(-1)[0] = value
     torch.save(state, path)

@@ -1,4 +1,4 @@
-"""The parentheses recipe, run as a user would, with little training."""
+"""The parentheses recipe, run like a user's command, with little training."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_from_nothing_to_states_and_the_unit_that_predicts_the_depth(tmp_path):
     assert "depth: best of 40 units by correlation" in done.stdout
     best = float(done.stdout.split("by correlation\n")[1].split()[1])
     control = float(done.stdout.split("shifted tracks: ")[1].split()[0])
-    assert best > 3 * control  # 0.8 and more against 0.1 when trained for long
+    assert best > 3 * control  # long training gives more than 0.8 against 0.1
     assert (out / "states" / "capture.json").exists() and picture.stat().st_size > 1000
 
     again = call("parentheses.py", "--out", out)

@@ -1,4 +1,4 @@
-"""Files that an earlier commit wrote still serve: `old_files/ORIGIN.txt` says how they were made."""
+"""Files that an earlier commit wrote can still be used. `old_files/ORIGIN.txt` names the commands that wrote them."""
 
 import gzip
 import json
@@ -24,16 +24,16 @@ KINDS = {
         24,
     ),
 }
-"""scorer -> the options of its training, and after how many epochs and updates it ended"""
+"""scorer -> the options of its training, and the numbers of epochs and updates at its end"""
 
 
 def lines(name):
-    """The lines of one of the old texts."""
+    """The lines of an old text file."""
     return (OLD / name).read_text(encoding="utf-8").splitlines()
 
 
 def unpacked(kind, folder):
-    """The checkpoint of a scorer, to the byte as it was."""
+    """Unpacks the old checkpoint of a scorer; returns its path."""
     folder.mkdir(exist_ok=True)
     path = folder / "checkpoint_last.pt"
     path.write_bytes(gzip.decompress((OLD / f"{kind}.pt.gz").read_bytes()))
@@ -50,7 +50,7 @@ def test_a_checkpoint_generates_what_it_did(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_goes_on_from_a_checkpoint(kind, tmp_path):
-    """With the state of the optimizer: from the next epoch, one epoch more."""
+    """Training resumes with the optimizer's state, and runs one more epoch."""
     options, epochs, updates = KINDS[kind]
     unpacked(kind, tmp_path)
     done = train(OLD / "data", tmp_path, *SIZES, *options, "--max-epoch", epochs + 1, "--no-epoch-checkpoints")
@@ -58,7 +58,7 @@ def test_training_goes_on_from_a_checkpoint(kind, tmp_path):
     assert f"Loaded checkpoint {tmp_path}/checkpoint_last.pt (epoch {epochs + 1} @ {updates} updates)" in log
     assert re.search(rf"\| train \| epoch {epochs + 1:03} \| .*\| num_updates {updates + 8} \|", log), log
     (loss,) = re.findall(rf"\| train \| epoch {epochs + 1:03} \| loss ([\d.]+)", log)
-    assert float(loss) < {"softmax": 1.1, "unnormalized": 0.25}[kind]  # untrained: 4 and 1
+    assert float(loss) < {"softmax": 1.1, "unnormalized": 0.25}[kind]  # untrained models have 4 and 1
 
 
 def test_a_distilled_cache_is_read_and_not_made_again(tmp_path):
@@ -74,7 +74,7 @@ def test_a_distilled_cache_is_read_and_not_made_again(tmp_path):
 
 
 def contents(folder):
-    """All files under a folder."""
+    """The content of all files under a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -85,8 +85,8 @@ def test_an_exported_file_translates_to_the_same_text(tmp_path, capsys):
 
 
 def test_an_exported_file_is_as_it_was(tmp_path, monkeypatch):
-    """Part by part; how far zlib compresses them is its own affair."""
-    monkeypatch.chdir(OLD)  # the checkpoint names the folder of its data from there
+    """All parts are compared after decompression, because their compressed size depends on zlib."""
+    monkeypatch.chdir(OLD)  # the checkpoint has a relative path of its data
     checkpoint = unpacked("softmax", tmp_path)
     assert cli.main(["export", str(checkpoint), str(tmp_path / "new.bso"), "--dtype", "float16"]) == 0
     old, new = header(OLD / "softmax.bso"), header(tmp_path / "new.bso")
@@ -97,7 +97,7 @@ def test_an_exported_file_is_as_it_was(tmp_path, monkeypatch):
 
 
 def header(path):
-    """What the header of a model file says, without the compressed lengths."""
+    """The header of a model file, without the compressed lengths."""
     content = path.read_bytes()
     length = model_file.HEAD.unpack_from(content)[-1]
     found = json.loads(content[model_file.HEAD.size : model_file.HEAD.size + length])
@@ -111,7 +111,7 @@ def test_a_capture_opens_for_the_view(tmp_path):
     from fairseq_bso.interpret.folder.reader import open_capture
 
     folder = Path(shutil.copytree(OLD / "states", tmp_path / "states"))
-    for name in ("encoder", "decoder"):  # git keeps no times, by which an index knows its states
+    for name in ("encoder", "decoder"):  # an index checks a file time, which git does not keep
         written = json.loads((folder / name / "index.json").read_text())["source_mtime_ns"]
         os.utime(folder / name / "states.hdf5", ns=(written, written))
     capture = open_capture(folder)
@@ -121,7 +121,7 @@ def test_a_capture_opens_for_the_view(tmp_path):
     assert [one.name for one in decoder.states] == ["hidden1", "cell1", "attentional"]
     begin, end = encoder.offsets[1:3]
     assert encoder.text(begin, end) == [*lines("source.txt")[1].split(), "</s>"]
-    numpy.testing.assert_allclose(capture.weights(3).sum(1), 1, atol=1e-2)  # kept in float16
+    numpy.testing.assert_allclose(capture.weights(3).sum(1), 1, atol=1e-2)  # stored in float16
     assert decoder.predictions[0].shape == (decoder.steps, 2)
     for side in (encoder, decoder):
         kept = numpy.array(open_index(side).rows)

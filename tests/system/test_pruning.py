@@ -1,4 +1,4 @@
-"""Pruning through fairseq's own commands: zeros in every checkpoint, resuming, two workers, a task of fairseq's own."""
+"""Pruning by fairseq's own commands: zeros in every checkpoint, resuming, two workers, and one of fairseq's tasks."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from fairseq import checkpoint_utils
 from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
 
-import fairseq_bso  # noqa: F401  (as --user-dir does before a checkpoint is read)
+import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 from fairseq_bso import cli
 from fairseq_bso.errors import UserError
 from fairseq_bso.prune.schemes import Schedule
@@ -20,13 +20,13 @@ GRADUAL = ["--prune-amount", 0.8, "--prune-schedule", "gradual", "--prune-start"
 
 
 def matrices(checkpoint):
-    """name -> the matrices, which may be pruned."""
+    """name -> matrix; only matrices may be pruned."""
     found = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
     return {name: one for name, one in found.items() if one.dim() > 1}
 
 
 def pruned_masks(checkpoint):
-    """name -> True at positive zeros."""
+    """name -> mask, True at positive zeros."""
     return {name: (one == 0) & ~torch.signbit(one) for name, one in matrices(checkpoint).items()}
 
 
@@ -37,7 +37,7 @@ def last_line(done):
 
 @pytest.fixture(scope="module", params=[[], ["--bf16"]], ids=["float32", "bfloat16"])
 def pruned_run(request, data, tmp_path_factory):
-    """(folder, log, number options) of a run that saves after each of 26 updates, and prunes at 2, 7, 12 and 17."""
+    """(folder, log, number options) of a run that saves after each of 26 updates and prunes at 2, 7, 12 and 17."""
     folder = tmp_path_factory.mktemp("pruned")
     saving = ["--save-interval-updates", 1, "--max-epoch", 2, "--dropout", 0.2, *request.param]
     done = train(data, folder, *TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution", *saving)
@@ -64,7 +64,7 @@ def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
 
 
 def test_a_resumed_run_has_the_masks_and_weights_of_one_that_never_stopped(data, pruned_run, tmp_path):
-    """Stopped after update 9, between two changes of the masks; two more follow."""
+    """The run stops after update 9, between two changes of the masks. Two more changes follow."""
     folder, _, numbers = pruned_run
     options = [*TASK, *GRADUAL, "--prune-every", 5, "--prune-scheme", "class_distribution", *numbers]
     middle = ["--restore-file", folder / "checkpoint_1_9.pt"]
@@ -73,7 +73,7 @@ def test_a_resumed_run_has_the_masks_and_weights_of_one_that_never_stopped(data,
     before, after = pruned_masks(folder / "checkpoint_1_9.pt"), pruned_masks(tmp_path / "checkpoint_last.pt")
     assert all(bool((after[name] | ~mask).all()) for name, mask in before.items())
     assert sum(int(mask.sum()) for mask in after.values()) == round(0.8 * sum(mask.numel() for mask in after.values()))
-    if not numbers:  # in 16 bits fairseq resumes from rounded weights
+    if not numbers:  # fairseq resumes 16-bit training from rounded weights
         whole, resumed = matrices(folder / "checkpoint_last.pt"), matrices(tmp_path / "checkpoint_last.pt")
         assert all(torch.equal(one, resumed[name]) for name, one in whole.items())
 
@@ -89,7 +89,7 @@ def test_without_an_amount_training_is_the_same_bit_by_bit_as_without_the_callba
 
 
 def two_workers(data, folder, meeting, *options):
-    """Both workers of one training."""
+    """Runs both workers of one training."""
     group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
     group += ["--distributed-init-method", f"file://{meeting}", "--ddp-backend", "legacy_ddp"]
     with ThreadPoolExecutor(2) as workers:
@@ -124,7 +124,7 @@ def test_every_task_and_criterion_prunes(data, softmax_checkpoint, tmp_path, kin
         "legacy task": ["--task", "pruned_multilingual", "--criterion", "cross_entropy", "--lang-pairs", "src-tgt"],
     }[kind]
     user_dir = PLUGIN
-    if kind == "legacy task":  # one without a dataclass for its options
+    if kind == "legacy task":  # a task without a dataclass for its options
         user_dir = tmp_path / "own"
         user_dir.mkdir()
         (user_dir / "__init__.py").write_text(
@@ -153,7 +153,7 @@ def test_half_precision_on_a_gpu(data, tmp_path):
 
 
 def test_a_task_of_fairseqs_own_with_one_line_and_its_checkpoint_without_the_plugin(tmp_path, monkeypatch):
-    """user_dir_examples/pruning: --task pruned_language_modeling."""
+    """The task is --task pruned_language_modeling of user_dir_examples/pruning."""
     for seed, name in enumerate(("train", "valid")):
         write_corpus(tmp_path, name, 60, seed)
     data = tmp_path / "data-bin"
@@ -167,7 +167,7 @@ def test_a_task_of_fairseqs_own_with_one_line_and_its_checkpoint_without_the_plu
     done = run("train", data, *options, *model, *pruning, *learning, "--save-dir", tmp_path / "run")
     log = done.stdout + done.stderr
     assert re.search(r"^decoder\.layers\.1 .* 50\.00%", log, re.M) and "pruned at update 3: 50.00%" in log
-    # torch's safe loader refuses fairseq's checkpoints without the plugin.
+    # Without the plugin, torch's safe loader refuses fairseq's checkpoints.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     plain = ["--path", tmp_path / "run" / "checkpoint_last.pt", "--gen-subset", "valid", "--cpu", "--batch-size", 8]
     done = run("eval_lm", data, *plain)

@@ -1,4 +1,4 @@
-"""scripts/experiments/pruning_grid.py: pruned, retrained, exported, translated with, and the table of it all."""
+"""scripts/experiments/pruning_grid.py: pruned, retrained and exported models, their translations, and the table."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from system_commands import ROOT, TINY, write_corpus
 
 
 def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpoint, tmp_path):
-    write_corpus(tmp_path, "test", sentences=30, seed=2)  # as in the shared data
+    write_corpus(tmp_path, "test", sentences=30, seed=2)  # the same text as in the shared data
     (tmp_path / "data-bin").symlink_to(data)
     out = tmp_path / "out"
     command = [
@@ -33,7 +33,7 @@ def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpo
     ]
     whole, _, before, after = rows
     assert len({row["parameters"] for row in rows}) == 1
-    assert before["kept"] == after["kept"] < 0.6 * whole["kept"]  # vectors stay whole
+    assert before["kept"] == after["kept"] < 0.6 * whole["kept"]  # vectors are not pruned
     for row in rows:
         assert row["bytes int8"] < row["bytes float16"] < row["bytes float32"]
     scored = bleu(read_lines(out / "whole.int8.beam5.txt"), read_lines(tmp_path / "test.tgt"))

@@ -1,4 +1,4 @@
-"""`fairseq-bso states` on trained models, through the command."""
+"""The command `fairseq-bso states` on trained models."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from fairseq_bso.interpret.folder.reader import open_capture
 
 @pytest.fixture(scope="module")
 def language_model(data, tmp_path_factory):
-    """(data, checkpoint) of fairseq's lstm_lm on the target side, one sentence a sample."""
+    """(data, checkpoint) of fairseq's lstm_lm on the target side; each sample is a sentence."""
     folder = tmp_path_factory.mktemp("lm")
     texts = [word for name in ("train", "valid", "test") for word in (f"--{name}pref", data.parent / f"{name}.tgt")]
     run("preprocess", "--only-source", *texts, "--destdir", folder / "data-bin")

@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """The address of a page that shows the parentheses language. Units 0 to 3 are on from depth 1 to 4 on."""
+    """The address of a page that shows the parentheses language. Units 0 to 3 are on at depths of at least 1 to 4."""
     folder = parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)
     command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -56,7 +56,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh page. At the end it must have had no error and no request to another server."""
+    """A new page. At the end of a test it must have had no error and no request to another server."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -66,12 +66,12 @@ def page(browser, address):
     page.on("request", lambda request: requests.append(request.url))
     yield page
     context.close()
-    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # the error of a test's own abort
+    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # caused by a request that a test aborts
     assert all(url.startswith((address, "blob:", "data:")) for url in requests)
 
 
 def fields(page):
-    """The fields of the address."""
+    """The fields of the page's address."""
     return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
 
 
@@ -90,9 +90,9 @@ def place_of(locator):
 
 
 def eventually(page, look, expected=True):
-    """Waits until `look()` returns the expected value: the page changes only after an answer of the server.
+    """Waits until `look()` returns the expected value, because the page changes only after an answer of the server.
 
-    `wait_for_function` cannot be used: it evaluates text in the page, which the page's policy forbids.
+    `wait_for_function` evaluates text in the page, which the page's policy forbids.
     """
     for _ in range(400):  # 20 seconds, like the other timeouts
         found = look()
@@ -140,14 +140,14 @@ def test_brush_selects_units_and_finds_matches(page, address):
     page.locator(".matches .row").first.wait_for()
     assert (fields(page)["from"], fields(page)["to"]) == (str(place), str(place + 2))
     assert "hidden1:0" in units(page)
-    # Words inside parentheses are coloured, those outside are not.
+    # Words inside parentheses are coloured, words outside are not.
     fills = page.locator(".plot .words rect").evaluate_all("nodes => nodes.map((node) => node.getAttribute('fill'))")
     assert fills[place] != "#ffffff" and fills[place - 1] == "#ffffff"
     assert page.locator(".plot .line.chosen").count() == len(units(page))
     rows = page.locator(".matches .row")
     assert rows.count() > 10
     labels = rows.evaluate_all("nodes => nodes.map((node) => node.getAttribute('aria-label'))")
-    assert all(re.search(r": \(", label) for label in labels[:10])  # the other places begin with a parenthesis too
+    assert all(re.search(r": \(", label) for label in labels[:10])  # matches also begin with a parenthesis
 
 
 def test_heat_maps_show_activity_and_tracks(page, address):
@@ -240,7 +240,7 @@ def test_all_that_is_shown_comes_back_from_the_address(page, address, browser):
     page.get_by_label("Threshold").fill("0.40")
     page.get_by_label("Threshold").press("Enter")
     page.locator(".units button").nth(1).wait_for()
-    page.locator(".units button").nth(1).click()  # switched off
+    page.locator(".units button").nth(1).click()  # switches a unit off
     page.mouse.move(5, 500)
     shown = snapshot(page)
     assert fields(page)["off"] and len(shown["units"]) >= 2
@@ -307,7 +307,7 @@ def test_each_chart_is_saved_as_a_file_that_stands_alone(page, address, tmp_path
     assert "class=" not in text and "http" not in text.replace("http://www.w3.org/2000/svg", "")
     drawn = [node for node in root.iter() if node.tag.rpartition("}")[2] in ("text", "rect", "path", "circle")]
     assert all(node.get("fill") for node in drawn)
-    # A browser draws it by itself.
+    # A browser draws the file alone.
     page.goto("about:blank")
     size = page.evaluate(
         """async (text) => {
@@ -341,7 +341,7 @@ def test_attention_of_sentence_pairs(page, address):
     rows, columns = (page.locator(f".attention-chart [data-{kind}]").count() for kind in ("row", "column"))
     weights = page.locator(".fields rect").evaluate_all("nodes => nodes.map((node) => Number(node.dataset.weight))")
     assert len(weights) == rows * columns and rows == columns
-    assert weights.index(max(weights[:columns])) == 0  # the model copies: the first word looks at the first
+    assert weights.index(max(weights[:columns])) == 0  # in a copying model the first word attends to the first
     page.get_by_role("button", name="The next sentence").click()
     eventually(page, lambda: "sentence=3" in page.url)
     page.locator(".attention-chart [data-column='0']").click()

@@ -1,4 +1,4 @@
-"""Losses in blocks of rows against the same with all scores at once."""
+"""Losses in blocks of rows, compared with the same losses of all scores at once."""
 
 import pytest
 import torch
@@ -17,19 +17,19 @@ from fairseq_bso.search.scorer import Scorer
 
 @pytest.fixture(autouse=True, params=[(1, 1), blockwise.CPU_SCORES], ids=["16 rows a block", "one block"])
 def block(request, monkeypatch):
-    """The fewest rows that a block can have, and all."""
+    """Uses the smallest possible block, or one block of all rows."""
     monkeypatch.setattr(blockwise, "CPU_SCORES", request.param)
 
 
 @pytest.fixture(params=["the plain products", "oneDNN"])
 def library(request, monkeypatch):
-    """Both, whichever this CPU is quicker with."""
+    """Uses each library in turn, whichever is faster on this CPU."""
     wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
     monkeypatch.setattr(linear, "_ONEDNN", wanted)
 
 
 def layer(seed, rows, words, units=3, dtype=torch.float64):
-    """Random outputs (N, H), weight (V, H) and bias (V,) that want gradients."""
+    """Random outputs (N, H), weight (V, H) and bias (V,) that require gradients."""
     generator = torch.Generator().manual_seed(seed)
     shapes = (rows, units), (words, units), (words,)
     return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
@@ -138,7 +138,7 @@ def test_a_weight_that_is_used_elsewhere_too_gets_both_gradients():
 def test_a_second_backward_is_refused():
     loss = cross_entropy(*layer(1, 20, 6), targets(1, 20, 6), PADDING).loss
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="goes backward once"):
+    with pytest.raises(RuntimeError, match="can go backward only once"):
         loss.backward()
 
 
@@ -157,11 +157,11 @@ def test_cross_entropy_of_a_16_bit_model_is_float32(dtype, smoothing, self_norma
 
 
 def test_float16_keeps_the_gradients_of_unlikely_words():
-    """Of 20,000 words each wrong one has a probability of 5e-5; its gradient is that times the output, 1e-3."""
+    """Each of 20,000 words has a probability of 5e-5. The gradient of a wrong word is 5e-5 times the output, 1e-3."""
     outputs = torch.full((1, 1), 1e-3, dtype=torch.float16)
     weight = torch.zeros(20000, 1, dtype=torch.float16, requires_grad=True)
     loss = cross_entropy(outputs, weight, weight.new_zeros(20000), torch.tensor([2]), PADDING).loss
-    (gradient,) = torch.autograd.grad(loss * 2**14, weight)  # as a scaler of losses does it
+    (gradient,) = torch.autograd.grad(loss * 2**14, weight)  # like a gradient scaler
     torch.testing.assert_close(gradient[3:].float(), torch.full((19997, 1), 2**14 * 1e-3 / 20000), rtol=2e-3, atol=0)
 
 
@@ -185,7 +185,7 @@ def test_products_that_are_large_enough_for_onednn(library):
     smoothing=st.sampled_from([0.0, 0.1]),
 )
 def test_distillation_equals_that_of_all_log_probabilities(seed, rows, members, weight, temperature, top_k, smoothing):
-    """The teacher given as a whole, and made where it is asked for; `word_loss` has a slow twin of its own."""
+    """The teacher's distribution is given for all rows, or computed on demand. `word_loss` has its own reference."""
     inputs, target = layer(seed, rows, 6), targets(seed, rows, 6)
     teachers = [[part.detach().float() for part in layer(seed + 1 + member, rows, 6, 4)] for member in range(members)]
     options = weight, temperature, smoothing

@@ -1,4 +1,4 @@
-"""scripts/experiments/compare_training.py: what is planned for each task, what is refused, and the tables."""
+"""scripts/experiments/compare_training.py: the plan for each task, refused options, and the tables."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from comparison_scores import statistics_of
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder with a file for every name that some recipe needs."""
+    """A folder with every file that a recipe needs."""
     folder = tmp_path / "own"
     folder.mkdir()
     for recipe in RECIPES.values():
@@ -117,7 +117,7 @@ def test_bleu_puts_unknown_words_back_and_joins_subwords(tmp_path):
 
 
 def test_the_tables_compare_with_continued_cross_entropy(tmp_path):
-    """Of 40 words in each of two seeds: continued cross entropy has 20 and 22 heads right, BSO 30 and 28."""
+    """Two seeds of 40 words each: continued cross entropy has 20 and 22 right heads, BSO has 30 and 28."""
     recipe = RECIPES["parsing"]
     rows = [Row(START, True), Row(MORE, True), Row("bso-con", True)]
     heads = {START: (10, 10), MORE: (20, 22), "bso-con": (30, 28)}

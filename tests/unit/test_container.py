@@ -1,4 +1,4 @@
-"""The compact file: what goes in comes out, and what is no such file is refused."""
+"""The compact model file: the content is read back unchanged, and any other file is refused."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ def test_every_form_comes_back(tmp_path_factory, matrix):
         if dtype == "int8":
             assert (np.abs(found - matrix) <= np.abs(matrix).max(1, keepdims=True) / 127 * 0.51).all()
             assert (found[matrix == 0] == 0).all()
-        else:  # the numbers drawn are float16
+        else:  # the drawn numbers are exact in float16
             assert (found == matrix).all()
 
 

@@ -1,4 +1,4 @@
-"""Mistake costs against their slow twin, against sacrebleu, and by hand."""
+"""Mistake costs, compared with their reference, with sacrebleu and with values computed by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fairseq_bso.bso import costs
 
 @pytest.fixture
 def empty_registry(monkeypatch):
-    """Registrations of a test stay in that test."""
+    """Drops a test's registrations after the test."""
     monkeypatch.setattr(costs, "_DELTAS", dict(costs._DELTAS))
 
 
 @st.composite
 def ragged_pairs(draw):
-    """Lists of (hypothesis, gold), each pair of one length, over few words so that n-grams repeat."""
+    """Lists of (hypothesis, gold). Both of a pair have the same length, and words are few so that n-grams repeat."""
     words = st.integers(0, draw(st.integers(1, 3)))
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
     sentence = [st.lists(words, min_size=length, max_size=length) for length in lengths]
@@ -28,7 +28,7 @@ def ragged_pairs(draw):
 
 
 def padded(pairs, fill=0, extra=0):
-    """Lists of pairs -> hypothesis (M, L), gold (M, L), lengths (M,); `fill` stands wherever no word does."""
+    """Lists of pairs -> hypothesis (M, L), gold (M, L), lengths (M,); positions without a word hold `fill`."""
     longest = max((len(gold) for _, gold in pairs), default=0) + extra
     hypothesis = torch.full((len(pairs), longest), fill, dtype=torch.int64)
     gold = torch.full((len(pairs), longest), fill, dtype=torch.int64)
@@ -69,9 +69,9 @@ def test_padding_does_not_matter(pairs, seed):
 
 
 def test_traced_by_hand():
-    """hypothesis a a b a, gold a b a c.
+    """The hypothesis is a a b a, gold is a b a c.
 
-    order 1: a three times, gold has two; b once, gold has one      3 of 4            3/4
+    order 1: a three times, in gold twice; b once, in gold once     3 of 4            3/4
     order 2: aa ab ba, gold ab ba ac                                2 of 3, smoothed  3/4
     order 3: aab aba, gold aba bac                                  1 of 2, smoothed  2/3
     order 4: aaba, gold abac                                        0 of 1, smoothed  1/2
@@ -122,7 +122,7 @@ def test_chunk_size_bounds_the_memory(length, rows):
 
 @pytest.mark.parametrize("name", ["zero_one", "sentence_bleu"])
 def test_never_asks_the_device_for_a_value(name):
-    """Meta tensors have shapes and no values: any look at a value, or a shape that depends on one, is an error."""
+    """Meta tensors have no values: reading a value, or a shape that depends on a value, is an error."""
     words = torch.empty((3, 6), dtype=torch.int64, device="meta")
     cost = costs.get_delta(name)(words, words, torch.empty(3, dtype=torch.int64, device="meta"))
     assert cost.shape == (3,) and cost.dtype == torch.float32 and cost.device.type == "meta"
@@ -146,7 +146,7 @@ def test_zero_one():
 @settings(max_examples=50, deadline=None)
 @given(pairs=ragged_pairs())
 def test_equals_sacrebleu(pairs):
-    """sacrebleu's add-k smoothing with k = 1 is the same definition: order 1 is left alone, empty orders count 1."""
+    """sacrebleu's add-k smoothing with k = 1 is the same: order 1 is not smoothed, an empty order counts 1."""
     sacrebleu = pytest.importorskip("sacrebleu")
     metric = sacrebleu.BLEU(
         tokenize="none", smooth_method="add-k", smooth_value=1, max_ngram_order=4, effective_order=True
@@ -169,7 +169,7 @@ def test_shapes_that_do_not_fit():
 
 
 def test_registered_delta_is_found(empty_registry):
-    """The example of the module's docstring."""
+    """This delta is the example in the module's docstring."""
 
     @costs.register_delta("wrong_last_word")
     def wrong_last_word(hypothesis, gold, lengths):
@@ -188,7 +188,9 @@ def test_registry_knows_the_built_in_deltas():
 
 
 def test_duplicate_name(empty_registry):
-    with pytest.raises(ValueError, match="a delta named 'zero_one' is already registered; registered: .*zero_one"):
+    with pytest.raises(
+        ValueError, match="a delta named 'zero_one' is already registered: choose a name other .*zero_one"
+    ):
         costs.register_delta("zero_one")
     assert costs.get_delta("zero_one") is costs.zero_one
 

@@ -1,4 +1,4 @@
-"""scripts/experiments/demo_report.py: the table of the demo, and names beside lines that end close to each other."""
+"""scripts/experiments/demo_report.py: the table of the demo, and the labels of lines that end close to each other."""
 
 import demo_report
 import pytest
@@ -13,7 +13,7 @@ def test_names_too_close_move_apart_around_their_middle():
 
 
 def test_names_that_move_into_others_take_them_along():
-    """a and b come to 2.5 and 3.5, which is too close to c at 4: the three stand around 10/3."""
+    """a and b move to 2.5 and 3.5, which is too close to c at 4. The three are then centred at 10/3."""
     found = demo_report.spread({"c": 4.0, "a": 3.0, "b": 3.0}, 1.0)
     assert [found[name] for name in "abc"] == pytest.approx([10 / 3 - 1, 10 / 3, 10 / 3 + 1])
 

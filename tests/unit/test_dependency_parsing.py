@@ -50,7 +50,7 @@ def test_a_projective_tree_comes_back_whole(tree):
 
 @pytest.mark.parametrize("words", [1, 2, 3, 4, 5])
 def test_every_small_tree_against_all_its_derivations(words):
-    """The oracle's sequence is the one with the earliest reduces; it has one exactly if the tree is projective."""
+    """The oracle's sequence has the earliest reduces. A sequence exists exactly if the tree is projective."""
     for heads in dependency_trees.all_trees(words):
         tree = Tree(heads, [f"r{word}" for word in range(words)])
         expected = dependency_trees.first_derivation(heads)
@@ -62,9 +62,9 @@ def test_every_small_tree_against_all_its_derivations(words):
 
 
 def test_a_hand_traced_sentence():
-    """the cat sat on it: the <- cat <- sat -> it -> on.
+    """The sentence is "the cat sat on it", its arcs are the <- cat <- sat -> it -> on.
 
-    `on` waits below `it`, which takes it before `sat` takes `it`.
+    `on` is below `it` on the stack: `it` takes `on`, and then `sat` takes `it`.
     """
     tree = Tree([2, 3, 0, 5, 3], ["det", "nsubj", "root", "case", "obl"])
     actions = transitions.to_actions("the cat sat on it".split(), tree)
@@ -223,7 +223,7 @@ def test_a_circle_is_found_exactly_when_there_is_one(heads):
 
 
 def test_the_shipped_treebank_comes_back_whole():
-    """UD English EWT, development set: 2,001 sentences, 31 of them not projective."""
+    """The development set of UD English EWT has 2,001 sentences, of which 31 are not projective."""
     bank = treebank.read_treebank(DEVELOPMENT)
     lost = 0
     for sentence in bank.sentences:

@@ -1,4 +1,4 @@
-"""The word-level loss and the ranking of hypotheses, against their slow twins and by hand."""
+"""The word-level loss and the ranking of hypotheses, compared with their references and with values by hand."""
 
 from __future__ import annotations
 
@@ -171,11 +171,11 @@ def test_impossible_words_of_the_teacher_add_nothing():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda lp, t: teacher_distribution(lp, 0.0), "temperature must be above 0"),
-        (lambda lp, t: teacher_distribution(lp, math.inf), "temperature must be above 0 and finite"),
-        (lambda lp, t: teacher_distribution(lp, 1.0, -1), "top k must be at least 0"),
-        (lambda lp, t: word_loss(lp, t, PADDING, None, 1.5), "weight must be from 0 to 1"),
-        (lambda lp, t: word_loss(lp, t, PADDING, None, 0.5, 1.0, 1.0), "label smoothing"),
+        (lambda lp, t: teacher_distribution(lp, 0.0), "temperature is 0.0, but must be above 0"),
+        (lambda lp, t: teacher_distribution(lp, math.inf), "temperature is inf, but must be above 0 and finite"),
+        (lambda lp, t: teacher_distribution(lp, 1.0, -1), "top k is -1, but must be at least 0"),
+        (lambda lp, t: word_loss(lp, t, PADDING, None, 1.5), "the weight is 1.5"),
+        (lambda lp, t: word_loss(lp, t, PADDING, None, 0.5, 1.0, 1.0), "label smoothing is 1.0, but"),
     ],
 )
 def test_options_out_of_range_are_named(call, message):
@@ -205,12 +205,15 @@ def test_the_ranking_equals_its_slow_twin(golds, data, fill):
         for before, after in zip(order[row], order[row][1:]):
             assert values[before] >= values[after] - 1e-6
             if lists[row][before] == lists[row][after]:
-                assert before < after  # equals stay in the order of the search
+                assert before < after  # equal hypotheses keep the order of the search
 
 
 def test_ranked_by_hand():
-    """gold a b c d. The hypothesis a b c x has precisions 3/4, 3/4, 2/3, 1/2; a b has 1, 1, 1, 1 and the brevity
-    penalty exp(1 - 4 / 2) = 0.368; c d a b has 1, 3/4, 1/3, 1/2."""
+    """Gold is a b c d.
+
+    The hypothesis a b c x has precisions 3/4, 3/4, 2/3, 1/2. The hypothesis a b has precisions 1, 1, 1, 1 and the
+    brevity penalty exp(1 - 4 / 2) = 0.368. The hypothesis c d a b has precisions 1, 3/4, 1/3, 1/2.
+    """
     a, b, c, d, x = range(5)
     hypotheses = torch.tensor([[[a, b, x, x], [c, d, a, b], [a, b, c, x], [a, b, c, d]]])
     order = rank_by_sentence_bleu(

@@ -1,4 +1,4 @@
-"""What the report of a distillation reads out of fairseq-generate's output, and the table that it makes."""
+"""The report of a distillation: the values that it reads from fairseq-generate's output, and its table."""
 
 import distillation_report
 import pruning_grid

@@ -1,4 +1,4 @@
-"""scripts/benchmarks/earlier.py: results beside those of an earlier run."""
+"""scripts/benchmarks/earlier.py: a comparison of results with those of an earlier run."""
 
 import json
 

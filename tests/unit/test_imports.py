@@ -1,4 +1,4 @@
-"""The law of imports, read from the source: which files are pure, which rooms know which, and no circles."""
+"""The law of imports, read from the source: pure files, the allowed imports of each room, and no import cycles."""
 
 import ast
 from pathlib import Path
@@ -11,12 +11,12 @@ PURE = (
     "batches linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
-"""files that a reader needs nothing but torch and numpy for"""
+"""files that a reader understands with torch and numpy alone"""
 PLAIN = set(
     "__future__ abc bisect collections copy dataclasses fractions functools heapq itertools math numpy platform random "
     "re torch typing".split()
 )
-"""what pure files may import besides each other"""
+"""the modules that pure files may import besides each other"""
 
 GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
 """files at the top that every room may use"""
@@ -47,7 +47,7 @@ ARROWS = {
     "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "models", "prune", "distill"},
     "bso_runtime": {"cli"},
 }
-"""room, or file at the top -> which others it may import"""
+"""room, or file at the top -> the rooms and files that it may import"""
 
 
 def source_files():
@@ -61,7 +61,7 @@ def source_files():
 
 
 def imports_of(name, path, files):
-    """The dotted names that a file imports, also inside functions."""
+    """The dotted names that a file imports, imports inside functions included."""
     own = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def imports_of(name, path, files):
 
 
 def room(name):
-    """The room of a file, or its own name at the top."""
+    """The room of a file; for a file at the top, its own name."""
     parts = name.split(".")
     if parts[0] != "fairseq_bso" or len(parts) == 1:
         return parts[0]
@@ -116,7 +116,7 @@ def test_rooms_import_only_what_they_may():
 
 
 def test_every_arrow_is_used():
-    """So that the table above says what is."""
+    """An unused arrow has to leave the table above."""
     used = {(room(name), room(target)) for name, targets in GRAPH.items() for target in targets if target in FILES}
     for one, targets in ARROWS.items():
         for target in targets - GROUND:

@@ -1,4 +1,4 @@
-"""The growing and the mixed training beam."""
+"""The training beam: growing beams and mixed beams."""
 
 import pytest
 from hypothesis import given

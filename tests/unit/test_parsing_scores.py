@@ -16,7 +16,7 @@ def sample(tmp_path):
 
 
 def test_scores_counted_by_hand(tmp_path):
-    """Of 5 words 4 have the right head; of these 3 have the right relation, 2 when `nsubj:pass` is not `nsubj`."""
+    """4 of 5 words have the right head; 3 of these have the right relation, 2 if `nsubj:pass` differs from `nsubj`."""
     gold = [("a", 2, "nsubj:pass", "X"), ("b", 0, "root", "X"), ("c", 2, "obj", "X"), (".", 2, "punct", "PUNCT")]
     other = [("a", 2, "nsubj", "X"), ("b", 0, "root", "X"), ("c", 4, "obj", "X"), (".", 2, "dep", "PUNCT")]
     files = [write(tmp_path / name, conllu(words, SHORT)) for name, words in (("gold", gold), ("predicted", other))]
@@ -53,7 +53,7 @@ def test_files_of_different_words_are_refused(tmp_path, predicted, message):
 @settings(max_examples=5)
 @given(st.integers(0, 1000))
 def test_scores_are_those_of_the_official_evaluator(tmp_path_factory, seed):
-    """udtools, the Universal Dependencies' own tools, on a shipped file with a part of its trees spoiled."""
+    """udtools, the official tools of Universal Dependencies, scores a shipped file with errors in some trees."""
     udeval = pytest.importorskip("udtools.udeval")
     folder, generator = tmp_path_factory.mktemp("scores"), random.Random(seed)
     bank = treebank.read_treebank(DEVELOPMENT)
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_official_evaluator(tmp_path_factory, seed):
 
 
 def spoil(tree, generator):
-    """The tree with other heads here and there, still a tree, and with other relations."""
+    """A tree in which some heads and some relations are replaced."""
     heads, relations = list(tree.heads), list(tree.relations)
     for place in range(len(heads)):
         old = heads[place]

@@ -1,4 +1,4 @@
-"""Selections and matches against their plain twin, with few levels so that ties, runs and coincidences are frequent."""
+"""Selections and matches, compared with their reference. Levels are few so that ties and coincidences are frequent."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ values = st.sampled_from([-128, -80, -30, -29, 0, 29, 30, 31, 90])
 
 @st.composite
 def corpora(draw, most_units=6, most_steps=30):
-    """(units, others): lists of levels, all of the same number of steps. Each unit repeats some of its levels."""
+    """(units, others): lists of levels of the same number of steps. Each unit repeats some of its levels."""
     steps = draw(st.integers(1, most_steps))
 
     def unit():
@@ -52,7 +52,7 @@ def tensor(units):
 
 
 def view(units, others):
-    """All units as columns, with the selected units between the others."""
+    """All units as columns; the selected units are between the others."""
     order = others[:1] + units + others[1:]
     columns = [place for place in range(len(order)) if place < len(others[:1]) or place >= len(others[:1]) + len(units)]
     return patterns.OtherUnits(tensor(order).t().contiguous(), torch.tensor(columns, dtype=torch.long))
@@ -175,13 +175,13 @@ def test_a_traced_example():
     B     . # # . . # # . . #  #  #
     O     . . . . . # # . . .  .  .
 
-    One step off before, anything after: A or B turns on at 1, 5 and 9. From 1 both end at 2. From 5, B ends at 6, where
-    A is still on: both match 5-6; A alone matches 5-7. From 9, A ends at 10, where B is still on: both match 9-10; B
-    alone matches 9-11. Of the three ranges that both match, O matches 5-6, which is therefore the last of them. Then
-    come the two that one of them matches, equally long, the earlier first.
+    First query, one step off before and anything after: A or B turns on at 1, 5 and 9. From 1, both end at 2. From 5, B
+    ends at 6, where A is still on: both match 5-6, and A alone matches 5-7. From 9, A ends at 10, where B is still on:
+    both match 9-10, and B alone matches 9-11. Both match three ranges; O also matches 5-6, which is therefore the last
+    of the three. The two ranges with one match follow. They are equally long, so the earlier one is first.
 
-    One step off after as well: both match 1-2 alone. One matches 5-7 (A), 9-11 (B), 9-10 (A), 5-6 (B), in this order:
-    5-6 is matched by O too, and 9-10 is shorter than the first two.
+    Second query, one step off after as well: both match only 1-2. One unit matches 5-7 (A), 9-11 (B), 9-10 (A) and
+    5-6 (B), in this order: 9-10 is shorter than the first two, and O also matches 5-6.
     """
     lines = [". # # . . # # # . # # .", ". # # . . # # . . # # #", ". . . . . # # . . . . ."]
     rows = tensor([[50 if sign == "#" else 10 for sign in line.split()] for line in lines]).t().contiguous()

@@ -1,4 +1,4 @@
-"""user_dir_examples/translation/prepare_tatoeba.py: how the pairs are read and divided."""
+"""user_dir_examples/translation/prepare_tatoeba.py: reading and dividing the pairs."""
 
 import hashlib
 import importlib.util
@@ -15,11 +15,11 @@ LINES = "Go.\tGeh.\nGo.\tGehe!\nRun!\tLauf!\n"
 
 @pytest.fixture
 def prepare(monkeypatch):
-    """The program as a module, with the file above in place of the real one."""
+    """The program as a module that accepts the file above instead of the real one."""
     monkeypatch.syspath_prepend(str(FOLDER))
     specification = importlib.util.spec_from_file_location("prepare_tatoeba", FOLDER / "prepare_tatoeba.py")
     module = importlib.util.module_from_spec(specification)
-    others = sys.modules.pop("prepare", None)  # another example has a program of this name
+    others = sys.modules.pop("prepare", None)  # another example has a module of this name
     specification.loader.exec_module(module)
     del sys.modules["prepare"]
     if others is not None:
@@ -29,14 +29,14 @@ def prepare(monkeypatch):
 
 
 def test_no_english_sentence_is_in_two_sets(prepare):
-    # Case and blanks do not make another sentence of it.
+    # Sentences that differ in case and blanks alone count as the same.
     pairs = [(f"{word}  {number}.", f"{n} {number}") for number in range(2500) for n, word in enumerate(("Go", "go"))]
     sets = prepare.divide(pairs)
     sources = {name: {source for source, _ in part} for name, part in sets.items()}
     assert sum(map(len, sources.values())) == len(set().union(*sources.values())) == 2500
     assert len(sets["valid"]) == len(sets["test"]) == 1000
-    assert len(sets["train"]) == 1000  # both translations of the other 500
-    assert all(target.startswith("0 ") for _, target in sets["test"])  # the first in the file
+    assert len(sets["train"]) == 1000  # two translations each of the other 500
+    assert all(target.startswith("0 ") for _, target in sets["test"])  # the first translation in the file
 
 
 def test_the_file_is_read_however_it_is_packed(prepare, tmp_path):

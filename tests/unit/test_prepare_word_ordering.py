@@ -1,4 +1,4 @@
-"""The pure parts of scripts/experiments/prepare_word_ordering.py, and the whole on a few sentences."""
+"""scripts/experiments/prepare_word_ordering.py: its pure functions, and a whole run on a few sentences."""
 
 import gzip
 import lzma
@@ -60,7 +60,7 @@ def test_the_length_filter_does_not_change_the_shuffle_of_what_stays(text, tmp_p
 
 
 def test_vocabulary_is_counted_on_the_kept_training_words_once(text, tmp_path):
-    """the 3, dog 2, saw 2, `.` 3 (with "No ."); `<unk>` is fairseq's own and stays out."""
+    """The counts are the 3, dog 2, saw 2 and `.` 3 (with "No ."). fairseq adds `<unk>` itself, so the file has none."""
     files = run(text, tmp_path / "out", "--lowercase", "--max-len", "6", "--min-count", "2")
     assert files["dict.txt"] == [". 3", "the 3", "dog 2", "saw 2"]
 

@@ -1,4 +1,4 @@
-"""Products against torch's own."""
+"""Matrix products, compared with torch's own."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ from fairseq_bso.search.scorer import Scorer
 
 @pytest.fixture(autouse=True, params=["the plain products", "oneDNN"])
 def library(request, monkeypatch):
-    """Both, whichever this CPU is quicker with."""
+    """Uses each library in turn, whichever is faster on this CPU."""
     wanted = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if request.param == "oneDNN" else None
     monkeypatch.setattr(quick, "_ONEDNN", wanted)
 
 
 @pytest.mark.parametrize("shape", [(700,), (35, 20), (3,)])
 def test_linear_and_its_gradients_equal_torchs(shape):
-    """The first two are large enough for oneDNN where torch has it, the last is not."""
+    """The first two shapes are large enough for oneDNN, if torch has it; the last shape is not."""
     torch.manual_seed(0)
     given = torch.randn(*shape, 32, requires_grad=True)
     weight, bias = torch.randn(900, 32, requires_grad=True), torch.randn(900, requires_grad=True)
@@ -70,7 +70,7 @@ def test_linear_without_bias():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_log_totals_are_those_of_the_softmax(temperature):
-    """More rows than are taken at a time, and scores whose exponentials would overflow."""
+    """There are more rows than fit one block, and the exponentials of the scores would overflow."""
     torch.manual_seed(0)
     scorer = Scorer(torch.randn(9000, 8), 100 * torch.randn(9000))
     outputs = torch.randn(130, 8)

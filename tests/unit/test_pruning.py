@@ -1,4 +1,4 @@
-"""Pruning against its slow twin, with many equal magnitudes."""
+"""Pruning, compared with its reference, with many equal magnitudes."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from reference import pruning as twin
 from fairseq_bso.prune import schemes
 
 SCHEMES = ["class_blind", "class_uniform", "class_distribution"]
-# Quarters: their sums and squares are exact, so both sides find the same deviation and the same ties.
+# Sums and squares of quarters are exact, so both implementations have the same deviations and the same ties.
 numbers = st.integers(-4, 4).map(lambda value: value / 4)
 classes = st.lists(st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=9), min_size=1, max_size=4)
 
@@ -76,11 +76,12 @@ def test_equal_shares_equal_the_twin(classes, begun, share):
 
 
 def test_a_traced_example_of_the_three_schemes():
-    """Two classes of four weights, of which half are pruned; 0.2 is in both classes.
+    """Half of the weights of two classes with four weights each are pruned; 0.2 is in both classes.
 
-    class_blind prunes the four smallest of all: 0.1, 0.2, 0.2 and 0.3, all but 0.8 of the first class and 0.2 of the
-    second. class_uniform prunes two of each. class_distribution: the deviations are sqrt(0.195 - 0.01) = 0.430 and
-    sqrt(7.51 - 0.09) = 2.724, so that 0.3 / 0.430 is more than 1 / 2.724 and is kept.
+    class_blind prunes the four smallest weights of the model, 0.1, 0.2, 0.2 and 0.3. It keeps 0.8 alone in the first
+    class, and prunes 0.2 alone in the second. class_uniform prunes two weights of each class. class_distribution
+    divides by the deviations, sqrt(0.195 - 0.01) = 0.430 and sqrt(7.51 - 0.09) = 2.724. The weight 0.3 is kept because
+    0.3 / 0.430 is more than 1 / 2.724.
     """
     weights = tensors([[0.1, -0.2, -0.3, 0.8], [0.2, 1.0, -2.0, 5.0]], torch.float64)
     empty = [torch.zeros(4, dtype=torch.bool)] * 2

@@ -1,4 +1,4 @@
-"""Parts of the numpy search, each against the plain way."""
+"""Parts of the numpy search, each compared with a plain computation."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_products_in_blocks_equal_those_with_the_whole_matrix(outputs, several):
 )
 @settings(max_examples=100)
 def test_the_best_are_those_of_a_whole_sort(seed, sentences, width, vocabulary, count, levels, allowed):
-    """With many equal scores, few words that may come, and hypotheses that are dead."""
+    """Many scores are equal, few words are allowed, and some hypotheses are dead."""
     generator = np.random.default_rng(seed)
     values = generator.integers(-levels, levels, (sentences, width, vocabulary)).astype(np.float32) / 7
     values[generator.random(values.shape) > allowed] = -np.inf

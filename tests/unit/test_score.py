@@ -5,7 +5,7 @@ import json
 import pytest
 import score
 
-# As fairseq-generate writes it: by length, not by number; H before D; a list of two best for sentence 1.
+# fairseq-generate writes sentences in the order of length, H before D. Sentence 1 has an n-best list of two.
 LOG = """2024-01-01 00:00:00 | INFO | fairseq_cli.generate | loading model(s) from checkpoint.pt
 S-1\td c b a
 T-1\ta b c d

@@ -1,4 +1,4 @@
-"""Statistics of units against their plain twin, with few levels and values so that ties are frequent."""
+"""Statistics of units, compared with their reference. Levels and values are few so that ties are frequent."""
 
 import math
 
@@ -15,7 +15,7 @@ levels = st.sampled_from([-127, -40, -1, 0, 1, 40, 41, 127])
 
 @st.composite
 def corpora(draw, values):
-    """(units, track): lists of levels of the same number of steps, and a value, or None, for each step."""
+    """(units, track): lists of levels of the same number of steps, and a value or None for each step."""
     steps = draw(st.integers(2, 30))
     unit = st.lists(levels, min_size=steps, max_size=steps)
     track = draw(st.lists(values, min_size=steps, max_size=steps))
@@ -28,7 +28,7 @@ numbers = st.sampled_from([0.0, 1.0, 2.5, 4.0, None])
 
 
 def tensors(units, track, row_major=False):
-    """Levels (C, T) and track (T,): codes, or numbers if any value is a number."""
+    """Levels (C, T) and track (T,). The track holds codes, or numbers if any value is a number."""
     if any(isinstance(value, float) for value in track):
         values = torch.tensor([math.nan if value is None else value for value in track])
     else:
@@ -38,7 +38,7 @@ def tensors(units, track, row_major=False):
 
 
 def labelled(units, track):
-    """The same without steps that have no value."""
+    """Units and track without the steps that have no value."""
     kept = [step for step, value in enumerate(track) if value is not None]
     return [[unit[step] for step in kept] for unit in units], [track[step] for step in kept]
 
@@ -89,7 +89,7 @@ def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
 
 
 def twin_score(criterion, label):
-    """The score of a unit, as a function of lists of levels and values."""
+    """The reference score of a unit, as a function of lists of levels and values."""
 
     def score(unit, values):
         if criterion == "correlation":
@@ -127,19 +127,20 @@ def test_ranking_and_control_equal_the_twin(criterion, data):
 
 
 def test_a_traced_example():
-    """Two units, six steps; the last step has no label.
+    """There are two units and six steps; the last step has no label.
 
     step     0   1   2   3   4   5
     label    1   1   0   0   0   -
     unit 0  60  20  20   0   0  99
     unit 1   0  -9  50  50   0  99
 
-    Unit 0, label 1 against 0, six pairs: 60 wins three, 20 wins two and halves one: 5.5 / 6. At least 20 is right for
-    both with the label and for two of three without: (1 + 2/3) / 2; at least 60 for one of two and three of three:
-    (1/2 + 1) / 2. F1 of the first is 2 * 2 / (2 + 1 + 2). F1 of the second is 2 * 1 / (1 + 0 + 2).
-    The means are 40 and 20 / 3, that of all steps is 20. Squares between labels: 2 * 20^2 + 3 * (40 / 3)^2 = 1333.3.
-    All squares are 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
-    Unit 1: 0 wins none and halves one, -9 wins none: 0.5 / 6, so it is the lower one under the label.
+    Unit 0 has six pairs of label 1 against 0: 60 wins three, 20 wins two and ties one, which gives 5.5 / 6.
+    The threshold "at least 20" is right at both steps with the label and at two of three without: (1 + 2/3) / 2. The
+    threshold "at least 60" is right at one of two and at three of three: (1/2 + 1) / 2.
+    F1 is 2 * 2 / (2 + 1 + 2) for the first threshold and 2 * 1 / (1 + 0 + 2) for the second.
+    The means of the labels are 40 and 20 / 3, the mean of all steps is 20. The sum of squares between labels is
+    2 * 20^2 + 3 * (40 / 3)^2 = 1333.3. The total sum of squares is 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
+    In unit 1, 0 wins no pair and ties one, and -9 wins none, which gives 0.5 / 6: the unit is lower under the label.
     """
     units = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
     codes = torch.tensor([1, 1, 0, 0, 0, -1])
@@ -188,7 +189,7 @@ def test_what_is_counted_in_pieces_adds_up(monkeypatch):
 
 def test_a_unit_that_makes_the_track_is_far_above_the_control():
     generator = torch.Generator().manual_seed(0)
-    depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) lasts, as depth does
+    depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) changes slowly like depth
     units = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
     units[7] = (10 * depth).to(torch.int8)
     found = ranking.rank_units(units, depth.double(), "correlation", limit=3)

@@ -1,4 +1,4 @@
-"""scripts/experiments/significance.py: statistics of sentences, the paired bootstrap test, means over seeds."""
+"""scripts/experiments/significance.py: statistics of sentences, the paired bootstrap test and means over seeds."""
 
 import random
 
@@ -75,14 +75,14 @@ def test_the_same_outputs_from_every_seed_are_no_more_evidence_than_from_one():
 
 
 def test_length_ratio():
-    """2 + 4 words for 3 + 3."""
+    """The outputs have 2 + 4 words, the references 3 + 3."""
     assert significance.length_ratio(counted(["a b", "a b c d"], ["a b c", "a b c"]).sum(0)) == 1.0
     assert significance.length_ratio(counted([""], ["a b"]).sum(0)) == 0.0
 
 
 def test_attachment_scores_are_those_of_evaluate(tmp_path):
-    """Of CHAIN's three words two have the right head, one of these with another subtype of the relation, which counts;
-    the one word of SHORT is right."""
+    """Two of CHAIN's three words have the right head. One of these has another subtype of the relation, which counts as
+    right. The only word of SHORT is right."""
     guessed = [("The", 2, "det"), ("cat", 3, "nsubj"), ("10 000", 0, "root")]
     other = [("The", 3, "det"), *guessed[1:]]
     gold = write(tmp_path / "gold", conllu(CHAIN, SHORT))

@@ -1,4 +1,4 @@
-"""scripts/experiments/stages.py, training_log.py and progress.py: what the demo stands on."""
+"""scripts/experiments/stages.py, training_log.py and progress.py: stages, training logs and progress lines."""
 
 import argparse
 import io
@@ -26,7 +26,7 @@ def data(tmp_path):
 
 
 def append_stage(tmp_path, data, name="first", **options):
-    """A stage that adds one letter to a file each time it runs."""
+    """A stage that appends one letter to a file in every run."""
     folder = tmp_path / name
     return Stage(name, name, [sys.executable, "-c", APPEND, str(folder)], [data], [folder], **options)
 
@@ -127,7 +127,7 @@ def test_clock():
 
 
 def test_without_a_terminal_progress_is_one_line_in_thirty_seconds():
-    """The first report is at 10 updates and 0 s; 40 more in 40 s leave 50 updates for 50 s."""
+    """The first report is at 10 updates and 0 s. The next 40 updates take 40 s, so the remaining 50 need 50 s."""
     time = [0.0]
     stream = io.StringIO()
     progress = Progress("update", stream, now=lambda: time[0])
@@ -196,7 +196,7 @@ def test_a_forked_program_is_like_one_of_its_own(tmp_path):
 def test_a_forked_program_has_the_threads_of_its_own_environment(tmp_path):
     script, output = tmp_path / "program.py", tmp_path / "log"
     script.write_text("import torch\nprint(torch.get_num_threads())\n")
-    for threads in ("2", "1", "3"):  # all of one server
+    for threads in ("2", "1", "3"):  # all forked from one server
         assert Forked(script, [], output, {**os.environ, "OMP_NUM_THREADS": threads}).wait(60) == 0
     assert output.read_text().split() == ["2", "1", "3"]
 

@@ -1,4 +1,4 @@
-"""Successor functions against their slow twins, and the search under them."""
+"""Successor functions and the search under them, compared with their references."""
 
 import math
 
@@ -36,7 +36,7 @@ KINDS = {"word_order": WordOrder, "arc_standard": ArcStandard}
 
 
 def padded(sentences, fill=PADDING):
-    """(B, S) and lengths (B,)."""
+    """Words (B, S) and lengths (B,)."""
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     words = torch.full((len(sentences), max(int(lengths.max()), 1)), fill)
     for row, sentence in enumerate(sentences):
@@ -55,7 +55,7 @@ def slow_allowed(kind, source, prefix):
 
 
 def allowed_sets(successors, state, sentences):
-    """The allowed words of each hypothesis, from the mask."""
+    """The set of allowed words of each hypothesis, read from the mask."""
     mask = successors.allowed(state, sentences)
     of = successors.of(successors.candidates, sentences)
     return [set(words[kept].tolist()) for words, kept in zip(of, mask)]
@@ -69,7 +69,7 @@ kinds = st.sampled_from(sorted(KINDS))
 @given(kinds, sources, st.randoms(use_true_random=False))
 def test_the_allowed_set_equals_the_brute_force_set_along_random_derivations(kind, sentences, random):
     successors = fast(kind, sentences)
-    hypotheses = [row for row in range(len(sentences)) for _ in range(2)]  # two of each, in one flat beam
+    hypotheses = [row for row in range(len(sentences)) for _ in range(2)]  # two of each sentence, in one flat beam
     prefixes = [[] for _ in hypotheses]
     rows = torch.tensor(hypotheses)
     state = tuple(part[rows] for part in successors.start())
@@ -133,7 +133,7 @@ def test_candidates_hold_every_word_once_in_order():
 
 
 class FixedLength(BatchConstraint):
-    """Any words, ``</s>`` after exactly two."""
+    """Allows any two words, and then only ``</s>``."""
 
     def __init__(self, words, lengths, vocabulary):
         candidates = torch.tensor([[vocabulary.end, *WORDS]])
@@ -152,7 +152,7 @@ class FixedLength(BatchConstraint):
 
 @st.composite
 def searches(draw):
-    """A kind, sources, allowed golds, a table with many ties, and a beam."""
+    """A kind, sources, allowed gold sequences, a table with many ties, and a beam."""
     kind = draw(st.sampled_from(["word_order", "arc_standard", "fixed_length"]))
     sentences = draw(st.lists(st.lists(st.sampled_from(WORDS), max_size=4), min_size=1, max_size=3))
     random = draw(st.randoms(use_true_random=False))
@@ -165,7 +165,7 @@ def searches(draw):
         while END not in gold:
             gold.append(random.choice(sorted(allowed_words(kind, source, gold))))
         golds.append(gold)
-        if draw(st.booleans()):  # a model that likes gold
+        if draw(st.booleans()):  # a model that prefers gold
             state = row
             for word in gold:
                 table[state % 23, word] += 4
@@ -217,11 +217,11 @@ def test_the_constrained_search_equals_the_slow_twin(scorer, case, live_rows_onl
 
 
 def test_a_reset_restores_what_gold_has_left():
-    """Word ordering of A B C, K = 2, gold = A B C </s>; after the violation at the first word B must be free again.
+    """Word ordering of A B C, K = 2, gold = A B C </s>. After the violation at the first word, B must be allowed again.
 
-    t = 0: B 9, C 8, A 5. Top 2 = B, C; violator C: violation, the beam is A alone, with B and C left.
-    t = 1, after A: C 7, B 6. Gold is second of two: the violator is C (path A C): violation with reset 1.
-    t = 2, after AB: only C is left: fewer than 2 candidates, no violation. t = 3: only </s>, gold itself.
+    t = 0: B 9, C 8, A 5. Top 2 = B, C; the violator is C: violation. The beam is then A alone, with B and C left.
+    t = 1, after A: C 7, B 6. Gold is second of two, and the violator is C (path A C): violation with reset 1.
+    t = 2, after AB: only C is left. Fewer than 2 candidates: no violation. t = 3: only </s>, which is gold.
     """
     a, b, c = 4, 5, 6
     table = torch.zeros(9973, len(SYMBOLS), dtype=torch.float64)
@@ -242,7 +242,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source,
     loop, prepare = violation_reset.Searcher.run, violation_reset.Searcher._prepare_decoder
 
     def guarded(self):
-        prepare(self)  # how many words there are is asked once, before the loop
+        prepare(self)  # reads the number of words once, before the loop
         with ForbidHostReads():
             return loop(self)
 
