@@ -52,7 +52,9 @@ def torch_version() -> Tuple[int, int]:
 
 def autocast_settings(device_type: str) -> Dict[str, Any]:
     """The arguments of `torch.autocast` that turn it on again as it is now, on one type of device."""
-    if device_type == "cpu":
+    if torch_version() >= (2, 4):
+        enabled, dtype = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    elif device_type == "cpu":
         enabled, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
     else:
         enabled, dtype = torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()

@@ -76,7 +76,7 @@ def check_model(model: Any) -> None:
     elif not isinstance(decoder, FairseqIncrementalDecoder):
         missing = "incremental decoding (its decoder is no FairseqIncrementalDecoder)"
     elif getattr(decoder, "adaptive_softmax", None) is not None:
-        missing = "a plain softmax (leave out --adaptive-softmax-cutoff)"
+        missing = "a plain softmax (it has an adaptive softmax: leave out --adaptive-softmax-cutoff)"
     else:
         return
     raise _unsearchable(model, missing)
