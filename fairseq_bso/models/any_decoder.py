@@ -32,7 +32,7 @@ class AnyDecoder:
 
     def __init__(self, model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
         self.model, self.layer, self.net_input = model, layer, net_input
-        self.scorer, self.prefix_score = layer.scorer, SCORERS["softmax"]
+        self.scorer, self.prefix_score = layer.scorer(), SCORERS["softmax"]
         self.padding, self.end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
         tokens = net_input["prev_output_tokens"]
         self.inputs = tokens.masked_fill(tokens == self.padding, self.end)  # (B, T); what follows an end is not used

@@ -7,7 +7,7 @@ softmax.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,16 +27,15 @@ class OutputLayer(NamedTuple):
 
     attribute: str
     """name of a method or module of the decoder: features (..., H) -> scores (..., V)"""
-    weight: nn.Parameter
-    """(V, H)"""
-    bias: Optional[nn.Parameter]
-    """(V,)"""
+    part: nn.Module
+    """the linear layer, or the embedding whose weight it shares"""
 
-    @property
     def scorer(self) -> Scorer:
-        """The output layer as plain tensors."""
-        bias = self.weight.new_zeros(self.weight.size(0)) if self.bias is None else self.bias
-        return Scorer(self.weight, bias)
+        """The output layer as plain tensors (V, H) and (V,), in the state of this update."""
+        for hook in self.part._forward_pre_hooks.values():  # weight normalization makes a new weight here
+            hook(self.part, ())
+        weight, bias = self.part.weight, getattr(self.part, "bias", None)
+        return Scorer(weight, weight.new_zeros(weight.size(0)) if bias is None else bias)
 
 
 _LAYERS: WeakKeyDictionary[nn.Module, OutputLayer] = WeakKeyDictionary()
@@ -110,23 +109,23 @@ def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]
 def _linear_layers(decoder: FairseqDecoder) -> Iterator[OutputLayer]:
     """The output layers that the parts of a decoder may form, checked by their values."""
     words = len(decoder.dictionary)
-    parts: List[Tuple[str, nn.Parameter, Optional[nn.Parameter]]] = []
-    for name, part in decoder.named_children():
-        if isinstance(part, nn.Linear) and part.out_features == words:
-            parts.append((name, part.weight, part.bias))
-        elif isinstance(part, nn.Embedding) and part.num_embeddings == words:
-            parts.append((name, part.weight, None))
+    children = dict(decoder.named_children())
+    linear = {
+        name: part for name, part in children.items() if isinstance(part, nn.Linear) and part.out_features == words
+    }
     if type(decoder).output_layer is FairseqDecoder.output_layer:
-        yield from (OutputLayer(*part) for part in parts if isinstance(getattr(decoder, part[0]), nn.Linear))
+        yield from (OutputLayer(name, part) for name, part in linear.items())
         return
-    for _, weight, bias in parts:
+    tables = [part for part in children.values() if isinstance(part, nn.Embedding) and part.num_embeddings == words]
+    for layer in (OutputLayer("output_layer", part) for part in (*linear.values(), *tables)):
+        weight, bias = layer.scorer()
         probe = torch.randn(PROBES, weight.size(1), device=weight.device).to(weight.dtype)
         try:
             scores = decoder.output_layer(probe)
         except (RuntimeError, TypeError):  # this part has another size
             continue
         if scores.shape == (PROBES, words) and _close(scores, F.linear(probe, weight, bias)):
-            yield OutputLayer("output_layer", weight, bias)
+            yield layer
 
 
 def _check_probabilities(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
@@ -134,7 +133,7 @@ def _check_probabilities(model: FairseqEncoderDecoderModel, layer: OutputLayer, 
     memory = encode(model, net_input)
     tokens = net_input["prev_output_tokens"]
     own = model.get_normalized_probs(model.decoder(tokens, encoder_out=memory), log_probs=True, sample=None)
-    scores = F.linear(features(model, layer, tokens, memory), *layer.scorer)
+    scores = F.linear(features(model, layer, tokens, memory), *layer.scorer())
     if not _close(own.float(), scores.float().log_softmax(-1)):
         raise _unsearchable(model, "probabilities that are the softmax of a linear output layer")
 
@@ -172,7 +171,7 @@ def features(
     more = {} if cache is None else {"incremental_state": cache}
     with replaced(model.decoder, layer.attribute, lambda found, *_: found):
         found, _ = model.decoder(tokens, encoder_out=memory, **more)
-    return found.to(layer.weight.dtype)
+    return found.to(layer.part.weight.dtype)
 
 
 @contextmanager
