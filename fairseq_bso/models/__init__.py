@@ -8,6 +8,7 @@ any_model            what the search needs of any encoder-decoder of fairseq: ch
 any_decoder          any incremental decoder in the training search
 packed_transformer   fairseq's Transformers in the training search, with gold and segments in one sequence
 transformer_steps    one step of many hypotheses of a Transformer
+shared_dropout       dropout masks that gold and all hypotheses of a sentence share
 training_search      the training search of any model, in one call of the model
 deferred_gradients   gradients of the recurrent weights and the attention, in one product over all time steps
 """

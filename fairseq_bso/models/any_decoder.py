@@ -1,7 +1,7 @@
 """Any incremental decoder of fairseq in the training search, with nothing but what fairseq's generator asks of it.
 
 Slot 0 of each sentence is gold: the incremental state has B rows of gold prefixes, and then the live rows of the other
-hypotheses. A reset is a reordering to the gold row. The search runs without dropout.
+hypotheses. A reset is a reordering to the gold row. The encoder runs once; the search runs the decoder without dropout.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AnyDecoder:
         tokens = net_input["prev_output_tokens"]
         self.inputs = tokens.masked_fill(tokens == self.padding, self.end)  # (B, T); what follows an end is not used
         self.every = torch.arange(tokens.size(0), device=tokens.device)
-        self.memory: Any = None  # the encoder's output in the search
+        self.memory: Any = None  # the encoder's output
         self.autocast = autocast_settings(tokens.device.type)
         self._restart()
 
@@ -49,11 +49,12 @@ class AnyDecoder:
         self.time = -1  # the number of words in the gold rows
 
     def gold_run(self, target: Tensor) -> GoldRun:
-        """The run along gold (B, T) for the search: without dropout and gradient."""
-        with torch.no_grad(), evaluation(self.model), torch.autocast(**self.autocast):
-            self.model.decoder.set_beam_size(1)  # a generator of validation leaves its own beam behind
+        """The run along gold (B, T) for the search: the decoder is without dropout and gradient."""
+        self.model.decoder.set_beam_size(1)  # a generator of validation leaves its own beam behind
+        with torch.autocast(**self.autocast):
             self.memory = encode(self.model, self.net_input)
-            outputs = features(self.model, self.layer, self.inputs, self.memory)  # (B, T, H)
+            with torch.no_grad(), evaluation(self.model.decoder):
+                outputs = features(self.model, self.layer, self.inputs, self.memory)  # (B, T, H)
         return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
 
     def prepare(self, words: Tensor) -> None:
@@ -61,7 +62,7 @@ class AnyDecoder:
 
     def extend(self, t: int, states: States, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, States]:
         """As in ``Decoder``; the states are in the incremental state, so the result only says that there are some."""
-        with evaluation(self.model), torch.autocast(**self.autocast):
+        with torch.no_grad(), evaluation(self.model.decoder), torch.autocast(**self.autocast):
             if not states:
                 self._run_along_gold(t)
             order, sentences = torch.cat([self.every, source]), torch.cat([self.every, rows.sentences])
@@ -99,25 +100,24 @@ class AnyDecoder:
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: gold by teacher forcing, and the whole prefixes of violators in batches of like length."""
         with torch.autocast(**self.autocast):
-            memory = encode(self.model, self.net_input)
-            outputs = features(self.model, self.layer, self.inputs, memory).transpose(0, 1)  # (T, B, H)
+            outputs = features(self.model, self.layer, self.inputs, self.memory).transpose(0, 1)  # (T, B, H)
         first = outputs[violations.branches, violations.sentences]  # the first word follows gold's own prefix
         every = torch.arange(violations.times.numel(), device=first.device)
         words = [Scored(first, violations.paths[every, violations.branches], every, violations.branches)]
         longer = (violations.ends > violations.branches).nonzero().squeeze(1)
         for some in longer[violations.ends[longer].argsort(stable=True)].split(max(self.every.numel(), 1)):
             if some.numel():  # the only chunk of an empty tensor is empty
-                words.append(self._prefixes(violations, some, memory))
+                words.append(self._prefixes(violations, some))
         return gold._replace(outputs=outputs), Scored(*(torch.cat(parts) for parts in zip(*words)))
 
-    def _prefixes(self, violations: Violations, some: Tensor, memory: Any) -> Scored:
+    def _prefixes(self, violations: Violations, some: Tensor) -> Scored:
         """The words after the branch of some violators (m,), by teacher forcing of their whole prefixes."""
         sentences, branches, ends = violations.sentences[some], violations.branches[some], violations.ends[some]
         longest = int(ends.max())
         paths = violations.paths[some, :longest].masked_fill(violations.paths[some, :longest] == self.padding, self.end)
         tokens = torch.cat([self.inputs[sentences, :1], paths], 1)  # (m, longest + 1)
         with torch.autocast(**self.autocast):
-            memory = self.model.encoder.reorder_encoder_out(memory, sentences)
+            memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
             found = features(self.model, self.layer, tokens, memory)
         rows, places = ragged(branches + 1, ends - branches)
         return Scored(found[rows, places], violations.paths[some[rows], places], some[rows], places)

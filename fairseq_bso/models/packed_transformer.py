@@ -21,6 +21,7 @@ from ..search.decoder import GoldRun, Rows, Scored
 from ..search.violations import Violations, ragged
 from .any_decoder import AnyDecoder
 from .any_model import OutputLayer, encode, evaluation, features, replaced
+from .shared_dropout import SharedDropout
 from .transformer_steps import OwnWords, TransformerSteps, steps_suit
 
 logger = logging.getLogger(__name__)
@@ -78,24 +79,27 @@ class PackedTransformer(AnyDecoder):
     """A batch of a Transformer; the arguments are those of ``AnyDecoder``."""
 
     def gold_run(self, target: Tensor) -> GoldRun:
-        """As in ``AnyDecoder``; the keys of all layers along gold stay for the search."""
-        with torch.no_grad(), evaluation(self.model), torch.autocast(**self.autocast):
+        """As in ``AnyDecoder``; the keys of all layers along gold and the dropout masks stay for the search."""
+        decoder = self.model.decoder
+        self.dropout = SharedDropout(decoder)
+        with torch.autocast(**self.autocast):
             self.memory = encode(self.model, self.net_input)
-            self.steps = TransformerSteps(self.model.decoder, self.memory, self.inputs.size(1))
-            with self.steps.noting_gold():
-                outputs = features(self.model, self.layer, self.inputs, self.memory)
+            with torch.no_grad(), evaluation(decoder), self.dropout.along():
+                self.steps = TransformerSteps(decoder, self.memory, self.inputs.size(1), self.dropout)
+                with self.steps.noting_gold():
+                    outputs = features(self.model, self.layer, self.inputs, self.memory)
         return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
 
     def extend(self, t: int, states: Any, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, OwnWords]:
         """As in ``Decoder``; the states are the keys of the hypotheses' own words."""
-        with evaluation(self.model), torch.autocast(**self.autocast):
+        with torch.no_grad(), evaluation(self.model.decoder), torch.autocast(**self.autocast):
             outputs, own = self.steps.extend(t, states or None, source, words, rows)
         return outputs.to(self.scorer.weight.dtype), own
 
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: one pass over the packed sequences."""
         packed = pack(self.inputs, violations, self.end)
-        with torch.autocast(**self.autocast):
+        with torch.autocast(**self.autocast), self.dropout.along(packed.depths):
             found = self._run(packed)  # (B, L, H)
         outputs = found[:, : self.inputs.size(1)].transpose(0, 1)  # (T, B, H)
         every = torch.arange(violations.times.numel(), device=found.device)
@@ -111,13 +115,10 @@ class PackedTransformer(AnyDecoder):
         hidden = packed.hidden.repeat_interleave(decoder.layers[0].self_attn.num_heads, 0)  # (B * heads, L, L)
         with replaced(decoder, "buffered_future_mask", lambda _: hidden):
             if decoder.embed_positions is None:
-                return self._features(packed.tokens)
+                return features(self.model, self.layer, packed.tokens, self.memory)
             positions = decoder.embed_positions(self.inputs[:1])[0][packed.depths]  # (B, L, C)
             with replaced(decoder, "embed_positions", lambda *_, **__: positions):
-                return self._features(packed.tokens)
-
-    def _features(self, tokens: Tensor) -> Tensor:
-        return features(self.model, self.layer, tokens, encode(self.model, self.net_input))
+                return features(self.model, self.layer, packed.tokens, self.memory)
 
 
 _PACKS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -126,7 +127,8 @@ _PACKS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def packs(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> bool:
     """Whether ``PackedTransformer`` fits a model. Its values are compared with the model's own, once, on one batch."""
     if model not in _PACKS:
-        _PACKS[model] = _suits(model.decoder) and _agrees(PackedTransformer(model, layer, net_input))
+        with torch.no_grad(), evaluation(model):
+            _PACKS[model] = _suits(model.decoder) and _agrees(PackedTransformer(model, layer, net_input))
         if isinstance(model.decoder, TransformerDecoderBase) and not _PACKS[model]:
             logger.warning(
                 f"{type(model).__name__} differs from fairseq's Transformer: the training search uses its incremental "
@@ -144,7 +146,6 @@ def _suits(decoder: nn.Module) -> bool:
     )
 
 
-@torch.no_grad()
 def _agrees(decoder: PackedTransformer) -> bool:
     """Whether search steps and packed segments along gold have the values of the model's own run along gold."""
     sentences, time = decoder.inputs.shape
@@ -159,8 +160,7 @@ def _agrees(decoder: PackedTransformer) -> bool:
         right.append((outputs, gold.outputs[t + 1]))
     ends = torch.full_like(every, time - 1)
     found = Violations(every, ends, every * 0, every * 0, ends, gold.words, every.float())
-    with evaluation(decoder.model):
-        again, words = decoder.score(gold, found)
+    again, words = decoder.score(gold, found)
     right += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
     tolerance = 0.1 if gold.outputs.element_size() < 4 or decoder.autocast["enabled"] else 1e-3
     return all(torch.allclose(ours.float(), own.float(), rtol=tolerance, atol=tolerance) for ours, own in right)

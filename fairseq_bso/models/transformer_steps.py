@@ -12,6 +12,7 @@ from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
 from ..search.decoder import Rows
+from .shared_dropout import SharedDropout
 
 
 class KeysAndValues(NamedTuple):
@@ -36,6 +37,7 @@ def steps_suit(layer: nn.Module) -> bool:
     """Whether a layer is one that ``TransformerSteps`` knows."""
     return (
         isinstance(layer, TransformerDecoderLayerBase)
+        and "forward" not in vars(layer)  # fairseq's --checkpoint-activations runs layers again in backward
         and type(layer).forward is TransformerDecoderLayerBase.forward
         and layer.encoder_attn is not None
         and all(_plain(attention) for attention in (layer.self_attn, layer.encoder_attn))
@@ -52,15 +54,17 @@ def _plain(attention: nn.Module) -> bool:
 
 
 class TransformerSteps:
-    """Steps of a decoder on one batch, without dropout and gradient.
+    """Steps of a decoder on one batch, without gradient.
 
     Args:
         decoder: of fairseq, with layers that ``steps_suit``.
         memory: the encoder's output for B sentences.
         time: T, the number of gold inputs.
+        dropout: the masks of the pass along gold.
     """
 
-    def __init__(self, decoder: Any, memory: Any, time: int) -> None:
+    def __init__(self, decoder: Any, memory: Any, time: int, dropout: SharedDropout) -> None:
+        self.dropout = dropout
         self.decoder, self.time, self.sentences = decoder, time, memory["encoder_out"][0].size(1)
         source, padding = memory["encoder_out"][0], memory["encoder_padding_mask"]  # (S, B, C), [] or [(B, S)]
         self.padding = padding[0].bool() if len(padding) and bool(padding[0].any()) else None
@@ -91,7 +95,7 @@ class TransformerSteps:
     ) -> Tuple[Tensor, OwnWords]:
         """As in ``search.decoder.Decoder``: feeds word ``t`` of R hypotheses and returns outputs (R, H)."""
         own = self._selected(t, own, source)
-        x = self._embedded(words, t + 1)  # (R, C)
+        x = self._embedded(words, t + 1, rows)  # (R, C)
         for index, layer in enumerate(self.decoder.layers):
             x = self._layer(index, layer, x, t, own, rows)
         if self.decoder.layer_norm is not None:
@@ -111,7 +115,7 @@ class TransformerSteps:
             kept = kept[..., max(0, kept.size(4) - (t - int(seen.min()))) :, :]
         return OwnWords(F.pad(kept.index_select(2, parent), (0, 0, 0, 1)), seen)
 
-    def _embedded(self, words: Tensor, depth: int) -> Tensor:
+    def _embedded(self, words: Tensor, depth: int, rows: Rows) -> Tensor:
         """(R,) -> (R, C), the words as inputs at one depth."""
         decoder = self.decoder
         x = decoder.embed_scale * decoder.embed_tokens(words)
@@ -120,21 +124,28 @@ class TransformerSteps:
             if self.positions is None:
                 self.positions = decoder.embed_positions(words.new_full((1, self.time), decoder.dictionary.eos()))[0]
             x = x + self.positions[depth]
-        return x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)
+        x = x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)
+        return self.dropout.at(decoder.dropout_module, 0, x, rows.sentences, depth)
 
     def _layer(self, index: int, layer: Any, x: Tensor, t: int, own: OwnWords, rows: Rows) -> Tensor:
         """One layer: (R, C) -> (R, C). Notes the keys and values of the new words in ``own``."""
-        before = layer.normalize_before
+        before, sentences = layer.normalize_before, rows.sentences
+
+        def drop(module: Any, call: int, x: Tensor) -> Tensor:
+            return self.dropout.at(module, call, x, sentences, t + 1)
+
         residual, x = x, layer.self_attn_layer_norm(x) if before else x
-        x = self._self_attention(index, layer, x, t, own, rows)
+        x = drop(layer.dropout_module, 0, self._self_attention(index, layer, x, t, own, rows))
         x = layer.residual_connection(x, residual)
         x = x if before else layer.self_attn_layer_norm(x)
         residual, x = x, layer.encoder_attn_layer_norm(x) if before else x
-        x = layer.residual_connection(self._source_attention(index, layer.encoder_attn, x, rows), residual)
+        x = drop(layer.dropout_module, 1, self._source_attention(index, layer.encoder_attn, x, rows))
+        x = layer.residual_connection(x, residual)
         x = x if before else layer.encoder_attn_layer_norm(x)
         residual, x = x, layer.final_layer_norm(x) if before else x
-        x = layer.activation_fn(layer.fc1(x))
+        x = drop(layer.activation_dropout_module, 0, layer.activation_fn(layer.fc1(x)))
         x = layer.fc2(x if getattr(layer, "ffn_layernorm", None) is None else layer.ffn_layernorm(x))
+        x = drop(layer.dropout_module, 2, x)
         scale = getattr(layer, "w_resid", None)
         x = layer.residual_connection(x, residual if scale is None else scale * residual)
         return x if before else layer.final_layer_norm(x)
