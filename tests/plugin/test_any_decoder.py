@@ -63,9 +63,7 @@ def draw_batch(model, task: Task, random: Random, word_order: bool = False) -> B
         sharpness = random.choice([0.0, 2.0, 5.0])
         longest = random.randint(2, 6)
         golds.append(
-            stock.likely_gold(
-                Scores(model, source), longest, random.random, task.target_dictionary, sharpness, allowed
-            )
+            stock.likely_gold(Scores(model, source), longest, random.random, task.target_dictionary, sharpness, allowed)
         )
     return Batch(sources, golds)
 

@@ -101,7 +101,7 @@ def model(variant: str, seed: int = 0, task=None, scale: Optional[float] = None,
 
 
 def batch(task, sources: Sequence[Sequence[int]], golds: Sequence[Sequence[int]]) -> Dict:
-    """The sample of sentences given as word ids, as fairseq collates it: sources end at the right, the longest first."""
+    """The sample of sentences given as word ids, as fairseq collates it: sources padded on the left, longest first."""
     assert [len(source) for source in sources] == sorted(map(len, sources), reverse=True)
     end, padding = task.target_dictionary.eos(), task.target_dictionary.pad()
     src = _padded(sources, padding, left=True)
