@@ -53,8 +53,8 @@ def allows(source: List[int], prefix: List[int]):
 
 
 def draw_batch(model, task: Task, random: Random, word_order: bool = False) -> Batch:
-    """1 to 3 sentences; in two thirds of them gold consists of words that the model likes."""
-    lengths = sorted((random.randint(1, 4) for _ in range(random.randint(1, 3))), reverse=True)
+    """1 to 4 sentences; in two thirds of them gold consists of words that the model likes."""
+    lengths = sorted((random.randint(1, 4) for _ in range(random.randint(1, 4))), reverse=True)
     words = random.sample(range(4, 10), 4)  # few words, so that they are repeated
     sources = [[*random.choices(words, k=length), END] for length in lengths]
     golds = []
@@ -91,9 +91,10 @@ def criterion(task: Task, options: Options) -> BeamSearchOptimizationCriterion:
 
 def gradients(model, loss) -> List[torch.Tensor]:
     """Gradients of every parameter, zero where the loss does not reach it."""
-    parameters = list(model.parameters())
-    found = torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad else [None] * len(parameters)
-    return [torch.zeros_like(one) if part is None else part for one, part in zip(parameters, found)]
+    model.zero_grad(set_to_none=True)
+    if loss.requires_grad:
+        loss.backward()
+    return [torch.zeros_like(one) if one.grad is None else one.grad for one in model.parameters()]
 
 
 def check(model, task: Task, batch: Batch, options: Options, allowed: Optional[object] = None) -> None:
@@ -105,6 +106,7 @@ def check(model, task: Task, batch: Batch, options: Options, allowed: Optional[o
     assert int(logged["searched_words"]) == sum(one.time + 1 - one.reset for one in violations)
     assert float(logged["gold_gap"]) == pytest.approx(sum(one.gap for one in violations), abs=1e-7)
     assert sample_size == logged["ntokens"] == sum(map(len, batch.golds))
+    assert loss.requires_grad
     # Costs of sentence_bleu are float32.
     tolerance = {"rtol": 1e-5, "atol": 1e-6} if options.delta == "sentence_bleu" else {"rtol": 1e-7, "atol": 1e-8}
     torch.testing.assert_close(loss.detach(), expected.loss.detach(), **tolerance)
@@ -155,6 +157,45 @@ def test_one_sentence_equals_many(name):
     alone = [bso(model, stock.batch(task, [source], [gold])) for source, gold in zip(sources, golds)]
     assert logged["violations"] == sum(each["violations"] for _, _, each in alone) > 0
     torch.testing.assert_close(together, sum(loss for loss, _, _ in alone))
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer_cross_self", "lstm", "lightconv", "fconv"])
+def test_an_update_of_the_weights_is_seen(name):
+    """Nothing that is kept from one update to the next depends on the weights."""
+    task, options = Task(), Options(4)
+    model = make_model(name, 4, task).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    bso = criterion(task, options)
+    for seed in range(3):
+        batch = draw_batch(model, task, Random(seed))
+        optimizer.zero_grad()
+        bso(model, stock.batch(task, *batch))[0].backward()
+        optimizer.step()
+        check(model, task, batch, options)
+
+
+class Wrapper(torch.nn.Module):
+    """A wrapper as those of data parallelism; it counts the calls."""
+
+    def __init__(self, module) -> None:
+        super().__init__()
+        self.module, self.calls = module, 0
+
+    def forward(self, *args, **given):
+        self.calls += 1
+        return self.module(*args, **given)
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm", "bso_lstm"])
+def test_a_wrapped_model_is_called_once(name):
+    task = Task()
+    model = make_model(name, 5, task)
+    sample = stock.batch(task, *draw_batch(model, task, Random(5)))
+    bso, wrapped = criterion(task, Options(3, nll_weight=0.1)), Wrapper(model)
+    alone, wrapped_loss = bso(model, sample)[0], bso(wrapped, sample)[0]
+    torch.testing.assert_close(wrapped_loss, alone)
+    assert wrapped.calls == 1
+    assert "forward" not in vars(model)
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])

@@ -56,6 +56,8 @@ VARIANTS = {
             "no_scale_embedding": True,
         },
     ),
+    "transformer_cross_self": ("transformer", {"cross_self_attention": True}),
+    "transformer_checkpointed": ("transformer", {"checkpoint_activations": True, "decoder_layers": 2}),
     "lstm": ("lstm", {}),
     "lstm_two_layers": ("lstm", {**_both(layers=2), "encoder_bidirectional": True, "decoder_out_embed_dim": 4}),
     "lstm_tied": ("lstm", {"share_all_embeddings": True, "decoder_attention": "False"}),
