@@ -1,5 +1,6 @@
 """BSO of fairseq's own encoder-decoders: violations, loss and gradients against whole prefixes that are run again."""
 
+from functools import partial
 from random import Random
 from typing import List, NamedTuple, Optional
 
@@ -53,13 +54,13 @@ def allows(source: List[int], prefix: List[int]):
 
 
 def draw_batch(model, task: Task, random: Random, word_order: bool = False) -> Batch:
-    """1 to 4 sentences; in two thirds of them gold consists of words that the model likes."""
-    lengths = sorted((random.randint(1, 4) for _ in range(random.randint(1, 4))), reverse=True)
+    """1 to 3 sentences; in two thirds of them gold consists of words that the model likes."""
+    lengths = sorted((random.randint(1, 4) for _ in range(random.randint(1, 3))), reverse=True)
     words = random.sample(range(4, 10), 4)  # few words, so that they are repeated
     sources = [[*random.choices(words, k=length), END] for length in lengths]
     golds = []
     for source in sources:
-        allowed = (lambda prefix, source=source: allows(source, prefix)) if word_order else None
+        allowed = partial(allows, source) if word_order else None
         sharpness = random.choice([0.0, 2.0, 5.0])
         longest = random.randint(2, 6)
         golds.append(
@@ -127,7 +128,7 @@ OPTIONS = st.builds(
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=16, phases=PHASES)
+@settings(max_examples=10, phases=PHASES)
 @given(options=OPTIONS, seed=st.integers(0, 99_999), training=st.booleans())
 def test_loss_and_gradients_equal_the_twin(name, options, seed, training):
     """The vocabulary has 10 words: 16 search words are all of them, 1 is the beam's best ones alone."""
@@ -138,7 +139,7 @@ def test_loss_and_gradients_equal_the_twin(name, options, seed, training):
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv"])
-@settings(max_examples=10, phases=PHASES)
+@settings(max_examples=8, phases=PHASES)
 @given(options=OPTIONS, seed=st.integers(0, 99_999))
 def test_constrained_loss_and_gradients_equal_the_twin(name, options, seed):
     task = Task(word_order=True)
@@ -198,7 +199,7 @@ def test_a_wrapped_model_is_called_once(name):
     assert "forward" not in vars(model)
 
 
-@pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.parametrize("name", ["lstm", "fconv"])
 def test_training_ends_with_no_violation_and_zero_loss(name):
     task = Task()
     model = make_model(name, 1, task)

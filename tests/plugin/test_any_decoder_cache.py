@@ -15,8 +15,7 @@ from fairseq_bso.search.decoder import GoldRun, Rows
 from fairseq_bso.search.violations import Violations
 
 END, WIDTH = 2, 3
-TRANSFORMERS = [name for name in stock.VARIANTS if name.startswith("transformer")]
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,7 +47,8 @@ def make_case(name: str, random: Random, seed: int, fastest: bool = True, traini
     golds = [[random.randint(4, 9) for _ in range(random.randint(2, 6))] + [END] for _ in sources]
     sample = stock.batch(task, sources, golds)
     twin = stock.model(name, seed, task, **options)
-    scores = [Scores(twin, source) for source in sources]
+    with torch.no_grad():
+        scores = [Scores(twin, source) for source in sources]
     net_input = sample["net_input"]
     layer = output_layer(model, net_input)
     decoder = make_decoder(model, layer, net_input) if fastest else AnyDecoder(model, layer, net_input)
@@ -93,12 +93,12 @@ class Walk:
 
 
 def check_walks(case: Case, random: Random) -> None:
-    """Gold, and three searches of the same batch, one of them over all slots."""
+    """Gold, and two searches of the same batch, the second one over all slots."""
     for sentence, gold in enumerate(case.golds):
         prefixes = [gold[:time] for time in range(len(gold))]
         with torch.no_grad():
             case.check(case.gold.outputs[: len(gold), sentence], [sentence] * len(gold), prefixes)
-    for everywhere in (False, True, False):
+    for everywhere in (False, True):
         walk = Walk(case, random, everywhere)
         for t in range(max(map(len, case.golds)) - 1):
             walk.step(t)
@@ -112,7 +112,7 @@ def test_scores_from_the_cache_equal_those_of_the_recomputed_prefix(name):
         check_walks(make_case(name, random, seed), random)
 
 
-@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("name", ["transformer", "transformer_learned_pre_norm", "transformer_other_sizes"])
 def test_a_transformer_in_fairseqs_own_incremental_decoding_gives_the_same(name):
     for seed in SEEDS:
         random = Random(seed)

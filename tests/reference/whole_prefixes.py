@@ -5,7 +5,7 @@ cache, no batch and no reset of a state takes part.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -43,43 +43,33 @@ class Expected(NamedTuple):
 
 
 class Scores:
-    """``log p(w | prefix)`` of one source sentence; each prefix is run once without and once with gradient.
+    """``log p(w | prefix)`` of one source sentence, with gradient; each prefix is run once.
 
-    fairseq's dynamic convolution takes its softmax over fewer weights where a prefix is shorter than its kernel, other
-    than in decoding. Such prefixes are therefore padded on the right, up to the kernel.
+    fairseq's dynamic convolution takes its softmax over fewer weights where a sequence is shorter than its kernel. In
+    decoding it does not. Short prefixes are therefore padded on the right, up to the kernel.
     """
 
     def __init__(self, model, source: Sequence[int]) -> None:
-        self.model, self.source = model, source
+        self.model, self.vocabulary = model, model.decoder.dictionary
+        self.encoder_out = model.encoder(torch.tensor([source]), src_lengths=torch.tensor([len(source)]))
+        self.known: Dict[Tuple[int, ...], Tensor] = {}
         kernels = [one.kernel_size for one in model.decoder.modules() if isinstance(one, DynamicConv_scripatable)]
         self.shortest = max([1, *kernels])
-        self.known: Dict[Tuple[bool, Sequence[int]], Tensor] = {}
-        self.encoded: Dict[bool, object] = {}
 
     def __call__(self, prefix: Sequence[int]) -> Tensor:
-        """(V,) with gradient if autograd records."""
-        key = torch.is_grad_enabled(), tuple(prefix)
+        """(V,)"""
+        key = tuple(prefix)
         if key not in self.known:
-            decoder_out = self.model.decoder(self._fed(prefix), encoder_out=self._encode())
+            fed = [self.vocabulary.eos(), *prefix]
+            fed += [self.vocabulary.pad()] * (self.shortest - len(fed))
+            decoder_out = self.model.decoder(torch.tensor([fed]), encoder_out=self.encoder_out)
             self.known[key] = self.model.get_normalized_probs(decoder_out, log_probs=True)[0, len(prefix)]
         return self.known[key]
 
-    def _fed(self, prefix: Sequence[int]) -> Tensor:
-        vocabulary = self.model.decoder.dictionary
-        fed = [vocabulary.eos(), *prefix]
-        return torch.tensor([fed + [vocabulary.pad()] * (self.shortest - len(fed))])
 
-    def _encode(self):
-        recorded = torch.is_grad_enabled()
-        if recorded not in self.encoded:
-            lengths = torch.tensor([len(self.source)])
-            self.encoded[recorded] = self.model.encoder(torch.tensor([self.source]), src_lengths=lengths)
-        return self.encoded[recorded]
-
-
-def words_to_rank(scores: Scores, gold: Sequence[int], options: Options, padding: int) -> List[int]:
+def words_to_rank(scores: Scores, gold: Sequence[int], options: Options) -> List[int]:
     """The words among the best after some gold prefix, and gold's own; every word if the search is exact."""
-    vocabulary = [word for word in range(len(scores.model.decoder.dictionary)) if word != padding]
+    vocabulary = [word for word in range(len(scores.vocabulary)) if word != scores.vocabulary.pad()]
     if options.search_words == 0:
         return vocabulary
     ranked = set(gold)
@@ -91,39 +81,34 @@ def words_to_rank(scores: Scores, gold: Sequence[int], options: Options, padding
 
 
 def violations_of(
-    model, source: Sequence[int], gold: Sequence[int], options: Options, allows: Optional[Callable] = None
-) -> Tuple[List[Violation], List[List[Tuple[int, ...]]]]:
-    """The violations of one sentence and its beams after every step.
+    scores: Scores, gold: Sequence[int], options: Options, allows: Optional[Callable] = None
+) -> List[Violation]:
+    """The violations of one sentence.
 
-    ``allows(source, prefix)`` is the set of words that a constraint allows after the prefix. A constraint takes the
-    place of the search words.
+    ``allows(prefix)`` is the set of words that a constraint allows after the prefix. A constraint takes the place of
+    the search words.
     """
-    padding, end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
-    scores = Scores(model, source)
-    with torch.no_grad():
-        ranked = words_to_rank(scores, gold, options, padding)
+    ranked = words_to_rank(scores, gold, options)
 
-        @lru_cache(None)
-        def score(prefix):
-            values = scores(prefix).tolist()
-            allowed = set(ranked if allows is None else allows(source, list(prefix))) - {padding}
-            return [value if word in allowed else -math.inf for word, value in enumerate(values)]
+    @lru_cache(None)
+    def score(prefix):
+        allowed = set(ranked if allows is None else allows(list(prefix))) - {scores.vocabulary.pad()}
+        return [value if word in allowed else -math.inf for word, value in enumerate(scores(prefix).tolist())]
 
-        return search(gold, score, options.beam, end, options.margin, True, options.finished_lenpen)
+    end, lenpen = scores.vocabulary.eos(), options.finished_lenpen
+    return search(gold, score, options.beam, end, options.margin, True, lenpen)[0]
 
 
 def sentence_loss(
-    model, source: Sequence[int], gold: Sequence[int], options: Options, allows: Optional[Callable] = None
+    scores: Scores, gold: Sequence[int], options: Options, allows: Optional[Callable] = None
 ) -> Tuple[Tensor, List[Violation]]:
     """The loss of one sentence with gradient, and its violations."""
-    padding = model.decoder.dictionary.pad()
-    found, _ = violations_of(model, source, gold, options, allows)
-    scores = Scores(model, source)
-    total = torch.zeros((), dtype=next(model.parameters()).dtype)
+    found = violations_of(scores, gold, options, allows)
+    total = scores(()).new_zeros(())
     for violation in found:
         span = violation.time + 1 - violation.reset
         hypothesis = [*violation.violator[violation.reset :]]
-        hypothesis += [padding] * (span - len(hypothesis))
+        hypothesis += [scores.vocabulary.pad()] * (span - len(hypothesis))
         cost = COSTS[options.delta](hypothesis, list(gold[violation.reset : violation.time + 1]))
         difference = gap(violation, gold, scores, True, options.finished_lenpen)
         assert abs(float(difference.detach()) - violation.gap) < 1e-6
@@ -141,6 +126,11 @@ def beam_search_loss(
     options: Options,
     allows: Optional[Callable] = None,
 ) -> Expected:
-    """The summed loss of a batch, one sentence at a time."""
-    made = [sentence_loss(model, source, gold, options, allows) for source, gold in zip(sources, golds)]
-    return Expected(sum(loss for loss, _ in made), [found for _, found in made])
+    """The summed loss of a batch, one sentence at a time. ``allows(source, prefix)`` belongs to a constraint."""
+    losses, violations = [], []
+    for source, gold in zip(sources, golds):
+        allowed = None if allows is None else partial(allows, source)
+        loss, found = sentence_loss(Scores(model, source), gold, options, allowed)
+        losses.append(loss)
+        violations.append(found)
+    return Expected(sum(losses), violations)
