@@ -10,8 +10,9 @@ from reference.whole_prefixes import Scores
 
 from fairseq_bso.models.any_decoder import AnyDecoder
 from fairseq_bso.models.any_model import output_layer
-from fairseq_bso.models.training_search import make_decoder
+from fairseq_bso.models.training_search import make_decoder, search_in_training
 from fairseq_bso.search.decoder import GoldRun, Rows
+from fairseq_bso.search.segments import SearchOptions
 from fairseq_bso.search.violations import Violations
 
 END, WIDTH = 2, 3
@@ -52,7 +53,7 @@ def make_case(name: str, random: Random, seed: int, fastest: bool = True, traini
     net_input = sample["net_input"]
     layer = output_layer(model, net_input)
     decoder = make_decoder(model, layer, net_input) if fastest else AnyDecoder(model, layer, net_input)
-    model.train(training)
+    model.decoder.train(training)
     return Case(decoder, decoder.gold_run(sample["target"]), golds, scores)
 
 
@@ -168,11 +169,28 @@ def draw_violations(case: Case, random: Random) -> Violations:
     return Violations(sentences, times, resets, branches, ends, paths, torch.zeros(len(found)))
 
 
-@pytest.mark.parametrize("name", ["transformer", "lstm", "lightconv", "fconv"])
-def test_the_search_runs_without_dropout(name):
+@pytest.mark.parametrize("name", ["lstm", "lightconv", "fconv_two_layers"])
+def test_the_decoder_searches_without_dropout(name):
     random = Random(1)
     case = make_case(name, random, 1, training=True, dropout=0.4)
     drawn = torch.get_rng_state()
     check_walks(case, random)
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert all(module.training for module in case.decoder.model.modules())
+    assert all(module.training for module in case.decoder.model.decoder.modules())
+
+
+@pytest.mark.parametrize("name", ["transformer_two_layers", "transformer_learned_pre_norm", "transformer_other_sizes"])
+def test_search_and_loss_of_a_transformer_have_the_same_dropout(name):
+    """The gap that the search saw is the gap of the loss."""
+    task, count = fakes.FakeTask(), 0
+    model = stock.model(name, 1, task, dropout=0.3, activation_dropout=0.2).train()
+    for seed in range(5):
+        random = Random(seed)
+        sources = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 2, 1)]
+        golds = [[random.randint(4, 9) for _ in range(random.randint(2, 6))] + [END] for _ in sources]
+        sample = stock.batch(task, sources, golds)
+        options = SearchOptions(beam=4, margin=0.5)
+        found = search_in_training(model, sample["net_input"], sample["target"], options)
+        torch.testing.assert_close(found.gaps.detach(), found.violations.gaps)
+        count += int((found.violations.ends > found.violations.branches).sum())
+    assert count > 0 and all(module.training for module in model.modules())
