@@ -128,7 +128,7 @@ OPTIONS = st.builds(
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=10, phases=PHASES)
+@settings(max_examples=8, phases=PHASES)
 @given(options=OPTIONS, seed=st.integers(0, 99_999), training=st.booleans())
 def test_loss_and_gradients_equal_the_twin(name, options, seed, training):
     """The vocabulary has 10 words: 16 search words are all of them, 1 is the beam's best ones alone."""
