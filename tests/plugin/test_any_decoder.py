@@ -12,6 +12,7 @@ from reference import fakes, stock, successors
 from reference.whole_prefixes import Options, Scores, beam_search_loss
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
+from fairseq_bso.bso.objective import BeamCurriculum
 from fairseq_bso.decoding.constraint import Constraint
 
 END = 2
@@ -214,3 +215,16 @@ def test_training_ends_with_no_violation_and_zero_loss(name):
             break
         optimizer.step()
     assert logged["violations"] == 0 and loss.item() == 0
+
+
+def test_the_beam_grows_with_the_updates():
+    """The curriculum needs the number of updates, which fairseq's own models do not keep."""
+    task = Task()
+    model = make_model("transformer", 1, task).train()
+    bso = criterion(task, Options(6))
+    bso.curriculum = BeamCurriculum(2, 6, 1)
+    sample = stock.batch(task, [[4, 5, END]], [[5, 6, END]])
+    for update, beam in ((0, 2), (3, 5), (9, 6)):
+        model.set_num_updates(update)
+        assert bso(model, sample)[2]["beam"] == beam
+    assert bso(model.eval(), sample)[2]["beam"] == 6
