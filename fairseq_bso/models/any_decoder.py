@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Dict, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 
@@ -39,9 +38,6 @@ class AnyDecoder:
         self.inputs = tokens.masked_fill(tokens == self.padding, self.end)  # (B, T); what follows an end is not used
         self.every = torch.arange(tokens.size(0), device=tokens.device)
         self.memory: Any = None  # the encoder's output
-        # fairseq's dynamic convolution normalizes another kernel over fewer words than it has places.
-        kernels = [getattr(module, "kernel_size", 0) for module in model.decoder.modules()]
-        self.shortest = max([kernel for kernel in kernels if isinstance(kernel, int)], default=0)
         self.autocast = autocast_settings(tokens.device.type)
         self._restart()
 
@@ -58,7 +54,7 @@ class AnyDecoder:
         with torch.autocast(**self.autocast):
             self.memory = encode(self.model, self.net_input)
             with torch.no_grad(), evaluation(self.model.decoder):
-                outputs = self._along(self.inputs, self._copy())  # (B, T, H)
+                outputs = features(self.model, self.layer, self.inputs, self.memory)  # (B, T, H)
         return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
 
     def prepare(self, words: Tensor) -> None:
@@ -98,23 +94,13 @@ class AnyDecoder:
         self.tokens = torch.cat([self.tokens, words.unsqueeze(1)], 1)
         self.time += 1
         self.sentences = sentences
-        memory = self.model.encoder.reorder_encoder_out(self._copy(), sentences)
+        memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
         return features(self.model, self.layer, self.tokens, memory, self.cache)[:, -1]
-
-    def _copy(self) -> Any:
-        """The encoder's output, for functions that may change the dict that holds it, as fconv's encoder does."""
-        return dict(self.memory) if isinstance(self.memory, dict) else self.memory
-
-    def _along(self, tokens: Tensor, memory: Any) -> Tensor:
-        """Teacher forcing: (N, T) -> (N, T, H). Short sequences get words that the others do not see."""
-        missing = self.shortest - tokens.size(1)
-        padded = F.pad(tokens, (0, missing), value=self.end) if missing > 0 else tokens
-        return features(self.model, self.layer, padded, memory)[:, : tokens.size(1)]
 
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: gold by teacher forcing, and the whole prefixes of violators in batches of like length."""
         with torch.autocast(**self.autocast):
-            outputs = self._along(self.inputs, self._copy()).transpose(0, 1)  # (T, B, H)
+            outputs = features(self.model, self.layer, self.inputs, self.memory).transpose(0, 1)  # (T, B, H)
         first = outputs[violations.branches, violations.sentences]  # the first word follows gold's own prefix
         every = torch.arange(violations.times.numel(), device=first.device)
         words = [Scored(first, violations.paths[every, violations.branches], every, violations.branches)]
@@ -131,6 +117,7 @@ class AnyDecoder:
         paths = violations.paths[some, :longest].masked_fill(violations.paths[some, :longest] == self.padding, self.end)
         tokens = torch.cat([self.inputs[sentences, :1], paths], 1)  # (m, longest + 1)
         with torch.autocast(**self.autocast):
-            found = self._along(tokens, self.model.encoder.reorder_encoder_out(self._copy(), sentences))
+            memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
+            found = features(self.model, self.layer, tokens, memory)
         rows, places = ragged(branches + 1, ends - branches)
         return Scored(found[rows, places], violations.paths[some[rows], places], some[rows], places)
