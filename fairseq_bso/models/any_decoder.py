@@ -7,16 +7,17 @@ hypotheses. A reset is a reordering to the gold row. The encoder runs once; the 
 from __future__ import annotations
 
 from typing import Any, Dict, Optional, Tuple
+from weakref import WeakSet
 
 import torch
 from fairseq.models import FairseqEncoderDecoderModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..compat import autocast_settings
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.scorer import SCORERS
 from ..search.violations import Violations, ragged
-from .any_model import OutputLayer, encode, evaluation, features
+from .any_model import OutputLayer, encode, evaluation, features, reordered, tolerance, unsearchable
 
 States = Tuple[int, ...]
 
@@ -94,7 +95,7 @@ class AnyDecoder:
         self.tokens = torch.cat([self.tokens, words.unsqueeze(1)], 1)
         self.time += 1
         self.sentences = sentences
-        memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
+        memory = reordered(self.model, self.memory, sentences)
         return features(self.model, self.layer, self.tokens, memory, self.cache)[:, -1]
 
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
@@ -117,7 +118,55 @@ class AnyDecoder:
         paths = violations.paths[some, :longest].masked_fill(violations.paths[some, :longest] == self.padding, self.end)
         tokens = torch.cat([self.inputs[sentences, :1], paths], 1)  # (m, longest + 1)
         with torch.autocast(**self.autocast):
-            memory = self.model.encoder.reorder_encoder_out(self.memory, sentences)
+            memory = reordered(self.model, self.memory, sentences)
             found = features(self.model, self.layer, tokens, memory)
         rows, places = ragged(branches + 1, ends - branches)
         return Scored(found[rows, places], violations.paths[some[rows], places], some[rows], places)
+
+
+PROBED = 6
+"""number of words of the sentences on which a decoder is checked"""
+
+
+def probe(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """A batch as it is, but of target sentences that are long enough for a check: short ones repeat their words."""
+    tokens = net_input["prev_output_tokens"]
+    times = -(-PROBED // tokens.size(1))
+    longest = max(tokens.size(1), min(PROBED, int(model.decoder.max_positions())))
+    return {**net_input, "prev_output_tokens": tokens.repeat(1, times)[:, :longest]}
+
+
+def agrees(decoder: AnyDecoder) -> bool:
+    """Whether search steps and segments along gold have the values of the model's own run along gold."""
+    sentences, time = decoder.inputs.shape
+    gold = decoder.gold_run(torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1))
+    every, states = decoder.every, ()
+    rows, right = Rows(every, 1, True), []
+    for t in range(time - 1):
+        source = every if t < 2 else sentences + every  # the gold rows twice, then the hypotheses' own
+        outputs, states = decoder.extend(t, states, source, decoder.inputs[:, t + 1], rows)
+        right.append((outputs, gold.outputs[t + 1]))
+    ends = torch.full_like(every, time - 1)
+    found = Violations(every, ends, every * 0, every * 0, ends, gold.words, every.float())
+    again, words = decoder.score(gold, found)
+    right += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
+    limit = tolerance(gold.outputs)
+    return all(
+        bool(((ours - own).float().norm(dim=-1) <= limit * own.float().norm(dim=-1)).all()) for ours, own in right
+    )
+
+
+_CHECKED: WeakSet[nn.Module] = WeakSet()
+
+
+def check_steps(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
+    """Checks, once for a model, that its incremental decoding has the values of teacher forcing.
+
+    Raises:
+        UserError: if it has not.
+    """
+    if model not in _CHECKED:
+        with torch.no_grad(), evaluation(model):
+            if not agrees(AnyDecoder(model, layer, probe(model, net_input))):
+                raise unsearchable(model, "incremental decoding with the scores of teacher forcing")
+        _CHECKED.add(model)

@@ -6,6 +6,7 @@ softmax.
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 from weakref import WeakKeyDictionary
@@ -13,13 +14,17 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from fairseq.models import FairseqDecoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
+from fairseq.modules import DynamicConv1dTBC, DynamicConv_scripatable
 from torch import Tensor, nn
 
+from ..compat import autocast_settings
 from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore, Scorer
 
 PROBES = 3
 """number of random feature vectors by which the output layer is recognized"""
+
+DYNAMIC = (DynamicConv1dTBC, DynamicConv_scripatable)
 
 
 class OutputLayer(NamedTuple):
@@ -78,10 +83,11 @@ def check_model(model: Any) -> None:
         missing = "a plain softmax (it has an adaptive softmax: leave out --adaptive-softmax-cutoff)"
     else:
         return
-    raise _unsearchable(model, missing)
+    raise unsearchable(model, missing)
 
 
-def _unsearchable(model: Any, missing: str) -> UserError:
+def unsearchable(model: Any, missing: str) -> UserError:
+    """The refusal of a model that lacks something."""
     return UserError(
         f"beam_search_optimization cannot train {type(model).__name__}, because it lacks {missing}: use --arch "
         "bso_lstm, transformer, lstm, fconv, lightconv, or another encoder-decoder with an incremental decoder and a "
@@ -97,13 +103,23 @@ def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]
     """
     if model not in _LAYERS:
         check_model(model)
+        _check_weights(model)
         with torch.no_grad(), evaluation(model):
             layer = next(iter(_linear_layers(model.decoder)), None)
             if layer is None:
-                raise _unsearchable(model, "a linear output layer")
+                raise unsearchable(model, "a linear output layer")
             _check_probabilities(model, layer, net_input)
         _LAYERS[model] = layer
     return _LAYERS[model]
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise UserError(
+                f"beam_search_optimization cannot train {type(model).__name__}, because its weight {name} holds NaN or "
+                "infinity: start from another checkpoint"
+            )
 
 
 def _linear_layers(decoder: FairseqDecoder) -> Iterator[OutputLayer]:
@@ -119,28 +135,37 @@ def _linear_layers(decoder: FairseqDecoder) -> Iterator[OutputLayer]:
     tables = [part for part in children.values() if isinstance(part, nn.Embedding) and part.num_embeddings == words]
     for layer in (OutputLayer("output_layer", part) for part in (*linear.values(), *tables)):
         weight, bias = layer.scorer()
-        probe = torch.randn(PROBES, weight.size(1), device=weight.device).to(weight.dtype)
+        probe = torch.randn(PROBES, weight.size(1), generator=torch.Generator().manual_seed(0)).to(weight)
         try:
             scores = decoder.output_layer(probe)
         except (RuntimeError, TypeError):  # this part has another size
             continue
-        if scores.shape == (PROBES, words) and _close(scores, F.linear(probe, weight, bias)):
+        if scores.shape == (PROBES, words) and close(scores, F.linear(probe, weight, bias)):
             yield layer
 
 
 def _check_probabilities(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> None:
     """Compares the softmax of the output layer's scores with the model's own log-probabilities on one batch."""
-    memory = encode(model, net_input)
-    tokens = net_input["prev_output_tokens"]
-    own = model.get_normalized_probs(model.decoder(tokens, encoder_out=memory), log_probs=True, sample=None)
-    scores = F.linear(features(model, layer, tokens, memory), *layer.scorer())
-    if not _close(own.float(), scores.float().log_softmax(-1)):
-        raise _unsearchable(model, "probabilities that are the softmax of a linear output layer")
+    tokens = lengthened(model, net_input["prev_output_tokens"])
+    found = model(**{**net_input, "prev_output_tokens": tokens})
+    own = model.get_normalized_probs(found, log_probs=True, sample=None)
+    scores = F.linear(features(model, layer, tokens, encode(model, net_input)), *layer.scorer())
+    if not close(own, scores.float().log_softmax(-1).to(scores.dtype)):
+        raise unsearchable(
+            model, "probabilities that are the softmax of a linear output layer over its decoder's features"
+        )
 
 
-def _close(first: Tensor, second: Tensor) -> bool:
-    tolerance = 0.1 if min(first.element_size(), second.element_size()) < 4 or torch.is_autocast_enabled() else 1e-3
-    return bool(torch.allclose(first.float(), second.float(), rtol=tolerance, atol=tolerance))
+def close(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of scores are equal up to the rounding of their types."""
+    limit = tolerance(first, second)
+    return bool(torch.allclose(first.float(), second.float(), rtol=limit, atol=limit))
+
+
+def tolerance(*tensors: Tensor) -> float:
+    """The relative error that may be rounding."""
+    short = any(tensor.element_size() < 4 for tensor in tensors)
+    return 0.1 if short or autocast_settings(tensors[0].device.type)["enabled"] else 1e-3
 
 
 def encode(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Any:
@@ -148,6 +173,23 @@ def encode(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> A
     return model.encoder.forward_torchscript(
         {name: part for name, part in net_input.items() if name != "prev_output_tokens"}
     )
+
+
+def reordered(model: FairseqEncoderDecoderModel, memory: Any, order: Tensor) -> Any:
+    """The encoder's output for other rows. fairseq's convolutional encoder changes the dict that it is given."""
+    return model.encoder.reorder_encoder_out(copy.copy(memory), order)
+
+
+def lengthened(model: FairseqEncoderDecoderModel, tokens: Tensor) -> Tensor:
+    """Input words (N, T), with ``</s>`` after them up to the longest kernel of fairseq's dynamic convolutions.
+
+    Those normalize by fewer weights in sequences shorter than their kernel. In decoding they do not.
+    """
+    kernels = [part.kernel_size for part in model.decoder.modules() if isinstance(part, DYNAMIC)]
+    if not kernels or max(kernels) <= tokens.size(1):
+        return tokens
+    missing = min(max(kernels), int(model.decoder.max_positions())) - tokens.size(1)
+    return F.pad(tokens, (0, missing), value=model.decoder.dictionary.eos())
 
 
 def features(
@@ -168,10 +210,11 @@ def features(
     Returns:
         (N, T, H), or (N, 1, H) with a cache, in the type of the output layer.
     """
+    fed = lengthened(model, tokens) if cache is None else tokens
     more = {} if cache is None else {"incremental_state": cache}
     with replaced(model.decoder, layer.attribute, lambda found, *_: found):
-        found, _ = model.decoder(tokens, encoder_out=memory, **more)
-    return found.to(layer.part.weight.dtype)
+        found, *_ = model.decoder(fed, encoder_out=memory, **more)
+    return found[:, : tokens.size(1)].to(layer.part.weight.dtype)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.violations import Violations, ragged
-from .any_decoder import AnyDecoder
+from .any_decoder import AnyDecoder, agrees, probe
 from .any_model import OutputLayer, encode, evaluation, features, replaced
 from .shared_dropout import SharedDropout
 from .transformer_steps import OwnWords, TransformerSteps, steps_suit
@@ -128,7 +128,7 @@ def packs(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict
     """Whether ``PackedTransformer`` fits a model. Its values are compared with the model's own, once, on one batch."""
     if model not in _PACKS:
         with torch.no_grad(), evaluation(model):
-            _PACKS[model] = _suits(model.decoder) and _agrees(PackedTransformer(model, layer, net_input))
+            _PACKS[model] = _suits(model.decoder) and agrees(PackedTransformer(model, layer, probe(model, net_input)))
         if isinstance(model.decoder, TransformerDecoderBase) and not _PACKS[model]:
             logger.warning(
                 f"{type(model).__name__} differs from fairseq's Transformer: the training search uses its incremental "
@@ -144,23 +144,3 @@ def _suits(decoder: nn.Module) -> bool:
         and not decoder.cross_self_attention
         and all(steps_suit(layer) for layer in decoder.layers)
     )
-
-
-def _agrees(decoder: PackedTransformer) -> bool:
-    """Whether search steps and packed segments along gold have the values of the model's own run along gold."""
-    sentences, time = decoder.inputs.shape
-    gold = decoder.gold_run(torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1))
-    if time < 2:
-        return True
-    every, states = decoder.every, ()
-    rows, right = Rows(every, 1, True), []
-    for t in range(time - 1):
-        source = every if t < 2 else sentences + every  # the gold rows twice, then the hypotheses' own
-        outputs, states = decoder.extend(t, states, source, decoder.inputs[:, t + 1], rows)
-        right.append((outputs, gold.outputs[t + 1]))
-    ends = torch.full_like(every, time - 1)
-    found = Violations(every, ends, every * 0, every * 0, ends, gold.words, every.float())
-    again, words = decoder.score(gold, found)
-    right += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
-    tolerance = 0.1 if gold.outputs.element_size() < 4 or decoder.autocast["enabled"] else 1e-3
-    return all(torch.allclose(ours.float(), own.float(), rtol=tolerance, atol=tolerance) for ours, own in right)

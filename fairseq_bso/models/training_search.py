@@ -7,7 +7,7 @@ from fairseq.models import FairseqEncoderDecoderModel
 from torch import Tensor
 
 from ..search.segments import SearchOptions, SearchScores, search_and_score
-from .any_decoder import AnyDecoder
+from .any_decoder import AnyDecoder, check_steps
 from .any_model import OutputLayer, output_layer, replaced, unwrapped
 from .packed_transformer import PackedTransformer, packs
 
@@ -44,6 +44,12 @@ def search_in_training(
 
 
 def make_decoder(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> AnyDecoder:
-    """The fastest decoder that fits the model."""
-    kind = PackedTransformer if packs(model, layer, net_input) else AnyDecoder
-    return kind(model, layer, net_input)
+    """The fastest decoder that fits the model.
+
+    Raises:
+        UserError: if none fits.
+    """
+    if packs(model, layer, net_input):
+        return PackedTransformer(model, layer, net_input)
+    check_steps(model, layer, net_input)
+    return AnyDecoder(model, layer, net_input)

@@ -119,6 +119,7 @@ class TransformerSteps:
         """(R,) -> (R, C), the words as inputs at one depth."""
         decoder = self.decoder
         x = decoder.embed_scale * decoder.embed_tokens(words)
+        x = x if getattr(decoder, "quant_noise", None) is None else decoder.quant_noise(x)
         x = x if decoder.project_in_dim is None else decoder.project_in_dim(x)
         if decoder.embed_positions is not None:
             if self.positions is None:
