@@ -103,7 +103,6 @@ def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]
     """
     if model not in _LAYERS:
         check_model(model)
-        _check_weights(model)
         with torch.no_grad(), evaluation(model):
             layer = next(iter(_linear_layers(model.decoder)), None)
             if layer is None:
@@ -111,15 +110,6 @@ def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]
             _check_probabilities(model, layer, net_input)
         _LAYERS[model] = layer
     return _LAYERS[model]
-
-
-def _check_weights(model: nn.Module) -> None:
-    for name, weight in model.named_parameters():
-        if not bool(weight.isfinite().all()):
-            raise UserError(
-                f"beam_search_optimization cannot train {type(model).__name__}, because its weight {name} holds NaN or "
-                "infinity: start from another checkpoint"
-            )
 
 
 def _linear_layers(decoder: FairseqDecoder) -> Iterator[OutputLayer]:
@@ -149,6 +139,12 @@ def _check_probabilities(model: FairseqEncoderDecoderModel, layer: OutputLayer, 
     tokens = lengthened(model, net_input["prev_output_tokens"])
     found = model(**{**net_input, "prev_output_tokens": tokens})
     own = model.get_normalized_probs(found, log_probs=True, sample=None)
+    if bool(own.isnan().any()):
+        wrong = [name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+        raise UserError(
+            f"beam_search_optimization cannot train {type(model).__name__}, because its scores are NaN: start from "
+            f"another checkpoint (weights with NaN or infinity: {', '.join(wrong[:3]) or 'none'})"
+        )
     scores = F.linear(features(model, layer, tokens, encode(model, net_input)), *layer.scorer())
     if not close(own, scores.float().log_softmax(-1).to(scores.dtype)):
         raise unsearchable(
