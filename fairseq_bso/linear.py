@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 def _suits_mkl() -> bool:
     """Whether the system says that the CPU is by Intel, or has AVX2 but no AVX-512."""

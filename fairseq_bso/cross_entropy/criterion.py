@@ -17,9 +17,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from torch import Tensor
 
+from ..blockwise import CrossEntropy, cross_entropy
 from ..compat import metrics
 from ..errors import UserError
-from ..search.blockwise import CrossEntropy, cross_entropy
 from ..search.scorer import Scorer
 
 
@@ -46,7 +46,7 @@ def cross_entropy_of(model, sample: Dict[str, Any], padding: int, skipped: int =
         sample: a batch of fairseq.
         padding: the padding symbol; its targets are ignored.
         skipped: how many words at the beginning of each target are ignored.
-        options: of ``search.blockwise.cross_entropy``.
+        options: of ``blockwise.cross_entropy``.
     """
     target = sample["target"][:, skipped:].flatten()  # (N,)
 

@@ -14,8 +14,8 @@ import torch
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch import Tensor, nn
 
+from ..blockwise import log_partition
 from ..errors import UserError
-from ..search.blockwise import log_partition
 from ..search.candidate_search import CandidateScorer
 from ..search.constraints import BatchConstraint, State
 from ..search.scorer import Scorer

@@ -11,8 +11,8 @@ from typing import Callable, Optional, Sequence
 import torch
 from torch import Tensor
 
+from ..blockwise import cross_entropy, sum_over_blocks
 from ..linear import multiply
-from ..search.blockwise import cross_entropy, sum_over_blocks
 from ..search.scorer import Scorer
 from .loss import TeacherDistribution, mixture, teacher_distribution
 from .word_loss import Options, WordLoss, compare

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..linear import in_whole_blocks, multiply
-from ..search.scorer import HALF
+from ..linear import HALF, in_whole_blocks, multiply
 
 Calls = Dict[object, Tuple[Tensor, ...]]
 """call -> what its backward pass recorded; a second backward pass through the same call overwrites its record"""

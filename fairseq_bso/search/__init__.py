@@ -11,5 +11,4 @@ candidate_search    the best successors among few words of each sentence
 search_words        the choice of these few words without a constraint, and the agreement with the exact search
 constraints         which words may follow a prefix, and how to add a constraint
 topk                one beam step: rank, keep, recover a path
-blockwise           cross entropy and log Z in blocks of rows, which never hold the scores of all words
 """

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple
 
-import torch
 from torch import Tensor
 
-HALF = (torch.float16, torch.bfloat16)
+from ..linear import HALF
 
 
 class Scorer(NamedTuple):

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .blockwise import cross_entropy, log_partition
+from ..blockwise import cross_entropy, log_partition
 from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
 from .constraints import BatchConstraint
 from .decoder import Decoder, GoldRun, Scored

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..linear import ROWS, in_whole_blocks, linear, onednn_suits
+from ..linear import HALF, ROWS, in_whole_blocks, linear, onednn_suits
 from .decoder import GoldRun, State
-from .scorer import HALF, Candidates, Scorer
+from .scorer import Candidates, Scorer
 from .topk import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
 from .violation_reset import Hypotheses
 

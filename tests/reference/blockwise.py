@@ -1,4 +1,4 @@
-"""Slow reference of `fairseq_bso/search/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
+"""Slow reference of `fairseq_bso/blockwise.py`: all scores at once, in plain torch, or one word at a time."""
 
 import torch.nn.functional as F
 

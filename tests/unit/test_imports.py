@@ -8,7 +8,7 @@ import fairseq_bso
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
-    "batches linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
+    "batches blockwise linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
@@ -18,11 +18,12 @@ PLAIN = set(
 )
 """the modules that pure files may import besides each other"""
 
-GROUND = {"batches", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
+GROUND = {"batches", "blockwise", "checkpoints", "compat", "errors", "files", "linear", "logs", "sentence_bleu"}
 """files at the top that every room may use"""
 
 ARROWS = {
     "batches": set(),
+    "blockwise": {"linear"},
     "checkpoints": {"errors"},
     "compat": set(),
     "errors": set(),

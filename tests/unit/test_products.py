@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from fairseq_bso import linear as quick
+from fairseq_bso.blockwise import log_partition
 from fairseq_bso.linear import linear, multiply
-from fairseq_bso.search.blockwise import log_partition
 from fairseq_bso.search.scorer import Scorer
 
 

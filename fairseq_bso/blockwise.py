@@ -13,8 +13,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..linear import ROWS, multiply, onednn_suits
-from .scorer import HALF
+from .linear import HALF, ROWS, multiply, onednn_suits
 
 __all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
