@@ -5,6 +5,7 @@ scorer              the output layer, and the scores of words and prefixes by ``
 decoder             the interface that the search needs of a model
 recurrent           decoders whose state of a hypothesis is a few tensors
 violation_reset     the time loop, with its resets
+finished_search     beam search to the end, and exact scores of what it found
 violations          the rules of a violation, and the violations of a batch
 vocabulary_search   the best successors over the whole vocabulary
 candidate_search    the best successors among few words of each sentence

@@ -74,7 +74,9 @@ class SearchWordsLogTotals:
         self.own.bias.masked_fill_((words == padding) | is_common[words], -torch.inf)
         self.common = CandidateScorer(scorer, common.unsqueeze(0))
         of_gold = self._log_sum(gold.outputs.transpose(0, 1)).t()  # (T, B)
-        self.rest = self.gold - of_gold  # (T, B) the increase by the other words
+        rest = self.gold - of_gold  # (T, B) the increase by the other words
+        time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)
+        self.rest = rest.gather(0, torch.minimum(time, gold.lengths - 1))  # hypotheses may be longer than gold
 
     def of_others(self, kept: Hypotheses, t: int) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold arbitrary values."""

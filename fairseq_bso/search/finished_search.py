@@ -1,0 +1,172 @@
+"""Beam search to the end, in training: the best finished hypotheses of every sentence, and their scores with gradient.
+
+The search is that of fairseq's generator. A hypothesis is finished if ``</s>`` is among the K best candidates of a
+step; of the others the K best go on, until K are finished. Gold plays no part in it.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Tuple
+
+import torch
+from torch import Tensor
+
+from ..blockwise import log_partition
+from .decoder import Decoder, GoldRun, Rows
+from .scorer import Candidates
+from .segments import SearchOptions, make_search
+from .violation_reset import Hypotheses, select
+from .violations import Violations
+
+
+class Finished(NamedTuple):
+    """The finished hypotheses of B sentences, at most K each, in the order in which they ended."""
+
+    paths: Tensor
+    """(B, K, T) int64, padding after the end"""
+    lengths: Tensor
+    """(B, K) int64, the number of words including ``</s>``; 0 for none"""
+    scores: Tensor
+    """(B, K) float, the sum of local scores in the search; ``-inf`` for none"""
+
+
+class FinishedScores(NamedTuple):
+    """Finished hypotheses and gold, scored with gradient."""
+
+    finished: Finished
+    scores: Tensor
+    """(B, K) float, the sum of local scores; 0 for none"""
+    gold: Tensor
+    """(B,) float"""
+    gold_locals: Tensor
+    """(T, B) float, the local scores of the gold words; 0 beyond a sentence's length"""
+
+
+def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> FinishedScores:
+    """Searches to the end and scores what was found.
+
+    Args:
+        decoder: the model on this batch.
+        gold: its gold run. ``T`` bounds the length of hypotheses, so gold may be padded.
+        options: the beam is K; the margin and the options of finished rivals do not matter.
+    """
+    bare = gold.detach()
+    with torch.no_grad():
+        finished = finished_search(decoder, bare, options)
+    return finished_scores(decoder, gold, finished)
+
+
+def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
+    """The search alone, without gradient; ``gold`` is detached."""
+    time, (sentences, beam) = gold.outputs.size(0), (gold.words.size(0), options.beam)
+    search, _ = make_search(decoder, gold, options._replace(beam=2 * beam))  # at most K of 2 K end
+    if search.candidates is not None:
+        decoder.prepare(search.candidates.unique())
+    ends = _Ends(gold.words, beam)
+    scores, words = (part[0] for part in search.best_after_gold(2 * beam))
+    found = Candidates(scores, torch.zeros_like(words), words)
+    history: List[Tuple[Tensor, Tensor]] = []
+    kept = None
+    for t in range(time):
+        if kept is not None:
+            found = search.best_of_others(kept, t, 2 * beam)
+        chosen = ends.take(found, t, decoder.end)  # (B, K) places of the candidates that go on
+        scores, slots, words = (part.gather(1, chosen) for part in found)
+        alive = (scores > -torch.inf) & (words != decoder.end) & ~ends.full().unsqueeze(1)
+        history.append((slots, words))
+        if t + 1 == time or gold.words.device.type == "cpu" and not bool(alive.any()):
+            break
+        every = torch.arange(sentences * beam, device=words.device)
+        on_cpu = words.device.type == "cpu"
+        rows = Rows(alive.view(-1).nonzero().squeeze(1) if on_cpu else every, beam, not on_cpu)
+        source, fed = _sources(slots, kept, rows), words.reshape(-1)[rows.slots]
+        memory = select(tuple(part[0] for part in search.gold_memory), () if kept is None else kept.memory, source)
+        states = () if kept is None else kept.states
+        outputs, states = decoder.extend(t, states, source, fed, rows)
+        memory = search.follow(memory, fed, rows.sentences)
+        kept = Hypotheses(rows, outputs, states, memory, scores, alive, torch.zeros_like(slots))
+    return ends.finished(history, decoder.padding, decoder.end, time)
+
+
+def _sources(slots: Tensor, kept: Hypotheses | None, rows: Rows) -> Tensor:
+    """(R,) the parent of each row: the empty gold prefix of its sentence, or a row of ``kept``."""
+    of = rows.sentences
+    if kept is None:
+        return of
+    row_of_slot = torch.zeros_like(slots).view(-1)
+    row_of_slot[kept.rows.slots] = torch.arange(kept.rows.slots.numel(), device=of.device)
+    return slots.size(0) + row_of_slot[of * rows.width + slots.reshape(-1)[rows.slots]]
+
+
+class _Ends:
+    """The hypotheses that have ended: at most K of each of B sentences.
+
+    Args:
+        words: (B, T) int64, for the shape and the device.
+        beam: K.
+    """
+
+    def __init__(self, words: Tensor, beam: int) -> None:
+        # The last column takes what has no place.
+        self.times = words.new_full((words.size(0), beam + 1), -1)
+        self.slots = torch.zeros_like(self.times)  # among those kept in the step before
+        self.scores = torch.full(self.times.shape, -torch.inf, device=words.device)
+        self.counts = torch.zeros_like(words[:, 0])
+        self.beam = beam
+
+    def full(self) -> Tensor:
+        """(B,) bool, whether K hypotheses of a sentence have ended."""
+        return self.counts == self.beam
+
+    def take(self, found: Candidates, t: int, end: int) -> Tensor:
+        """Notes those of 2 K candidates that end in step ``t``. Returns the places (B, K) of the best others."""
+        rank = torch.arange(found.words.size(1), device=found.words.device)
+        is_end = (found.words == end) & (found.scores > -torch.inf)
+        ending = is_end & (rank < self.beam)
+        place = torch.where(
+            ending, self.counts.unsqueeze(1) + ending.cumsum(1) - 1, torch.full_like(found.words, self.beam)
+        )
+        place = place.clamp(max=self.beam)
+        self.times.scatter_(1, place, torch.full_like(place, t))
+        self.slots.scatter_(1, place, found.slots)
+        self.scores = self.scores.to(found.scores.dtype).scatter_(1, place, found.scores)
+        self.counts = (self.counts + ending.sum(1)).clamp(max=self.beam)
+        return (rank + is_end.long() * rank.numel()).topk(self.beam, largest=False).values.remainder(rank.numel())
+
+    def finished(self, history: List[Tuple[Tensor, Tensor]], padding: int, end: int, time: int) -> Finished:
+        """Follows the slots and words (B, K) of all steps back from the ends."""
+        times, slots, scores = (part[:, : self.beam] for part in (self.times, self.slots, self.scores))
+        paths = slots.new_full((*slots.shape, time), padding)
+        for t in range(len(history) - 1, -1, -1):
+            parents, words = history[t]
+            before = times > t
+            paths[..., t] = torch.where(before, words.gather(1, slots), paths[..., t].masked_fill(times == t, end))
+            slots = torch.where(before, parents.gather(1, slots), slots)
+        return Finished(paths, times + 1, scores.masked_fill(times < 0, -torch.inf))
+
+
+def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished) -> FinishedScores:
+    """Scores finished hypotheses and gold with gradient. What a hypothesis shares with gold is scored once."""
+    scorer, score, (sentences, beam, time) = decoder.scorer, decoder.prefix_score, finished.paths.shape
+    there = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,)
+    owners, paths = there.div(beam, rounding_mode="floor"), finished.paths.flatten(0, 1)[there]
+    ends = finished.lengths.view(-1)[there] - 1
+    place = torch.arange(time, device=ends.device)
+    differs = (paths != gold.words[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
+    branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
+    found = Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
+    gold, own = decoder.score(gold, found)
+    inside = (place.unsqueeze(1) < gold.lengths).view(-1).nonzero().squeeze(1)  # (N,) of the T * B gold words
+    outputs = torch.cat([gold.outputs.flatten(0, 1).index_select(0, inside), own.outputs])
+    words = torch.cat([gold.words.t().reshape(-1)[inside], own.words])
+    values = scorer.score_words(outputs, words)
+    if score.normalized:
+        values = values - log_partition(outputs, scorer.weight, scorer.bias)
+    of_gold, of_own = values.split([inside.numel(), own.words.numel()])
+    gold_locals = values.new_zeros(time * sentences).index_copy(0, inside, of_gold).view(time, sentences)
+    before = torch.cat([gold_locals.new_zeros(1, sentences), gold_locals.cumsum(0)])  # (T + 1, B)
+    sums = before[branches, owners].index_add(0, own.owners, of_own)
+    scores = sums.new_zeros(sentences * beam).index_copy(0, there, sums).view(sentences, beam)
+    return FinishedScores(
+        finished, scores, before[gold.lengths, torch.arange(sentences, device=ends.device)], gold_locals
+    )

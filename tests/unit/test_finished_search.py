@@ -1,0 +1,94 @@
+"""Beam search to the end in training, against plain loops over one sentence."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import finished_search as slow
+from reference.decoder import local_scores, without_ties
+from search_cases import END, cases, gold_run
+
+from fairseq_bso.search.finished_search import finished_search, search_finished
+from fairseq_bso.search.scorer import SCORERS
+from fairseq_bso.search.segments import SearchOptions
+
+CUMULATIVE = [score for score in SCORERS.values() if score.cumulative]
+
+
+def padded(case):
+    """A table without ties, with a word of padding at its end, and gold sentences that all have some room."""
+    table, golds, beam = case
+    table = without_ties(table)
+    return torch.cat([table, table[:, :1] - 0.5], 1), golds, beam
+
+
+def tensor_scores(table, sentence, scorer):
+    """As ``local_scores``, with gradient and with padding."""
+
+    def score(prefix):
+        state = sentence
+        for word in prefix:
+            state = (state * 31 + word + 1) % table.size(0)
+        return table[state].log_softmax(0) if scorer.normalized else table[state]
+
+    return score
+
+
+@settings(max_examples=150)
+@given(cases().map(padded), st.sampled_from(CUMULATIVE))
+def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
+    table, golds, beam = case
+    padding = table.size(1) - 1
+    decoder, gold = gold_run(table, golds, scorer, padding)
+    found = finished_search(decoder, gold, SearchOptions(beam, 1.0))
+    longest = gold.words.size(1)
+    for sentence in range(len(golds)):
+        right = slow.finished_search(local_scores(table, sentence, scorer, [padding]), beam, END, longest)
+        lengths = found.lengths[sentence].tolist()
+        ours = [tuple(found.paths[sentence, k, :n].tolist()) for k, n in enumerate(lengths) if n]
+        assert ours == [prefix for prefix, _ in right]
+        assert lengths == [len(prefix) for prefix, _ in right] + [0] * (beam - len(right))
+        values = found.scores[sentence, : len(right)].tolist()
+        assert values == pytest.approx([value for _, value in right], abs=1e-9)
+        assert all((row[n:] == padding).all() for row, n in zip(found.paths[sentence], lengths))
+
+
+@settings(max_examples=100)
+@given(cases().map(padded), st.sampled_from(CUMULATIVE), st.sampled_from([0, 2]))
+def test_scores_and_their_gradients_are_those_of_the_reference(case, scorer, n):
+    table, golds, beam = case
+    table = table.clone().requires_grad_()
+    decoder, gold = gold_run(table, golds, scorer, table.size(1) - 1)
+    found = search_finished(decoder, gold, SearchOptions(beam, 1.0, search_words=n))
+    ours, right = found.gold.sum() * 0, table.sum() * 0
+    for sentence, words in enumerate(golds):
+        score = tensor_scores(table, sentence, scorer)
+
+        def total(path, score=score):
+            return sum((score(tuple(path[:t]))[word] for t, word in enumerate(path)), table.sum() * 0)
+
+        torch.testing.assert_close(found.gold[sentence], total(words))
+        ours, right = ours + found.gold[sentence] * (sentence + 1), right + total(words) * (sentence + 1)
+        for k, length in enumerate(found.finished.lengths[sentence].tolist()):
+            value = found.scores[sentence, k]
+            expected = total(found.finished.paths[sentence, k, :length].tolist())
+            torch.testing.assert_close(value, expected)
+            if length and n == 0:
+                torch.testing.assert_close(value.detach(), found.finished.scores[sentence, k])
+            ours, right = ours + value * (k + 0.5), right + expected * (k + 0.5)
+    gradients = [torch.autograd.grad(value, table)[0] for value in (ours, right)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("scorer", CUMULATIVE)
+def test_a_beam_as_wide_as_all_outputs_finds_them_all(scorer):
+    generator = torch.Generator().manual_seed(1)
+    table = torch.randn(211, 4, generator=generator, dtype=torch.float64)
+    longest, words = 3, [END, 1, 2]
+    decoder, gold = gold_run(table, [[1, 2, END]], scorer, 3)
+    every = slow.all_outputs(words, END, longest)
+    found = finished_search(decoder, gold, SearchOptions(2 * len(every), 1.0))
+    ours = {tuple(row[:n].tolist()) for row, n in zip(found.paths[0], found.lengths[0].tolist()) if n}
+    assert ours == set(every) and not math.isinf(float(found.scores[0, : len(every)].min()))
