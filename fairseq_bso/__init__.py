@@ -6,6 +6,8 @@ The public face is what ``__all__`` names. A user-dir of your own imports from h
 from . import compat
 from .bso import criterion as _bso  # noqa: F401
 from .bso.costs import register_delta
+from .bso.losses import register_loss
+from .bso.text_costs import register_text_cost
 from .cross_entropy import criterion as _cross_entropy  # noqa: F401
 from .distill import criterion as _distill  # noqa: F401
 from .distill import tasks as _distill_tasks  # noqa: F401
@@ -19,8 +21,10 @@ __all__ = [
     "Vocabulary",
     "compat",
     "register_delta",
+    "register_loss",
     "register_pruned_task",
     "register_scheme",
     "register_successors",
+    "register_text_cost",
 ]
 __version__ = "0.1.0"

@@ -1,6 +1,9 @@
-"""Beam search optimization: the loss over the violations of the search in training (Wiseman & Rush 2016).
+"""Beam search optimization: losses over what the search in training finds (Wiseman & Rush 2016).
 
-objective   the margin loss, the words that a cost compares, and the growing beam of training; pure torch
+losses      the losses, and how to add a loss; pure torch
 costs       the cost of a violation, and how to add a cost; pure torch
+text_costs  the cost of a finished hypothesis by its text, and how to add one
+objective   the words that a cost compares, and the growing beam of training; pure torch
+options     the options of the criterion, and their checks
 criterion   ``--criterion beam_search_optimization``
 """

@@ -1,8 +1,4 @@
-"""The objective of beam search optimization (Wiseman & Rush 2016).
-
-It has the loss of violations (equation 5 of section 4.1), the words that a cost compares, and the growing training beam
-(section 5.1).
-"""
+"""The words that a cost compares, and the growing training beam (Wiseman & Rush 2016, section 5.1)."""
 
 from __future__ import annotations
 
@@ -14,23 +10,6 @@ import torch
 from torch import Tensor
 
 from ..search.violations import Violations
-
-
-def margin_loss(gaps: Tensor, costs: Tensor, margin: float = 1.0) -> Tensor:
-    """``sum over violations of Delta * max(0, margin - gap)``.
-
-    A search over fewer words, or in low precision, may find a violation that exact scores do not confirm. Such a
-    violation costs nothing.
-
-    Args:
-        gaps: (M,) gold score minus violator score.
-        costs: (M,) Delta of each violation; a constant, through which no gradient flows.
-        margin: the margin of the search.
-
-    Returns:
-        () the summed loss; without a violation it is zero, and still attached to the graph.
-    """
-    return (costs.detach() * (margin - gaps).clamp(min=0)).sum()
 
 
 def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:

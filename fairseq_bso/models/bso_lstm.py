@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ..decoding.unnormalized import check_commands_options
 from ..errors import UserError
-from ..search.decoder import GoldRun
+from ..search.decoder import Decoder, GoldRun
 from ..search.scorer import SCORERS, PrefixScore, Scorer
-from ..search.segments import SearchOptions, search_and_score
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 from .options import NAMED_SIZES, BsoLSTMConfig, check_options, init_range
@@ -106,7 +105,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         target: Optional[Tensor] = None,
-        search: Optional[SearchOptions] = None,
+        search: Optional[Callable[[Decoder, GoldRun], Any]] = None,
         word_loss: Optional[Callable[[Tensor, Scorer], Any]] = None,
         **unused,
     ):
@@ -117,12 +116,12 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             src_lengths: (B,) int64.
             prev_output_tokens: (B, T) int64.
             target: (B, T) int64, needed by ``search``.
-            search: options of the violation-reset search.
+            search: a function of the decoder on this batch and its gold run, such as ``search_and_score``.
             word_loss: a function of the attentional vectors (B, T, H) and the output layer. A loss in blocks of words
                 then runs inside this forward pass, as wrappers of data parallelism require.
 
         Returns:
-            ``(f (B, T, V), extra)``; with ``search`` SearchScores; with ``word_loss`` its result.
+            ``(f (B, T, V), extra)``, or the result of ``search`` or ``word_loss``.
         """
         # The hand-written gradients do not support autocast (fairseq's --amp), so the model computes in its own type.
         with torch.autocast(src_tokens.device.type, enabled=False):
@@ -134,7 +133,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         target: Optional[Tensor],
-        search: Optional[SearchOptions],
+        search: Optional[Callable[[Decoder, GoldRun], Any]],
         word_loss: Optional[Callable[[Tensor, Scorer], Any]],
     ):
         encoder_out = self.encoder(src_tokens, src_lengths)
@@ -145,7 +144,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         if word_loss is not None:
             return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
         run.gold_states = states
-        return search_and_score(run, GoldRun(target, target.ne(run.padding).sum(1), outputs), search)
+        return search(run, GoldRun(target, target.ne(run.padding).sum(1), outputs))
 
     def prepare_for_inference_(self, cfg) -> None:
         """Called once before decoding. Raises UserError if the options would divide raw scores by length."""

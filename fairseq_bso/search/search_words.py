@@ -14,8 +14,8 @@ from torch import Tensor
 from .candidate_search import CandidateScorer, in_places
 from .decoder import GoldRun
 from .scorer import Scorer
-from .violation_reset import Hypotheses, Searched, Trace
-from .violations import Violations
+from .violation_reset import Hypotheses, Searched
+from .violations import Trace, Violations
 from .vocabulary_search import BestWords
 
 Words = Tuple[int, ...]

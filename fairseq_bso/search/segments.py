@@ -40,6 +40,8 @@ class SearchOptions(NamedTuple):
     """whether log-probabilities of the gold words are wanted too"""
     constraint: Optional[BatchConstraint] = None
     """the successor function; None allows any word"""
+    rivals: bool = False
+    """whether all on the beam besides gold is scored, at violations and at gold's last word, not the violators alone"""
     compare: bool = False
     """whether to also run the exact search, and report the agreement of the search over search words with it"""
 
@@ -48,8 +50,13 @@ class SearchScores(NamedTuple):
     """The result of a search in training."""
 
     gaps: Tensor
-    """(M,) exact gold score minus violator score, with gradient"""
+    """(M,) exact gold score minus the score of each rival, with gradient"""
+    rivals: Violations
+    """the M hypotheses: the violators, or all on the beam besides gold"""
+    events: Tensor
+    """(M,) int64, which of them compete with each other: rivals of one step of a sentence have the same number"""
     violations: Violations
+    """the violations of the batch"""
     nll: Optional[Tensor]
     """() negative log-likelihood of the gold words"""
     agreement: Optional[Agreement]
@@ -74,11 +81,14 @@ def search_and_score(decoder: Decoder, gold: GoldRun, options: SearchOptions) ->
             exact, _ = make_search(decoder, bare, options._replace(search_words=0))
             other = violation_reset_search(bare, exact, decoder, rules, on_cpu)
             agreed = agreement(found, other, bare, words, decoder.padding)
-    scored, violators = decoder.score(gold, found.violations)
+    rivals, events = found.violations, torch.arange(found.violations.times.numel(), device=gold.words.device)
+    if options.rivals:
+        rivals, events = found.trace.rivals(gold.words, gold.lengths, rules)
+    scored, words_of_rivals = decoder.score(gold, rivals)
     totals = search.gold_log_totals if scored is gold or on_cpu and _equal(scored, gold) else None
-    gaps = violation_gaps(scored, violators, found.violations, decoder.scorer, score, lenpen, totals)
+    gaps = violation_gaps(scored, words_of_rivals, rivals, decoder.scorer, score, lenpen, totals)
     nll = gold_nll(scored, decoder.scorer, decoder.padding) if options.nll else None
-    return SearchScores(gaps, found.violations, nll, agreed)
+    return SearchScores(gaps, rivals, events, found.violations, nll, agreed)
 
 
 def _equal(scored: GoldRun, gold: GoldRun) -> bool:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .decoder import Decoder, GoldRun, Rows, State
 from .scorer import Candidates
-from .topk import best_of, recover_paths
-from .violations import Rules, Violations
+from .topk import best_of
+from .violations import Decision, Rules, Trace, Violations
 
 
 class Hypotheses(NamedTuple):
@@ -63,56 +63,6 @@ class Search(Protocol):
         """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
 
 
-class Decision(NamedTuple):
-    """The decision of one step for every sentence."""
-
-    violated: Tensor
-    """(B,) bool"""
-    gap: Tensor
-    """(B,) float"""
-    violator_slot: Tensor
-    """(B,) int64"""
-    violator_word: Tensor
-    """(B,) int64, padding for a hypothesis that had ended"""
-    slots: Tensor
-    """(B, W) int64, the parents of the other hypotheses kept"""
-    words: Tensor
-    """(B, W) int64, padding for hypotheses that had ended"""
-    scores: Tensor
-    """(B, W) float, the score minus that of the gold prefix"""
-    alive: Tensor
-    """(B, W) bool, whether a kept hypothesis can be extended"""
-    ended: Tensor
-    """(B, W) int64, as in Hypotheses"""
-
-
-class Trace(NamedTuple):
-    """The decisions of all steps, and the back-pointers of each hypothesis."""
-
-    decisions: List[Decision]
-    """T decisions"""
-    parents: Tensor
-    """(T, B, K) int64; slot 0 is gold"""
-    words: Tensor
-    """(T, B, K) int64"""
-
-    def violations(self, gold: GoldRun, rules: Rules) -> Violations:
-        """Gathers the violations of all steps and recovers each violator's words. Nothing else counts violations."""
-        violated = torch.stack([made.violated for made in self.decisions])  # (T, B)
-        time = torch.arange(len(self.decisions), device=violated.device)
-        after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
-        since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first after the reset
-        times, sentences = violated.nonzero(as_tuple=True)  # (M,)
-        slots = torch.stack([made.violator_slot for made in self.decisions])[times, sentences]
-        last = torch.stack([made.violator_word for made in self.decisions])[times, sentences]
-        paths, branches = recover_paths(self.parents, self.words, gold.words, sentences, times, slots)
-        paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
-        after_end = (paths == rules.padding) & (time <= times.unsqueeze(1)) & (time > branches.unsqueeze(1))  # (M, T)
-        gaps = torch.stack([made.gap for made in self.decisions])[times, sentences]
-        ends = times - after_end.sum(1)
-        return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
-
-
 class Searched(NamedTuple):
     """One search of a batch."""
 
@@ -140,7 +90,7 @@ def violation_reset_search(
     rules.check()
     with torch.no_grad():
         trace = Searcher(gold, search, decoder, rules, live_rows_only).run()
-        return Searched(trace, trace.violations(gold, rules))
+        return Searched(trace, trace.violations(gold.words, rules))
 
 
 @dataclass(frozen=True)
@@ -227,6 +177,7 @@ class Searcher:
             gap=gap,
             violator_slot=slots.gather(1, place).squeeze(1),
             violator_word=words.gather(1, place).squeeze(1),
+            exists=exists.gather(1, others),
             slots=next_slots,
             words=next_words,
             scores=next_scores if self.rules.cumulative else torch.zeros_like(next_scores),

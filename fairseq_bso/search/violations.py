@@ -1,11 +1,13 @@
-"""Margin violations: the rules of a violation, and the violations of a batch."""
+"""Margin violations: the rules of a violation, the decisions of a search, and the violations of a batch."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+
+from .topk import recover_paths
 
 
 class Rules(NamedTuple):
@@ -58,6 +60,88 @@ class Violations(NamedTuple):
     """(M, T) int64: the violator up to and including ``ends``, padding from there to ``times``, gold words elsewhere"""
     gaps: Tensor
     """(M,) float: gold score minus violator score, as computed in the search"""
+
+
+class Decision(NamedTuple):
+    """The decision of one step for every sentence."""
+
+    violated: Tensor
+    """(B,) bool"""
+    gap: Tensor
+    """(B,) float"""
+    violator_slot: Tensor
+    """(B,) int64"""
+    violator_word: Tensor
+    """(B,) int64, padding for a hypothesis that had ended"""
+    exists: Tensor
+    """(B, W) bool, whether the top K hold such another hypothesis than gold, kept or not"""
+    slots: Tensor
+    """(B, W) int64, the parents of the other hypotheses kept"""
+    words: Tensor
+    """(B, W) int64, padding for hypotheses that had ended"""
+    scores: Tensor
+    """(B, W) float, the score minus that of the gold prefix"""
+    alive: Tensor
+    """(B, W) bool, whether a kept hypothesis can be extended"""
+    ended: Tensor
+    """(B, W) int64, as in Hypotheses"""
+
+
+class Trace(NamedTuple):
+    """The decisions of all steps, and the back-pointers of each hypothesis."""
+
+    decisions: List[Decision]
+    """T decisions"""
+    parents: Tensor
+    """(T, B, K) int64; slot 0 is gold"""
+    words: Tensor
+    """(T, B, K) int64"""
+
+    def violations(self, gold: Tensor, rules: Rules) -> Violations:
+        """Gathers the violations of all steps, along gold words (B, T). Nothing else counts violations."""
+        violated = self._over_time("violated")  # (T, B)
+        times, sentences = violated.nonzero(as_tuple=True)  # (M,)
+        slots, words, gaps = (
+            self._over_time(name)[times, sentences] for name in ("violator_slot", "violator_word", "gap")
+        )
+        return self._paths(gold, rules, times, sentences, slots, words, gaps)
+
+    def rivals(self, gold: Tensor, lengths: Tensor, rules: Rules) -> Tuple[Violations, Tensor]:
+        """All that is on the beams besides gold at violations and at the last words of gold.
+
+        Args:
+            gold: (B, T) int64, the gold words.
+            lengths: (B,) int64.
+            rules: the rules of a violation.
+
+        Returns:
+            M' rivals, in the form of violations, and the place (t, b) of each in a flat ``T * B``: (M',) int64.
+        """
+        violated, exists = self._over_time("violated"), self._over_time("exists")  # (T, B), (T, B, W)
+        final = torch.arange(violated.size(0), device=lengths.device).unsqueeze(1) == lengths - 1
+        times, sentences, others = (exists & (violated | final).unsqueeze(2)).nonzero(as_tuple=True)  # (M',)
+        slots, words, scores = (
+            self._over_time(name)[times, sentences, others] for name in ("slots", "words", "scores")
+        )
+        found = self._paths(gold, rules, times, sentences, slots, words, -scores)
+        return found, times * lengths.numel() + sentences
+
+    def _over_time(self, name: str) -> Tensor:
+        return torch.stack([getattr(made, name) for made in self.decisions])
+
+    def _paths(
+        self, gold: Tensor, rules: Rules, times: Tensor, sentences: Tensor, slots: Tensor, last: Tensor, gaps: Tensor
+    ) -> Violations:
+        """Recovers the words of hypotheses that step ``times`` (M,) makes of ``slots`` (M,) and ``last`` words (M,)."""
+        violated = self._over_time("violated")
+        time = torch.arange(violated.size(0), device=violated.device)
+        after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
+        since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first after the reset
+        paths, branches = recover_paths(self.parents, self.words, gold, sentences, times, slots)
+        paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
+        after_end = (paths == rules.padding) & (time <= times.unsqueeze(1)) & (time > branches.unsqueeze(1))  # (M, T)
+        ends = times - after_end.sum(1)
+        return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
 
 
 def ragged(start: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:

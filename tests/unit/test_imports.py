@@ -8,7 +8,7 @@ import fairseq_bso
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
-    "batches blockwise linear sentence_bleu search.* bso.costs bso.objective distill.loss distill.word_loss "
+    "batches blockwise linear sentence_bleu search.* bso.costs bso.losses bso.objective distill.loss distill.word_loss "
     "distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""

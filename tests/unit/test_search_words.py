@@ -8,7 +8,7 @@ from reference import search as slow
 from reference.decoder import local_scores, without_ties
 from search_cases import END, cases, gold_run
 
-from fairseq_bso.bso.objective import margin_loss
+from fairseq_bso.bso.losses import OnBeam, margin
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.search_words import agreement, kept_hypotheses, search_words
 from fairseq_bso.search.segments import SearchOptions, make_search, search_and_score
@@ -42,6 +42,12 @@ def searched(table, golds, beam, scorer, lenpen=None, n=0):
     search, words = make_search(decoder, gold, options)
     rules = Rules(beam, END, padding, 1.0, scorer.cumulative, options.finished_lenpen)
     return violation_reset_search(gold, search, decoder, rules), gold, words
+
+
+def margin_loss(gaps, costs):
+    """The margin loss of violators, each in a row of its own."""
+    alive = torch.ones(gaps.numel(), 1, dtype=torch.bool)
+    return margin(OnBeam(gaps.unsqueeze(1), costs.unsqueeze(1), alive, 1.0))
 
 
 @settings(max_examples=100)

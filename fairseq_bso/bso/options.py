@@ -1,0 +1,202 @@
+"""The options of ``--criterion beam_search_optimization``, and their checks."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II
+
+from ..errors import UserError
+from ..search.scorer import PrefixScore
+from .costs import Delta, get_delta
+from .losses import Loss, get_loss
+from .objective import BeamCurriculum
+
+SEARCH_DTYPES = {"model": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class BeamSearchOptimizationConfig(FairseqDataclass):
+    loss: str = field(
+        default="margin",
+        metadata={
+            "help": "margin (gold against the violator), cost_margin or log_beam (gold against all on the beam), risk "
+            "(expected cost of finished hypotheses), or a name of your own registered loss"
+        },
+    )
+    train_beam: int = field(default=6, metadata={"help": "beam of the search in training (at least 2)"})
+    initial_beam: int = field(
+        default=2,
+        metadata={"help": "beam at the first update; used with --updates-per-beam, and the smallest of --mixed-beams"},
+    )
+    updates_per_beam: int = field(
+        default=0,
+        metadata={"help": "the beam grows by one every N updates up to --train-beam; 0: --train-beam from the start"},
+    )
+    mixed_beams: bool = field(
+        default=False,
+        metadata={
+            "help": "every update searches with another beam from --initial-beam to --train-beam, in shuffled order; "
+            "greedy decoding loses less than with large beams alone"
+        },
+    )
+    delta: str = field(
+        default="zero_one",
+        metadata={
+            "help": "cost of a violation: zero_one, sentence_bleu, hamming, or a name of your own registered function"
+        },
+    )
+    margin: float = field(default=1.0, metadata={"help": "by how much gold must beat the violator"})
+    nll_weight: float = field(default=0.0, metadata={"help": "weight of the gold words' negative log-likelihood"})
+    search_words: int = field(
+        default=16,
+        metadata={
+            "help": "the search of a sentence ranks only the words among the N best after some gold prefix of it, and "
+            "gold's own; what it finds is scored exactly. 0: the whole vocabulary"
+        },
+    )
+    finished: ChoiceEnum(["dropped", "rival"]) = field(  # type: ignore[valid-type]
+        default="dropped",
+        metadata={
+            "help": "what becomes of hypotheses that end before gold does: they leave the beam at the next step, or "
+            "stay as rivals that gold must beat"
+        },
+    )
+    finished_lenpen: float = field(
+        default=1.0,
+        metadata={
+            "help": "with --finished rival and --scorer softmax: the --lenpen of decoding, which divides the score of "
+            "a hypothesis by its length to this power"
+        },
+    )
+    text_cost: str = field(
+        default="sentence_bleu",
+        metadata={
+            "help": "with --loss risk: cost of a hypothesis by its text: sentence_bleu or chrf (one minus it), ter, or "
+            "a name of your own registered cost"
+        },
+    )
+    text_remove_bpe: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "with --loss risk: how subwords are joined for --text-cost, as --remove-bpe of fairseq-generate "
+            "does (sentencepiece, subword_nmt, '@@ ')"
+        },
+    )
+    risk_alpha: float = field(
+        default=1.0,
+        metadata={"help": "with --loss risk: factor of scores per word in the softmax over hypotheses"},
+    )
+    risk_reference: bool = field(
+        default=False, metadata={"help": "with --loss risk: the reference is one of the hypotheses"}
+    )
+    search_dtype: ChoiceEnum(list(SEARCH_DTYPES)) = field(  # type: ignore[valid-type]
+        default="model",
+        metadata={
+            "help": "type of the search's product with the vocabulary; in bfloat16 it only picks candidates, which are "
+            "ranked by exact scores (with --successors there is no such product)"
+        },
+    )
+    search_screen: int = field(
+        default=2, metadata={"help": "how many times the beam a 16-bit product keeps as candidates per sentence"}
+    )
+    sentence_avg: bool = II("optimization.sentence_avg")
+
+
+class Parts(NamedTuple):
+    """What the names among the options stand for."""
+
+    curriculum: BeamCurriculum
+    delta: Delta
+    loss: Loss
+
+
+def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
+    """Looks up what the options name.
+
+    Raises:
+        UserError: for an option out of range or an unknown name.
+    """
+    try:
+        parts = Parts(
+            BeamCurriculum(cfg.initial_beam, cfg.train_beam, cfg.updates_per_beam, cfg.mixed_beams),
+            get_delta(cfg.delta),
+            get_loss(cfg.loss),
+        )
+    except ValueError as fault:
+        raise UserError(f"beam_search_optimization: {fault}") from None
+    for name, value, right in (
+        ("--margin", cfg.margin, 0 < cfg.margin < math.inf),
+        ("--search-screen", cfg.search_screen, cfg.search_screen >= 1),
+        ("--risk-alpha", cfg.risk_alpha, 0 < cfg.risk_alpha < math.inf),
+        ("--nll-weight", cfg.nll_weight, 0 <= cfg.nll_weight < math.inf),
+        ("--search-words", cfg.search_words, cfg.search_words >= 0),
+        ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen < math.inf),
+    ):
+        if not right:
+            allowed = "above 0" if name in ("--margin", "--search-screen", "--risk-alpha") else "at least 0"
+            finite = ", and finite" if isinstance(value, float) else ""
+            raise UserError(f"beam_search_optimization: {name} is {value}, but must be {allowed}{finite}")
+    if str(cfg.finished) == "dropped" and cfg.finished_lenpen != 1:
+        raise UserError(
+            f"beam_search_optimization: --finished-lenpen is {cfg.finished_lenpen}, but --finished dropped compares "
+            "no finished hypotheses: add --finished rival, or leave out --finished-lenpen"
+        )
+    _check_use(cfg, parts.loss)
+    return parts
+
+
+def _check_use(cfg: BeamSearchOptimizationConfig, loss: Loss) -> None:
+    """Checks that no option is given that the loss would ignore.
+
+    Raises:
+        UserError: naming the option.
+    """
+    default = BeamSearchOptimizationConfig()
+    if loss.over == "finished":
+        ignored, reason = ("delta", "margin", "finished", "finished_lenpen"), "looks at finished hypotheses"
+    else:
+        ignored, reason = ("text_cost", "text_remove_bpe", "risk_alpha", "risk_reference"), "looks at the beam"
+    given = [name for name in ignored if str(getattr(cfg, name)) != str(getattr(default, name))]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(
+            f"beam_search_optimization: {options} has no meaning with --loss {cfg.loss}, which {reason}: leave it out, "
+            "or choose another --loss"
+        )
+
+
+def finished_lenpen(cfg: BeamSearchOptimizationConfig, score: PrefixScore) -> Optional[float]:
+    """The length penalty by which finished hypotheses are rivals; None if they are not rivals.
+
+    Raises:
+        UserError: if the options do not fit the scorer.
+    """
+    if str(cfg.finished) == "dropped":
+        return None
+    if not score.cumulative:
+        raise UserError(
+            f"--finished rival compares sums, but --scorer {score.name} scores the last word alone: take --scorer "
+            "softmax or summed, or leave out --finished"
+        )
+    if not score.normalized and cfg.finished_lenpen != 1:
+        raise UserError(
+            f"--finished-lenpen is {cfg.finished_lenpen}, but the raw scores of --scorer {score.name} are never "
+            "divided by length: leave out --finished-lenpen"
+        )
+    return cfg.finished_lenpen if score.normalized else 0.0
+
+
+def check_scorer(cfg: BeamSearchOptimizationConfig, loss: Loss, score: PrefixScore) -> None:
+    """Checks that a loss over finished hypotheses has whole scores.
+
+    Raises:
+        UserError: if the scorer scores the last word alone.
+    """
+    if loss.over == "finished" and not score.cumulative:
+        raise UserError(
+            f"--loss {cfg.loss} compares whole hypotheses, but --scorer {score.name} scores the last word alone: take "
+            "--scorer softmax or summed"
+        )
