@@ -23,7 +23,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_bso.models import training_search
 from fairseq_bso.models.any_decoder import AnyDecoder
-from fairseq_bso.models.any_model import evaluation, output_layer
+from fairseq_bso.models.any_model import encode, evaluation, output_layer
 from fairseq_bso.models.packed_transformer import PackedTransformer
 from fairseq_bso.search import segments, violation_reset
 
@@ -202,7 +202,7 @@ def ways(models, options, batches, beam=6):
 
 
 class Scoring:
-    """The scores of the violations of each batch, forward and backward, without the search."""
+    """The scores of the violations of each batch, forward and backward of encoder and decoder, without the search."""
 
     def __init__(self, model, kind, task, batches, beam):
         layer, criterion = output_layer(model, batches[0]["net_input"]), bso_criterion(task, beam)
@@ -219,6 +219,7 @@ class Scoring:
     def __call__(self, sample):
         self.model.zero_grad(set_to_none=True)
         decoder, gold, violations = self.found[id(sample)]
+        decoder.memory = encode(self.model, sample["net_input"])
         scored, words = decoder.score(gold, violations)
         (scored.outputs.square().sum() + words.outputs.square().sum()).backward()
 

@@ -62,7 +62,8 @@ def test_shares_of_the_parts_sum_to_one(work):
 
 
 def test_unequal_work_is_refused(work, monkeypatch):
-    monkeypatch.setattr(PackedTransformer, "_run", lambda self, packed: 1.5 * self._features(packed.tokens))
+    run = PackedTransformer._run
+    monkeypatch.setattr(PackedTransformer, "_run", lambda self, packed: 1.5 * run(self, packed))
     with pytest.raises(SystemExit, match="the ways to do a BSO update differ on a fresh model"):
         check_equal_losses(work[0], "fresh", work[0].task, work[2][0], 3)
 
