@@ -71,7 +71,7 @@ class TransformerSteps:
         self.source = [_keys_and_values(layer.encoder_attn, source) for layer in decoder.layers]
         self.gold: Dict[int, KeysAndValues] = {}
         self.positions: Optional[Tensor] = None  # (T, C)
-        self.joined = [_joined(layer.self_attn) for layer in decoder.layers]
+        self.joined = {layer: _joined(layer.self_attn) for layer in decoder.layers}
 
     @contextmanager
     def noting_gold(self) -> Iterator[None]:
@@ -95,9 +95,12 @@ class TransformerSteps:
     ) -> Tuple[Tensor, OwnWords]:
         """As in ``search.decoder.Decoder``: feeds word ``t`` of R hypotheses and returns outputs (R, H)."""
         own = self._selected(t, own, source)
+        depth = torch.arange(t + 2 - own.parts.size(4), t + 2, device=source.device)
+        column = torch.arange(t + 1, device=source.device)
+        unseen = torch.cat([column > own.seen.unsqueeze(1), depth <= own.seen.unsqueeze(1)], 1)  # (R, t + 1 + D)
         x = self._embedded(words, t + 1, rows)  # (R, C)
         for index, layer in enumerate(self.decoder.layers):
-            x = self._layer(index, layer, x, t, own, rows)
+            x = self._layer(index, layer, x, own.parts[index], unseen, rows)
         if self.decoder.layer_norm is not None:
             x = self.decoder.layer_norm(x)
         return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x), own
@@ -113,7 +116,10 @@ class TransformerSteps:
         kept = own.parts
         if kept.device.type == "cpu":
             kept = kept[..., max(0, kept.size(4) - (t - int(seen.min()))) :, :]
-        return OwnWords(F.pad(kept.index_select(2, parent), (0, 0, 0, 1)), seen)
+        layers, both, _, heads, depths, size = kept.shape
+        parts = kept.new_empty(layers, both, source.numel(), heads, depths + 1, size)
+        parts[..., :-1, :] = kept.index_select(2, parent)
+        return OwnWords(parts, seen)
 
     def _embedded(self, words: Tensor, depth: int, rows: Rows) -> Tensor:
         """(R,) -> (R, C), the words as inputs at one depth."""
@@ -128,15 +134,15 @@ class TransformerSteps:
         x = x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)
         return self.dropout.at(decoder.dropout_module, 0, x, rows.sentences, depth)
 
-    def _layer(self, index: int, layer: Any, x: Tensor, t: int, own: OwnWords, rows: Rows) -> Tensor:
-        """One layer: (R, C) -> (R, C). Notes the keys and values of the new words in ``own``."""
-        before, sentences = layer.normalize_before, rows.sentences
+    def _layer(self, index: int, layer: Any, x: Tensor, own: Tensor, unseen: Tensor, rows: Rows) -> Tensor:
+        """One layer: (R, C) -> (R, C). Notes the keys and values of the new words in ``own``, (2, R, heads, D, d)."""
+        before, sentences, depth = layer.normalize_before, rows.sentences, unseen.size(1) - own.size(3)
 
         def drop(module: Any, call: int, x: Tensor) -> Tensor:
-            return self.dropout.at(module, call, x, sentences, t + 1)
+            return self.dropout.at(module, call, x, sentences, depth)
 
         residual, x = x, layer.self_attn_layer_norm(x) if before else x
-        x = drop(layer.dropout_module, 0, self._self_attention(index, layer, x, t, own, rows))
+        x = drop(layer.dropout_module, 0, self._self_attention(layer, self.gold[index], x, own, unseen, rows))
         x = layer.residual_connection(x, residual)
         x = x if before else layer.self_attn_layer_norm(x)
         residual, x = x, layer.encoder_attn_layer_norm(x) if before else x
@@ -151,23 +157,23 @@ class TransformerSteps:
         x = layer.residual_connection(x, residual if scale is None else scale * residual)
         return x if before else layer.final_layer_norm(x)
 
-    def _self_attention(self, index: int, layer: Any, x: Tensor, t: int, own: OwnWords, rows: Rows) -> Tensor:
+    def _self_attention(
+        self, layer: Any, gold: KeysAndValues, x: Tensor, own: Tensor, unseen: Tensor, rows: Rows
+    ) -> Tensor:
         """Attention of each hypothesis to the gold inputs before its branch and to its own words."""
-        attention, gold = layer.self_attn, self.gold[index]
-        query, key, value = F.linear(x, *self.joined[index]).view(x.size(0), 3, attention.num_heads, -1).unbind(1)
+        attention = layer.self_attn
+        query, key, value = F.linear(x, *self.joined[layer]).view(x.size(0), 3, attention.num_heads, -1).unbind(1)
         query = query * attention.scaling  # (R, heads, d)
-        keys, values = own.parts[index]  # (R, heads, D, d)
+        keys, values = own  # (R, heads, D, d)
         keys[:, :, -1], values[:, :, -1] = key, value
-        to_gold = self._by_sentence(query, rows).matmul(gold.keys[..., : t + 1])  # (B, heads, W, t + 1)
-        to_own = keys.matmul(query.unsqueeze(3)).squeeze(3)  # (R, heads, D)
-        column = torch.arange(t + 1, device=x.device)
-        depth = torch.arange(t + 2 - keys.size(2), t + 2, device=x.device)
-        unseen = torch.cat([column > own.seen.unsqueeze(1), depth <= own.seen.unsqueeze(1)], 1).unsqueeze(1)
-        scores = torch.cat([_by_row(to_gold, rows), to_own], 2).masked_fill(unseen, -torch.inf)
+        inputs = unseen.size(1) - keys.size(2)  # of gold
+        to_gold = self._by_sentence(query, rows).matmul(gold.keys[..., :inputs])  # (B, heads, W, t + 1)
+        to_own = (keys * query.unsqueeze(2)).sum(3)  # (R, heads, D); D is small, so that a product would be slower
+        scores = torch.cat([_by_row(to_gold, rows), to_own], 2).masked_fill(unseen.unsqueeze(1), -torch.inf)
         weights = scores.float().softmax(2).to(values.dtype)
-        of_gold, of_own = weights.split([t + 1, keys.size(2)], 2)
-        found = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, : t + 1]), rows)
-        found = found + of_own.unsqueeze(2).matmul(values).squeeze(2)  # (R, heads, d)
+        of_gold, of_own = weights.split([inputs, keys.size(2)], 2)
+        found = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, :inputs]), rows)
+        found = found + (values * of_own.unsqueeze(3)).sum(2)  # (R, heads, d)
         if getattr(layer, "c_attn", None) is not None:
             # fairseq scales the heads after the output projection.
             found = attention.out_proj(found.flatten(1)).view(found.shape) * layer.c_attn.unsqueeze(1)

@@ -58,8 +58,14 @@ class LogTotals(Protocol):
     exact_gold: bool
     """whether ``gold`` is exact, that is, not from a low-precision product"""
 
-    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
-        """(B, W) of the other hypotheses; empty places hold arbitrary values."""
+    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
+        """(B, W) of the other hypotheses; empty places hold arbitrary values.
+
+        Args:
+            kept, t: as in ``Search.best_of_others``.
+            outputs: (B, W, H) of ``kept``, in their places.
+            own: (B, W, C) the scores of the words that an estimate counts, if they are known.
+        """
 
 
 class ExactLogTotals:
@@ -76,7 +82,7 @@ class ExactLogTotals:
         assert totals is not None
         self.gold = totals
 
-    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold 0."""
         found = self.product.best_words(kept.outputs, 1, True).log_totals
         assert found is not None
@@ -92,6 +98,7 @@ class CandidateSearch:
         gold: the gold run, detached; its words are allowed up to each sentence's length.
         log_totals: turns scores into log-probabilities; None if scores are ``f`` itself.
         best: (T, B, n) the best words after gold, if they are already known.
+        scores: the scorer of the candidates, if ``log_totals`` has it and counts the same words.
     """
 
     def __init__(
@@ -101,10 +108,11 @@ class CandidateSearch:
         gold: GoldRun,
         log_totals: Optional[LogTotals] = None,
         best: Optional[BestWords] = None,
+        scores: Optional[CandidateScorer] = None,
     ) -> None:
         self.constraint, self.gold, self.log_totals, self.best = constraint, gold, log_totals, best
         self.candidates: Optional[Tensor] = constraint.candidates
-        self.scores = CandidateScorer(scorer, constraint.candidates)
+        self.scores, self.shared = scores or CandidateScorer(scorer, constraint.candidates), scores is not None
         self.gold_memory = states_along(constraint, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
@@ -136,8 +144,10 @@ class CandidateSearch:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         sentences, width = kept.alive.shape
         allowed = in_places(self.constraint.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
-        scores = self.scores(in_places(kept.outputs, kept))  # (B, W, C)
-        added = kept.scores if self.log_totals is None else kept.scores - self.log_totals.of_others(kept, t)  # (B, W)
+        outputs = in_places(kept.outputs, kept)
+        scores, added = self.scores(outputs), kept.scores  # (B, W, C), (B, W)
+        if self.log_totals is not None:
+            added = added - self.log_totals.of_others(kept, t, outputs, scores if self.shared else None)
         columns = scores.size(2)
         scores = (scores + added.unsqueeze(2)).masked_fill(~(allowed & kept.alive.unsqueeze(2)), -torch.inf)
         values, flat = best_of(scores.flatten(1), k)  # (B, k)

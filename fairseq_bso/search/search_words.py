@@ -6,12 +6,12 @@ union of the best words over the sentence. They cost one product along gold, whi
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Set, Tuple
+from typing import Dict, NamedTuple, Optional, Set, Tuple
 
 import torch
 from torch import Tensor
 
-from .candidate_search import CandidateScorer, in_places
+from .candidate_search import CandidateScorer
 from .decoder import GoldRun
 from .scorer import Scorer
 from .violation_reset import Hypotheses, Searched
@@ -71,20 +71,21 @@ class SearchWordsLogTotals:
         is_common = torch.zeros_like(tally, dtype=torch.bool)
         is_common[common] = True
         self.own = CandidateScorer(scorer, words)
-        self.own.bias.masked_fill_((words == padding) | is_common[words], -torch.inf)
+        counted = (words == padding) | is_common[words]  # (B, C) not as a sentence's own words
+        self.left_out = torch.zeros_like(self.own.bias).masked_fill(counted, -torch.inf).unsqueeze(1)
         self.common = CandidateScorer(scorer, common.unsqueeze(0))
-        of_gold = self._log_sum(gold.outputs.transpose(0, 1)).t()  # (T, B)
-        rest = self.gold - of_gold  # (T, B) the increase by the other words
+        of_gold = gold.outputs.transpose(0, 1)
+        rest = self.gold - self._log_sum(of_gold, self.own(of_gold)).t()  # (T, B) the increase by the other words
         time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)
         self.rest = rest.gather(0, torch.minimum(time, gold.lengths - 1))  # hypotheses may be longer than gold
 
-    def of_others(self, kept: Hypotheses, t: int) -> Tensor:
+    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold arbitrary values."""
-        return self._log_sum(in_places(kept.outputs, kept)) + self.rest[t].unsqueeze(1)
+        return self._log_sum(outputs, self.own(outputs) if own is None else own) + self.rest[t].unsqueeze(1)
 
-    def _log_sum(self, outputs: Tensor) -> Tensor:
-        """(B, W, H) -> (B, W) ``log sum exp f`` over the common and the own words."""
-        return torch.logaddexp(self.common(outputs).logsumexp(2), self.own(outputs).logsumexp(2))
+    def _log_sum(self, outputs: Tensor, own: Tensor) -> Tensor:
+        """(B, W, H), scores (B, W, C) -> (B, W) ``log sum exp f`` over the common and the own words."""
+        return torch.logaddexp(self.common(outputs).logsumexp(2), (own + self.left_out).logsumexp(2))
 
 
 class Agreement(NamedTuple):

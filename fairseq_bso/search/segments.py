@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..blockwise import cross_entropy, log_partition
-from .candidate_search import CandidateSearch, ExactLogTotals, LogTotals
+from .candidate_search import CandidateSearch, ExactLogTotals
 from .constraints import BatchConstraint
 from .decoder import Decoder, GoldRun, Scored
 from .scorer import PrefixScore, Scorer
@@ -108,7 +108,7 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
     """
     scorer, score, padding = decoder.scorer, decoder.prefix_score, decoder.padding
     constraint = options.constraint
-    totals: Optional[LogTotals] = None
+    totals: Optional[SearchWordsLogTotals] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
     product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
@@ -122,7 +122,7 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
         totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:
         return CandidateSearch(scorer, constraint, gold, totals), words
-    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best), words
+    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best, totals and totals.own), words
 
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:

@@ -16,7 +16,7 @@ import earlier
 import torch
 from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
 from benchmark_decoding import cache_speed, constrained_generation, generation, translation
-from benchmark_setup import Task, make_batches
+from benchmark_setup import Task, make_batches, take_cpu_time
 from benchmark_training import (
     PEAKS,
     against_fairseq,
@@ -25,6 +25,7 @@ from benchmark_training import (
     pruning,
     word_distillation,
 )
+from benchmark_transformer import bso_updates, lstms, transformer_breakdown, transformers, ways
 
 
 def parse(words):
@@ -33,6 +34,9 @@ def parse(words):
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="processor time instead of elapsed time, for a busy machine: one thread"
+    )
     parser.add_argument("--sentences", type=int, default=64, help="B")
     parser.add_argument("--length", type=int, default=20, help="S and T")
     parser.add_argument("--vocabulary", type=int, default=10000, help="V")
@@ -47,6 +51,8 @@ def parse(words):
     parser.add_argument("--out", help="also write the results to this JSON file")
     parser.add_argument("--peak", choices=["none", *PEAKS], help=argparse.SUPPRESS)
     options = parser.parse_args(words)
+    if options.cpu_time and (options.device != "cpu" or options.threads != 1 or options.beside):
+        parser.error("--cpu-time counts one thread of this process: add --threads 1, without --device and --beside")
     options.words = list(words)
     return options
 
@@ -67,6 +73,8 @@ def main():
     hold_to_threads(options.threads)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    if options.cpu_time:
+        take_cpu_time()
     task = Task(options.vocabulary)
     batches = make_batches(task, options)
     if options.peak:
@@ -80,6 +88,7 @@ def main():
     print(json.dumps(results))
     fresh = fresh_states(task, options)
     trained = functools.lru_cache(None)(lambda: trained_states(task, options))
+    attention = transformers(task, options)
     measurements = {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh),
@@ -94,6 +103,16 @@ def main():
         "NLL update, pruned / unpruned": lambda: pruning(task, options, batches),
         "translation speed on a CPU, fairseq-bso translate / fairseq's generator": lambda: translation(
             task, options, batches, trained()["unnormalized"]
+        ),
+        "Transformer, BSO update / NLL update, trained model": lambda: bso_updates(attention, options, batches),
+        "Transformer, other ways to do a BSO update at beam 6 / the packed one": lambda: ways(
+            attention, options, batches
+        ),
+        "Transformer, share of a BSO update at beam 6, trained model": lambda: transformer_breakdown(
+            attention, options, batches
+        ),
+        "fairseq lstm, BSO update / NLL update, trained model": lambda: bso_updates(
+            lstms(task, options), options, batches, [6]
         ),
         "peak memory": lambda: peak_memory(options),
     }

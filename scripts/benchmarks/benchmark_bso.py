@@ -11,7 +11,8 @@ from benchmark_training import clock, timed
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
 from fairseq_bso.models.decoder import DecoderPass
-from fairseq_bso.search import search_and_score, segments, violation_reset
+from fairseq_bso.search import segments, violation_reset
+from fairseq_bso.search.recurrent import RecurrentDecoder
 
 BEAMS = (2, 6, 11)
 SCORERS = ("unnormalized", "summed", "softmax")
@@ -112,9 +113,10 @@ def breakdown(task, options, batches, states, scorer="softmax", beam=6):
     with (
         timed(contestant.model.encoder, "forward", "encode", totals, device),
         timed(DecoderPass, "along", "gold run", totals, device),
-        timed(search_and_score, "make_search", "words after gold", totals, device),
+        timed(segments, "make_search", "words after gold", totals, device),
         timed(violation_reset.Searcher, "run", "search", totals, device),
-        timed(search_and_score, "violation_gaps", "segments and their scores", totals, device),
+        timed(RecurrentDecoder, "score", "segments and their scores", totals, device),
+        timed(segments, "violation_gaps", "segments and their scores", totals, device),
         timed(segments, "log_partition", "of these log Z", totals, device),
         timed(torch.Tensor, "backward", "backward", totals, device),
         clock(totals, "update", device),

@@ -16,6 +16,7 @@ from fairseq_bso.decoding.constraint import Constraint  # noqa: E402
 from fairseq_bso.models import bso_lstm  # noqa: E402
 
 LEARNING_RATE = 2e-3
+CLOCK = [time.perf_counter]
 
 
 class Task:
@@ -134,7 +135,12 @@ def synchronised_time(device):
     """The time in seconds, after the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return CLOCK[0]()
+
+
+def take_cpu_time():
+    """From now on the clock counts the processor time of this process: other programs hardly change it."""
+    CLOCK[0] = time.process_time
 
 
 def race(contenders, batches, options):
