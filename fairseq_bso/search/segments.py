@@ -122,7 +122,8 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
         totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:
         return CandidateSearch(scorer, constraint, gold, totals), words
-    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best, totals and totals.own), words
+    shared = None if totals is None else totals.own
+    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best, shared), words
 
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The decoders of fairseq's models in the training search, step by step: cached scores are those of whole prefixes."""
 
-from random import Random
+from random from functools import partial
+import Random
 from typing import List, NamedTuple
 
 import pytest
@@ -12,7 +13,7 @@ from fairseq_bso.models.any_decoder import AnyDecoder
 from fairseq_bso.models.any_model import output_layer
 from fairseq_bso.models.training_search import make_decoder, search_in_training
 from fairseq_bso.search.decoder import GoldRun, Rows
-from fairseq_bso.search.segments import SearchOptions
+from fairseq_bso.search.segments import SearchOptions, search_and_score
 from fairseq_bso.search.violations import Violations
 
 END, WIDTH = 2, 3
@@ -189,8 +190,8 @@ def test_search_and_loss_of_a_transformer_have_the_same_dropout(name):
         sources = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 2, 1)]
         golds = [[random.randint(4, 9) for _ in range(random.randint(2, 6))] + [END] for _ in sources]
         sample = stock.batch(task, sources, golds)
-        options = SearchOptions(beam=4, margin=0.5)
-        found = search_in_training(model, sample["net_input"], sample["target"], options)
+        search = partial(search_and_score, options=SearchOptions(beam=4, margin=0.5))
+        found = search_in_training(model, sample["net_input"], sample["target"], search)
         torch.testing.assert_close(found.gaps.detach(), found.violations.gaps)
         count += int((found.violations.ends > found.violations.branches).sum())
     assert count > 0 and all(module.training for module in model.modules())
