@@ -1,7 +1,7 @@
 """The decoders of fairseq's models in the training search, step by step: cached scores are those of whole prefixes."""
 
-from random from functools import partial
-import Random
+from functools import partial
+from random import Random
 from typing import List, NamedTuple
 
 import pytest
