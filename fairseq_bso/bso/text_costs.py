@@ -58,14 +58,14 @@ def text_cost_names() -> List[str]:
 def sentence_bleu(hypotheses: List[str], references: List[str]) -> List[float]:
     """One minus sacrebleu's sentence BLEU: smoothing ``exp``, effective order, its default tokens."""
     metric = BLEU(effective_order=True)
-    return [1 - metric.sentence_score(one, [right]).score / 100 for one, right in zip(hypotheses, references)]
+    return [max(0.0, 1 - metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
 
 
 @register_text_cost("chrf")
 def chrf(hypotheses: List[str], references: List[str]) -> List[float]:
     """One minus sacrebleu's chrF2."""
     metric = CHRF()
-    return [1 - metric.sentence_score(one, [right]).score / 100 for one, right in zip(hypotheses, references)]
+    return [max(0.0, 1 - metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
 
 
 @register_text_cost("ter")

@@ -1,0 +1,186 @@
+"""``--loss risk`` and the other losses of the criterion on real models, against plain loops; and their bad input."""
+
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+import sacrebleu
+import torch
+from reference import fakes, stock
+from reference.finished_search import finished_search
+from reference.whole_prefixes import Scores
+
+from fairseq_bso import register_text_cost
+from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
+from fairseq_bso.bso.losses import get_loss
+from fairseq_bso.bso.text_costs import TextCosts, get_text_cost
+from fairseq_bso.errors import UserError
+
+END = 2
+MODELS = ["transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv", "bso_lstm"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    with stock.double_precision():
+        yield
+
+
+def criterion(task, beam=3, **options):
+    given = {"loss": "risk", "search_words": 0, **options}
+    return BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.25, "model", 2, False, **given)
+
+
+def make(name, seed, task):
+    if name == "bso_lstm":
+        return fakes.model(seed, task, scorer="softmax", init_range=1.6)
+    return stock.model(name, seed, task)
+
+
+def make_batch(random):
+    """Three sentences of different lengths."""
+    draw = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 3, 1)]
+    golds = [[random.randint(4, 9) for _ in range(random.randint(1, 5))] + [END] for _ in range(3)]
+    return draw, golds
+
+
+def cost(task, path, gold):
+    """One minus sentence BLEU of the text, by sacrebleu itself."""
+    text, right = (
+        " ".join(task.target_dictionary[word] for word in words if word not in (END, 0)) for words in (path, gold)
+    )
+    return 1 - sacrebleu.sentence_bleu(text, [right], use_effective_order=True).score / 100
+
+
+def expected(model, task, batch, options, beam):
+    """The loss in plain loops: every prefix is run again."""
+    sources, golds = batch
+    padding, risk, nll = task.target_dictionary.pad(), 0.0, 0.0
+    longest = max(map(len, golds))
+    longest += longest // 4 + 2
+    for source, gold in zip(sources, golds):
+        scores = Scores(model, source)
+
+        def local(prefix, scores=scores):
+            return [-float("inf") if word == padding else value for word, value in enumerate(scores(prefix).tolist())]
+
+        def total(path, scores=scores):
+            return sum(scores(path[:place])[word] for place, word in enumerate(path))
+
+        paths = [path for path, _ in finished_search(local, beam, END, longest)]
+        paths += [tuple(gold)] if options.get("risk_reference") else []
+        nll = nll - total(tuple(gold))
+        if paths:
+            means = torch.stack([total(path) / len(path) for path in paths])
+            weights = (options.get("risk_alpha", 1.0) * means).softmax(0)
+            risk = risk + (weights * torch.tensor([cost(task, path, gold) for path in paths])).sum()
+    return risk * sum(map(len, golds)) / len(golds) + 0.25 * nll
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_risk_and_its_gradients_are_those_of_plain_loops(name):
+    risks = []
+    for seed in range(4):
+        task = fakes.FakeTask(words=6)
+        model, batch, beam = make(name, seed, task), make_batch(Random(seed)), 2 + seed
+        options = {"risk_alpha": 0.5, "risk_reference": True} if seed % 2 else {}
+        loss, sample_size, logged = criterion(task, beam, **options)(model, stock.batch(task, *batch))
+        right = expected(model, task, batch, options, beam)
+        assert sample_size == sum(map(len, batch[1]))
+        risks.append(float(logged["search_loss"]))
+        torch.testing.assert_close(loss.detach(), right.detach(), rtol=1e-5, atol=1e-6)
+        ours = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+        theirs = torch.autograd.grad(right, list(model.parameters()), allow_unused=True)
+        for one, other, (label, _) in zip(ours, theirs, model.named_parameters()):
+            one, other = (torch.zeros(()) if part is None else part for part in (one, other))
+            torch.testing.assert_close(one + 0 * other, other, rtol=1e-5, atol=1e-6, msg=f"gradient of {label}")
+    assert max(risks) > 0  # a sentence may end without a finished hypothesis
+
+
+@pytest.mark.parametrize("loss", ["cost_margin", "log_beam", "margin"])
+@pytest.mark.parametrize("name", ["transformer", "bso_lstm", "fconv"])
+def test_losses_over_the_beam_run_on_every_kind_of_model(name, loss):
+    task = fakes.FakeTask(words=6)
+    model, sample = make(name, 1, task), stock.batch(task, *make_batch(Random(1)))
+    found, _, logged = criterion(task, 4, loss=loss)(model, sample)
+    found.backward()
+    assert found.item() > 0 and logged["violations"] > 0
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+
+
+def test_text_costs_join_subwords_and_count_equal_pairs_once():
+    task, seen = fakes.FakeTask(words=0), []
+    for piece in ("▁a", "b", "▁c"):
+        task.target_dictionary.add_symbol(piece)
+
+    @register_text_cost("noting")
+    def noting(hypotheses, references):
+        seen.extend(zip(hypotheses, references))
+        return [len(one) for one in hypotheses]
+
+    costs = TextCosts("noting", task.target_dictionary, "sentencepiece")
+    assert costs([((4, 5, 6, END), (6, END)), ((END,), (4, END)), ((4, 5, 6, END), (6, END))]) == [4, 0, 4]
+    assert seen == [("ab c", "c"), ("", "a")]
+
+
+@pytest.mark.parametrize("name", ["sentence_bleu", "chrf", "ter"])
+def test_costs_are_between_perfect_and_hopeless(name):
+    texts = ["the cat sat on the mat", "", "the cat", "dogs bark"]
+    right = ["the cat sat on the mat", "the cat", "", "the cat sat"]
+    costs = get_text_cost(name)(texts, right)
+    assert costs[0] == pytest.approx(0) and all(0 <= one <= 1 for one in costs) and costs[3] > 0.5
+
+
+def failing(hypotheses, references):
+    raise RuntimeError("no network")
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (failing, "raised RuntimeError (no network)"),
+        (lambda one, right: [float("nan")] * len(one), "returned nan for the hypothesis"),
+        (lambda one, right: [1.0], "returned 1 numbers for"),
+    ],
+    ids=["raises", "nan", "too few"],
+)
+def test_a_cost_that_fails_is_one_line(function, message):
+    task = fakes.FakeTask(words=6)
+    made = criterion(task)
+    made.text_costs.cost = function
+    with pytest.raises(UserError, match=re.escape(message)):
+        made(make("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1))))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"loss": "nothing"}, "unknown loss 'nothing'; choose from: "),
+        ({"text_cost": "nothing"}, "unknown text cost 'nothing'; choose from: "),
+        ({"risk_alpha": 0.0}, "--risk-alpha is 0.0, but must be above 0, and finite"),
+        ({"loss": "margin", "risk_reference": True}, "--risk-reference has no meaning with --loss margin"),
+        ({"finished": "rival"}, "--finished has no meaning with --loss risk"),
+    ],
+)
+def test_options_without_meaning_are_refused(options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        criterion(fakes.FakeTask(), **options)
+
+
+def test_risk_needs_whole_scores():
+    task = fakes.FakeTask(words=6)
+    model = fakes.model(1, task, scorer="unnormalized", init_range=1.0)
+    with pytest.raises(UserError, match="compares whole hypotheses, but --scorer unnormalized"):
+        criterion(task)(model, stock.batch(task, *make_batch(Random(1))))
+
+
+def test_the_documented_loss_and_cost_of_ones_own_work():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
+    assert get_loss("contrast").over == "beam" and get_text_cost("length")(["a b"], ["a"]) == [0.1]
+    task = fakes.FakeTask(words=6)
+    sample = stock.batch(task, *make_batch(Random(2)))
+    for options in ({"loss": "contrast"}, {"text_cost": "length"}):
+        found, _, _ = criterion(task, **options)(make("transformer", 1, task), sample)
+        assert torch.isfinite(found)
