@@ -10,6 +10,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
 from ..compat import metrics
+from ..errors import UserError
 from ..models.any_model import prefix_score, unwrapped
 from ..models.training_search import search_in_training
 from ..search.constraints import BatchConstraint

@@ -64,6 +64,7 @@ def whole_run(data, pretrained, tmp_path_factory):
 
 
 RESUMABLE = [*BSO, "--train-beam", 5, "--mixed-beams", "--margin", 2, "--max-update", 10, "--disable-validation"]
+RESUMABLE += ["--encoder-layerdrop", 0.2, "--decoder-layerdrop", 0.2]
 
 
 def test_a_transformer_trains_in_the_packed_search_and_decodes(data, pretrained, whole_run):
@@ -123,10 +124,10 @@ def test_a_constrained_run_is_pruned_and_validates_between_updates(data, pretrai
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures_train_validate_and_decode(data, tmp_path, name):
-    options, more = {"model": ARCHITECTURES[name]}, ["--amp", "--store-ema"]
+    options = {"model": ARCHITECTURES[name]}
     train(data, tmp_path / "nll", "--criterion", "cross_entropy", "--max-epoch", 1, "--disable-validation", **options)
     first = tmp_path / "nll" / "checkpoint_last.pt"
-    done = train(data, tmp_path, *BSO, *OURS, "--finetune-from-model", first, "--max-update", 4, *more, **options)
+    done = train(data, tmp_path, *BSO, *OURS, "--finetune-from-model", first, "--max-update", 4, "--amp", **options)
     losses = logged(done, "margin_loss")
     assert len(losses) == 4 and all(0 < loss < math.inf for loss in losses)
     assert re.search(r"\| valid \|.* violations_per_token ", log_of(done))
@@ -177,7 +178,7 @@ def test_ones_own_transformer_takes_the_incremental_decoder_or_is_refused(data, 
     folder = tmp_path / "own_models"
     folder.mkdir()
     (folder / "__init__.py").write_text(OWN_MODEL)
-    options = [*BSO, "--max-update", 1, "--disable-validation", "--user-dir", folder]
+    options = [*BSO, "--max-update", 1, "--disable-validation", "--user-dir", folder, "--store-ema"]
     done = train(data, tmp_path, *options, "--arch", "scaled_transformer")
     assert "Scaled differs from fairseq's Transformer" in log_of(done)
     refused = train(data, tmp_path / "run", *options, "--arch", "louder_transformer", check=False)
