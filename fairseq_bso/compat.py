@@ -18,7 +18,7 @@ import queue
 import time
 import types
 import weakref
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy
 import torch
@@ -162,9 +162,9 @@ def noting_updates(set_num_updates: Callable[..., None]) -> Callable[..., None]:
     return set_and_note
 
 
-def updates_before(model: Any) -> int:
-    """The number of updates before this one. 0 for a model that was never given it."""
-    return getattr(model, "updates_before", 0)
+def updates_before(model: Any) -> Optional[int]:
+    """The number of updates before this one. None for a model that was never given it."""
+    return getattr(model, "updates_before", None)
 
 
 class EndingConsumer(iterators.BackgroundConsumer):

@@ -12,6 +12,8 @@ from subprocess import CompletedProcess
 
 from forked import server
 
+from fairseq_bso.checkpoints import load_state
+
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "fairseq_bso"
 WORDS = "zero one two three four five six seven eight nine".split()
@@ -87,6 +89,25 @@ def preprocess(folder, *arguments, **subsets):
     languages = ["--source-lang", "src", "--target-lang", "tgt", "--destdir", folder / "data-bin"]
     run("preprocess", *languages, *prefixes, *(arguments or ["--joined-dictionary"]))
     return folder / "data-bin"
+
+
+def parameters(checkpoint):
+    """The saved parameters."""
+    return load_state(str(checkpoint))["model"]
+
+
+def difference(one, other):
+    """The largest difference between two checkpoints in any parameter."""
+    one, other = parameters(one), parameters(other)
+    assert one.keys() == other.keys() and len(one) > 5
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def last_line(done):
+    """The last line on stderr of a failed command, after a check that there is no traceback."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done.stderr.strip().splitlines()[-1]
 
 
 BSO = ["--criterion", "beam_search_optimization", "--scorer", "unnormalized"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
-from ..compat import metrics, updates_before
+from ..compat import metrics
 from ..errors import UserError
 from ..models.any_model import prefix_score, unwrapped
 from ..models.training_search import search_in_training
@@ -17,6 +17,7 @@ from ..search.constraints import BatchConstraint
 from ..search.finished_search import FinishedScores, search_finished
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores, search_and_score
+from .batch_checks import beam_of_update, checked_target
 from .losses import Hypotheses, OnBeam
 from .objective import words_since_reset
 from .options import SEARCH_DTYPES, BeamSearchOptimizationConfig, check_scorer, checked, finished_lenpen
@@ -87,7 +88,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         """The summed loss, its sample size, and the values to log."""
         score = prefix_score(model)
         check_scorer(self.cfg, self.loss, score)
-        target = _checked_target(sample, self.padding_idx)
+        target = checked_target(sample, self.padding_idx, self.task.target_dictionary.eos())
         options = self._options(model, sample, score)
         tokens = sample["ntokens"]
         if self.loss.over == "finished":
@@ -116,7 +117,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         """The options of this batch's search."""
         cfg = self.cfg
         return SearchOptions(
-            beam=self.curriculum.beam(updates_before(model)) if model.training else self.curriculum.final,
+            beam=beam_of_update(self.curriculum, model),
             margin=cfg.margin,
             dtype=SEARCH_DTYPES[str(cfg.search_dtype)],
             screen=cfg.search_screen,
@@ -264,28 +265,3 @@ def _with_room(net_input: Dict[str, Tensor], target: Tensor, padding: int, most:
     room = max(0, min(target.size(1) // 4 + 2, most - target.size(1)))
     longer = {**net_input, "prev_output_tokens": F.pad(net_input["prev_output_tokens"], (0, room), value=padding)}
     return longer, F.pad(target, (0, room), value=padding)
-
-
-def _checked_target(sample: Dict[str, Any], padding: int) -> Tensor:
-    """The target (B, T).
-
-    Raises:
-        UserError: if the batch has no valid gold words.
-    """
-    target = sample.get("target")
-    if target is None:
-        raise UserError("beam_search_optimization needs target sentences, but the data has none: give both languages")
-    real = target.ne(padding)  # (B, T)
-    lengths = real.sum(1)  # (B,)
-    contiguous = real == (lengths.unsqueeze(1) > torch.arange(target.size(1), device=target.device))
-    if bool(contiguous.all() & (lengths > 1).all()):
-        return target
-    for faulty, reason in (
-        (lengths <= 1, "is empty: correct or remove this pair and run fairseq-preprocess again"),
-        (~real[:, 0], "is padded on the left: leave --left-pad-target False"),
-        (~contiguous.all(1), "holds the padding symbol, which no word can be: run fairseq-preprocess on clean text"),
-    ):
-        if bool(faulty.any()):
-            which = int(faulty.nonzero()[0])
-            raise UserError(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
-    return target

@@ -63,6 +63,11 @@ class BeamCurriculum:
         if (self.mixed or self.updates_per_beam > 0) and not 2 <= self.initial <= self.final:
             raise ValueError(f"the initial beam is {self.initial}, but must be from 2 to the train beam {self.final}")
 
+    @property
+    def changes(self) -> bool:
+        """Whether the beam depends on the update."""
+        return self.mixed or self.updates_per_beam > 0
+
     def beam(self, update: int) -> int:
         """The beam of update number ``update``, counted from 0."""
         if self.mixed:

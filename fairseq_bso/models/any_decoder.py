@@ -17,7 +17,7 @@ from ..compat import autocast_settings
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.scorer import SCORERS
 from ..search.violations import Violations, ragged
-from .any_model import OutputLayer, encode, evaluation, features, reordered, tolerance, unsearchable
+from .any_model import OutputLayer, checking, encode, evaluation, features, reordered, tolerance, unsearchable
 
 States = Tuple[int, ...]
 
@@ -164,7 +164,7 @@ def check_steps(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input
         UserError: if it has not.
     """
     if model not in _CHECKED:
-        with torch.no_grad(), evaluation(model):
+        with checking(model):
             if not agrees(AnyDecoder(model, layer, probe(model, net_input))):
                 raise unsearchable(model, "incremental decoding with the scores of teacher forcing")
         _CHECKED.add(model)

@@ -103,7 +103,7 @@ def output_layer(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]
     """
     if model not in _LAYERS:
         check_model(model)
-        with torch.no_grad(), evaluation(model):
+        with checking(model):
             layer = next(iter(_linear_layers(model.decoder)), None)
             if layer is None:
                 raise unsearchable(model, "a linear output layer")
@@ -238,3 +238,13 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def checking(model: nn.Module) -> Iterator[None]:
+    """Runs a check of a model without dropout, gradient, or effect on later random numbers.
+
+    A resumed run repeats the checks. fairseq's LayerDrop draws random numbers even if it drops nothing.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluation(model):
+        yield

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.violations import Violations, ragged
 from .any_decoder import AnyDecoder, agrees, probe
-from .any_model import OutputLayer, encode, evaluation, features, replaced
+from .any_model import OutputLayer, checking, encode, evaluation, features, replaced
 from .shared_dropout import SharedDropout
 from .transformer_steps import OwnWords, TransformerSteps, steps_suit
 
@@ -127,7 +127,7 @@ _PACKS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def packs(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> bool:
     """Whether ``PackedTransformer`` fits a model. Its values are compared with the model's own, once, on one batch."""
     if model not in _PACKS:
-        with torch.no_grad(), evaluation(model):
+        with checking(model):
             _PACKS[model] = _suits(model.decoder) and agrees(PackedTransformer(model, layer, probe(model, net_input)))
         if isinstance(model.decoder, TransformerDecoderBase) and not _PACKS[model]:
             logger.warning(

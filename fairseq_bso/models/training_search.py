@@ -4,8 +4,11 @@ from typing import Any, Callable, Dict, TypeVar
 
 import torch
 from fairseq.models import FairseqEncoderDecoderModel
+from fairseq.modules.checkpoint_activations import _checkpointed_forward
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
 from .any_model import OutputLayer, output_layer, replaced, unwrapped
@@ -34,6 +37,8 @@ def search_in_training(
     inner = unwrapped(model)
     if hasattr(inner, "prefix_score"):
         return model(**net_input, target=target, search=search)
+    if inner is not model:
+        _check_wrapper(model, inner)
     layer = output_layer(inner, net_input)
 
     def forward(**inputs: Tensor) -> Found:
@@ -44,6 +49,21 @@ def search_in_training(
 
     with replaced(inner, "forward", forward):
         return model(**net_input)
+
+
+def _check_wrapper(model: Any, inner: FairseqEncoderDecoderModel) -> None:
+    """Checks that a wrapper of data parallelism allows several passes over the decoder.
+
+    Raises:
+        UserError: if torch's wrapper would see the gradient of a layer several times.
+    """
+    checkpointed = any(getattr(part.forward, "func", None) is _checkpointed_forward for part in inner.decoder.modules())
+    if checkpointed and any(isinstance(part, DistributedDataParallel) for part in model.modules()):
+        raise UserError(
+            "beam_search_optimization runs a decoder with --checkpoint-activations several times in an update, which "
+            "--ddp-backend pytorch_ddp does not allow: take --ddp-backend legacy_ddp, or leave out "
+            "--checkpoint-activations"
+        )
 
 
 def make_decoder(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> AnyDecoder:

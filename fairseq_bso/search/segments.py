@@ -78,8 +78,9 @@ def search_and_score(decoder: Decoder, gold: GoldRun, options: SearchOptions) ->
         search, words = make_search(decoder, bare, options)
         found, agreed = violation_reset_search(bare, search, decoder, rules, on_cpu), None
         if options.compare and words is not None:
-            exact, _ = make_search(decoder, bare, options._replace(search_words=0))
-            other = violation_reset_search(bare, exact, decoder, rules, on_cpu)
+            with torch.random.fork_rng(devices=[]):  # the loss must not depend on the comparison
+                exact, _ = make_search(decoder, bare, options._replace(search_words=0))
+                other = violation_reset_search(bare, exact, decoder, rules, on_cpu)
             agreed = agreement(found, other, bare, words, decoder.padding)
     rivals, events = found.violations, torch.arange(found.violations.times.numel(), device=gold.words.device)
     if options.rivals:

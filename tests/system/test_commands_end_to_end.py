@@ -8,24 +8,12 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from reference import lstm
-from system_commands import BSO, PLUGIN, QUIET, preprocess, run, train
+from system_commands import BSO, PLUGIN, QUIET, difference, last_line, parameters, preprocess, run, train
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 
 SOFTMAX = ["--criterion", "beam_search_optimization"]  # the model has the default scorer
 SUMMED = [*SOFTMAX, "--scorer", "summed"]
-
-
-def parameters(checkpoint):
-    """The saved parameters."""
-    return checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
-
-
-def difference(one, other):
-    """The largest difference between two checkpoints in any parameter."""
-    one, other = parameters(one), parameters(other)
-    assert one.keys() == other.keys() and len(one) > 5
-    return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
 def test_a_bso_run_logs_the_search_and_grows_its_beam(bso_run):
@@ -193,13 +181,6 @@ def test_validate_command_reports_the_search(data, bso_run):
     assert re.search(r"violations_per_token [\d.]+", done.stdout + done.stderr)
 
 
-def last_line(done):
-    """The last line on stderr of a failed command, after a check that there is no traceback."""
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    return done.stderr.strip().splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -224,10 +205,11 @@ def test_bad_options_end_with_one_line(data, tmp_path, arguments, message):
 
 
 def test_another_model_is_refused(data, tmp_path):
-    options = ["--criterion", "beam_search_optimization", "--arch", "lstm", "--lr", 0.1, "--optimizer", "sgd"]
+    options = [*SOFTMAX, "--arch", "nonautoregressive_transformer", "--task", "translation_lev", "--lr", 0.1]
+    options += ["--optimizer", "sgd"]
     line = ["--batch-size", 8, "--save-dir", tmp_path, "--max-update", 2]
     done = run("train", data, "--user-dir", PLUGIN, *QUIET, *options, *line, check=False)
-    assert "needs a model that can search in training, but got LSTMModel" in last_line(done)
+    assert "cannot train NATransformerModel, because it lacks a left-to-right decoder" in last_line(done)
 
 
 def test_a_checkpoint_of_other_dictionaries_is_refused(data, softmax_checkpoint, tmp_path):

@@ -1,0 +1,55 @@
+"""What the criterion checks in every batch: its target, and the number of updates."""
+
+from typing import Any, Dict
+
+import torch
+from torch import Tensor
+
+from ..compat import updates_before
+from ..errors import UserError
+from ..models.any_model import unwrapped
+from .objective import BeamCurriculum
+
+
+def beam_of_update(curriculum: BeamCurriculum, model: Any) -> int:
+    """The beam of a batch.
+
+    Raises:
+        UserError: if it depends on the number of updates, which the model does not note.
+    """
+    if not model.training or not curriculum.changes:
+        return curriculum.final
+    updates = updates_before(model)
+    if updates is None:
+        raise UserError(
+            f"{type(unwrapped(model)).__name__} does not note the number of updates, on which --updates-per-beam and "
+            "--mixed-beams depend: call super().set_num_updates(num_updates) in its set_num_updates"
+        )
+    return curriculum.beam(updates)
+
+
+def checked_target(sample: Dict[str, Any], padding: int, end: int) -> Tensor:
+    """The target (B, T).
+
+    Raises:
+        UserError: if the batch has no valid gold words.
+    """
+    target = sample.get("target")
+    if target is None:
+        raise UserError("beam_search_optimization needs target sentences, but the data has none: give both languages")
+    real = target.ne(padding)  # (B, T)
+    lengths = real.sum(1)  # (B,)
+    contiguous = real == (lengths.unsqueeze(1) > torch.arange(target.size(1), device=target.device))
+    ends = target.gather(1, (lengths - 1).clamp(min=0).unsqueeze(1)).squeeze(1) == end  # (B,)
+    if bool(contiguous.all() & (lengths > 1).all() & ends.all()):
+        return target
+    for faulty, reason in (
+        (lengths <= 1, "is empty: correct or remove this pair and run fairseq-preprocess again"),
+        (~real[:, 0], "is padded on the left: leave --left-pad-target False"),
+        (~contiguous.all(1), "holds the padding symbol, which no word can be: run fairseq-preprocess on clean text"),
+        (~ends, "does not end in </s>, at which hypotheses end: use a task that puts nothing after </s>"),
+    ):
+        if bool(faulty.any()):
+            which = int(faulty.nonzero()[0])
+            raise UserError(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
+    return target
