@@ -6,6 +6,8 @@
     python scripts/experiments/compare_training.py ptb --data DIR   # word ordering; DIR holds ptb.train.txt and so on
     python scripts/experiments/compare_training.py iwslt14 --data DIR   # DIR: output of fairseq's prepare-iwslt14.sh
 
+`tatoeba-transformer`, `tatoeba-lstm` and `multi30k-transformer` are the same tasks with fairseq's own models.
+
 Each of `--seeds N` seeds trains with cross entropy. From that checkpoint, cross entropy is continued and each kind of
 BSO is trained, for about the same time. All models are decoded with several beams and scored. The results are in
 OUT/results.txt and OUT/results.json: means and standard deviations over the seeds, the gain over continued cross

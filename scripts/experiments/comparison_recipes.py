@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from prepare_word_ordering import SOURCE, TARGET
+from stock_models import lstm, transformer
 
 ORDERING, PARSING, TRANSLATION = (
     f"{{root}}/user_dir_examples/{name}" for name in ("word_ordering", "dependency_parsing", "translation")
@@ -19,6 +20,8 @@ CROSS_ENTROPY = "--criterion cross_entropy"
 BSO = "--criterion beam_search_optimization"
 LAST_SCORE = f"{BSO} --scorer unnormalized"
 QUICK_MODEL = "--arch bso_lstm_tiny --batch-size 16"
+
+QUICK_TRANSFORMER = f"{transformer(16, 16)} --batch-size 16"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Recipe:
     needs: tuple[str, ...] = ()  # files that the user's own folder must hold; `*` stands for any ending
     own: str = ""  # options of the first command of `prepare` if the user gives a folder
     quick_prepare: str = ""  # options of the same command with --quick
+    quick_model: str = QUICK_MODEL  # in place of `model` with --quick
 
     @property
     def named(self):
@@ -82,7 +86,7 @@ class Recipe:
         )
         (title, command), *rest = self.prepare
         prepare = ((title, f"{command} {self.quick_prepare}"), *rest)
-        return replace(self, prepare=prepare, model=QUICK_MODEL, trainings=trainings, beams=(1, 3))
+        return replace(self, prepare=prepare, model=self.quick_model, trainings=trainings, beams=(1, 3))
 
 
 def cross_entropy(updates, lr, more_updates, more_lr):
@@ -226,4 +230,44 @@ IWSLT = Recipe(
     needs=tuple(f"{name}.{language}" for name in ("train", "valid", "test") for language in ("de", "en")),
 )
 
-RECIPES = {"tatoeba": TATOEBA, "ptb": PTB, "parsing": EWT, "multi30k": MULTI30K, "iwslt14": IWSLT}
+TATOEBA_TRANSFORMER = replace(
+    TATOEBA,
+    title=f"{TATOEBA.title}, fairseq's Transformer",
+    model=f"{transformer(256, 512)} --dropout 0.1 --warmup-updates 100 --batch-size 64",
+    trainings=(
+        *cross_entropy(1600, 2e-3, 900, 5e-4),
+        Training("bso", "BSO", f"{BSO} {mixed(5e-4, 10)}", 300),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(5e-4, 10)}", 300, constrained=True),
+    ),
+    quick_model=QUICK_TRANSFORMER,
+)
+
+TATOEBA_LSTM = replace(
+    TATOEBA,
+    title=f"{TATOEBA.title}, fairseq's LSTM",
+    model=f"{lstm(256)} --encoder-bidirectional --dropout 0.2 --batch-size 64",
+    trainings=TATOEBA.trainings[:4],
+    quick_model=f"{lstm(16)} --batch-size 16",
+)
+
+MULTI30K_TRANSFORMER = replace(
+    MULTI30K,
+    title=f"{MULTI30K.title}, fairseq's Transformer",
+    model=f"{transformer(256, 512)} --dropout 0.3 --warmup-updates 200 --max-tokens 2000",
+    trainings=(
+        *cross_entropy(3000, 2e-3, 600, 3e-4),
+        Training("bso", "BSO", f"{BSO} {mixed(2e-4, 6)} --nll-weight 0.25", 300),
+    ),
+    quick_model=QUICK_TRANSFORMER,
+)
+
+RECIPES = {
+    "tatoeba": TATOEBA,
+    "tatoeba-transformer": TATOEBA_TRANSFORMER,
+    "tatoeba-lstm": TATOEBA_LSTM,
+    "ptb": PTB,
+    "parsing": EWT,
+    "multi30k": MULTI30K,
+    "multi30k-transformer": MULTI30K_TRANSFORMER,
+    "iwslt14": IWSLT,
+}

@@ -3,9 +3,11 @@
     python scripts/experiments/generate_beams.py --beams 1 5 10 --results-path FOLDER -- DATA --path CHECKPOINT ...
 
 The words after ` -- ` go to fairseq-generate as they are, with `--beam K --results-path FOLDER/beamK` for each beam K.
+The file of each beam has the messages of its run too, with the seconds of its search.
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -31,6 +33,8 @@ def main(argv=None):
 
     for beam in arguments.beams:
         folder = arguments.results_path / f"beam{beam}"
+        # fairseq logs to the file of its results if logging is not set up, which the import and each run do.
+        logging.root.handlers.clear()
         sys.argv = ["fairseq-generate", *arguments.rest, "--beam", str(beam), "--results-path", str(folder)]
         cli_main()
 
