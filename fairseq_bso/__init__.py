@@ -9,9 +9,10 @@ from .bso.costs import register_delta
 from .bso.losses import register_loss
 from .bso.text_costs import register_text_cost
 from .cross_entropy import criterion as _cross_entropy  # noqa: F401
+from .decoding.unnormalized import check_commands_options
 from .distill import criterion as _distill  # noqa: F401
 from .distill import tasks as _distill_tasks  # noqa: F401
-from .models import bso_lstm as _bso_lstm  # noqa: F401
+from .models.bso_lstm import BsoLSTMModel
 from .prune.schemes import register_scheme
 from .prune.task import register_pruned_task
 from .search.constraints import BatchConstraint, Vocabulary, register_successors
@@ -28,3 +29,6 @@ __all__ = [
     "register_text_cost",
 ]
 __version__ = "0.1.0"
+
+# fairseq passes the options of decoding to the model alone. Models and decoding know nothing of each other.
+BsoLSTMModel.decoding_checks.append(check_commands_options)

@@ -2,14 +2,13 @@
 
 import os
 import re
-from typing import Any, Callable, Optional
+from typing import Any, Callable, ClassVar, List, Optional
 
 import torch
 from fairseq import utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
-from ..decoding.unnormalized import check_commands_options
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from ..search.scorer import SCORERS, PrefixScore, Scorer
@@ -36,6 +35,9 @@ WEIGHT_CLASSES = (
 @register_model("bso_lstm", dataclass=BsoLSTMConfig)
 class BsoLSTMModel(FairseqEncoderDecoderModel):
     """Stacked LSTM encoder and decoder with Luong attention and input feeding (Luong et al. 2015)."""
+
+    decoding_checks: ClassVar[List[Callable[[PrefixScore, Any], None]]] = []
+    """functions of the prefix score and fairseq's config, called before decoding; fairseq_bso/__init__.py fills it"""
 
     @classmethod
     def build_model(cls, cfg: BsoLSTMConfig, task) -> "BsoLSTMModel":
@@ -148,7 +150,8 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
 
     def prepare_for_inference_(self, cfg) -> None:
         """Called once before decoding. Raises UserError if the options would divide raw scores by length."""
-        check_commands_options(self.prefix_score, cfg)
+        for check in self.decoding_checks:
+            check(self.prefix_score, cfg)
         super().prepare_for_inference_(cfg)
 
     def load_state_dict(self, state_dict, strict: bool = True, model_cfg=None, args=None):

@@ -32,10 +32,10 @@ ARROWS = {
     "logs": set(),
     "sentence_bleu": set(),
     "search": GROUND,
-    "bso": GROUND | {"search", "models"},
+    "bso": GROUND | {"search", "models"},  # the criterion calls `search_in_training`, which takes any model
     "cross_entropy": GROUND | {"search"},
     "decoding": GROUND | {"search"},
-    "models": GROUND | {"search", "decoding"},
+    "models": GROUND | {"search"},
     "prune": GROUND,
     "tasks": GROUND | {"decoding", "prune"},
     "distill": GROUND | {"search", "decoding", "tasks"},
@@ -45,7 +45,7 @@ ARROWS = {
     "interpret.capture": GROUND | {"interpret.folder", "models"},
     "interpret.view": GROUND | {"interpret.folder", "interpret.units"},
     "cli": {"bso_runtime", "fairseq_bso"},
-    "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "models", "prune", "distill"},
+    "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
     "bso_runtime": {"cli"},
 }
 """room, or file at the top -> the rooms and files that it may import"""
