@@ -1,7 +1,7 @@
 """Reads checkpoints of fairseq: the content of a file, and the model and the task in it."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .errors import UserError
 
@@ -63,26 +63,62 @@ def model_class(state: Dict[str, Any]) -> Optional[type]:
     return models[0] if models else None
 
 
-def load_model(path: str, data: Optional[str]) -> Tuple[Any, Any]:
+def load_model(
+    path: str,
+    data: Optional[str],
+    name: Optional[str] = None,
+    data_option: str = "the data folder",
+    check: Optional[Callable[[Any], None]] = None,
+) -> Tuple[Any, Any]:
     """Loads the model of a checkpoint, and the task of its training.
 
     Args:
         path: of the checkpoint.
         data: folder with the dictionaries; None stands for the folder of its training.
+        name: what messages call the checkpoint; None: its path.
+        data_option: what messages call the folder with the dictionaries.
+        check: called with the task before the model is built, so that it can name a wrong dictionary by its symbols.
 
     Raises:
-        UserError: the checkpoint or its dictionaries cannot be loaded.
+        UserError: the checkpoint, its dictionaries or its model cannot be loaded.
     """
     from fairseq import checkpoint_utils
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+    name = path if name is None else name
+    if not Path(path).is_file():
+        raise UserError(f"the checkpoint {path} does not exist")
     overrides = {**NOT_NEEDED, **({"data": data} if data else {})}
     try:
-        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([path], overrides)
-    except FileNotFoundError as error:
-        way = "correct the data folder" if data else "if they are elsewhere now, give the data folder"
-        raise UserError(f"the dictionaries of {path} cannot be loaded ({error}): {way}") from None
+        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+        old = state.get("args")
+        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
     except Exception as error:  # torch, pickle, zip and fairseq each raise their own
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"{name} cannot be read ({_first_line(error)})") from None
+    task = _load_task(name, config, f"{'correct' if data else 'if they are elsewhere now, give'} {data_option}")
+    if check is not None:
+        check(task)
+    try:
+        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
+    except Exception as error:
         hint = ": prepare the data with the checkpoint's own dictionaries" if "size mismatch" in str(error) else ""
-        raise UserError(f"{path} cannot be loaded ({type(error).__name__}: {first}){hint}") from None
+        raise UserError(f"{name} cannot be loaded ({_first_line(error)}){hint}") from None
     return model, task
+
+
+def _load_task(name: str, config: Any, remedy: str) -> Any:
+    """The task of a training, with its dictionaries. Raises UserError that ends with the remedy."""
+    from fairseq import tasks
+
+    try:
+        return tasks.setup_task(config.task)
+    except Exception as error:
+        folder = getattr(config.task, "data", None)
+        raise UserError(
+            f"{name}: its task with the dictionaries in {folder} cannot be loaded ({_first_line(error)}): {remedy}"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {first}"

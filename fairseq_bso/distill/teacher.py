@@ -5,11 +5,10 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from fairseq import checkpoint_utils, tasks, utils
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq import utils
 from torch import Tensor, nn
 
-from ..checkpoints import NOT_NEEDED
+from ..checkpoints import load_model
 from ..decoding.unnormalized import prefix_score_of
 from ..errors import UserError
 from ..search.scorer import Scorer
@@ -124,42 +123,22 @@ def load_teacher(paths: Optional[str], data: Optional[str], student: Any, dtype:
 
 def _load_member(path: str, data: Optional[str], student: Any) -> nn.Module:
     """Loads one model and compares its dictionaries with the student's."""
-    overrides = dict(NOT_NEEDED, **({"data": data} if data else {}))
-    try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
-        old = state.get("args")
-        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
-    except Exception as error:  # torch, pickle and zip each have their own
-        raise UserError(f"the teacher's checkpoint {path} cannot be read ({_first_line(error)})") from None
-    task = _teachers_task(path, config, given=bool(data))
-    _compare(path, task, student)
-    try:
-        (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([path], overrides, task, state=state)
-    except Exception as error:
-        raise UserError(f"the teacher's model in {path} cannot be built ({_first_line(error)})") from None
+    model, _ = load_model(
+        path,
+        data,
+        name=f"the teacher {path}",
+        data_option="--teacher-data, a folder with the student's dictionaries",
+        check=lambda task: _compare(path, task, student),
+    )
     if not hasattr(model, "encoder") or not hasattr(model, "decoder"):
         raise UserError(f"the teacher {path} is a {type(model).__name__}, but must be an encoder-decoder model")
     return model
 
 
-def _teachers_task(path: str, config: Any, given: bool) -> Any:
-    """The task of the teacher's training, with its dictionaries."""
-    folder = getattr(config.task, "data", None)
-    try:
-        task = tasks.setup_task(config.task)
-        if task.source_dictionary is None or task.target_dictionary is None:
-            raise ValueError("a source or target dictionary is missing")
-        return task
-    except Exception as error:
-        way = "correct --teacher-data" if given else "if they are elsewhere now, give --teacher-data FOLDER"
-        raise UserError(
-            f"the teacher {path}: its dictionaries in {folder}, which must be those of the student, cannot be loaded "
-            f"({_first_line(error)}): {way}"
-        ) from None
-
-
 def _compare(path: str, teachers: Any, student: Any) -> None:
     """Raises UserError unless languages, padding and dictionaries of the two tasks are the same."""
+    if teachers.source_dictionary is None or teachers.target_dictionary is None:
+        raise UserError(f"the teacher {path} has one dictionary, but must be an encoder-decoder model")
     pairs = [
         tuple(getattr(task.cfg, name, None) for name in ("source_lang", "target_lang")) for task in (teachers, student)
     ]
@@ -184,8 +163,3 @@ def _compare(path: str, teachers: Any, student: Any) -> None:
                     f"teacher has {words[0]}, the student {words[1]}: prepare the student's data with the teacher's "
                     "dictionaries (fairseq-preprocess --srcdict and --tgtdict)"
                 )
-
-
-def _first_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return f"{type(error).__name__}: {first}"

@@ -287,9 +287,9 @@ def test_other_dictionaries_and_damaged_checkpoints_are_refused(made, tmp_path):
     with pytest.raises(UserError, match="prepare the data with the checkpoint's dictionaries"):
         capture(str(made / "bso.pt"), str(data), str(tmp_path / "out"), CaptureOptions(cpu=True))
     (tmp_path / "bad.pt").write_bytes((made / "bso.pt").read_bytes()[:-200])
-    with pytest.raises(UserError, match="bad.pt cannot be loaded"):
+    with pytest.raises(UserError, match="bad.pt cannot be read"):
         capture(str(tmp_path / "bad.pt"), str(made / "data"), str(tmp_path / "out"), CaptureOptions(cpu=True))
-    with pytest.raises(UserError, match="dictionaries of .* cannot be loaded"):
+    with pytest.raises(UserError, match="dictionaries in .* cannot be loaded .*: correct the data folder"):
         capture(str(made / "bso.pt"), str(tmp_path), str(tmp_path / "out"), CaptureOptions(cpu=True))
 
 

@@ -86,8 +86,6 @@ def load(checkpoint: str, data: Optional[str], options: CaptureOptions) -> Loade
         UserError: the checkpoint is missing or damaged, its architecture or task is not supported, or it does not fit
             the dictionaries.
     """
-    if not Path(checkpoint).is_file():
-        raise UserError(f"the checkpoint {checkpoint} does not exist")
     model, task = load_model(checkpoint, data)
     fitting = [(name, reader) for name, kind, reader in READERS if isinstance(model, kind)]
     if not fitting:
