@@ -6,7 +6,6 @@ train.S-T.S.bin    and so on, with the dictionaries: in a complete cache, a data
 """
 
 import json
-import os
 import re
 import shutil
 import zipfile
@@ -20,7 +19,7 @@ from fairseq import utils
 from fairseq.data import indexed_dataset
 
 from ..errors import UserError
-from ..files import atomic_write, sha256
+from ..files import atomic_path, atomic_write, sha256
 
 VERSION = 1
 
@@ -142,13 +141,11 @@ class Cache:
         shutil.rmtree(self.parts_folder, ignore_errors=True)
 
     def _write_side(self, name: str, dictionary: Any, sentences: Iterable[torch.Tensor]) -> None:
-        path = str(self.folder / name)
-        builder = indexed_dataset.make_builder(path + ".bin.partial", impl="mmap", vocab_size=len(dictionary))
-        for sentence in sentences:
-            builder.add_item(sentence)
-        builder.finalize(path + ".idx.partial")
-        for kind in ("bin", "idx"):
-            os.replace(f"{path}.{kind}.partial", f"{path}.{kind}")
+        with atomic_path(self.folder / f"{name}.bin") as data, atomic_path(self.folder / f"{name}.idx") as index:
+            builder = indexed_dataset.make_builder(str(data), impl="mmap", vocab_size=len(dictionary))
+            for sentence in sentences:
+                builder.add_item(sentence)
+            builder.finalize(str(index))
 
     def _begin(self) -> None:
         if any(self.folder.glob("*.bin")) or any(self.folder.glob("*.idx")):

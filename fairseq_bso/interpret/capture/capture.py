@@ -20,12 +20,12 @@ from fairseq.tasks.translation import TranslationTask
 
 from ...checkpoints import load_model
 from ...errors import UserError
-from ...files import sha256
+from ...files import AtomicFolder, sha256
 from ...models.bso_lstm import BsoLSTMModel
 from ..folder.lstmvis import WordTrack
 from .bso_lstm_reader import BsoLSTMReader
 from .fairseq_lstm_reader import FairseqLSTMLanguageModelReader, FairseqLSTMReader
-from .hdf5_files import AtomicFolder, import_h5py, write_json
+from .hdf5_files import check_out, import_h5py, write_json, writing_to
 from .options import CaptureOptions
 from .records import CaptureInput
 from .sentences import Pairs, Sentences, from_data_set, from_text, own_output
@@ -60,7 +60,8 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
     """
     options.check()
     import_h5py()
-    folder = AtomicFolder(out, options.overwrite)
+    folder = AtomicFolder(Path(out))
+    check_out(folder, options.overwrite)
     model = load(checkpoint, data, options)
     sides = _sides(model, options)
     if options.text:
@@ -71,7 +72,7 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
         sentences = _with_targets(model, sentences, options)
     source = CaptureInput(model, sentences, sides, _read_tracks(sentences, sides, options))
     summary = _summary(source, checkpoint, options)
-    with folder as part:
+    with writing_to(folder) as part:
         write_sides(part, source, options, folder.path.name, summary["description"])
         if options.index:
             _write_indices(part, sides)

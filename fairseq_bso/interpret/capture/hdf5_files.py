@@ -1,4 +1,4 @@
-"""The HDF5 files of a capture, which grow sentence by sentence, and a folder that is complete or absent."""
+"""The HDF5 files of a capture, which grow sentence by sentence, and the folder that holds them."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy
 
 from ...errors import UserError
+from ...files import AtomicFolder
 from .records import DatasetKey, Record
 
 CHUNK_ROWS = 256
@@ -28,51 +29,34 @@ def import_h5py() -> Any:
     return h5py
 
 
-class AtomicFolder:
-    """A folder that is written under a temporary name and renamed when it is complete.
+def check_out(folder: AtomicFolder, overwrite: bool) -> None:
+    """Checks that a capture may be written to a folder.
 
     Args:
-        path: its name.
+        folder: of `--out`.
         overwrite: whether to replace a capture of this name.
 
     Raises:
-        UserError: the name belongs to something that must not be replaced, or the folder is not writable.
+        UserError: the name belongs to something that must not be replaced.
     """
+    if folder.path.exists():
+        if not overwrite:
+            raise UserError(f"--out {folder.path} exists: give --overwrite to replace it, or another name")
+        if not _is_ours(folder.path):
+            raise UserError(f"--out {folder.path} exists and is no capture: --overwrite does not replace it")
+    for left in (folder.part, folder.old):
+        if left.exists() and not _is_ours(left):
+            raise UserError(f"{left} is in the way and is no capture: remove it or give another --out")
 
-    def __init__(self, path: str, overwrite: bool) -> None:
-        self.path = Path(path)
-        self.part = self.path.with_name(self.path.name + ".part")
-        self.old = self.path.with_name(self.path.name + ".old")
-        if self.path.exists():
-            if not overwrite:
-                raise UserError(f"--out {path} exists: give --overwrite to replace it, or another name")
-            if not _is_ours(self.path):
-                raise UserError(f"--out {path} exists and is no capture: --overwrite does not replace it")
-        for left in (self.part, self.old):
-            if left.exists() and not _is_ours(left):
-                raise UserError(f"{left} is in the way and is no capture: remove it or give another --out")
 
-    def __enter__(self) -> Path:
-        """The empty folder to write into."""
-        for left in (self.part, self.old):  # left over from an interrupted capture
-            shutil.rmtree(left, ignore_errors=True)
-        try:
-            self.part.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"--out {self.path} cannot be written: {error}") from None
-        return self.part
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        """Renames the folder, or removes it after an exception."""
-        if kind is not None:
-            shutil.rmtree(self.part, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise UserError(f"--out {self.path} cannot be written: {error}") from None
-        if kind is None:
-            if self.path.exists():
-                self.path.replace(self.old)
-            self.part.replace(self.path)
-            shutil.rmtree(self.old, ignore_errors=True)
+@contextmanager
+def writing_to(folder: AtomicFolder) -> Iterator[Path]:
+    """The empty folder to write into, as of `AtomicFolder`. Raises UserError if it cannot be written."""
+    try:
+        with folder as part:
+            yield part
+    except OSError as error:
+        raise UserError(f"--out {folder.path} cannot be written: {error}") from None
 
 
 def _is_ours(path: Path) -> bool:

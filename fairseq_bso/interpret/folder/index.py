@@ -8,11 +8,12 @@ all units, and a match reads all rows of a few units. Both files are memory-mapp
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, BinaryIO, Callable, Dict, Optional
 
 import numpy
 
 from ...errors import UserError
+from ...files import atomic_path, atomic_write
 from .reader import Side, States
 
 __all__ = ["Index", "build_index", "levels", "open_index"]
@@ -43,7 +44,7 @@ def levels(values: numpy.ndarray) -> numpy.ndarray:
 
 
 def build_index(side_folder: Path, progress: Optional[Progress] = None) -> None:
-    """Writes the index of a side folder (DIR/encoder or DIR/decoder): first to temporary names, then renamed.
+    """Writes the index of a side folder (DIR/encoder or DIR/decoder).
 
     Args:
         side_folder: the folder.
@@ -91,32 +92,26 @@ def _is_current(side: Side) -> bool:
 
 def _build(side: Side, progress: Optional[Progress]) -> None:
     description = _describe(side)
-    # The process id keeps two processes that build the same index from writing into the same file.
-    parts = {name: side.folder / f"{name}.{os.getpid()}.part" for name in (ROWS, UNITS, DESCRIPTION)}
     try:
-        _write(side, parts[ROWS], parts[UNITS], progress)
-        parts[DESCRIPTION].write_text(json.dumps(description), encoding="utf-8")
-        for name, part in parts.items():  # the description last
-            part.replace(side.folder / name)
+        with atomic_path(side.folder / UNITS) as units, atomic_write(side.folder / ROWS) as rows:
+            _write(side, rows, units, progress)
+        with atomic_write(side.folder / DESCRIPTION, "w", encoding="utf-8") as file:  # last: it says that all is whole
+            json.dump(description, file)
     except OSError as error:
         raise UserError(f"the index of {side.folder} cannot be written: {error.strerror or error}") from None
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
 
 
-def _write(side: Side, rows_path: Path, units_path: Path, progress: Optional[Progress]) -> None:
+def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional[Progress]) -> None:
     """Writes both files block by block. The file of the units is written through a memory map."""
     height = max(1, BLOCK // side.units)
     units = numpy.memmap(units_path, numpy.int8, "w+", shape=(side.units, side.steps))
-    with open(rows_path, "wb") as rows_file:
-        for start in range(0, side.steps, height):
-            stop = min(start + height, side.steps)
-            block = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) int8
-            rows_file.write(block.tobytes())
-            units[:, start:stop] = block.T
-            if progress is not None:
-                progress(stop, side.steps)
+    for start in range(0, side.steps, height):
+        stop = min(start + height, side.steps)
+        block = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) int8
+        rows_file.write(block.tobytes())
+        units[:, start:stop] = block.T
+        if progress is not None:
+            progress(stop, side.steps)
     units.flush()
 
 
