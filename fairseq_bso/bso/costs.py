@@ -26,6 +26,7 @@ from typing import Callable, TypeVar
 import torch
 from torch import Tensor
 
+from ..registry import Registry
 from ..sentence_bleu import sentence_bleu
 
 __all__ = ["Delta", "delta_names", "get_delta", "hamming", "register_delta", "sentence_bleu_cost", "zero_one"]
@@ -33,7 +34,8 @@ __all__ = ["Delta", "delta_names", "get_delta", "hamming", "register_delta", "se
 Delta = Callable[[Tensor, Tensor, Tensor], Tensor]
 _DeltaT = TypeVar("_DeltaT", bound=Delta)
 
-_DELTAS: dict[str, Delta] = {}
+_DELTAS: Registry[Delta] = Registry("delta", "register_delta")
+get_delta, delta_names = _DELTAS.get, _DELTAS.names
 
 
 def register_delta(name: str) -> Callable[[_DeltaT], _DeltaT]:
@@ -43,34 +45,7 @@ def register_delta(name: str) -> Callable[[_DeltaT], _DeltaT]:
         TypeError: `name` is not a string (the decorator was written without its name).
         ValueError: another Delta has this name.
     """
-    if not isinstance(name, str):
-        raise TypeError(f'register_delta needs a name, as in @register_delta("my_cost"); got {name!r}')
-    if name in _DELTAS:
-        raise ValueError(
-            f"a delta named {name!r} is already registered: choose a name other than {', '.join(delta_names())}"
-        )
-
-    def register(delta: _DeltaT) -> _DeltaT:
-        _DELTAS[name] = delta
-        return delta
-
-    return register
-
-
-def get_delta(name: str) -> Delta:
-    """The Delta registered under `name`.
-
-    Raises:
-        ValueError: no Delta has this name.
-    """
-    if name not in _DELTAS:
-        raise ValueError(f"unknown delta {name!r}; choose from: {', '.join(delta_names())}")
-    return _DELTAS[name]
-
-
-def delta_names() -> list[str]:
-    """Names of all registered Deltas, sorted."""
-    return sorted(_DELTAS)
+    return _DELTAS.decorator(name)
 
 
 @register_delta("zero_one")

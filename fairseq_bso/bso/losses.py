@@ -14,10 +14,12 @@ A new loss is a function and one line; ``over`` says what it looks at:
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+from ..registry import Registry
 
 __all__ = ["Hypotheses", "Loss", "OnBeam", "get_loss", "loss_names", "register_loss"]
 
@@ -64,7 +66,8 @@ class Loss(NamedTuple):
     function: Callable[[Any], Tensor]
 
 
-_LOSSES: Dict[str, Loss] = {}
+_LOSSES: Registry[Loss] = Registry("loss", "register_loss")
+get_loss, loss_names = _LOSSES.get, _LOSSES.names
 _LossT = TypeVar("_LossT", bound=Callable[[Any], Tensor])
 
 
@@ -78,32 +81,15 @@ def register_loss(name: str, over: str) -> Callable[[_LossT], _LossT]:
     Raises:
         ValueError: another loss has this name, or ``over`` is unknown.
     """
-    if name in _LOSSES:
-        raise ValueError(f"a loss named {name!r} is already registered: choose a name other than {', '.join(_LOSSES)}")
+    _LOSSES.check_free(name)
     if over not in OVER:
         raise ValueError(f"a loss looks at one of {', '.join(OVER)}; got {over!r}")
 
     def register(function: _LossT) -> _LossT:
-        _LOSSES[name] = Loss(over, function)
+        _LOSSES.add(name, Loss(over, function))
         return function
 
     return register
-
-
-def get_loss(name: str) -> Loss:
-    """The loss registered under `name`.
-
-    Raises:
-        ValueError: no loss has this name.
-    """
-    if name not in _LOSSES:
-        raise ValueError(f"unknown loss {name!r}; choose from: {', '.join(loss_names())}")
-    return _LOSSES[name]
-
-
-def loss_names() -> List[str]:
-    """Names of all registered losses, sorted."""
-    return sorted(_LOSSES)
 
 
 @register_loss("margin", over="violators")

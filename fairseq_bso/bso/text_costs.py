@@ -8,16 +8,18 @@ A cost is a function of lists of equal length:
 """
 
 import math
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from ..errors import UserError
+from ..registry import Registry
 
 __all__ = ["TextCosts", "get_text_cost", "register_text_cost", "text_cost_names"]
 
 TextCost = Callable[[List[str], List[str]], Sequence[float]]
-_COSTS: Dict[str, TextCost] = {}
+_COSTS: Registry[TextCost] = Registry("text cost", "register_text_cost")
+get_text_cost, text_cost_names = _COSTS.get, _COSTS.names
 
 
 def register_text_cost(name: str) -> Callable[[TextCost], TextCost]:
@@ -26,32 +28,7 @@ def register_text_cost(name: str) -> Callable[[TextCost], TextCost]:
     Raises:
         ValueError: another cost has this name.
     """
-    if name in _COSTS:
-        raise ValueError(
-            f"a text cost named {name!r} is already registered: choose a name other than {', '.join(text_cost_names())}"
-        )
-
-    def register(cost: TextCost) -> TextCost:
-        _COSTS[name] = cost
-        return cost
-
-    return register
-
-
-def get_text_cost(name: str) -> TextCost:
-    """The cost registered under `name`.
-
-    Raises:
-        ValueError: no cost has this name.
-    """
-    if name not in _COSTS:
-        raise ValueError(f"unknown text cost {name!r}; choose from: {', '.join(text_cost_names())}")
-    return _COSTS[name]
-
-
-def text_cost_names() -> List[str]:
-    """Names of all registered costs, sorted."""
-    return sorted(_COSTS)
+    return _COSTS.decorator(name)
 
 
 @register_text_cost("sentence_bleu")

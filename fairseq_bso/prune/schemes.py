@@ -23,6 +23,8 @@ from typing import Callable, NamedTuple, Sequence, TypeVar
 import torch
 from torch import Tensor
 
+from ..registry import Registry
+
 __all__ = [
     "SCHEDULES",
     "Choice",
@@ -52,7 +54,8 @@ class Choice(NamedTuple):
 Scheme = Callable[[Sequence[Tensor], Sequence[Tensor], int], Choice]
 _SchemeT = TypeVar("_SchemeT", bound=Scheme)
 
-_SCHEMES: dict[str, Scheme] = {}
+_SCHEMES: Registry[Scheme] = Registry("pruning scheme", "register_scheme")
+get_scheme, scheme_names = _SCHEMES.get, _SCHEMES.names
 
 
 def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
@@ -61,32 +64,7 @@ def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
     Raises:
         ValueError: another scheme has this name.
     """
-    if name in _SCHEMES:
-        raise ValueError(
-            f"a scheme named {name!r} is already registered: choose a name other than {', '.join(scheme_names())}"
-        )
-
-    def register(scheme: _SchemeT) -> _SchemeT:
-        _SCHEMES[name] = scheme
-        return scheme
-
-    return register
-
-
-def get_scheme(name: str) -> Scheme:
-    """The scheme registered under `name`.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in _SCHEMES:
-        raise ValueError(f"unknown pruning scheme {name!r}; choose from: {', '.join(scheme_names())}")
-    return _SCHEMES[name]
-
-
-def scheme_names() -> list[str]:
-    """Names of all registered schemes, sorted."""
-    return sorted(_SCHEMES)
+    return _SCHEMES.decorator(name)
 
 
 @register_scheme("class_blind")

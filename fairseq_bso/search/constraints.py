@@ -31,6 +31,8 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from ..registry import Registry
+
 State = Tuple[Tensor, ...]
 LEFT, RIGHT = "@L_", "@R_"
 
@@ -101,7 +103,7 @@ class BatchConstraint:
 
 
 Factory = Callable[[Tensor, Tensor, Vocabulary], BatchConstraint]
-_REGISTRY: Dict[str, Factory] = {}
+_FACTORIES: Registry[Factory] = Registry("successor function", "register_successors", reserved=("none",))
 
 
 def register_successors(name: str, factory: Factory) -> None:
@@ -115,9 +117,7 @@ def register_successors(name: str, factory: Factory) -> None:
     Raises:
         ValueError: if the name is taken.
     """
-    if name in _REGISTRY or name == "none":
-        raise ValueError(f"the successor function {name!r} is already registered: choose another name")
-    _REGISTRY[name] = factory
+    _FACTORIES.add(name, factory)
 
 
 def get_successors(name: str) -> Optional[Factory]:
@@ -126,11 +126,7 @@ def get_successors(name: str) -> Optional[Factory]:
     Raises:
         ValueError: if no factory has this name.
     """
-    if name == "none":
-        return None
-    if name not in _REGISTRY:
-        raise ValueError(f"unknown successor function {name!r}: choose from {', '.join(['none', *sorted(_REGISTRY)])}")
-    return _REGISTRY[name]
+    return None if name == "none" else _FACTORIES.get(name)
 
 
 def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> Tensor:

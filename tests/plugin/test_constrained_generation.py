@@ -164,7 +164,7 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
         def allowed(self, state, sentences):
             return super().allowed(state, sentences) & (self.candidates[sentences] != 5)
 
-    constraints._REGISTRY["stuck_in_the_generation_test"] = Stuck
+    constraints.register_successors("stuck_in_the_generation_test", Stuck)
     task = task_with_labels()
     found = generate([fakes.model(1, task)], task, "stuck_in_the_generation_test", [[4, 5], [4, 6]], 3)
     assert [words for words, _, _ in found[0]] == [(END,)] and found[0][0][1] == -math.inf
@@ -174,5 +174,5 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
 
 def test_a_name_that_nobody_registered():
     task = Namespace(**vars(fakes.FakeTask()))
-    with pytest.raises(UserError, match="--successors: unknown successor function 'tree': choose from none"):
+    with pytest.raises(UserError, match="--successors: unknown successor function 'tree'; choose from: none"):
         Constraint("tree", task.source_dictionary, task.target_dictionary)

@@ -15,7 +15,7 @@ from fairseq_bso.bso import costs
 @pytest.fixture
 def empty_registry(monkeypatch):
     """Drops a test's registrations after the test."""
-    monkeypatch.setattr(costs, "_DELTAS", dict(costs._DELTAS))
+    monkeypatch.setattr(costs._DELTAS, "members", dict(costs._DELTAS.members))
 
 
 @st.composite

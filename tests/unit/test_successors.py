@@ -260,7 +260,7 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source,
 def test_names():
     assert get_successors("none") is None
     assert get_successors("word_order") is WordOrder
-    with pytest.raises(ValueError, match="unknown successor function 'tree': choose from none, arc_standard"):
+    with pytest.raises(ValueError, match="unknown successor function 'tree'; choose from: none, arc_standard"):
         get_successors("tree")
     for taken in ("word_order", "none"):
         with pytest.raises(ValueError, match=f"'{taken}' is already registered"):
