@@ -11,27 +11,15 @@ the paper's grid. All models, and the start, are decoded under the constraint. A
 are not done yet.
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
 
-from demo_report import save_figure, silent_pyplot, write_beside
+from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
+from outputs import save_figure, silent_pyplot, write_whole
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
-from stages import (
-    ROOT,
-    Runner,
-    Stage,
-    add_machine_options,
-    ends_with_one_message,
-    number_after,
-    parse_with_rest,
-    program,
-    threads_environment,
-    tool,
-)
-from training_log import training_progress
+from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
 PLUGIN = ROOT / "fairseq_bso"
@@ -49,13 +37,9 @@ def train_stage(arguments, beam):
     command += ["--finetune-from-model", str(arguments.start), "--save-dir", str(folder), "--no-epoch-checkpoints"]
     command += ["--log-format", "json", "--log-interval", "10", "--num-workers", "0"]
     command += [*(["--cpu"] if arguments.cpu else []), *arguments.rest]
-    stage = Stage(
-        f"beam{beam}", f"Train with beam {beam}", command, [PLUGIN, arguments.start], [folder], "update", resumes=True
-    )
-    log = arguments.out / "logs" / f"{stage.name}.log"
-    total = number_after(arguments.rest, "--max-update")
-    stage.measure = lambda: training_progress(log, total)
-    return stage
+    updates = number_after(arguments.rest, "--max-update")
+    inputs, title = [PLUGIN, arguments.start], f"Train with beam {beam}"
+    return training_stage(f"beam{beam}", title, command, inputs, folder, updates, arguments.out)
 
 
 def decode_stage(arguments, name, checkpoint, beam, after):
@@ -72,7 +56,7 @@ def decode_stage(arguments, name, checkpoint, beam, after):
 
 
 def plan(arguments):
-    """The training stages, and {(training beam or START, test beam): decoding stage}."""
+    """{training beam: training stage}, and {(training beam or START, test beam): decoding stage}."""
     trainings = {beam: train_stage(arguments, beam) for beam in arguments.train_beams}
     decodings = {}
     for test in arguments.test_beams:
@@ -81,7 +65,7 @@ def plan(arguments):
         for test in arguments.test_beams:
             checkpoint = training.outputs[0] / BEST
             decodings[beam, test] = decode_stage(arguments, f"beam{beam}", checkpoint, test, [training])
-    return list(trainings.values()), decodings
+    return trainings, decodings
 
 
 def bleu(arguments, stage):
@@ -124,9 +108,7 @@ def draw(path, scores):
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what prepare_word_ordering.py wrote")
     parser.add_argument("--start", type=Path, required=True, metavar="FILE", help="checkpoint to train from")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
@@ -139,9 +121,7 @@ def parse_arguments(argv=None):
     arguments = parse_with_rest(parser, argv)
     if min(arguments.train_beams) < 2:
         parser.error(f"--train-beams {min(arguments.train_beams)}: must be 2 or more")
-    for path in (arguments.start, arguments.folder / "dict.txt", arguments.folder / "data-bin"):
-        if not path.exists():
-            parser.error(f"{path} is not there")
+    check_paths(parser, arguments.start, arguments.folder / "dict.txt", arguments.folder / "data-bin")
     arguments.train_beams, arguments.test_beams = (
         sorted(set(beams)) for beams in (arguments.train_beams, arguments.test_beams)
     )
@@ -153,15 +133,12 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     with ends_with_one_message():
         trainings, decodings = plan(arguments)
-        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(trainings) + len(decodings))
-        took = [runner.run(stage) for stage in trainings]
-        for stage in decodings.values():
-            runner.run(stage)
+        seconds = run_all([*trainings.values(), *decodings.values()], arguments.out, arguments.threads)
     scores = {pair: bleu(arguments, stage) for pair, stage in decodings.items()}
-    table = make_table(scores, dict(zip(arguments.train_beams, took)))
-    write_beside(arguments.out / "grid.txt", table + "\n")
+    table = make_table(scores, {beam: seconds[stage.name] for beam, stage in trainings.items()})
+    write_whole(arguments.out / "grid.txt", table + "\n")
     listed = [{"trained": str(row), "beam": test, **found} for (row, test), found in scores.items()]
-    write_beside(arguments.out / "grid.json", json.dumps(listed, indent=1) + "\n")
+    write_whole(arguments.out / "grid.json", json.dumps(listed, indent=1) + "\n")
     draw(arguments.out / "grid.png", scores)
     print("\n" + table + f"\n\nWrote {os.path.relpath(arguments.out)}/grid.txt, grid.json, grid.png")
 

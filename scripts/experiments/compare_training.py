@@ -22,7 +22,6 @@ follow its name.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -30,20 +29,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from command_line import add_machine_options, make_parser, number_after, one_or_more
 from comparison_recipes import RECIPES, START, Training
 from comparison_report import Report
 from comparison_scores import statistics_of
-from stages import (
-    ROOT,
-    Runner,
-    Stage,
-    add_machine_options,
-    ends_with_one_message,
-    number_after,
-    program,
-    threads_environment,
-)
-from training_log import training_progress
+from stages import ROOT, Runner, Stage, ends_with_one_message, program, threads_environment, training_stage
 
 PLUGIN = ROOT / "fairseq_bso"
 BEST = "checkpoint_best.pt"  # the lowest validation loss, by the training's own criterion
@@ -117,9 +107,7 @@ class Comparison:
             command += ["--finetune-from-model", str(self.checkpoint(seed, START))]
             after = [self.trained[seed, START]]
         title = f"Seed {seed}: train with {training.title}"
-        stage = Stage(name, title, command, [], [folder], "update", after=after, resumes=True)
-        stage.measure = lambda: training_progress(self.out / "logs" / f"{name}.log", updates)
-        return stage
+        return training_stage(name, title, command, [], folder, updates, self.out, after)
 
     def decode_stage(self, seed, row, subset):
         name = f"decode-{row.training}-{row.decoding}-{subset}"
@@ -194,16 +182,8 @@ def choose(recipe, only):
     return replace(recipe, trainings=kept)
 
 
-def one_or_more(word):
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word}: must be 1 or more")
-    return int(word)
-
-
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("task", choices=list(RECIPES), help="what to compare on")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (compare-TASK)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with your own copy of the data")

@@ -6,7 +6,7 @@ import json
 
 from comparison_recipes import MORE, START
 from comparison_scores import METRICS, ratio_of
-from demo_report import write_beside
+from outputs import write_whole
 from progress import clock
 from significance import mean_and_spread, paired_bootstrap, paired_bootstrap_over_seeds
 
@@ -87,7 +87,7 @@ class Report:
 
     def write(self, out):
         """Writes results.txt and results.json."""
-        write_beside(out / "results.txt", self.text() + "\n")
+        write_whole(out / "results.txt", self.text() + "\n")
         trainings = {
             one.name: {
                 "title": one.title,
@@ -99,7 +99,7 @@ class Report:
             for one in self.recipe.trainings
         }
         found = {"task": self.recipe.title, "model": self.recipe.model, "seeds": self.seeds, "trainings": trainings}
-        write_beside(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
+        write_whole(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
 
 
 def score_text(cell):

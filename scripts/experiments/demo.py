@@ -18,16 +18,15 @@ Then it prints a table of BLEU and writes `results.txt`, `results.json` and `dem
 stages that are not done yet; `--fresh` begins again.
 """
 
-import argparse
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import add_machine_options, make_parser
 from demo_report import SYSTEMS, TITLES, write_report
 from prepare_word_ordering import SOURCE, TARGET
-from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment, tool
-from training_log import training_progress
+from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
 PLUGIN = ROOT / "fairseq_bso"
@@ -193,10 +192,8 @@ class Demo:
         command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
         command += ["--max-update", str(updates), "--disable-validation", "--no-epoch-checkpoints"]
         command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", str(self.budget.log_interval)]
-        log, before = self.out / "logs" / f"{name}.log", start or self.preprocess
-        stage = Stage(name, title, command, [PLUGIN], [folder], "update", after=[before], resumes=True)
-        stage.measure = lambda: training_progress(log, updates)
-        return stage
+        before = start or self.preprocess
+        return training_stage(name, title, command, [PLUGIN], folder, updates, self.out, [before])
 
     def decode_stage(self, system):
         """Decodes with all beams."""
@@ -236,9 +233,7 @@ def count_hypotheses(path):
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR", help="folder to write (demo-out)")
     parser.add_argument(
         "--quick", action="store_true", help="a few hundred sentences: shows that all works, not how well"
@@ -257,8 +252,7 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
         demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)
-        runner = Runner(demo.out, threads_environment(arguments.threads), arguments.fresh, len(demo.stages))
-        seconds = {stage.name: runner.run(stage) for stage in demo.stages}
+        seconds = run_all(demo.stages, demo.out, arguments.threads, arguments.fresh)
     scores = {(system, beam): demo.score(system, beam) for system in SYSTEMS for beam in budget.test_beams}
     write_report(demo.out, budget, arguments.seed, scores, {name: seconds[name] for name in demo.trained})
 

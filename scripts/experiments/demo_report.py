@@ -1,10 +1,10 @@
 """The table, the files and the picture at the end of the demo."""
 
 import json
-import logging
 import os
 from dataclasses import asdict
 
+from outputs import save_figure, silent_pyplot, write_whole
 from training_log import read_curve
 
 # The systems of the table: the stage that trains each, and whether it is decoded under the constraint.
@@ -42,14 +42,14 @@ def write_report(out, budget, seed, scores, seconds):
         seconds: training -> the seconds it took.
     """
     table = make_table(scores, seconds)
-    write_beside(out / "results.txt", table + "\n")
+    write_whole(out / "results.txt", table + "\n")
     rows = [
         {"system": system, "training": SYSTEMS[system][0], "constrained": SYSTEMS[system][1], "beam": beam, **score}
         for (system, beam), score in scores.items()
     ]
     train_seconds = {training: round(value, 1) for training, value in seconds.items()}
     results = {"seed": seed, "budget": asdict(budget), "train_seconds": train_seconds, "scores": rows}
-    write_beside(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
     print("\n" + table + "\n")
     written = [out / "results.txt", out / "results.json"]
     if draw(out / "demo.png", {name: out / "logs" / f"{name}.log" for name in TRAINED}, scores, budget):
@@ -57,46 +57,6 @@ def write_report(out, budget, seed, scores, seconds):
     else:
         print("No picture: matplotlib is not installed.")
     print("Wrote " + ", ".join(os.path.relpath(path) for path in written))
-
-
-def silent_pyplot():
-    """matplotlib's pyplot, for pictures in files, without its log.
-
-    matplotlib logs every font that it looks at, and importing fairseq makes all log messages visible. Raises
-    ImportError without matplotlib."""
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def logarithmic_x(axes):
-    """Makes the x axis logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def save_figure(figure, path):
-    """Writes a picture of matplotlib to a temporary file, then renames it."""
-    from matplotlib import pyplot
-
-    partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120)
-    pyplot.close(figure)
-    os.replace(partial, path)
-
-
-def write_beside(path, text):
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def make_table(scores, seconds):

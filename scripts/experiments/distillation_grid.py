@@ -20,13 +20,12 @@ On several cores, run `--train-only --sizes 256` and `--train-only --sizes 128` 
 run once. Measure last, with both sizes and no other program running.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
-from training_log import training_progress
+from command_line import add_machine_options, check_paths, make_parser
+from stages import ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 
 PLUGIN = ROOT / "fairseq_bso"
 LAST = "checkpoint_last.pt"
@@ -82,10 +81,7 @@ class Grid:
         command += ["--keep-interval-updates", "1", "--save-dir", str(folder)]
         command += ["--log-format", "json", "--log-interval", "10", *(["--cpu"] if given.cpu else [])]
         command += ["--bf16"] if given.bf16 else []
-        stage = Stage(name, title, command, [], [folder], "update", after=after, resumes=True)
-        log = self.out / "logs" / f"{name}.log"
-        stage.measure = lambda: training_progress(log, updates)
-        return stage
+        return training_stage(name, title, command, [], folder, updates, self.out, after)
 
     def train_teacher(self):
         given = self.arguments
@@ -147,9 +143,7 @@ class Grid:
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with data-bin")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--reference", type=Path, required=True, metavar="FILE", help="plain text of the subset")
@@ -191,9 +185,7 @@ def parse_arguments(argv=None):
         parser.error("--student-dropout must be at least 0 and below 1")
     if arguments.teacher_top_k < 0:
         parser.error("--teacher-top-k must be 0 or more")
-    for path in (arguments.folder / "data-bin", arguments.reference):
-        if not path.exists():
-            parser.error(f"{path} is not there")
+    check_paths(parser, arguments.folder / "data-bin", arguments.reference)
     arguments.out = arguments.out.resolve()
     return arguments
 
@@ -202,9 +194,7 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     with ends_with_one_message():
         grid = Grid(arguments)
-        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(grid.stages))
-        for stage in grid.stages:
-            runner.run(stage)
+        run_all(grid.stages, arguments.out, arguments.threads)
     if not arguments.train_only:
         raise SystemExit(subprocess.run(grid.report()).returncode)
 

@@ -22,8 +22,8 @@ import os
 import sys
 from pathlib import Path
 
-from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
 from forked import Forked
+from outputs import logarithmic_x, save_figure, silent_pyplot, write_whole
 from stages import ROOT, program, tool
 
 score = tool("score")
@@ -159,8 +159,8 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [measure(arguments, *system.split("=", 1)) for system in arguments.system]
-    write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
-    write_beside(arguments.out / "results.md", table(rows))
+    write_whole(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
+    write_whole(arguments.out / "results.md", table(rows))
     print("\n" + table(rows))
     if not draw(arguments.out / "results.png", rows):
         print("No picture: matplotlib is not installed.")

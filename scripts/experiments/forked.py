@@ -7,7 +7,6 @@ status, as from `subprocess.Popen`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import multiprocessing
 import os
@@ -20,9 +19,8 @@ from pathlib import Path
 HERE = str(Path(__file__).resolve().parent)
 
 
-@functools.lru_cache(maxsize=None)
-def server(environment: tuple):
-    """The process that is forked; there is one, whose glibc has the settings of the first environment."""
+def server(environment):
+    """The process that is forked. There is one: the first call starts it, with its environment for glibc and torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["preload"])
     before = dict(os.environ)
@@ -41,7 +39,7 @@ class Forked:
 
     def __init__(self, script, arguments, output, environment):
         given = (str(script), [str(word) for word in arguments], str(output), dict(environment), os.getcwd())
-        self.process = server(tuple(sorted(environment.items()))).Process(target=_run, args=given)
+        self.process = server(environment).Process(target=_run, args=given)
         self.process.start()
 
     @property

@@ -16,26 +16,14 @@ The results are in OUT/results.json, OUT/results.md and OUT/results.png. `--teac
 teacher: its parameters, and their bytes in float32.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import logarithmic_x, save_figure, silent_pyplot, write_beside
+from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
 from distillation_report import parameters, tensors
-from stages import (
-    ROOT,
-    Runner,
-    Stage,
-    add_machine_options,
-    ends_with_one_message,
-    number_after,
-    parse_with_rest,
-    program,
-    threads_environment,
-    tool,
-)
-from training_log import training_progress
+from outputs import logarithmic_x, save_figure, silent_pyplot, write_whole
+from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
 PLUGIN = ROOT / "fairseq_bso"
@@ -92,10 +80,8 @@ class Grid:
         command += ["--disable-validation", "--seed", str(given.seed), "--num-workers", "0", "--log-format", "json"]
         command += ["--log-interval", "10", *(["--cpu"] if given.cpu else []), *given.rest]
         title = f"Retrain with {amount:.0%} pruned, {scheme}" if scheme else "Retrain without pruning"
-        stage = Stage(name, title, command, [given.start], [folder], "update", resumes=True)
-        log = self.out / "logs" / f"{name}.log"
-        total = number_after(given.rest, "--max-update")
-        stage.measure = lambda: training_progress(log, total)
+        updates = number_after(given.rest, "--max-update")
+        stage = training_stage(name, title, command, [given.start], folder, updates, self.out)
         return self.add(System(scheme, amount, True, folder / LAST, stage, {}, {}))
 
     def add(self, system):
@@ -190,9 +176,7 @@ def draw(path, rows):
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder with data-bin")
     parser.add_argument("--start", type=Path, required=True, metavar="FILE", help="checkpoint to prune")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
@@ -212,9 +196,7 @@ def parse_arguments(argv=None):
         if not 0 < amount < 1:
             parser.error(f"--amounts {amount}: must be above 0 and below 1")
     optional = [path for path in (arguments.sentencepiece, arguments.teacher) if path]
-    for path in (arguments.folder / "data-bin", arguments.start, arguments.text, arguments.reference, *optional):
-        if not path.exists():
-            parser.error(f"{path} is not there")
+    check_paths(parser, arguments.folder / "data-bin", arguments.start, arguments.text, arguments.reference, *optional)
     arguments.out = arguments.out.resolve()
     return arguments
 
@@ -223,13 +205,11 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     with ends_with_one_message():
         grid = Grid(arguments)
-        runner = Runner(arguments.out, threads_environment(arguments.threads), total=len(grid.stages))
-        for stage in grid.stages:
-            runner.run(stage)
+        run_all(grid.stages, arguments.out, arguments.threads)
     rows = [measure(arguments, system) for system in grid.systems]
     text = table(rows, parameters(arguments.teacher) if arguments.teacher else None)
-    write_beside(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
-    write_beside(arguments.out / "results.md", text)
+    write_whole(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
+    write_whole(arguments.out / "results.md", text)
     draw(arguments.out / "results.png", rows)
     print("\n" + text)
 

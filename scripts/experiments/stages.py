@@ -9,7 +9,6 @@ once: the second waits for the first.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import importlib
@@ -26,7 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forked import Forked, script_of
+from outputs import write_whole
 from progress import Progress, clock
+from training_log import training_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
@@ -52,6 +53,13 @@ class Stage:
     resumes: bool = False  # whether the command resumes from the files of an interrupted run
 
 
+def training_stage(name, title, command, inputs, folder, updates, out, after=()):
+    """The stage of one training in the folder `out`. It resumes, and its log tells its progress."""
+    stage = Stage(name, title, command, inputs, [folder], "update", after=list(after), resumes=True)
+    stage.measure = lambda: training_progress(out / "logs" / f"{name}.log", updates)
+    return stage
+
+
 @contextmanager
 def ends_with_one_message() -> Iterator[None]:
     """While open, a failed stage or Ctrl-C ends the program without a traceback."""
@@ -70,48 +78,6 @@ def tool(name):
     if folder not in sys.path:
         sys.path.append(folder)
     return importlib.import_module(name)
-
-
-def add_machine_options(parser):
-    """`--threads` and `--cpu`, for an argparse parser."""
-    most = min(4, os.cpu_count() or 1)
-    parser.add_argument("--threads", type=_one_or_more, default=most, metavar="N", help=f"CPU threads ({most})")
-    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
-
-
-def _one_or_more(word):
-    """A type for argparse."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word}: must be 1 or more")
-    return int(word)
-
-
-def parse_with_rest(parser, argv=None):
-    """Parses the words before ` -- `; the words after it are `rest` of the returned namespace."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    cut = argv.index("--") if "--" in argv else len(argv)
-    arguments = parser.parse_args(argv[:cut])
-    arguments.rest = argv[cut + 1 :]
-    try:
-        number_after(arguments.rest, "--max-update")
-    except ValueError as problem:
-        parser.error(f"after --: {problem}")
-    return arguments
-
-
-def number_after(words, option):
-    """The whole number after `option` among the words of a command: the last of several, 0 if there is none.
-
-    Raises ValueError if another kind of word follows."""
-    found = 0
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option:
-            value = value if equals else (words[place + 1] if place + 1 < len(words) else "nothing")
-            if not value.isdecimal():
-                raise ValueError(f"{option} is followed by {value}, but must be by a whole number")
-            found = int(value)
-    return found
 
 
 def threads_environment(threads):
@@ -173,9 +139,7 @@ class Runner:
 
     def write_stamp(self, stage, **values):
         path = self.out / "stamps" / f"{stage.name}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, json.dumps(values, indent=1) + "\n")
 
     def key(self, stage):
         """The other dependencies of a result besides the command: the inputs, and the runs of the earlier stages."""
@@ -276,3 +240,9 @@ class Runner:
                 return
             except subprocess.TimeoutExpired:
                 progress.show(*(stage.measure() if stage.measure else (0, 0)))
+
+
+def run_all(stages, out, threads, fresh=False):
+    """Runs stages in order, in the folder `out`; returns {name of a stage: its seconds}. Raises StageFailed."""
+    runner = Runner(out, threads_environment(threads), fresh, len(stages))
+    return {stage.name: runner.run(stage) for stage in stages}

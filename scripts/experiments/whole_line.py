@@ -20,18 +20,17 @@ run does only the stages that are not done yet, and an interrupted training resu
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import add_machine_options, make_parser
 from compare_training import Comparison
 from comparison_recipes import BSO, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA, mixed
 from prepare_word_ordering import SOURCE
-from stages import ROOT, Runner, Stage, add_machine_options, ends_with_one_message, program, threads_environment
+from stages import ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 from stock_models import transformer
-from training_log import training_progress
 from whole_line_report import Decoding, Row, write_report
 
 PLUGIN = ROOT / "fairseq_bso"
@@ -152,9 +151,7 @@ class Line:
         command += ["--finetune-from-model", str(start.outputs[0] / LAST)] if start else []
         command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", "10"]
         command += ["--seed", str(self.seed), "--num-workers", "0", *self.machine]
-        stage = Stage(name, title, command, [], [folder], "update", after=after, resumes=True)
-        stage.measure = lambda: training_progress(self.out / "logs" / f"{name}.log", updates)
-        return self.add(stage)
+        return self.add(training_stage(name, title, command, [], folder, updates, self.out, after))
 
     def distill(self):
         """The teacher decodes the training set."""
@@ -242,9 +239,7 @@ class Line:
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("whole-line"), metavar="DIR", help="folder (whole-line)")
     parser.add_argument("--quick", action="store_true", help="in seconds: shows that all works, not how well")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of every training (1)")
@@ -259,8 +254,7 @@ def main(argv=None):
     budget, out = QUICK if arguments.quick else FULL, arguments.out.resolve()
     with ends_with_one_message():
         line = Line(budget, out, arguments.seed, arguments.quick, arguments.cpu)
-        runner = Runner(out, threads_environment(arguments.threads), total=len(line.stages))
-        seconds = {stage.name: runner.run(stage) for stage in line.stages}
+        seconds = run_all(line.stages, out, arguments.threads)
     write_report(out, line.text, line.decoded, seconds)
 
 

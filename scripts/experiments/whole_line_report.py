@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_report import write_beside
 from distillation_report import tensors
+from outputs import write_whole
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
 from stages import Stage, tool
@@ -109,6 +109,6 @@ def write_report(out, text, decoded, seconds):
     times = {name: round(value, 1) for name, value in seconds.items()}
     made = ", ".join(f"{name} {clock(value)}" for name, value in seconds.items() if (out / name).is_dir())
     found = f"{table(rows)}\nMinutes: {made}\n"
-    write_beside(out / "results.json", json.dumps({"rows": rows, "seconds": times}, indent=1) + "\n")
-    write_beside(out / "results.md", found)
+    write_whole(out / "results.json", json.dumps({"rows": rows, "seconds": times}, indent=1) + "\n")
+    write_whole(out / "results.md", found)
     print("\n" + found)

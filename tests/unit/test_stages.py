@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from command_line import number_after, parse_with_rest
 from forked import Forked, script_of
 from progress import Progress, clock
-from stages import ROOT, Runner, Stage, StageFailed, number_after, parse_with_rest, portable
+from stages import ROOT, Runner, Stage, StageFailed, portable
 from training_log import read_curve, training_progress
 
 APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
