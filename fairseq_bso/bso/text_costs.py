@@ -76,7 +76,8 @@ class TextCosts:
             UserError: if the cost raises an exception, or returns no finite number for each pair.
         """
         distinct = list(dict.fromkeys(pairs))
-        hypotheses, references = ([self.text(pair[side]) for pair in distinct] for side in (0, 1))
+        texts = {words: self.text(words) for pair in distinct for words in pair}
+        hypotheses, references = ([texts[pair[side]] for pair in distinct] for side in (0, 1))
         try:
             costs = [float(cost) for cost in self.cost(hypotheses, references)]
         except Exception as problem:

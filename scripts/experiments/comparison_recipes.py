@@ -19,6 +19,7 @@ START, MORE = "nll", "nll-more"
 CROSS_ENTROPY = "--criterion cross_entropy"
 BSO = "--criterion beam_search_optimization"
 LAST_SCORE = f"{BSO} --scorer unnormalized"
+RISK = f"{BSO} --loss risk --train-beam 5 --nll-weight 0.3 --text-remove-bpe sentencepiece"
 QUICK_MODEL = "--arch bso_lstm_tiny --batch-size 16"
 
 QUICK_TRANSFORMER = f"{transformer(16, 16)} --batch-size 16"
@@ -200,6 +201,7 @@ MULTI30K = Recipe(
     trainings=(
         *cross_entropy(2400, 4e-3, 600, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(3e-4, 6)} --nll-weight 0.25", 400),
+        Training("risk", "risk over 5 hypotheses", f"{RISK} --lr 3e-4", 250),
     ),
     generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe sentencepiece",
     reference="{out}/text/{subset}.en",
@@ -257,6 +259,7 @@ MULTI30K_TRANSFORMER = replace(
     trainings=(
         *cross_entropy(3000, 2e-3, 600, 3e-4),
         Training("bso", "BSO", f"{BSO} {mixed(2e-4, 6)} --nll-weight 0.25", 300),
+        Training("risk", "risk over 5 hypotheses", f"{RISK} --lr 2e-4", 200),
     ),
     quick_model=QUICK_TRANSFORMER,
 )
