@@ -209,12 +209,12 @@ class DecoderPass(RecurrentDecoder):
 
     def _draw_masks(self, time: int) -> DropoutMasks:
         """The masks of ``time`` steps."""
-        decoder, cells = self.decoder, time * self.sentences
+        decoder, positions = self.decoder, time * self.sentences
 
         def draw(size: int, rate: float) -> Optional[Tensor]:
             if not decoder.training or rate == 0 or time == 0:
                 return None
-            return F.dropout(self.encoder_out.keys.new_ones(cells, size), rate)
+            return F.dropout(self.encoder_out.keys.new_ones(positions, size), rate)
 
         return DropoutMasks(
             embedded=draw(decoder.embedding.embedding_dim, decoder.embedding_dropout),

@@ -5,9 +5,9 @@ from argparse import Namespace
 
 import torch
 from benchmark_peer import Peer
-from benchmark_setup import Contender, OrderingTask, bso_criterion, make_batches, ours, ratio, to_ordering
+from benchmark_setup import Contender, OrderingTask, bso_criterion, make_batches, make_bso_lstm, ratio, to_ordering
 from benchmark_setup import synchronised_time as now
-from benchmark_training import clock, timed
+from benchmark_training import shares_of_parts
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
 from fairseq_bso.models.decoder import DecoderPass
@@ -23,10 +23,10 @@ def trained_states(task, options):
 
     For the score of the last word alone, a shorter BSO training follows."""
     more = make_batches(task, Namespace(**{**vars(options), "seed": options.seed + 1}), 64)
-    nll = Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
+    nll = Contender(make_bso_lstm(task, options, "softmax"), CrossEntropyCriterion(task, False), 1e-2)
     for index in range(options.training):
         nll.update(more[index % len(more)])
-    bso = Contender(ours(task, options, "unnormalized"), bso_criterion(task, 6), 1e-3)
+    bso = Contender(make_bso_lstm(task, options, "unnormalized"), bso_criterion(task, 6), 1e-3)
     bso.model.load_state_dict(nll.model.state_dict())
     for index in range(options.training // 4):
         bso.update(more[index % len(more)])
@@ -36,7 +36,7 @@ def trained_states(task, options):
 
 def fresh_states(task, options):
     """Untrained parameters: nearly every word is a violation."""
-    return dict.fromkeys(SCORERS, ours(task, options, "softmax").state_dict())
+    return dict.fromkeys(SCORERS, make_bso_lstm(task, options, "softmax").state_dict())
 
 
 def updates(task, options, batches, states):
@@ -63,7 +63,7 @@ def constrained_updates(options, batches, states):
 def race_with_nll(task, options, batches, states, cases, peers):
     """Times one update of every case in every round, with an NLL update of its own model.
 
-    Each is timed in its second update in a row, as in `race`. The learning rate is 0, so that the parameters stay.
+    Each is timed in its second update in a row, as in `time_in_turn`. With learning rate 0 the parameters stay.
 
     Returns:
         medians and violations.
@@ -99,7 +99,7 @@ def race_with_nll(task, options, batches, states, cases, peers):
 
 def contender(task, options, states, scorer, criterion):
     """A model with the parameters of `states`, which its updates do not change."""
-    model = ours(task, options, scorer)
+    model = make_bso_lstm(task, options, scorer)
     model.load_state_dict(states[scorer])
     return Contender(model, criterion, 0.0)
 
@@ -107,23 +107,14 @@ def contender(task, options, states, scorer, criterion):
 def breakdown(task, options, batches, states, scorer="softmax", beam=6):
     """The share of each part in the time of a BSO update."""
     contestant = contender(task, options, states, scorer, bso_criterion(task, beam))
-    totals, device = {}, options.device
-    for sample in batches:
-        contestant.update(sample)
-    with (
-        timed(contestant.model.encoder, "forward", "encode", totals, device),
-        timed(DecoderPass, "along", "gold run", totals, device),
-        timed(segments, "make_search", "words after gold", totals, device),
-        timed(violation_reset.Searcher, "run", "search", totals, device),
-        timed(RecurrentDecoder, "score", "segments and their scores", totals, device),
-        timed(segments, "violation_gaps", "segments and their scores", totals, device),
-        timed(segments, "log_partition", "of these log Z", totals, device),
-        timed(torch.Tensor, "backward", "backward", totals, device),
-        clock(totals, "update", device),
-    ):
-        for sample in batches:
-            contestant.update(sample)
-    whole = totals.pop("update")
-    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
-    rest = 1 - sum(share for name, share in shares.items() if name != "of these log Z")
-    return {**shares, "rest": round(rest, 3)}
+    parts = [
+        (contestant.model.encoder, "forward", "encode"),
+        (DecoderPass, "along", "gold run"),
+        (segments, "make_search", "words after gold"),
+        (violation_reset.Searcher, "run", "search"),
+        (RecurrentDecoder, "score", "segments and their scores"),
+        (segments, "violation_gaps", "segments and their scores"),
+        (segments, "log_partition", "of these log Z"),
+        (torch.Tensor, "backward", "backward"),
+    ]
+    return shares_of_parts(contestant, parts, batches, batches, options.device)

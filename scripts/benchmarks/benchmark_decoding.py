@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from benchmark_setup import OrderingTask, fairseqs, ours, race, ratio, to_ordering
+from benchmark_setup import OrderingTask, make_bso_lstm, make_fairseq_lstm, ratio, time_in_turn, to_ordering
 from fairseq.sequence_generator import SequenceGenerator
 
 from bso_runtime.beam_search import Options, beam_search
@@ -25,8 +25,11 @@ def generation(task, options, batches):
     results = {}
     for beam in (1, 5):
         generators = {}
-        models = {"ours": ours(task, options, "softmax"), "unnormalized": ours(task, options, "unnormalized")}
-        models["fairseq"] = fairseqs(task, options)
+        models = {
+            "ours": make_bso_lstm(task, options, "softmax"),
+            "unnormalized": make_bso_lstm(task, options, "unnormalized"),
+        }
+        models["fairseq"] = make_fairseq_lstm(task, options)
         for name, model in models.items():
             made = SequenceGenerator(
                 [model.eval()],
@@ -38,7 +41,7 @@ def generation(task, options, batches):
                 normalize_scores=name != "unnormalized",
             )
             generators[name] = lambda sample, made=made, model=model: made.generate([model], sample)
-        seconds = race(generators, batches, options)
+        seconds = time_in_turn(generators, batches, options)
         for name in ("ours", "unnormalized"):
             results[f"beam {beam} {name} / fairseq"] = ratio(seconds["fairseq"], seconds[name])
     return results
@@ -49,25 +52,25 @@ def constrained_generation(options, batches, beam=5):
     task, batches, length = OrderingTask(options.vocabulary), to_ordering(batches, options), options.length
     results = {}
     for scorer in ("softmax", "unnormalized"):
-        model = ours(task, options, scorer).eval()
+        model = make_bso_lstm(task, options, scorer).eval()
         common = {"beam_size": beam, "normalize_scores": scorer == "softmax"}
         limits = {"max_len_a": 0, "max_len_b": length - 1, "min_len": length - 1}
         generators = {
             "free": SequenceGenerator([model], task.target_dictionary, **common, **limits),
             "constrained": ConstrainedGenerator([model], task.target_dictionary, task.batch_constraint, **common),
         }
-        acts = {
+        actions = {
             name: (lambda sample, made=made, model=model: made.generate([model], sample))
             for name, made in generators.items()
         }
-        seconds = race(acts, batches, options)
+        seconds = time_in_turn(actions, batches, options)
         results[f"beam {beam} {scorer}"] = ratio(seconds["free"], seconds["constrained"])
     return results
 
 
 def translation(task, options, batches, state):
     """Sentences per second, one at a time, `fairseq-bso translate` / the generator; the output length is free."""
-    model = ours(task, options, "unnormalized").eval().float().cpu()
+    model = make_bso_lstm(task, options, "unnormalized").eval().float().cpu()
     model.load_state_dict(state)
     parameters = {name: one.cpu().numpy() for name, one in model.state_dict().items()}
     config = ModelConfig(**structure_of(parameters), attention="general", residual=False, scorer="unnormalized")
@@ -86,7 +89,7 @@ def translation(task, options, batches, state):
                 network, sample["net_input"]["src_tokens"][0].tolist(), Options(beam, 0, options.length)
             ),
         }
-        seconds = race(contenders, singles, options)
+        seconds = time_in_turn(contenders, singles, options)
         results[f"beam {beam}"] = ratio(seconds["generator"], seconds["translate"])
     return results
 

@@ -46,12 +46,12 @@ def wandering_levels(steps, cells, seed, block=1 << 14):
     return levels
 
 
-def median_seconds(act, rounds):
+def median_seconds(action, rounds):
     """The median and the largest of the seconds of so many calls."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        act()
+        action()
         seconds.append(time.perf_counter() - start)
     return {"median s": round(statistics.median(seconds), 3), "largest s": round(max(seconds), 3)}
 
@@ -79,21 +79,21 @@ def matches(rows, cells, options):
             for left, right in CONSTRAINTS:
                 wanted = patterns.UnitQuery(level, left, right, 2, "above")
 
-                def act(chosen=chosen, wanted=wanted, others=others):
+                def action(chosen=chosen, wanted=wanted, others=others):
                     return patterns.find_matches(cells[chosen], wanted, 50, patterns.PRECISE_CANDIDATES, others)
 
-                found = act()
+                found = action()
                 name = f"match, {selected} cells, level {level}, left {left}, right {right}"
                 best = [int(part[0]) if part.numel() else 0 for part in (found.overlap, found.lengths)]
-                results[name] = {**median_seconds(act, options.rounds), "best overlap, length": best}
+                results[name] = {**median_seconds(action, options.rounds), "best overlap, length": best}
                 print(f"  {name}: {results[name]}", flush=True)
     return results
 
 
 def selection(rows, cells, options):
     """Times the selection of the cells of one range of 20 steps."""
-    act = lambda: patterns.selected_units(rows, patterns.UnitQuery(30, 1, 1, 1, "above"), 1001, 1020)  # noqa: E731
-    return {"selection, 20 steps": median_seconds(act, options.rounds)}
+    action = lambda: patterns.selected_units(rows, patterns.UnitQuery(30, 1, 1, 1, "above"), 1001, 1020)  # noqa: E731
+    return {"selection, 20 steps": median_seconds(action, options.rounds)}
 
 
 def statistics_pass(rows, cells, options):
@@ -101,7 +101,7 @@ def statistics_pass(rows, cells, options):
     slow = rows[:, 0].float().cumsum(0).div(500).sin() + rows[:, 1] / 200  # (T,) a slowly changing number
     codes, numbers = (slow > 0.5).long(), slow.double()
     many = ((slow + 2) * 2.5).long().clamp(0, 9)
-    acts = {
+    actions = {
         "histogram, 2 labels": lambda: separation.joint_histogram(cells, codes),
         "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.t(), codes),
         "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
@@ -110,7 +110,7 @@ def statistics_pass(rows, cells, options):
         "control of 10 repeats": lambda: ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
         "prediction from one cell": lambda: prediction.predict_number(cells[0], numbers),
     }
-    return {name: median_seconds(act, max(1, options.rounds // 2)) for name, act in acts.items()}
+    return {name: median_seconds(action, max(1, options.rounds // 2)) for name, action in actions.items()}
 
 
 def memory(field):

@@ -59,9 +59,13 @@ def serve(folder, path):
     """Runs the peer's side."""
     places = [Path(folder) / "scripts" / "benchmarks", Path(folder) / "scripts"]  # the second: releases before 0.1
     sys.path[0] = next((str(place) for place in places if (place / "benchmark_setup.py").exists()), str(places[0]))
-    from benchmark_setup import Contender, OrderingTask, Task, bso_criterion, make_batches, ours, to_ordering
+    import benchmark_setup
+    from benchmark_setup import Contender, OrderingTask, Task, bso_criterion, make_batches, to_ordering
     from benchmark_setup import synchronised_time as now
 
+    make_bso_lstm = (
+        getattr(benchmark_setup, "make_bso_lstm", None) or benchmark_setup.ours
+    )  # the name in earlier builds
     given = torch.load(path, weights_only=False)
     os.unlink(path)
     options = Namespace(**given["options"])
@@ -71,7 +75,7 @@ def serve(folder, path):
     batches[True] = to_ordering(batches[False], options)
     contenders = {}
     for name, (scorer, beam, constrained) in given["cases"].items():
-        model = ours(task, options, scorer)
+        model = make_bso_lstm(task, options, scorer)
         model.load_state_dict(given["states"][scorer])
         contenders[name] = Contender(model, bso_criterion(ordering if constrained else task, beam), 0.0), constrained
     print("peer: ready", flush=True)

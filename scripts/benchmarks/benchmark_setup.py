@@ -40,7 +40,7 @@ class OrderingTask(Task):
         self.batch_constraint = Constraint("word_order", self.source_dictionary, self.target_dictionary)
 
 
-def ours(task, options, scorer):
+def make_bso_lstm(task, options, scorer):
     """A `bso_lstm` of one layer, unidirectional, general attention, input feeding."""
     size, sides = options.hidden, ("encoder", "decoder")
     sizes = {f"{side}_{name}": size for side in sides for name in ("embed_dim", "hidden_size")}
@@ -49,7 +49,7 @@ def ours(task, options, scorer):
     return place(bso_lstm.BsoLSTMModel.build_model(config, task), options)
 
 
-def fairseqs(task, options):
+def make_fairseq_lstm(task, options):
     """fairseq's own `lstm` with the same sizes and dropout, and general (Luong) attention."""
     names = "encoder_embed_dim encoder_hidden_size decoder_embed_dim decoder_hidden_size decoder_out_embed_dim".split()
     args = Namespace(**dict.fromkeys(names, options.hidden), criterion="cross_entropy", dropout=0.2)
@@ -143,7 +143,7 @@ def take_cpu_time():
     CLOCK[0] = time.process_time
 
 
-def race(contenders, batches, options):
+def time_in_turn(contenders, batches, options):
     """Times one update of every contender in every round: {name: [seconds]}.
 
     Each contender is timed in its second update in a row. Its first one finds the caches and memory of another
@@ -152,10 +152,10 @@ def race(contenders, batches, options):
     seconds = {name: [] for name in contenders}
     for index in range(options.warm_up + options.rounds):
         sample = batches[index % len(batches)]
-        for name, act in contenders.items():
-            act(batches[(index - 1) % len(batches)])
+        for name, action in contenders.items():
+            action(batches[(index - 1) % len(batches)])
             start = synchronised_time(options.device)
-            act(sample)
+            action(sample)
             if index >= options.warm_up:
                 seconds[name].append(synchronised_time(options.device) - start)
     return seconds

@@ -4,18 +4,18 @@ import functools
 import subprocess
 import sys
 from argparse import Namespace
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from benchmark_setup import (
     Contender,
     bso_criterion,
-    fairseqs,
-    ours,
-    race,
+    make_bso_lstm,
+    make_fairseq_lstm,
     ratio,
     synchronised_time,
+    time_in_turn,
 )
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 
@@ -32,12 +32,12 @@ def against_fairseq(task, options, batches):
     The former is measured in blocks of words and by fairseq's criterion."""
     contenders = {
         "blockwise_cross_entropy": Contender(
-            ours(task, options, "softmax"), BlockwiseCrossEntropyCriterion(task, False)
+            make_bso_lstm(task, options, "softmax"), BlockwiseCrossEntropyCriterion(task, False)
         ),
-        "cross_entropy": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)),
-        "fairseq lstm": Contender(fairseqs(task, options), CrossEntropyCriterion(task, False)),
+        "cross_entropy": Contender(make_bso_lstm(task, options, "softmax"), CrossEntropyCriterion(task, False)),
+        "fairseq lstm": Contender(make_fairseq_lstm(task, options), CrossEntropyCriterion(task, False)),
     }
-    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
+    seconds = time_in_turn({name: contender.update for name, contender in contenders.items()}, batches, options)
     theirs = seconds.pop("fairseq lstm")
     return {f"{name} / fairseq lstm": ratio(taken, theirs) for name, taken in seconds.items()}
 
@@ -65,35 +65,35 @@ class PrunedContender(Contender):
 def pruning(task, options, batches):
     """NLL update with the pruning callback / without it."""
     contenders = {
-        kind.__name__: kind(ours(task, options, "softmax"), CrossEntropyCriterion(task, False))
+        kind.__name__: kind(make_bso_lstm(task, options, "softmax"), CrossEntropyCriterion(task, False))
         for kind in (PrunedContender, Contender)
     }
-    seconds = race({name: contender.update for name, contender in contenders.items()}, batches, options)
+    seconds = time_in_turn({name: contender.update for name, contender in contenders.items()}, batches, options)
     return {"pruned / unpruned": ratio(seconds["PrunedContender"], seconds["Contender"])}
 
 
 def word_distillation(task, options, batches):
     """Word-level distillation / (NLL update + forward pass of the teacher, which has twice the units)."""
     larger = Namespace(**{**vars(options), "hidden": 2 * options.hidden})
-    teacher = Teacher([ours(task, larger, "softmax")], ["a fresh model"])
+    teacher = Teacher([make_bso_lstm(task, larger, "softmax")], ["a fresh model"])
     task.teacher = teacher
-    contenders = {"nll": Contender(ours(task, options, "softmax"), CrossEntropyCriterion(task, False)).update}
+    contenders = {"nll": Contender(make_bso_lstm(task, options, "softmax"), CrossEntropyCriterion(task, False)).update}
     common = {"distill_weight": 0.5, "label_smoothing": 0.0, "sentence_avg": False}
     distills = functools.partial(WordDistillationCriterion, task, **common)
     for name, temperature, top_k in (("plain", 1.0, 0), ("temperature 2", 2.0, 0), ("top 8", 1.0, 8)):
         criterion = distills(distill_temperature=temperature, teacher_top_k=top_k, teacher_memory=False)
-        contenders[name] = Contender(ours(task, options, "softmax"), criterion).update
+        contenders[name] = Contender(make_bso_lstm(task, options, "softmax"), criterion).update
     criterion = distills(distill_temperature=1.0, teacher_top_k=8, teacher_memory=True)
     for sample in batches:  # the first epoch
         criterion.cache.top_k(sample["net_input"])
-    contenders["remembered"] = Contender(ours(task, options, "softmax"), criterion).update
+    contenders["remembered"] = Contender(make_bso_lstm(task, options, "softmax"), criterion).update
 
     @torch.no_grad()
     def forward(sample):
         for model in teacher.place(torch.device(options.device)):
             model(**sample["net_input"])
 
-    seconds = race({"teacher": forward, **contenders}, batches, options)
+    seconds = time_in_turn({"teacher": forward, **contenders}, batches, options)
     both = [nll + teacher for nll, teacher in zip(seconds["nll"], seconds["teacher"])]
     found = {name: ratio(seconds[name], both) for name in ("plain", "temperature 2", "top 8")}
     found["top 8 with --teacher-memory / NLL update alone"] = ratio(seconds["remembered"], seconds["nll"])
@@ -124,6 +124,30 @@ def timed(owner, name, label, totals, device):
         setattr(owner, name, original)
 
 
+def shares_of_parts(contender, parts, warm_up, batches, device):
+    """The share of each part in the time of a contender's updates, and of the rest.
+
+    Args:
+        contender: does the updates.
+        parts: (owner, name, label) of each function to time. Labels that begin with "of these" are inside another part.
+        warm_up, batches: the batches of updates that are not timed, and that are.
+        device: of the model.
+    """
+    for sample in warm_up:
+        contender.update(sample)
+    totals = {}
+    with ExitStack() as timers:
+        for owner, name, label in parts:
+            timers.enter_context(timed(owner, name, label, totals, device))
+        with clock(totals, "update", device):
+            for sample in batches:
+                contender.update(sample)
+    whole = totals.pop("update")
+    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
+    rest = 1 - sum(share for name, share in shares.items() if not name.startswith("of these"))
+    return {**shares, "rest": round(rest, 3)}
+
+
 PEAKS = {"nll": ("softmax", None), "bso": ("softmax", 6), "bso, last score": ("unnormalized", 6)}
 
 
@@ -142,7 +166,7 @@ def print_peak(task, options, batches):
     if options.peak != "none":
         scorer, beam = PEAKS[options.peak]
         criterion = BlockwiseCrossEntropyCriterion(task, False) if beam is None else bso_criterion(task, beam)
-        contender = Contender(ours(task, options, scorer), criterion)
+        contender = Contender(make_bso_lstm(task, options, scorer), criterion)
         for sample in batches:
             contender.update(sample)
     if options.device == "cuda":

@@ -9,14 +9,14 @@ from benchmark_setup import (
     Contender,
     OrderingTask,
     bso_criterion,
-    fairseqs,
     make_batches,
+    make_fairseq_lstm,
     place,
-    race,
     ratio,
+    time_in_turn,
     to_ordering,
 )
-from benchmark_training import clock, timed
+from benchmark_training import shares_of_parts
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.sequence_generator import SequenceGenerator
@@ -139,21 +139,21 @@ def transformers(task, options):
 
 def lstms(task, options):
     """fairseq's `lstm`."""
-    return Models(fairseqs, task, options, 1e-2)
+    return Models(make_fairseq_lstm, task, options, 1e-2)
 
 
 def bso_updates(models, options, batches, beams=BEAMS):
     """BSO / NLL at several beams, over search words and exactly, and on a constrained task; all on trained models."""
     ordering = OrderingTask(options.vocabulary)
     shuffled = dict(zip(map(id, batches), to_ordering(batches, options)))
-    acts = {"nll": Contender(models.model("trained"), CrossEntropyCriterion(models.task, False), 0.0).update}
+    actions = {"nll": Contender(models.model("trained"), CrossEntropyCriterion(models.task, False), 0.0).update}
     logged = {}
 
     def add(name, contender, change=lambda sample: sample):
-        def act(sample):
+        def action(sample):
             logged[name] = contender.update(change(sample))
 
-        acts[name] = act
+        actions[name] = action
 
     for beam in beams:
         for more, words in (("", 16), (", --search-words 0", 0)):
@@ -161,7 +161,7 @@ def bso_updates(models, options, batches, beams=BEAMS):
             add(f"beam {beam}{more}", Contender(models.model("trained"), criterion, 0.0))
         contender = Contender(models.model("trained"), bso_criterion(ordering, beam), 0.0)
         add(f"beam {beam}, --successors word_order", contender, lambda sample: shuffled[id(sample)])
-    return ratios_to("nll", race(acts, batches, options), logged)
+    return ratios_to("nll", time_in_turn(actions, batches, options), logged)
 
 
 def ratios_to(name, seconds, logged):
@@ -182,14 +182,14 @@ def ways(models, options, batches, beam=6):
         for more, task in tasks.items():
             samples = to_ordering(batches, options) if more else batches
             check_equal_losses(models, state, task, samples[0], beam)
-            acts = {}
+            actions = {}
             for name, kind in (("packed", PackedTransformer), ("separate", SeparatePrefixes), ("any", AnyDecoder)):
-                acts[f"{name} update"] = Way(models.model(state), bso_criterion(task, beam), kind).update
+                actions[f"{name} update"] = Way(models.model(state), bso_criterion(task, beam), kind).update
             for name, kind in (("packed", PackedTransformer), ("separate", SeparatePrefixes)):
-                acts[f"{name} score"] = Scoring(models.model(state), kind, task, samples, beam)
+                actions[f"{name} score"] = Scoring(models.model(state), kind, task, samples, beam)
             if not more:
-                acts["loop"] = GeneratorLoop(models.model(state), task, beam, options.length).update
-            taken = race(acts, samples, options)
+                actions["loop"] = GeneratorLoop(models.model(state), task, beam, options.length).update
+            taken = time_in_turn(actions, samples, options)
             pairs = {
                 "separate prefixes / packed, score alone": ("separate score", "packed score"),
                 "separate prefixes / packed, update": ("separate update", "packed update"),
@@ -197,7 +197,7 @@ def ways(models, options, batches, beam=6):
                 "loop over SequenceGenerator / packed, update": ("loop", "packed update"),
             }
             found = {name: ratio(taken[one], taken[two]) for name, (one, two) in pairs.items() if one in taken}
-            results[f"{state}{more}"] = {**acts["packed score"].counts(), **found}
+            results[f"{state}{more}"] = {**actions["packed score"].counts(), **found}
     return results
 
 
@@ -248,22 +248,14 @@ def check_equal_losses(models, state, task, sample, beam):
 def transformer_breakdown(models, options, batches, beam=6):
     """The share of each part in the time of a BSO update of a trained Transformer."""
     contender = Contender(models.model("trained"), bso_criterion(models.task, beam), 0.0)
-    totals, device = {}, options.device
-    for sample in batches:
-        contender.update(sample)
-    with (
-        timed(PackedTransformer, "gold_run", "encoder and gold run of the search", totals, device),
-        timed(segments, "make_search", "words after gold", totals, device),
-        timed(violation_reset.Searcher, "run", "search", totals, device),
-        timed(PackedTransformer, "extend", "of these steps of the model", totals, device),
-        timed(PackedTransformer, "score", "packed pass with gradient", totals, device),
-        timed(segments, "violation_gaps", "gaps", totals, device),
-        timed(torch.Tensor, "backward", "backward", totals, device),
-        clock(totals, "update", device),
-    ):
-        for sample in batches * max(1, options.rounds // len(batches)):
-            contender.update(sample)
-    whole = totals.pop("update")
-    shares = {name: round(seconds / whole, 3) for name, seconds in totals.items()}
-    rest = 1 - sum(share for name, share in shares.items() if not name.startswith("of these"))
-    return {**shares, "rest": round(rest, 3)}
+    parts = [
+        (PackedTransformer, "gold_run", "encoder and gold run of the search"),
+        (segments, "make_search", "words after gold"),
+        (violation_reset.Searcher, "run", "search"),
+        (PackedTransformer, "extend", "of these steps of the model"),
+        (PackedTransformer, "score", "packed pass with gradient"),
+        (segments, "violation_gaps", "gaps"),
+        (torch.Tensor, "backward", "backward"),
+    ]
+    repeated = batches * max(1, options.rounds // len(batches))
+    return shares_of_parts(contender, parts, batches, repeated, options.device)
