@@ -122,12 +122,12 @@ class CaptureReader:
 
     Args:
         folder: the folder.
-        facts: the content of capture.json.
+        summary: the content of capture.json.
         sides: the sides by name.
     """
 
-    def __init__(self, folder: Path, facts: Dict[str, Any], sides: Dict[str, Side]):
-        self.folder, self.facts, self.sides = folder, facts, sides
+    def __init__(self, folder: Path, summary: Dict[str, Any], sides: Dict[str, Side]):
+        self.folder, self.summary, self.sides = folder, summary, sides
         self.attention = self._open_attention()
 
     def _open_attention(self) -> Optional[Tuple["h5py.Dataset", numpy.ndarray]]:
@@ -157,12 +157,12 @@ class CaptureReader:
         return flat.reshape(int(begin[sentence + 1] - begin[sentence]), -1)
 
     def describe(self) -> Dict[str, Any]:
-        """The description for the page, with known facts of capture.json only: others may name paths of a machine."""
+        """The description for the page, with known entries of capture.json only: others may name paths of a machine."""
         known = ("architecture", "checkpoint", "mode", "description")
-        facts = {name: str(self.facts[name]) for name in known if self.facts.get(name) is not None}
-        facts["checkpoint"] = Path(facts.get("checkpoint", "")).name
+        known_entries = {name: str(self.summary[name]) for name in known if self.summary.get(name) is not None}
+        known_entries["checkpoint"] = Path(known_entries.get("checkpoint", "")).name
         sides = [side.describe() for side in self.sides.values()]
-        return {**facts, "sides": sides, "attention": self.attention is not None}
+        return {**known_entries, "sides": sides, "attention": self.attention is not None}
 
 
 def open_capture(folder: Path) -> CaptureReader:
@@ -175,15 +175,15 @@ def open_capture(folder: Path) -> CaptureReader:
             return CaptureReader(folder, {"description": folder.name}, {"states": Side(folder, "states")})
         raise UserError(f"{folder} holds no whole capture (there is no capture.json): run fairseq-bso states again")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version, names = facts["version"], list(facts["sides"])
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        version, names = summary["version"], list(summary["sides"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from None
     if version != 1:
         raise UserError(f"{path} is of version {version}, but this program reads version 1")
     if not names or any(name not in SIDES for name in names):
         raise UserError(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
-    return CaptureReader(folder, facts, {name: Side(folder / name, name) for name in SIDES if name in names})
+    return CaptureReader(folder, summary, {name: Side(folder / name, name) for name in SIDES if name in names})
 
 
 class _Dataset(NamedTuple):
