@@ -72,4 +72,4 @@ def test_the_loop_finds_wrong_hypotheses_and_scores_them(work):
     models, _, batches = work
     loop = GeneratorLoop(models.model("fresh"), models.task, 3, OPTIONS.length)
     assert loop.update(batches[0])["loss"] > 0
-    assert bso_criterion(models.task, 3).margin == loop.margin
+    assert bso_criterion(models.task, 3).cfg.margin == loop.margin
