@@ -237,7 +237,7 @@ TATOEBA_TRANSFORMER = replace(
     title=f"{TATOEBA.title}, fairseq's Transformer",
     model=f"{transformer(256, 512)} --dropout 0.1 --warmup-updates 100 --batch-size 64",
     trainings=(
-        *cross_entropy(1600, 2e-3, 900, 5e-4),
+        *cross_entropy(2500, 2e-3, 900, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(5e-4, 10)}", 300),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(5e-4, 10)}", 300, constrained=True),
     ),
