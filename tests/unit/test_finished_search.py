@@ -36,7 +36,7 @@ def tensor_scores(table, sentence, scorer):
     return score
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(cases().map(padded), st.sampled_from(CUMULATIVE))
 def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
     table, golds, beam = case
@@ -55,7 +55,7 @@ def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
         assert all((row[n:] == padding).all() for row, n in zip(found.paths[sentence], lengths))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(cases().map(padded), st.sampled_from(CUMULATIVE), st.sampled_from([0, 2]))
 def test_scores_and_their_gradients_are_those_of_the_reference(case, scorer, n):
     table, golds, beam = case

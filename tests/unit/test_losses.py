@@ -67,7 +67,7 @@ def beams_of(table, golds, beam, scorer, padding):
     return found
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(padded_cases(), st.sampled_from(CUMULATIVE))
 def test_losses_over_the_beam_and_their_gradients_are_those_of_the_reference(case, scorer):
     table, golds, beam = case
