@@ -238,8 +238,8 @@ TATOEBA_TRANSFORMER = replace(
     model=f"{transformer(256, 512)} --dropout 0.1 --warmup-updates 100 --batch-size 64",
     trainings=(
         *cross_entropy(2500, 2e-3, 900, 5e-4),
-        Training("bso", "BSO", f"{BSO} {mixed(5e-4, 10)}", 300),
-        Training("bso-con", "constrained BSO", f"{BSO} {mixed(5e-4, 10)}", 300, constrained=True),
+        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 350),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 350, constrained=True),
     ),
     quick_model=QUICK_TRANSFORMER,
 )
