@@ -51,7 +51,6 @@ class AnyDecoder:
 
     def gold_run(self, target: Tensor) -> GoldRun:
         """The run along gold (B, T) for the search: the decoder is without dropout and gradient."""
-        self.model.decoder.set_beam_size(1)  # a generator of validation leaves its own beam behind
         with torch.autocast(**self.autocast):
             self.memory = encode(self.model, self.net_input)
             with torch.no_grad(), evaluation(self.model.decoder):

@@ -164,6 +164,16 @@ def tolerance(*tensors: Tensor) -> float:
     return 0.1 if short or autocast_settings(tensors[0].device.type)["enabled"] else 1e-3
 
 
+def forget_beam(decoder: nn.Module) -> None:
+    """Takes back the beam that a generator of validation leaves in attentions to the source, as with BART.
+
+    They would take some consecutive rows for hypotheses of one sentence.
+    """
+    for part in decoder.modules():
+        if getattr(part, "beam_size", 1) != 1 and hasattr(part, "set_beam_size"):
+            part.set_beam_size(1)
+
+
 def encode(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Any:
     """The encoder's output, as fairseq's generator asks for it."""
     return model.encoder.forward_torchscript(

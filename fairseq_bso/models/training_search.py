@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
-from .any_model import OutputLayer, output_layer, replaced, unwrapped
+from .any_model import OutputLayer, check_model, forget_beam, output_layer, replaced, unwrapped
 from .packed_transformer import PackedTransformer, packs
 
 __all__ = ["make_decoder", "search_in_training"]
@@ -39,6 +39,8 @@ def search_in_training(
         return model(**net_input, target=target, search=search)
     if inner is not model:
         _check_wrapper(model, inner)
+    check_model(inner)
+    forget_beam(inner.decoder)
     layer = output_layer(inner, net_input)
 
     def forward(**inputs: Tensor) -> Found:

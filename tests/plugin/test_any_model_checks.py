@@ -145,3 +145,16 @@ def test_checkpointed_decoders_are_refused_in_pytorch_ddp(monkeypatch):
     model = build(checkpoint_activations=True)
     with pytest.raises(UserError, match="take --ddp-backend legacy_ddp, or leave out --checkpoint-activations"):
         criterion()(Wrapper(model), batch(SHORT, LONG))
+
+
+def test_a_beam_that_a_generator_left_behind_changes_nothing():
+    """`BARTModel.set_beam_size`, which --eval-bleu calls, is never taken back: rows would share a source."""
+    sample = batch(SHORT, LONG)
+    sample["net_input"]["src_tokens"] = torch.tensor([[4, 5, 6, END], [9, 8, 7, END]])
+    losses = []
+    for beam in (1, 2):
+        model = build()
+        for layer in model.decoder.layers:
+            layer.encoder_attn.set_beam_size(beam)
+        losses.append(float(criterion()(model, sample)[0].detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
