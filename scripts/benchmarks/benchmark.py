@@ -67,29 +67,12 @@ def hold_to_threads(threads):
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def main():
-    """Runs all measurements and prints each as it is done."""
-    options = parse(sys.argv[1:])
-    hold_to_threads(options.threads)
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    if options.cpu_time:
-        take_cpu_time()
-    task = Task(options.vocabulary)
-    batches = make_batches(task, options)
-    if options.peak:
-        print_peak(task, options, batches)
-        return
-    size = {name: getattr(options, name) for name in earlier.SIZES}
-    before = earlier.read(options.compare) if options.compare else {}
-    if before:
-        earlier.refuse_other_sizes(options.compare, before, size)
-    results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
-    print(json.dumps(results))
+def all_measurements(task, options, batches):
+    """{name: the function that measures}."""
     fresh = fresh_states(task, options)
     trained = functools.lru_cache(None)(lambda: trained_states(task, options))
     attention = transformers(task, options)
-    measurements = {
+    return {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh),
         "BSO update / NLL update, trained model": lambda: updates(task, options, batches, trained()),
@@ -116,6 +99,28 @@ def main():
         ),
         "peak memory": lambda: peak_memory(options),
     }
+
+
+def main():
+    """Runs all measurements and prints each as it is done."""
+    options = parse(sys.argv[1:])
+    hold_to_threads(options.threads)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    if options.cpu_time:
+        take_cpu_time()
+    task = Task(options.vocabulary)
+    batches = make_batches(task, options)
+    if options.peak:
+        print_peak(task, options, batches)
+        return
+    size = {name: getattr(options, name) for name in earlier.SIZES}
+    before = earlier.read(options.compare) if options.compare else {}
+    if before:
+        earlier.refuse_other_sizes(options.compare, before, size)
+    results = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, **size}
+    print(json.dumps(results))
+    measurements = all_measurements(task, options, batches)
     if options.only:
         measurements = {name: measure for name, measure in measurements.items() if options.only in name}
     for name, measure in measurements.items():
