@@ -11,7 +11,7 @@
 # such sentence, with it only those of sentences 0 and 5. A batch of 7 sentences raises an exception. A Transformer's
 # scores change with the own source in both cases.
 #
-# Exits with 0 while this is so, and with 1 once it has changed: `forget_beam` in
+# Exits with 0 while this is so, and with 1 once it has changed: `without_beam` in
 # fairseq_bso/models/any_model.py can then go.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -164,14 +164,20 @@ def tolerance(*tensors: Tensor) -> float:
     return 0.1 if short or autocast_settings(tensors[0].device.type)["enabled"] else 1e-3
 
 
-def forget_beam(decoder: nn.Module) -> None:
-    """Takes back the beam that a generator of validation leaves in attentions to the source, as with BART.
+@contextmanager
+def without_beam(decoder: nn.Module) -> Iterator[None]:
+    """Sets the beam of attentions to the source to 1 for a while. BART's generator of --eval-bleu sets it for good.
 
-    They would take some consecutive rows for hypotheses of one sentence.
+    With it, attentions take some consecutive rows for hypotheses of one sentence.
     """
-    for part in decoder.modules():
-        if getattr(part, "beam_size", 1) != 1 and hasattr(part, "set_beam_size"):
-            part.set_beam_size(1)
+    kept = [(part, part.beam_size) for part in decoder.modules() if getattr(part, "beam_size", 1) != 1]
+    for part, _ in kept:
+        part.beam_size = 1
+    try:
+        yield
+    finally:
+        for part, beam in kept:
+            part.beam_size = beam
 
 
 def encode(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Any:

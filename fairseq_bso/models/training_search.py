@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
-from .any_model import OutputLayer, check_model, forget_beam, output_layer, replaced, unwrapped
+from .any_model import OutputLayer, check_model, output_layer, replaced, unwrapped, without_beam
 from .packed_transformer import PackedTransformer, packs
 
 __all__ = ["make_decoder", "search_in_training"]
@@ -40,17 +40,17 @@ def search_in_training(
     if inner is not model:
         _check_wrapper(model, inner)
     check_model(inner)
-    forget_beam(inner.decoder)
-    layer = output_layer(inner, net_input)
+    with without_beam(inner.decoder):
+        layer = output_layer(inner, net_input)
 
-    def forward(**inputs: Tensor) -> Found:
-        decoder = make_decoder(inner, layer, inputs)
-        gold = decoder.gold_run(target)
-        with torch.autocast(target.device.type, enabled=False):  # the decoder turns it on for the model's layers
-            return search(decoder, gold)
+        def forward(**inputs: Tensor) -> Found:
+            decoder = make_decoder(inner, layer, inputs)
+            gold = decoder.gold_run(target)
+            with torch.autocast(target.device.type, enabled=False):  # the decoder turns it on for the model's layers
+                return search(decoder, gold)
 
-    with replaced(inner, "forward", forward):
-        return model(**net_input)
+        with replaced(inner, "forward", forward):
+            return model(**net_input)
 
 
 def _check_wrapper(model: Any, inner: FairseqEncoderDecoderModel) -> None:

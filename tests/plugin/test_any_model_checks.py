@@ -147,8 +147,8 @@ def test_checkpointed_decoders_are_refused_in_pytorch_ddp(monkeypatch):
         criterion()(Wrapper(model), batch(SHORT, LONG))
 
 
-def test_a_beam_that_a_generator_left_behind_changes_nothing():
-    """`BARTModel.set_beam_size`, which --eval-bleu calls, is never taken back: rows would share a source."""
+def test_a_beam_that_a_generator_set_changes_nothing_and_stays():
+    """The generator of --eval-bleu sets a beam in BART's attentions for good: rows would share a source."""
     sample = batch(SHORT, LONG)
     sample["net_input"]["src_tokens"] = torch.tensor([[4, 5, 6, END], [9, 8, 7, END]])
     losses = []
@@ -157,4 +157,5 @@ def test_a_beam_that_a_generator_left_behind_changes_nothing():
         for layer in model.decoder.layers:
             layer.encoder_attn.set_beam_size(beam)
         losses.append(float(criterion()(model, sample)[0].detach()))
+        assert all(layer.encoder_attn.beam_size == beam for layer in model.decoder.layers)
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
