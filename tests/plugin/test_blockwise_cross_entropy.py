@@ -10,13 +10,13 @@ from fairseq.logging import metrics
 from reference import blockwise as slow
 from reference import fakes
 
+from fairseq_bso import blockwise
 from fairseq_bso.cross_entropy.criterion import (
     BlockwiseCrossEntropyCriterion,
     BlockwiseLabelSmoothedCrossEntropyCriterion,
     SelfNormalizedCrossEntropyCriterion,
 )
 from fairseq_bso.errors import UserError
-from fairseq_bso.search import blockwise
 
 MODELS = [
     {},

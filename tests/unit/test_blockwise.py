@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import blockwise as slow
 
-from fairseq_bso import linear
+from fairseq_bso import blockwise, linear
 from fairseq_bso.blockwise import cross_entropy, log_partition
 from fairseq_bso.distill.blockwise_loss import block_word_loss, rows_of_scorers
 from fairseq_bso.distill.loss import mixture, teacher_distribution
 from fairseq_bso.distill.word_loss import word_loss
-from fairseq_bso.search import blockwise
 from fairseq_bso.search.scorer import Scorer
 
 
