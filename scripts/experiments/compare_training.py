@@ -33,6 +33,7 @@ from command_line import add_machine_options, make_parser, number_after, one_or_
 from comparison_recipes import RECIPES, START, Training
 from comparison_report import Report
 from comparison_scores import statistics_of
+from forked import processor_time
 from stages import ROOT, Runner, Stage, ends_with_one_message, program, threads_environment, training_stage
 
 PLUGIN = ROOT / "fairseq_bso"
@@ -127,13 +128,18 @@ class Comparison:
         return Stage(f"seed{seed}-{name}", title, command, [], [folder], after=[self.trained[seed, row.training]])
 
     def run(self, runner, train_only):
-        """Runs all stages, one seed after the other; returns the seconds of each training by (seed, name)."""
+        """Runs all stages, one seed after the other.
+
+        Returns (seed, name) -> the seconds of processor time of that training. Other programs on the machine change
+        these little."""
         seconds = {}
         for stage in self.prepared:
             runner.run(stage)
         for seed in self.seeds:
             for training in self.recipe.trainings:
-                seconds[seed, training.name] = runner.run(self.trained[seed, training.name])
+                stage = self.trained[seed, training.name]
+                wall = runner.run(stage)
+                seconds[seed, training.name] = processor_time(runner.log(stage)) or wall
             for row in [] if train_only else self.rows:
                 for subset in self.recipe.subsets:
                     runner.run(self.decoded[seed, row, subset])

@@ -237,9 +237,9 @@ TATOEBA_TRANSFORMER = replace(
     title=f"{TATOEBA.title}, fairseq's Transformer",
     model=f"{transformer(256, 512)} --dropout 0.1 --warmup-updates 100 --batch-size 64",
     trainings=(
-        *cross_entropy(2500, 2e-3, 900, 5e-4),
-        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 350),
-        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 350, constrained=True),
+        *cross_entropy(4000, 2e-3, 1400, 5e-4),
+        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 550),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 550, constrained=True),
     ),
     quick_model=QUICK_TRANSFORMER,
 )

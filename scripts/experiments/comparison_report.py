@@ -19,7 +19,7 @@ class Report:
         seeds: the seeds of every training.
         rows: the lines of the tables; each has its training, and whether it is decoded under the constraint.
         statistics: (row, subset, beam) -> an array for each seed.
-        seconds: (seed, name of the training) -> the seconds of that training.
+        seconds: (seed, name of the training) -> the seconds of processor time of that training.
     """
 
     def __init__(self, recipe, seeds, rows, statistics, seconds):
@@ -73,7 +73,9 @@ class Report:
 
     def table(self, title, cells, say):
         """One table: a line for each row that has cells, a column for each beam."""
-        lines = [f"| training | decoding | time | {' | '.join(f'beam {beam}' for beam in self.recipe.beams)} |"]
+        lines = [
+            f"| training | decoding | processor time | {' | '.join(f'beam {beam}' for beam in self.recipe.beams)} |"
+        ]
         lines.append("|---" * (3 + len(self.recipe.beams)) + "|")
         for row in self.rows:
             mine = [

@@ -10,13 +10,16 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import resource
 import runpy
+import signal
 import subprocess
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
 
 HERE = str(Path(__file__).resolve().parent)
+PROCESSOR_TIME = "seconds of processor time:"  # begins the last line that a program leaves in its output
 
 
 def server(environment):
@@ -84,6 +87,7 @@ def _run(script, arguments, output, environment, folder):
     logging.root.handlers.clear()  # importing fairseq sets logging up, and a program's own setting would have no effect
     logging.root.setLevel(logging.WARNING)
     _take_threads(environment)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
@@ -93,6 +97,29 @@ def _run(script, arguments, output, environment, folder):
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         sys.exit(1)
+    finally:
+        sys.stdout.flush()
+        _write_processor_time()
+
+
+def _write_processor_time():
+    """Writes the seconds of this process and of those that it waited for, as a line of its output."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    os.write(1, f"{PROCESSOR_TIME} {sum(one.ru_utime + one.ru_stime for one in used):.1f}\n".encode())
+
+
+def _stop(number, _frame):
+    """Ends the program by the signal that it got, but writes its time first."""
+    _write_processor_time()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def processor_time(log):
+    """The seconds of processor time of all programs whose output is in the file `log`, or None if none is there."""
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        found = [float(line[len(PROCESSOR_TIME) :]) for line in lines if line.startswith(PROCESSOR_TIME)]
+    return sum(found) if found else None
 
 
 def _take_threads(environment):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import number_after, parse_with_rest
-from forked import Forked, script_of
+from forked import PROCESSOR_TIME, Forked, processor_time, script_of
 from progress import Progress, clock
 from stages import ROOT, Runner, Stage, StageFailed, portable
 from training_log import read_curve, training_progress
@@ -191,7 +191,9 @@ def test_a_forked_program_is_like_one_of_its_own(tmp_path):
         program = Forked(script, [str(status)], output, {"GIVEN": "value", "PATH": os.environ["PATH"]})
         assert program.wait(60) == program.returncode == status
         shown = f"{[str(script), str(status)]} value {tmp_path} {os.getcwd()}"
-        assert sorted(output.read_text().splitlines()) == sorted(["before", shown, "problem"])
+        *lines, time = output.read_text().splitlines()
+        assert sorted(lines) == sorted(["before", shown, "problem"])
+        assert time == f"{PROCESSOR_TIME} {processor_time(output):.1f}"
 
 
 def test_a_forked_program_has_the_threads_of_its_own_environment(tmp_path):
@@ -199,7 +201,7 @@ def test_a_forked_program_has_the_threads_of_its_own_environment(tmp_path):
     script.write_text("import torch\nprint(torch.get_num_threads())\n")
     for threads in ("2", "1", "3"):  # all forked from one server
         assert Forked(script, [], output, {**os.environ, "OMP_NUM_THREADS": threads}).wait(60) == 0
-    assert output.read_text().split() == ["2", "1", "3"]
+    assert [line for line in output.read_text().splitlines() if PROCESSOR_TIME not in line] == ["2", "1", "3"]
 
 
 def test_a_forked_program_shows_its_exception_and_can_be_stopped(tmp_path):
@@ -207,9 +209,19 @@ def test_a_forked_program_shows_its_exception_and_can_be_stopped(tmp_path):
     script.write_text("raise ValueError('seven')\n")
     program = Forked(script, [], output, dict(os.environ))
     assert program.wait() == 1 and "ValueError: seven" in output.read_text()
-    script.write_text("import time\ntime.sleep(600)\n")
+    script.write_text("import time\nprint('begun', flush=True)\nwhile time.process_time() < 60: pass\n")
     program = Forked(script, [], output, dict(os.environ))
-    with pytest.raises(subprocess.TimeoutExpired):
-        program.wait(0.1)
+    while "begun" not in output.read_text():
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(0.3)
     program.terminate()
     assert program.wait(60) == -signal.SIGTERM
+    assert output.read_text().count(PROCESSOR_TIME) == 2 and processor_time(output) > 0
+
+
+def test_the_processor_time_of_a_log_is_that_of_all_its_programs(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("one\nseconds of processor time: 2.5\ntwo\nseconds of processor time: 1.0\n")
+    assert processor_time(log) == 3.5
+    log.write_text("a program that was not forked\n")
+    assert processor_time(log) is None
