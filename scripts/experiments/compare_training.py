@@ -12,12 +12,13 @@ Each of `--seeds N` seeds trains with cross entropy. From that checkpoint, cross
 BSO is trained, for about the same time. All models are decoded with several beams and scored. The results are in
 OUT/results.txt and OUT/results.json: means and standard deviations over the seeds, the gain over continued cross
 entropy, and the length of the outputs. The gain has the p-value of a paired bootstrap test for each seed and for all
-seeds together (significance.py). The settings are in comparison_recipes.py.
+seeds together (significance.py). OUT/gains.png draws the gains by beam. The settings are in comparison_recipes.py.
 
 A second run does only the stages that are not done yet, and an interrupted training resumes from its last checkpoint.
 `--only nll bso-con` leaves out the other trainings, `--seed 2` the other seeds. `--train-only` stops before decoding.
 `--also "wide = bso-con --train-beam 16 --lr 3e-4"` adds a row for settings to try: `bso-con` with the options that
-follow its name.
+follow its name. `--model "--arch lightconv_iwslt_de_en ..."` takes another model, of any architecture. `--minutes 20`
+gives each training but the start 20 minutes of processor time: its first updates are timed, and the others follow.
 """
 
 from __future__ import annotations
@@ -25,143 +26,14 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from command_line import add_machine_options, make_parser, number_after, one_or_more
+from comparison_plan import Comparison
 from comparison_recipes import RECIPES, START, Training
 from comparison_report import Report
-from comparison_scores import statistics_of
-from forked import processor_time
-from stages import ROOT, Runner, Stage, ends_with_one_message, program, threads_environment, training_stage
-
-PLUGIN = ROOT / "fairseq_bso"
-BEST = "checkpoint_best.pt"  # the lowest validation loss, by the training's own criterion
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    training: str
-    constrained: bool  # in decoding
-
-    @property
-    def decoding(self):
-        return "constrained" if self.constrained else "free"
-
-
-class Comparison:
-    """The stages of one task for one folder, in order."""
-
-    def __init__(self, recipe, out, seeds, data=None, cpu=False):
-        self.recipe, self.out, self.seeds, self.cpu = recipe, out, seeds, cpu
-        self.places = {"out": str(out / "data"), "data": str(data), "root": str(ROOT)}
-        self.rows = [Row(one.name, mode) for one in recipe.trainings for mode in recipe.decodings(one)]
-        self.prepared = self.prepare_stages(bool(data))
-        self.trained = {}  # (seed, training): stage
-        self.decoded = {}  # (seed, row, subset): stage
-        for seed in seeds:
-            for training in recipe.trainings:
-                self.trained[seed, training.name] = self.train_stage(seed, training)
-            for row in self.rows:
-                for subset in recipe.subsets:
-                    self.decoded[seed, row, subset] = self.decode_stage(seed, row, subset)
-
-    def words(self, text, **more):
-        """The words of a command, with folders and files filled in; a name with `*` is its first match."""
-        words = [word.format(**self.places, **more) for word in text.split()]
-        return [str(first_match(Path(word))) if "*" in word else word for word in words]
-
-    def prepare_stages(self, own):
-        """The first stage makes the data folder; later stages add to it."""
-        stages, folder = [], Path(self.places["out"])
-        for number, (title, command) in enumerate(self.recipe.prepare):
-            first, *rest = self.words(command)
-            rest += self.words(self.recipe.own) if own and not number else []
-            command = [*([sys.executable, first] if first.endswith(".py") else [program(first)]), *rest]
-            outputs = [folder / "data-bin"] if stages else [folder]
-            stages.append(Stage(f"prepare{number}", title, command, [], outputs, after=stages[-1:]))
-        return stages
-
-    def common(self, seed, constrained):
-        """The options that every fairseq command gets."""
-        options = ["--user-dir", str(PLUGIN), "--task", "bso_translation", "--seed", str(seed), "--num-workers", "0"]
-        options += ["--successors", self.recipe.successors] if constrained else []
-        return [*options, *(["--cpu"] if self.cpu else [])]
-
-    def checkpoint(self, seed, name):
-        return self.out / f"seed{seed}" / name / BEST
-
-    def train_stage(self, seed, training):
-        updates = number_after(shlex.split(training.options), "--max-update") or training.updates
-        name, folder = f"seed{seed}-{training.name}", self.checkpoint(seed, training.name).parent
-        command = [program("fairseq-train"), f"{self.places['out']}/data-bin", *self.common(seed, training.constrained)]
-        command += ["--optimizer", "adam", "--clip-norm", "5", "--lr-scheduler", "polynomial_decay"]
-        command += ["--total-num-update", str(updates), "--max-update", str(updates), "--no-epoch-checkpoints"]
-        command += ["--save-interval-updates", str(-(-updates // 5)), "--keep-interval-updates", "1"]
-        command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", "10"]
-        command += [*shlex.split(self.recipe.model), *shlex.split(training.options)]
-        after = [self.prepared[-1]]
-        if training.name != START:
-            command += ["--finetune-from-model", str(self.checkpoint(seed, START))]
-            after = [self.trained[seed, START]]
-        title = f"Seed {seed}: train with {training.title}"
-        return training_stage(name, title, command, [], folder, updates, self.out, after)
-
-    def decode_stage(self, seed, row, subset):
-        name = f"decode-{row.training}-{row.decoding}-{subset}"
-        folder = self.out / f"seed{seed}" / name
-        command = [
-            sys.executable,
-            str(ROOT / "scripts" / "experiments" / "generate_beams.py"),
-            "--results-path",
-            str(folder),
-        ]
-        command += ["--beams", *map(str, self.recipe.beams), "--", f"{self.places['out']}/data-bin"]
-        command += [*self.common(seed, row.constrained), "--path", str(self.checkpoint(seed, row.training))]
-        command += ["--gen-subset", subset, "--required-batch-size-multiple", "1", "--no-progress-bar"]
-        command += self.words(self.recipe.generate)
-        command += [] if row.constrained else self.words(self.recipe.free)
-        title = f"Seed {seed}: decode {subset}, {self.recipe.named[row.training].title}, {row.decoding}"
-        return Stage(f"seed{seed}-{name}", title, command, [], [folder], after=[self.trained[seed, row.training]])
-
-    def run(self, runner, train_only):
-        """Runs all stages, one seed after the other.
-
-        Returns (seed, name) -> the seconds of processor time of that training. Other programs on the machine change
-        these little."""
-        seconds = {}
-        for stage in self.prepared:
-            runner.run(stage)
-        for seed in self.seeds:
-            for training in self.recipe.trainings:
-                stage = self.trained[seed, training.name]
-                wall = runner.run(stage)
-                seconds[seed, training.name] = processor_time(runner.log(stage)) or wall
-            for row in [] if train_only else self.rows:
-                for subset in self.recipe.subsets:
-                    runner.run(self.decoded[seed, row, subset])
-        return seconds
-
-    def statistics(self):
-        """{(row, subset, beam): [statistics of each seed]}."""
-        found = {}
-        for (_, row, subset), stage in self.decoded.items():
-            for beam in self.recipe.beams:
-                generated = stage.outputs[0] / f"beam{beam}" / f"generate-{subset}.txt"
-                places = {**self.places, "subset": subset}
-                found.setdefault((row, subset, beam), []).append(statistics_of(self.recipe, generated, places))
-        return found
-
-
-def first_match(pattern):
-    """The file that a name with `*` stands for. Raises SystemExit if there is none."""
-    found = sorted(pattern.parent.glob(pattern.name))
-    if not found:
-        raise SystemExit(f"--data {pattern.parent}: holds no {pattern.name}; name the folder that does")
-    return found[0]
+from stages import Runner, ends_with_one_message, threads_environment
 
 
 def another(text, recipe):
@@ -198,6 +70,11 @@ def parse_arguments(argv=None):
     seeds.add_argument("--seed", type=one_or_more, metavar="N", help="this seed alone")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these trainings, and the start")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=...", help="one more training, see above")
+    parser.add_argument("--model", metavar="OPTIONS", help="options of fairseq-train in place of the recipe's model")
+    parser.add_argument("--beams", type=one_or_more, nargs="+", metavar="K", help="beams of decoding")
+    parser.add_argument(
+        "--minutes", type=one_or_more, metavar="N", help="processor time of each training but the start"
+    )
     parser.add_argument("--train-only", action="store_true", help="stop before decoding")
     parser.add_argument("--quick", action="store_true", help="in seconds: shows that all works, not how well")
     add_machine_options(parser)
@@ -209,9 +86,12 @@ def parse_arguments(argv=None):
         if arguments.only:
             recipe = choose(recipe, arguments.only)
         check_data(recipe, arguments.task, arguments.data)
+        recipe = replace(recipe, model=arguments.model or recipe.model)
+        shlex.split(recipe.model)
     except ValueError as problem:
         parser.error(str(problem))
-    arguments.recipe = recipe.quick() if arguments.quick else recipe
+    recipe = recipe.quick() if arguments.quick else recipe
+    arguments.recipe = replace(recipe, beams=tuple(sorted(set(arguments.beams or recipe.beams))))
     arguments.out = (arguments.out or Path(f"compare-{arguments.task}")).resolve()
     arguments.data = arguments.data.resolve() if arguments.data else None
     arguments.seeds = [arguments.seed] if arguments.seed else list(range(1, arguments.seeds + 1))
@@ -231,21 +111,29 @@ def check_data(recipe, task, data):
         raise ValueError(f"--data {data}: holds no {', '.join(missing)}; name the folder that does")
 
 
+def plan(arguments, recipe):
+    """The stages of a recipe with the seeds and folders of the command line."""
+    return Comparison(recipe, arguments.out, arguments.seeds, arguments.data, arguments.cpu)
+
+
 def main(argv=None):
     arguments = parse_arguments(argv)
     # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
-        comparison = Comparison(arguments.recipe, arguments.out, arguments.seeds, arguments.data, arguments.cpu)
-        total = len(comparison.prepared) + len(comparison.trained)
-        total += 0 if arguments.train_only else len(comparison.decoded)
-        runner = Runner(arguments.out, threads_environment(arguments.threads), total=total)
+        runner = Runner(arguments.out, threads_environment(arguments.threads))
+        comparison = plan(arguments, arguments.recipe)
+        if arguments.minutes:
+            runner.total = len(comparison.prepared) + len(comparison.recipe.trainings)
+            comparison = plan(arguments, comparison.within(arguments.minutes, runner))
+        runner.begun, runner.total = 0, len(comparison.prepared) + len(comparison.trained)
+        runner.total += 0 if arguments.train_only else len(comparison.decoded)
         seconds = comparison.run(runner, arguments.train_only)
     if arguments.train_only:
         return
-    report = Report(arguments.recipe, arguments.seeds, comparison.rows, comparison.statistics(), seconds)
-    report.write(arguments.out)
-    print(f"\n{report.text()}\n\nWrote {os.path.relpath(arguments.out)}/results.txt, results.json")
+    report = Report(comparison.recipe, arguments.seeds, comparison.rows, comparison.statistics(), seconds)
+    written = [os.path.relpath(path) for path in report.write(arguments.out)]
+    print(f"\n{report.text()}\n\nWrote {', '.join(written)}")
 
 
 if __name__ == "__main__":

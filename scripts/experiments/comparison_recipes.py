@@ -45,7 +45,7 @@ class Recipe:
     """
 
     title: str
-    metrics: tuple[str, ...]  # BLEU, or UAS and LAS
+    metrics: tuple[str, ...]  # BLEU and chrF, or UAS and LAS
     prepare: tuple[tuple[str, str], ...]  # (title, command), in order
     model: str  # options of fairseq-train that all trainings share
     trainings: tuple[Training, ...]  # the start first, continued cross entropy second
@@ -193,7 +193,7 @@ EWT = Recipe(
 
 MULTI30K = Recipe(
     title="Translation, Multi30k German-English",
-    metrics=("BLEU",),
+    metrics=("BLEU", "chrF"),
     prepare=(("Split into pieces", f"{TRANSLATION}/prepare.py --out {{out}} --vocab 4000"),),
     own="--from {data}",
     model="--arch bso_lstm_iwslt --encoder-bidirectional --share-all-embeddings --init-range 0.21 --dropout 0.3 "
@@ -211,7 +211,7 @@ MULTI30K = Recipe(
 
 IWSLT = Recipe(
     title="Translation, IWSLT14 German-English, as prepare-iwslt14.sh leaves it",
-    metrics=("BLEU",),
+    metrics=("BLEU", "chrF"),
     prepare=(
         (
             "Binarise the text",

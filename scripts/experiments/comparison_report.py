@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from comparison_recipes import MORE, START
 from comparison_scores import METRICS, ratio_of
-from outputs import write_whole
+from outputs import save_figure, silent_pyplot, write_whole
 from progress import clock
 from significance import mean_and_spread, paired_bootstrap, paired_bootstrap_over_seeds
+
+ALL = "all sets together"
 
 
 class Report:
@@ -24,13 +27,26 @@ class Report:
 
     def __init__(self, recipe, seeds, rows, statistics, seconds):
         self.recipe, self.seeds, self.rows, self.statistics, self.seconds = recipe, seeds, rows, statistics, seconds
+        self.subsets = [*recipe.subsets]
+        if len(self.subsets) > 1:
+            self.subsets.append(ALL)
+            self.statistics = {**statistics, **self.together()}
         self.cells = [
             self.measure(row, subset, beam, metric)
-            for subset in recipe.subsets
+            for subset in self.subsets
             for metric in recipe.metrics
             for row in rows
             for beam in recipe.beams
         ]
+
+    def together(self):
+        """The statistics of the sentences of all sets, for each row, beam and seed."""
+        found = {}
+        for row in self.rows:
+            for beam in self.recipe.beams:
+                of_seeds = zip(*(self.statistics[row, subset, beam] for subset in self.recipe.subsets))
+                found[row, ALL, beam] = [np.concatenate(parts) for parts in of_seeds]
+        return found
 
     def measure(self, row, subset, beam, metric):
         """All results of one row at one beam."""
@@ -43,8 +59,8 @@ class Report:
         cell.update({} if ratio is None else {"length_ratio": ratio})
         baseline = self.statistics.get((self.baseline(row), subset, beam))
         if baseline is not None and row.training not in (START, MORE):
-            others = [score(one.sum(0)) for one in baseline]
-            cell["gain"] = mean - mean_and_spread(others)[0]
+            gains = [value - score(one.sum(0)) for value, one in zip(scores, baseline)]
+            cell["gain"], cell["gain_spread"] = mean_and_spread(gains)
             cell["p"] = paired_bootstrap_over_seeds(baseline, found, score)
             cell["p_of_seeds"] = [paired_bootstrap(*pair, score) for pair in zip(baseline, found)]
         return cell
@@ -57,7 +73,7 @@ class Report:
         """All tables, in Markdown."""
         seeds = ", ".join(map(str, self.seeds))
         parts = [f"{self.recipe.title}; seed{'s' * (len(self.seeds) > 1)} {seeds}; mean and standard deviation"]
-        for subset in self.recipe.subsets:
+        for subset in self.subsets:
             for metric in self.recipe.metrics:
                 cells = [cell for cell in self.cells if (cell["subset"], cell["metric"]) == (subset, metric)]
                 parts.append(self.table(f"{metric}, {subset}", cells, score_text))
@@ -88,7 +104,7 @@ class Report:
         return "\n".join([f"{title}:", "", *lines])
 
     def write(self, out):
-        """Writes results.txt and results.json."""
+        """Writes results.txt, results.json and, with matplotlib, gains.png. Returns their paths."""
         write_whole(out / "results.txt", self.text() + "\n")
         trainings = {
             one.name: {
@@ -102,6 +118,8 @@ class Report:
         }
         found = {"task": self.recipe.title, "model": self.recipe.model, "seeds": self.seeds, "trainings": trainings}
         write_whole(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
+        drawn = draw_gains(out / "gains.png", self)
+        return [out / "results.txt", out / "results.json", *([out / "gains.png"] if drawn else [])]
 
 
 def score_text(cell):
@@ -112,3 +130,38 @@ def gain_text(cell):
     """The gain, the p-value of all seeds, and the p-value of each seed if there are several."""
     each = " ".join(f"{value:.3f}" for value in cell["p_of_seeds"])
     return f"{cell['gain']:+.1f}, p {cell['p']:.3f}" + (f" ({each})" if len(cell["p_of_seeds"]) > 1 else "")
+
+
+def draw_gains(path, report):
+    """Draws the gains of the last set by beam, with a panel for each metric.
+
+    An error bar is the standard deviation over the seeds. Returns False without matplotlib or gains."""
+    gained = [cell for cell in report.cells if "gain" in cell and cell["subset"] == report.subsets[-1]]
+    try:
+        pyplot = silent_pyplot()
+    except ImportError:
+        return False
+    if not gained:
+        return False
+    metrics, beams = report.recipe.metrics, report.recipe.beams
+    figure, panels = pyplot.subplots(
+        1, len(metrics), figsize=(5.6 * len(metrics), 4.2), layout="constrained", squeeze=False
+    )
+    for axes, metric in zip(panels[0], metrics):
+        rows = [row for row in report.rows if row.training not in (START, MORE)]
+        for number, row in enumerate(rows):
+            cells = [one for one in gained if one["metric"] == metric and one["training"] == row.training]
+            cells = [one for one in cells if one["constrained"] == row.constrained]
+            places = [place + 0.06 * (number - (len(rows) - 1) / 2) for place in range(len(cells))]
+            gains, spreads = ([one[name] for one in cells] for name in ("gain", "gain_spread"))
+            axes.errorbar(places, gains, spreads, marker="o", capsize=3, label=report.recipe.named[row.training].title)
+        axes.axhline(0, color="#4d4d4d", linewidth=1)
+        axes.set_xticks(range(len(beams)), [str(beam) for beam in beams])
+        axes.set_xlabel("beam of the test search", loc="left")
+        axes.set_ylabel(f"{metric}, gain over continued cross entropy")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(frameon=False)
+    seeds = f"{len(report.seeds)} seed{'s' * (len(report.seeds) > 1)}"
+    figure.suptitle(f"{report.recipe.title}, {report.subsets[-1]}, {seeds}", x=0.01, ha="left", fontsize=10)
+    save_figure(figure, path)
+    return True

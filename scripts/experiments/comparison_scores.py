@@ -1,15 +1,49 @@
-"""The statistics that compare_training.py counts in fairseq-generate's output: a row of numbers for each sentence."""
+"""The statistics that compare_training.py counts in fairseq-generate's output.
+
+There is a row of numbers for each sentence. In a text the first ten belong to BLEU, and the others to chrF.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from significance import attachment_statistics, bleu, bleu_statistics, labelled, length_ratio, unlabelled
+import numpy as np
+from significance import (
+    attachment_statistics,
+    bleu,
+    bleu_statistics,
+    chrf,
+    chrf_statistics,
+    labelled,
+    length_ratio,
+    unlabelled,
+)
 from stages import ROOT, tool
 
 score = tool("score")
-METRICS = {"BLEU": bleu, "UAS": unlabelled, "LAS": labelled}
+OF_BLEU = 10
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of an output: a function of some columns of the summed statistics."""
+
+    score: Callable[[np.ndarray], float]
+    columns: slice
+
+    def __call__(self, total):
+        return self.score(total[self.columns])
+
+
+METRICS = {
+    "BLEU": Metric(bleu, slice(OF_BLEU)),
+    "chrF": Metric(chrf, slice(OF_BLEU, None)),
+    "UAS": Metric(unlabelled, slice(None)),
+    "LAS": Metric(labelled, slice(None)),
+}
 PARSING = ROOT / "user_dir_examples" / "dependency_parsing"
 
 
@@ -21,7 +55,9 @@ def statistics_of(recipe, generated, places):
     source = recipe.source.format(**places) or None
     texts, _ = score.read_texts(generated, reference, source, Path(places["out"]) / "dict.txt" if source else None)
     references = [line.replace(recipe.remove, "") if recipe.remove else line for line in score.read_lines(reference)]
-    return bleu_statistics(texts, references, recipe.tokenize, recipe.lowercase)
+    parts = [bleu_statistics(texts, references, recipe.tokenize, recipe.lowercase)]
+    parts += [chrf_statistics(texts, references, recipe.lowercase)] if "chrF" in recipe.metrics else []
+    return np.concatenate(parts, axis=1)
 
 
 def parsing_statistics(generated, gold):

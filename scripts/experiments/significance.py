@@ -11,12 +11,14 @@ underestimate the variance.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 DRAWS, SEED = 1000, 12345  # those of sacrebleu
 NGRAMS = 4
+CHARACTERS, BETA = 6, 2  # of chrF: the longest n-gram of characters, and the weight of recall
 
 
 def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], tokenize: str, lowercase: bool) -> np.ndarray:
@@ -34,6 +36,36 @@ def bleu(total: np.ndarray) -> float:
 
     length, reference, counts = int(total[0]), int(total[1]), [int(count) for count in total[2:]]
     return BLEU.compute_bleu(counts[:NGRAMS], counts[NGRAMS:], length, reference, smooth_method="exp").score
+
+
+def chrf_statistics(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> np.ndarray:
+    """(N, 18) for N sentences. n-grams of n = 1 to 6 characters, blanks left out: those of the output, those of the
+    reference, matched ones (Popovic 2015)."""
+    rows = []
+    for pair in zip(hypotheses, references):
+        output, reference = ("".join((text.lower() if lowercase else text).split()) for text in pair)
+        rows.append([number for n in range(1, CHARACTERS + 1) for number in _matches(output, reference, n)])
+    return np.array(rows, dtype=np.int64)
+
+
+def _matches(output: str, reference: str, n: int) -> tuple[int, int, int]:
+    """n-grams of characters: of the output, of the reference, of both.
+
+    As in sacrebleu, those of the output do not count where the reference is too short to have any."""
+    one, other = (Counter(text[k : k + n] for k in range(len(text) - n + 1)) for text in (output, reference))
+    return (sum(one.values()) if other else 0), sum(other.values()), sum((one & other).values())
+
+
+def chrf(total: np.ndarray) -> float:
+    """chrF2 of summed statistics, as sacrebleu computes it: an n that an output or reference is too short for is left
+    out."""
+    counts = [row for row in np.reshape(total, (CHARACTERS, 3)).tolist() if row[0] and row[1]]
+    if not counts:
+        return 0.0
+    precision = statistics.fmean(both / output for output, _, both in counts)
+    recall = statistics.fmean(both / reference for _, reference, both in counts)
+    weighted = BETA**2 * precision + recall
+    return 100 * (1 + BETA**2) * precision * recall / weighted if weighted else 0.0
 
 
 def length_ratio(total: np.ndarray) -> float:

@@ -23,6 +23,7 @@ def test_the_quick_comparison_makes_its_tables_and_goes_on_where_it_was(tmp_path
     done = subprocess.run(only, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "seed1" / "bso-con" / "checkpoint_best.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "gains.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "results.txt").read_text()
     assert text.strip() in done.stdout
     assert "gain over continued cross entropy" in text and "words of the output for each of the reference" in text

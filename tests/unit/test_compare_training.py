@@ -2,14 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
-import compare_training
 import numpy as np
 import pytest
-from compare_training import Comparison, Row, parse_arguments
+from compare_training import parse_arguments
+from comparison_plan import ROOT, Comparison, Row
 from comparison_recipes import MORE, RECIPES, START
-from comparison_report import Report
-from comparison_scores import statistics_of
+from comparison_report import ALL, Report
+from comparison_scores import METRICS, statistics_of
+from significance import chrf
 
 
 @pytest.fixture
@@ -67,8 +69,8 @@ def test_cross_entropy_is_decoded_in_the_ways_of_the_bso_that_is_there(data):
 
 
 def test_constraint_and_limits_of_decoding():
-    comparison = Comparison(RECIPES["tatoeba"], compare_training.ROOT, [1])
-    for (_, row, _), stage in comparison.decoded.items():
+    comparison = Comparison(RECIPES["tatoeba"], ROOT, [1])
+    for (_, row, _, _), stage in comparison.decoded.items():
         assert ("--successors" in stage.command) == row.constrained
         assert ("--max-len-a" in stage.command) == (not row.constrained)
 
@@ -80,6 +82,31 @@ def test_one_more_training_is_one_of_the_recipe_with_other_settings(data):
     assert command[-6:-2] == ["--train-beam", "16", "--max-update", "7"]
     assert command[command.index("--total-num-update") + 1] == "7"
     assert Row("wide", True) in comparison.rows
+
+
+def test_another_model_and_other_beams_take_the_place_of_those_of_the_recipe(data):
+    comparison = plan("multi30k", data, "--model", "--arch lightconv --max-tokens 9", "--beams", "4", "2", "4")
+    for stage in comparison.trained.values():
+        assert "lightconv" in stage.command and "bso_lstm_iwslt" not in stage.command
+    assert {beam for *_, beam in comparison.decoded} == {2, 4}
+
+
+def test_minutes_become_the_updates_that_fit_into_them(tmp_path):
+    """40 updates take 20 seconds of processor time with cross entropy, 60 with BSO; the start keeps its own."""
+
+    class Runner:
+        def run(self, stage):
+            self.log(stage).write_text("seconds of processor time: " + ("60.0" if "bso" in stage.name else "20.0"))
+            return 1.0
+
+        def log(self, stage):
+            return tmp_path / stage.name
+
+    comparison = Comparison(RECIPES["parsing"], tmp_path, [3])
+    updates = {one.name: one.updates for one in comparison.within(2, Runner()).trainings}
+    assert updates == {START: RECIPES["parsing"].named[START].updates, MORE: 240, "bso-con": 80}
+    stage = comparison.trial_stage(RECIPES["parsing"].named["bso-con"])
+    assert stage.command[stage.command.index("--max-update") + 1] == "40" and "--no-save" in stage.command
 
 
 @pytest.mark.parametrize(
@@ -113,7 +140,8 @@ def test_bleu_puts_unknown_words_back_and_joins_subwords(tmp_path):
     (tmp_path / "test.en").write_text("a ra@@ re b\n")
     (tmp_path / "generated").write_text("T-0\ta rare b\nH-0\t-1\ta rare c d\n")
     found = statistics_of(RECIPES["iwslt14"], tmp_path / "generated", places)
-    assert found.tolist() == [[4, 3, 2, 1, 0, 0, 4, 3, 2, 1]]
+    assert found[:, :10].tolist() == [[4, 3, 2, 1, 0, 0, 4, 3, 2, 1]]
+    assert found.shape == (1, 28) and METRICS["chrF"](found.sum(0)) == chrf(found[0, 10:])
 
 
 def test_the_tables_compare_with_continued_cross_entropy(tmp_path):
@@ -141,3 +169,17 @@ def test_the_tables_compare_with_continued_cross_entropy(tmp_path):
     assert cell["scores"] == [75.0, 70.0] and cell["gain"] == pytest.approx(20.0)
     assert len(cell["p_of_seeds"]) == 2 and all(0 < value < 0.02 for value in (cell["p"], *cell["p_of_seeds"]))
     assert found["trainings"]["bso-con"]["seconds"] == [60.0, 120.0]
+
+
+def test_several_sets_are_also_scored_together(tmp_path):
+    """One word right of four in one set and three of four in the other are half of all words."""
+    recipe = replace(RECIPES["parsing"], subsets=("test", "test1"), beams=(2,))
+    rows = [Row(MORE, True), Row("bso-con", True)]
+    right = {("test", MORE): 1, ("test1", MORE): 3, ("test", "bso-con"): 2, ("test1", "bso-con"): 4}
+    statistics = {
+        (row, subset, 2): [np.array([[4, right[subset, row.training], 0]])] for row in rows for subset in recipe.subsets
+    }
+    report = Report(recipe, [1], rows, statistics, {(1, one.name): 1.0 for one in recipe.trainings})
+    cells = {cell["training"]: cell for cell in report.cells if cell["metric"] == "UAS" and cell["subset"] == ALL}
+    assert cells[MORE]["mean"] == 50 and cells["bso-con"]["mean"] == 75 and cells["bso-con"]["gain"] == 25
+    assert len(report.write(tmp_path)) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import significance
 from parsing_example import CHAIN, SHORT, conllu, evaluate, treebank, write
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
 WORDS = "the a cat dog sat ran on in mat house".split()
@@ -53,6 +53,17 @@ def test_the_p_value_is_that_of_sacrebleu(better, worse, monkeypatch):
     _, expected = PairedTest([("one", baseline), ("two", system)], metric, [references], test_type="bs")()
     found = significance.paired_bootstrap(counted(baseline, references), counted(system, references), significance.bleu)
     assert found == pytest.approx(expected["BLEU"][1].p_value, abs=1e-9)
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_chrf_is_that_of_sacrebleu(lowercase):
+    """With outputs that are empty, that match nowhere, and that are shorter than six characters."""
+    references = [*sentences(8), "A b", "xy", "Straße", "one"]
+    outputs = [*worsened(references[:-4], 0.3, 9), "a B c", "", "strasse Z", "q"]
+    for chosen in (slice(None), slice(-1, None), slice(-3, -2), slice(-4, -3)):
+        expected = CHRF(lowercase=lowercase).corpus_score(outputs[chosen], [references[chosen]]).score
+        counted_rows = significance.chrf_statistics(outputs[chosen], references[chosen], lowercase)
+        assert significance.chrf(counted_rows.sum(0)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_equal_outputs_are_no_difference():
