@@ -207,6 +207,7 @@ MULTI30K = Recipe(
     reference="{out}/text/{subset}.en",
     subsets=("test", "test1"),
     lowercase=True,
+    beams=(1, 4, 5, 10, 50),
 )
 
 IWSLT = Recipe(
