@@ -77,7 +77,7 @@ class ArcStandard:
         if not len(words.labels):
             raise ValueError(f"the target dictionary has no reduce label, a symbol that starts with {LEFT} or {RIGHT}")
         self.source, self.labels = words.source, words.labels
-        # A source word that looks like a label cannot be told from it: it is no candidate for a shift.
+        # A source word that looks like a label cannot be distinguished from it: it is no candidate for a shift.
         shiftable = np.setdiff1d(words.source, words.labels)
         self.candidates = np.concatenate([shiftable, words.labels, [END]])  # (C,)
         self.shiftable, self.longest = len(shiftable), max(2 * len(words.source) - 1, 0)

@@ -79,7 +79,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
     parser.add_argument("--user-dir", type=Path, default=PLUGIN, metavar="DIR", help="the plugin (fairseq_bso)")
     parser.add_argument("--unconstrained", action="store_true", help="decode without a constraint; needs --repair")
-    parser.add_argument("--repair", action="store_true", help="mend outputs that are no derivation, and count them")
+    parser.add_argument("--repair", action="store_true", help="repair outputs that are no derivation, and count them")
     argv = sys.argv[1:] if argv is None else list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:cut])

@@ -80,7 +80,7 @@ def parse_arguments(argv=None):
     parser.add_argument("generated", type=Path, metavar="GENERATED", help="what fairseq-generate wrote")
     parser.add_argument("input", type=Path, metavar="INPUT", help="the CoNLL-U file that was decoded")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the CoNLL-U file to write")
-    parser.add_argument("--repair", action="store_true", help="mend hypotheses that are no derivation, and count them")
+    parser.add_argument("--repair", action="store_true", help="repair hypotheses that are no derivation, and count them")
     return parser.parse_args(argv)
 
 
