@@ -5,8 +5,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .errors import UserError
 
-# Options that training needs and a trained model does not: files that may be missing now, BLEU, padded lengths.
-NOT_NEEDED = {"encoder_embed_path": None, "decoder_embed_path": None, "eval_bleu": False, "num_batch_buckets": 0}
+# Options that training needs and a trained model does not: BLEU, padded lengths. `compat` drops embedding files.
+NOT_NEEDED = {"eval_bleu": False, "num_batch_buckets": 0}
 
 
 def load_state(path: str) -> Dict[str, Any]:

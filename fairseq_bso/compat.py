@@ -6,7 +6,9 @@ An import of this module has these effects:
 - fairseq can split text into sentences under numpy 2;
 - models note the number of updates, which criterions ask for;
 - --bf16 trains on machines without a TPU;
-- the thread that reads ahead ends before Python ends.
+- the thread that reads ahead ends before Python ends;
+- --remove-bpe sentencepiece writes pieces of bytes as the characters that they spell;
+- models are built for loading without the embedding files that they started from.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import functools
 import importlib.util
 import logging
 import queue
+import re
 import time
 import types
 import weakref
@@ -22,6 +25,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy
 import torch
+from fairseq import models
 from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
@@ -33,11 +37,13 @@ __all__ = [
     "allow_in_checkpoints",
     "autocast_settings",
     "broadcast_object_slow",
+    "joining_bytes",
     "keep_last_batch",
     "metrics",
     "torch_version",
     "updates_before",
     "without_absent_tpu",
+    "without_embedding_files",
     "without_fast_path",
 ]
 
@@ -167,6 +173,49 @@ def updates_before(model: Any) -> Optional[int]:
     return getattr(model, "updates_before", None)
 
 
+BYTES = re.compile(r"(?:(?<!\S)<0x[0-9A-F]{2}>(?: +|$))+")  # pieces of sentencepiece's byte_fallback
+
+
+def _characters(pieces: "re.Match[str]") -> str:
+    """The characters of pieces of bytes; U+FFFD for each byte that is part of none, as sentencepiece writes it."""
+    content = bytes(int(piece[3:5], 16) for piece in pieces.group().split())
+    text = re.sub("[\udc80-\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
+    return text.replace("\n", "\u2581").replace("\r", "\u2581")  # a sentence is one line
+
+
+def joining_bytes(post_process: Callable[[str, str], str]) -> Callable[[str, str], str]:
+    """fairseq's `post_process`, which joins subwords, with pieces of bytes as text.
+
+    fairseq knows nothing of sentencepiece's `byte_fallback`: `--remove-bpe sentencepiece` writes `<0xC3><0xA9>` for a
+    letter that has no piece. `--eval-bleu` and the costs of texts then compare these.
+    """
+
+    @functools.wraps(post_process)
+    def join(sentence, symbol):
+        return post_process(BYTES.sub(_characters, sentence) if symbol == "sentencepiece" else sentence, symbol)
+
+    return join
+
+
+def without_embedding_files(build_model: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `build_model`, which builds a model for a checkpoint without its files of pretrained embeddings.
+
+    The checkpoint holds the vectors, but fairseq reads the files first. The model could then be loaded only where they
+    lie, and only by programs with the options that name them.
+    """
+
+    @functools.wraps(build_model)
+    def build(cfg, task, from_checkpoint=False):
+        for side in ("encoder", "decoder") if from_checkpoint else ():
+            of_side = getattr(cfg, side, None)  # fairseq's newest Transformer has a config for each side
+            for part, name in ((cfg, f"{side}_embed_path"), (of_side, "embed_path")):
+                if getattr(part, name, None):
+                    setattr(part, name, None)
+        return build_model(cfg, task, from_checkpoint)
+
+    return build
+
+
 class EndingConsumer(iterators.BackgroundConsumer):
     """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
@@ -217,6 +266,9 @@ dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.overri
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)
+data_utils.post_process = joining_bytes(data_utils.post_process)
+
+models.build_model = without_embedding_files(models.build_model)
 
 BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updates)
 

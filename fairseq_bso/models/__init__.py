@@ -2,6 +2,7 @@
 
 bso_lstm             the LSTM encoder-decoder
 options              its config, the checks of a config, and the named sizes
+word_vectors         files of pretrained word vectors
 encoder              its encoder
 decoder              its decoder: teacher forcing, and single steps for decoding and search
 any_model            what the search needs of any encoder-decoder of fairseq: checks, output layer, features

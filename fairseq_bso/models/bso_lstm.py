@@ -1,6 +1,5 @@
 """``--arch bso_lstm``: the attentional LSTM of Wiseman & Rush 2016."""
 
-import os
 import re
 from typing import Any, Callable, ClassVar, List, Optional
 
@@ -15,6 +14,7 @@ from ..search.scorer import SCORERS, PrefixScore, Scorer
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 from .options import NAMED_SIZES, BsoLSTMConfig, check_options, init_range
+from .word_vectors import load_vectors
 
 __all__ = ["BsoLSTMConfig", "BsoLSTMModel"]
 
@@ -77,9 +77,9 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             max_target_positions=cfg.max_target_positions,
         )
         _initialise(encoder, decoder, init_range(cfg))
-        _load_pretrained(source_embedding, source, cfg.encoder_embed_path, cfg.encoder_freeze_embed)
-        if not shared:
-            _load_pretrained(target_embedding, target, cfg.decoder_embed_path, cfg.decoder_freeze_embed)
+        for side, embedding, words in (("encoder", source_embedding, source), ("decoder", target_embedding, target)):
+            if side == "encoder" or not shared:
+                _prepare_embedding(cfg, side, embedding, words)
         return cls(encoder, decoder)
 
     @staticmethod
@@ -204,22 +204,16 @@ def _initialise(encoder: LSTMEncoder, decoder: LSTMDecoder, bound: float) -> Non
             module.embedding.weight[module.embedding.padding_idx].zero_()
 
 
-def _load_pretrained(embedding: nn.Embedding, dictionary, path: Optional[str], freeze: bool) -> None:
-    """Loads embeddings from a text file, if one is given. Raises UserError if it is missing or of another size."""
+def _prepare_embedding(cfg: BsoLSTMConfig, side: str, embedding: nn.Embedding, dictionary) -> None:
+    """Loads pretrained embeddings of one side, and freezes them, if the options ask for it.
+
+    Raises:
+        UserError: the file cannot be read, or holds vectors of another size.
+    """
+    path = getattr(cfg, f"{side}_embed_path")
     if path:
-        if not os.path.isfile(path):
-            raise UserError(
-                f"the embedding file {path} does not exist: correct --encoder-embed-path or --decoder-embed-path"
-            )
-        table = utils.parse_embedding(path)
-        size = len(next(iter(table.values()))) if table else 0
-        if size != embedding.embedding_dim:
-            raise UserError(
-                f"{path} holds vectors of {size} numbers, but the model has embeddings of {embedding.embedding_dim}: "
-                "give the same size"
-            )
-        utils.load_embedding(table, dictionary, embedding)
-    embedding.weight.requires_grad = not freeze
+        load_vectors(path, f"--{side}-embed-path", embedding, dictionary)
+    embedding.weight.requires_grad = not getattr(cfg, f"{side}_freeze_embed")
 
 
 for _name, _size in NAMED_SIZES.items():

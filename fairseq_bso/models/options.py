@@ -18,14 +18,22 @@ class BsoLSTMConfig(FairseqDataclass):
     encoder_layers: int = field(default=1, metadata={"help": "encoder layers"})
     encoder_bidirectional: bool = field(default=False, metadata={"help": "read the source in both directions"})
     encoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "pretrained source embeddings (text: a header line, then one word a line)"}
+        default=None,
+        metadata={
+            "help": "pretrained source embeddings: a file of vectors in the text format of word2vec, fastText or "
+            "GloVe, or in the binary format of word2vec"
+        },
     )
     encoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the source embeddings"})
     decoder_embed_dim: int = field(default=256, metadata={"help": "target embedding size"})
     decoder_hidden_size: int = field(default=256, metadata={"help": "decoder units"})
     decoder_layers: int = field(default=1, metadata={"help": "decoder layers, as many as encoder layers"})
     decoder_embed_path: Optional[str] = field(
-        default=None, metadata={"help": "pretrained target embeddings (text: a header line, then one word a line)"}
+        default=None,
+        metadata={
+            "help": "pretrained target embeddings: a file of vectors in the text format of word2vec, fastText or "
+            "GloVe, or in the binary format of word2vec"
+        },
     )
     decoder_freeze_embed: bool = field(default=False, metadata={"help": "do not train the target embeddings"})
     share_decoder_input_output_embed: bool = field(

@@ -19,6 +19,7 @@ import re
 from pathlib import Path
 
 UNKNOWN = "<unk>"
+BYTES = re.compile(r"(?:(?<!\S)<0x[0-9A-F]{2}>(?:\s+|$))+")  # pieces of sentencepiece's byte_fallback
 RECORD = re.compile(r"([TH])-(\d+)\t(.*)", re.DOTALL)
 TIME = re.compile(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s")
 
@@ -70,8 +71,15 @@ def in_order(hypotheses, count):
 
 
 def join_pieces(text):
-    """Undoes sentencepiece: the pieces are joined, and its word mark becomes a blank."""
-    return text.replace(" ", "").replace("\u2581", " ").strip()
+    """Undoes sentencepiece: the pieces are joined, bytes become characters, and the word mark becomes a blank."""
+    return BYTES.sub(read_bytes, text).replace(" ", "").replace("\u2581", " ").strip()
+
+
+def read_bytes(pieces):
+    """The characters of pieces of bytes; U+FFFD for each byte that is part of none, as sentencepiece writes it."""
+    content = bytes(int(piece[3:5], 16) for piece in pieces.group().split())
+    text = re.sub("[\udc80-\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
+    return text.replace("\n", "\u2581").replace("\r", "\u2581")  # a sentence is one line
 
 
 def fill_unknown(text, source, vocabulary):

@@ -182,14 +182,17 @@ def test_no_folder():
         open_capture(Path("/nowhere/at/all"))
 
 
-def test_a_folder_made_for_lstmvis_opens(tmp_path):
-    """Folders of LSTMVis's tools have other names and no sentences. Their default transform is tanh."""
+@pytest.fixture
+def foreign(tmp_path):
+    """A folder as tools of LSTMVis write it: other names, no sentences, the default transform tanh."""
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file["states1"] = numpy.full((4, 3), 2.0, dtype=numpy.float32)
         file["states2"] = numpy.full((4, 2), 0.5, dtype=numpy.float32)
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["words"] = numpy.array([1, 2, 1, 3], dtype=numpy.int64)
         file["pos"] = numpy.array([0, 1, 0, 1], dtype=numpy.int64)
+        file["predictions"] = numpy.array([[1, 2]] * 4, dtype=numpy.int64)
+        file["prediction_scores"] = numpy.full((4, 2), 0.5)
     (tmp_path / "w.dict").write_text("a 1\nb 2\n  3\n")
     (tmp_path / "pos.dict").write_text("NOUN 0\nVERB 1\n")
     (tmp_path / "lstm.yml").write_text(
@@ -199,9 +202,87 @@ def test_a_folder_made_for_lstmvis_opens(tmp_path):
         "    - {type: state, layer: 2, path: states2, transform: none}\n"
         "meta:\n  tag: {file: train, path: pos, dict: tags, vis: {type: discrete, range: dict}}\n"
     )
-    capture = open_capture(tmp_path)
-    side = capture.sides["states"]
+    return tmp_path
+
+
+def rewrite(folder, name, values):
+    """Puts other values into a dataset of the words' file."""
+    with h5py.File(folder / "w.h5", "r+") as file:
+        del file[name]
+        file[name] = values
+
+
+def test_a_folder_made_for_lstmvis_opens(foreign):
+    side = open_capture(foreign).sides["states"]
     assert side.text(0, 4) == ["a", "b", "a", " "]
     assert side.tracks["tag"].labels == ["NOUN", "VERB"] and side.sentences == 1
     index = open_index(side)
     assert index.rows[0].tolist() == [96, 96, 96, 50, 50]
+
+
+def test_whole_numbers_in_floats_are_taken(foreign):
+    """MATLAB, pandas and torch write word numbers as floats."""
+    rewrite(foreign, "words", numpy.array([1, 2, 1, 3], dtype=numpy.float64))
+    rewrite(foreign, "pos", numpy.array([0, 1, 0, 1], dtype=numpy.float32))
+    rewrite(foreign, "predictions", numpy.array([[1, 3]] * 4, dtype=numpy.float64))
+    (foreign / "w.dict").write_text("a\t1\nb\t2\n \t3\n")
+    side = open_capture(foreign).sides["states"]
+    assert side.text(0, 4) == ["a", "b", "a", " "] and side.tracks["tag"].window(0, 4) == [0, 1, 0, 1]
+    assert side.predicted(0, 1) == [[("a", 0.5), (" ", 0.5)]]
+
+
+REMEDY = "correct the file, or what .*lstm.yml says of it"
+
+
+@pytest.mark.parametrize(
+    "name, values, message",
+    [
+        ("words", numpy.array([1, 2, 1, 2.5]), "words holds 2.5, but must hold whole numbers"),
+        ("words", numpy.array([1, 2, 1, numpy.nan]), "words holds nan, but must hold whole numbers"),
+        ("words", numpy.array([1, 2, 1, 1e30]), "words holds 1e\\+30, but must hold whole numbers"),
+        ("words", numpy.array([b"a", b"b", b"a", b"c"]), "words holds .S1, but must hold whole numbers"),
+        ("words", numpy.array([True] * 4), "words holds bool, but must hold whole numbers"),
+        ("words", numpy.array([1, 2, 1]), "has no words for each of 4 steps"),
+        ("pos", numpy.array([0, 1, 0, 0.5]), "pos holds 0.5, but must hold whole numbers"),
+        ("pos", numpy.array([b"N"] * 4), "the track tag does not hold one number for each of 4 steps"),
+        ("predictions", numpy.full((4, 2), 1.5), "predictions holds 1.5, but must hold whole numbers"),
+        ("prediction_scores", numpy.full((4, 2), b"x"), "the predictions do not fit the 4 steps"),
+    ],
+)
+def test_other_numbers_of_words_are_refused_at_the_start(foreign, name, values, message):
+    rewrite(foreign, name, values)
+    with pytest.raises(UserError, match=f"{message}: {REMEDY}"):
+        open_capture(foreign)
+
+
+def group_in_place_of_words(folder):
+    with h5py.File(folder / "w.h5", "r+") as file:
+        del file["words"]
+        file.create_group("words")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: (folder / "w.dict").unlink(), "w.dict is missing"),
+        (lambda folder: (folder / "w.dict").write_text("a 1\nb\n"), "line 2 is no word, a space and a whole number"),
+        (lambda folder: (folder / "w.dict").write_text("a 1.5\n"), "line 1 is no word, a space and a whole number"),
+        (lambda folder: (folder / "s.h5").write_text("no"), "cut off or no HDF5 file"),
+        (lambda folder: rewrite(folder, "words", numpy.zeros(3)), "has no words for each of 4 steps"),
+        (group_in_place_of_words, "has no words for each of 4 steps"),
+    ],
+)
+def test_advice_for_the_folder_of_another_program_is_no_new_capture(foreign, spoil, message):
+    spoil(foreign)
+    with pytest.raises(UserError, match=f"{message}.*{REMEDY}"):
+        open_capture(foreign)
+
+
+@pytest.mark.parametrize("name", ["word_ids", "sentence_offsets", "sentence_ids"])
+def test_a_capture_with_damaged_numbers_is_to_be_made_again(folder, name):
+    with h5py.File(folder / "decoder" / "train.hdf5", "r+") as file:
+        values = file[name][:] + 0.5
+        del file[name]
+        file[name] = values
+    with pytest.raises(UserError, match=f"{name} holds .*whole numbers: capture the states again"):
+        open_capture(folder)

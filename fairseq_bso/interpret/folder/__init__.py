@@ -1,6 +1,7 @@
 """The format of a capture folder, and of any project of LSTMVis.
 
 reader    reads words, windows of states, tracks and attention
+datasets  datasets of HDF5, checked for their kind of number
 tracks    labels and numbers of words
 index     all states as one byte each, by rows and by units, for searching
 project   the files that the lstm.yml of any project names

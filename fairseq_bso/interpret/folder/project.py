@@ -1,5 +1,6 @@
 """A project folder of LSTMVis: `lstm.yml` and the files that it names."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -8,11 +9,16 @@ import yaml
 
 from ...errors import UserError
 
-__all__ = ["Project", "open_hdf5"]
+__all__ = ["AGAIN", "Project", "open_hdf5"]
+
+AGAIN = "capture the states again"
+ENTRY = re.compile(r"(.*)[ \t](\d{1,15})\r?")  # of a dictionary
 
 
 class Project:
     """Opens the files that the `lstm.yml` of a folder names. A reference is a key of its `files`, or a file's name.
+
+    `remedy` ends the messages about a file: a capture can be made again, a folder of another program be corrected.
 
     Args:
         folder: the project folder.
@@ -24,6 +30,8 @@ class Project:
     def __init__(self, folder: Path):
         self.folder, self.path = folder, folder / "lstm.yml"
         self._open: Dict[Path, "h5py.File"] = {}
+        own = (folder.parent / "capture.json").is_file()
+        self.remedy = AGAIN if own else f"correct the file, or what {self.path} says of it"
         try:
             self.content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -45,37 +53,37 @@ class Project:
         if reference is None or self.folder.resolve() not in path.resolve().parents:
             raise UserError(f"{self.path} names no file, or one outside of its folder: {reference!r}")
         if not path.is_file():
-            raise UserError(f"the file {path} is missing: capture the states again")
+            raise UserError(f"the file {path} is missing: {self.remedy}")
         return path
 
     def hdf5(self, reference: Any) -> "h5py.File":
         """An HDF5 file, opened only once."""
         path = self.file(reference)
         if path not in self._open:
-            self._open[path] = open_hdf5(path)
+            self._open[path] = open_hdf5(path, self.remedy)
         return self._open[path]
 
     def words(self, reference: Any) -> List[str]:
-        """The words of a dictionary by id. Each line holds "word id", where the word may be a space."""
+        """The words of a dictionary by id. Each line holds "word id", or a tab between them; a word may be a space."""
         path = self.file(reference)
         numbers: Dict[int, str] = {}
         try:
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                if line:
-                    word, number = line.rstrip("\r").rsplit(" ", 1)
-                    numbers[int(number)] = word
-            if not numbers or min(numbers) < 0 or max(numbers) > 10 * len(numbers) + 1000:
+            for place, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+                entry = ENTRY.fullmatch(line)
+                if entry is not None:
+                    numbers[int(entry[2])] = entry[1]
+                elif line:
+                    raise ValueError(f"line {place} is no word, a space and a whole number")
+            if not numbers or max(numbers) > 10 * len(numbers) + 1000:
                 raise ValueError("the numbers of its words are not those of a dictionary")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
+            raise UserError(f"{path} cannot be read: {error}; {self.remedy}") from None
         return [numbers.get(number, f"#{number}") for number in range(max(numbers) + 1)]
 
 
-def open_hdf5(path: Path) -> "h5py.File":
-    """Opens a file for reading. Raises UserError if it is truncated or no HDF5 file."""
+def open_hdf5(path: Path, remedy: str) -> "h5py.File":
+    """Opens a file for reading. Raises UserError, which ends with the remedy, if it is truncated or no HDF5 file."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be opened, it is cut off or no HDF5 file: capture the states again ({error})"
-        ) from None
+        raise UserError(f"{path} cannot be opened, it is cut off or no HDF5 file: {remedy} ({error})") from None

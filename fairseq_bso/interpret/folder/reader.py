@@ -12,7 +12,8 @@ import h5py
 import numpy
 
 from ...errors import UserError
-from .project import Project, open_hdf5
+from .datasets import REAL, WHOLE, dataset, numbers_for_each, whole
+from .project import AGAIN, Project, open_hdf5
 from .tracks import Track, read_tracks
 
 __all__ = ["CaptureReader", "Side", "States", "open_capture"]
@@ -60,21 +61,25 @@ class Side:
         self.states = _open_states(project, own="sentence_offsets" in train)
         self.steps = int(self.states[0].data.shape[0])
         self.units = sum(one.units for one in self.states)
-        self.word_ids = _vector(train, sequence.get("path"), self.steps)  # (T,)
+        self.word_ids = numbers_for_each(train, sequence.get("path"), self.steps, project.remedy)  # (T,)
         self.words = project.words(sequence.get("dict_file"))
         if self.steps and not 0 <= self.word_ids.min() <= self.word_ids.max() < len(self.words):
             raise UserError(f"{folder}: a word's number is not in the dictionary of {len(self.words):,} words")
-        self.offsets = self._read_offsets(train)  # (sentences + 1,)
+        self.offsets = self._read_offsets(train, project.remedy)  # (sentences + 1,)
         self.sentences = len(self.offsets) - 1
-        self.sentence_ids = _optional(train, "sentence_ids", self.sentences)
-        self.predictions = _open_predictions(train, self.steps)
+        self.sentence_ids = (
+            numbers_for_each(train, "sentence_ids", self.sentences, project.remedy) if "sentence_ids" in train else None
+        )
+        self.predictions = _open_predictions(train, self.steps, project.remedy)
         self.tracks: Dict[str, Track] = read_tracks(project, train, self.steps)
 
-    def _read_offsets(self, train: "h5py.File") -> numpy.ndarray:
-        if "sentence_offsets" not in train:  # made by another program
+    def _read_offsets(self, train: "h5py.File", remedy: str) -> numpy.ndarray:
+        found = dataset(train, "sentence_offsets")
+        if found is None:  # made by another program
             return numpy.array([0, self.steps], dtype=numpy.int64)
-        offsets = train["sentence_offsets"][:].astype(numpy.int64)
-        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != self.steps or (numpy.diff(offsets) < 0).any():
+        offsets = whole(found, remedy)
+        right = offsets.ndim == 1 and len(offsets) >= 2 and offsets[0] == 0 and offsets[-1] == self.steps
+        if not right or (numpy.diff(offsets) < 0).any():
             raise UserError(f"{train.filename}: sentence_offsets do not go from 0 to {self.steps}, the number of words")
         return offsets
 
@@ -135,17 +140,18 @@ class CaptureReader:
         path = self.folder / "decoder" / "attention.hdf5"
         if len(self.sides) < 2 or not path.exists():
             return None
-        file = open_hdf5(path)
-        if "weights" not in file or "offsets" not in file:
-            raise UserError(f"{path} lacks weights or offsets: capture the states again")
+        file = open_hdf5(path, AGAIN)
+        weights, found = dataset(file, "weights"), dataset(file, "offsets")
+        if weights is None or found is None:
+            raise UserError(f"{path} lacks weights or offsets: {AGAIN}")
         sources, targets = (numpy.diff(self.sides[name].offsets) for name in SIDES)
-        offsets = file["offsets"][:]
+        offsets = whole(found, AGAIN)
         fits = len(sources) == len(targets) and numpy.array_equal(
             offsets, numpy.concatenate([[0], numpy.cumsum(sources * targets)])
         )
-        if not fits or file["weights"].shape != (offsets[-1],):
-            raise UserError(f"{path} does not fit the sentences of encoder and decoder: capture the states again")
-        return file["weights"], offsets
+        if not fits or weights.shape != (offsets[-1],) or weights.dtype.kind not in REAL:
+            raise UserError(f"{path} does not fit the sentences of encoder and decoder: {AGAIN}")
+        return weights, offsets
 
     def weights(self, sentence: int) -> numpy.ndarray:
         """The attention weights of one sentence pair, (target words, source words)."""
@@ -199,11 +205,12 @@ def _open_states(project: Project, own: bool) -> List[States]:
     states: List[States] = []
     first = 0
     for name, file, transform in _own_states(project) if own else _foreign_states(project):
-        if name not in file or file[name].ndim != 2 or file[name].dtype.kind != "f":
-            raise UserError(f"{file.filename} has no states {name!r} of two dimensions: capture the states again")
-        if states and len(states[0].data) != len(file[name]):
+        data = dataset(file, name)
+        if data is None or data.ndim != 2 or data.dtype.kind not in REAL:
+            raise UserError(f"{file.filename} has no states {name!r} of two dimensions: {project.remedy}")
+        if states and len(states[0].data) != len(data):
             raise UserError(f"{file.filename}: {name} and {states[0].name} differ in their number of steps")
-        states.append(States(name, file[name], first, transform))
+        states.append(States(name, data, first, transform))
         first += states[-1].units
     if not states or not states[0].data.shape[0]:
         raise UserError(f"{project.folder} holds no states: capture some sentences first")
@@ -246,20 +253,11 @@ def _default_transform(name: str) -> str:
     return "tanh" if name.startswith("cell") else "none"
 
 
-def _vector(file: "h5py.File", name: Any, length: int) -> numpy.ndarray:
-    if not isinstance(name, str) or name not in file or file[name].shape != (length,):
-        raise UserError(f"{file.filename} has no {name} for each of {length:,} steps: capture the states again")
-    return file[name][:]
-
-
-def _optional(file: "h5py.File", name: str, length: int) -> Optional[numpy.ndarray]:
-    return _vector(file, name, length) if name in file else None
-
-
-def _open_predictions(file: "h5py.File", steps: int) -> Optional[Tuple["h5py.Dataset", "h5py.Dataset"]]:
-    if "predictions" not in file or "prediction_scores" not in file:
+def _open_predictions(file: "h5py.File", steps: int, remedy: str) -> Optional[Tuple[Any, "h5py.Dataset"]]:
+    """Words (T, k), all of them in memory if another program wrote them as floats, and scores (T, k)."""
+    ids, scores = dataset(file, "predictions"), dataset(file, "prediction_scores")
+    if ids is None or scores is None:
         return None
-    ids, scores = file["predictions"], file["prediction_scores"]
-    if ids.ndim != 2 or ids.shape != scores.shape or len(ids) != steps:
-        raise UserError(f"{file.filename}: the predictions do not fit the {steps:,} steps: capture the states again")
-    return ids, scores
+    if ids.ndim != 2 or ids.shape != scores.shape or len(ids) != steps or scores.dtype.kind not in REAL:
+        raise UserError(f"{file.filename}: the predictions do not fit the {steps:,} steps: {remedy}")
+    return (ids if ids.dtype.kind in WHOLE else whole(ids, remedy)), scores

@@ -7,6 +7,7 @@ import h5py
 import numpy
 
 from ...errors import UserError
+from .datasets import dataset, whole
 from .project import Project
 
 __all__ = ["Track", "read_tracks"]
@@ -25,20 +26,19 @@ class Track:
         name: the name on the page.
         values: (T,) of any number type.
         labels: a name for each code; None for numbers.
-        high: upper end of the colour scale; None for the largest value.
     """
 
-    def __init__(self, name: str, values: numpy.ndarray, labels: Optional[List[str]], high: Optional[float] = None):
+    def __init__(self, name: str, values: numpy.ndarray, labels: Optional[List[str]]):
         self.name, self.labels = name, labels
+        if labels is not None and len(values) and values.max() >= len(labels):
+            raise UserError(f"the track {name} has a code above those of its {len(labels)} labels")
         self.values = values.astype(numpy.float32 if labels is None else numpy.int32)
         if labels is not None:
-            if len(values) and self.values.max() >= len(labels):
-                raise UserError(f"the track {name} has a code above those of its {len(labels)} labels")
             return
         finite = self.values[numpy.isfinite(self.values)]
         self.values[~numpy.isfinite(self.values)] = numpy.nan
         self.low = float(finite.min()) if len(finite) else 0.0
-        self.high = high if high is not None else float(finite.max()) if len(finite) else 1.0
+        self.high = float(finite.max()) if len(finite) else 1.0  # upper end of the colour scale
 
     def window(self, start: int, stop: int) -> List[Optional[float]]:
         """The values of the steps from start to before stop; None for a step without a value."""
@@ -63,28 +63,27 @@ def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, T
     tracks: Dict[str, Track] = {}
     group = train.get("meta")
     for name in sorted(group) if isinstance(group, h5py.Group) else []:
-        tracks[name] = _track(name, group[name], _labels(group[name]), steps)
+        tracks[name] = _track(name, group[name], _labels(group[name]), steps, project.remedy)
     for name, one in (project.content.get("meta") or {}).items():
         track = None if name in tracks or not isinstance(one, dict) else _described(project, str(name), one, steps)
         if track is not None:
             tracks[str(name)] = track
     for name in ("loss", "score"):
         if name in train and name not in tracks:
-            data = train[name][:]
-            finite = data[numpy.isfinite(data)]
+            tracks[name] = _track(name, train[name], None, steps, project.remedy)
+            finite = tracks[name].values[numpy.isfinite(tracks[name].values)]
             # Without this limit a few very unexpected words would leave one colour for all other words.
-            high = float(numpy.quantile(finite, 0.99)) if len(finite) else 1.0
-            tracks[name] = _track(name, train[name], None, steps, high)
+            tracks[name].high = float(numpy.quantile(finite, 0.99)) if len(finite) else 1.0
     return tracks
 
 
-def _track(name: str, data: Any, labels: Optional[List[str]], steps: int, high: Optional[float] = None) -> Track:
+def _track(name: str, data: Any, labels: Optional[List[str]], steps: int, remedy: str) -> Track:
     if not isinstance(data, h5py.Dataset) or data.shape != (steps,) or data.dtype.kind not in "iufb":
-        raise UserError(f"the track {name} does not hold one number for each of {steps:,} steps")
-    values = data[:]
+        raise UserError(f"the track {name} does not hold one number for each of {steps:,} steps: {remedy}")
+    values = data[:] if labels is None else whole(data, remedy)
     if labels is None and values.dtype.kind in "iub" and -1 <= values.min() <= values.max() < MOST_NUMBERS_AS_LABELS:
         labels = [str(number) for number in range(int(values.max()) + 1)]
-    return Track(name, values, labels, high)
+    return Track(name, values, labels)
 
 
 def _labels(data: Any) -> Optional[List[str]]:
@@ -102,8 +101,8 @@ def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> 
     if one.get("type") == "wordvec" or str(one.get("path", "")).startswith("meta/"):
         return None
     file = project.hdf5(one.get("file"))
-    data = file.get(str(one.get("path")))
-    if not isinstance(data, h5py.Dataset) or data.ndim != 1:
+    data = dataset(file, str(one.get("path")))
+    if data is None or data.ndim != 1:
         return None
     labels = project.words(one["dict"]) if one.get("dict") else _labels(data)
-    return _track(name, data, labels, steps)
+    return _track(name, data, labels, steps, project.remedy)
