@@ -3,6 +3,7 @@
 losses        the losses, and how to add a loss; pure torch
 costs         the cost of a violation, and how to add a cost; pure torch
 text_costs    the cost of a finished hypothesis by its text, and how to add one
+oracle        the lowest-cost hypothesis in gold's place
 objective     the words that a cost compares, and the growing beam of training; pure torch
 options       the options of the criterion, and their checks
 batch_checks  the checks of every batch

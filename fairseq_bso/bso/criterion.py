@@ -5,13 +5,12 @@ from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
-import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
 from ..compat import metrics
 from ..errors import UserError
-from ..models.any_model import prefix_score, unwrapped
+from ..models.any_model import prefix_score
 from ..models.training_search import search_in_training
 from ..search.constraints import BatchConstraint
 from ..search.finished_search import FinishedScores, search_finished
@@ -21,7 +20,8 @@ from .batch_checks import beam_of_update, checked_target
 from .losses import Hypotheses, OnBeam
 from .objective import words_since_reset
 from .options import SEARCH_DTYPES, BeamSearchOptimizationConfig, check_scorer, checked, finished_lenpen
-from .text_costs import TextCosts
+from .oracle import gold_words, with_oracle, with_room
+from .text_costs import Compared, TextCosts, Words
 
 __all__ = ["BeamSearchOptimizationConfig", "BeamSearchOptimizationCriterion"]
 
@@ -66,15 +66,17 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         text_remove_bpe: Optional[str] = None,
         risk_alpha: float = 1.0,
         risk_reference: bool = False,
+        target: str = "reference",
+        oracle_beam: int = 0,
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "task", "__class__")}
         super().__init__(task)
         self.cfg = BeamSearchOptimizationConfig(**given)
         self.curriculum, self.delta, self.loss = checked(self.cfg)
-        self.text_costs = None
-        if self.loss.over == "finished":
+        self.text_costs: Optional[TextCosts] = None
+        if self.loss.over == "finished" or str(target) == "oracle":
             try:
-                self.text_costs = TextCosts(text_cost, task.target_dictionary, text_remove_bpe)
+                self.text_costs = TextCosts(text_cost, task, text_remove_bpe)
             except ValueError as fault:
                 raise UserError(f"beam_search_optimization: {fault}") from None
         self.compared = search_words == 0 or self.loss.over == "finished"
@@ -88,13 +90,17 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         """The summed loss, its sample size, and the values to log."""
         score = prefix_score(model)
         check_scorer(self.cfg, self.loss, score)
-        target = checked_target(sample, self.padding_idx, self.task.target_dictionary.eos())
-        options = self._options(model, sample, score)
-        tokens = sample["ntokens"]
+        checked_target(sample, self.padding_idx, self.task.target_dictionary.eos())
+        options, logged_of_oracle = self._options(model, sample, score), {}
+        if str(self.cfg.target) == "oracle":
+            assert self.text_costs is not None
+            own = options._replace(beam=self.cfg.oracle_beam or options.beam)
+            sample, logged_of_oracle = with_oracle(model, sample, self.padding_idx, self.text_costs, own)
+        target, tokens = sample["target"], sample["ntokens"]
         if self.loss.over == "finished":
-            found = self._over_finished(model, sample, target, options, tokens)
+            found = self._over_finished(model, sample, options)
         else:
-            found = self._over_beam(model, sample, target, options)
+            found = self._over_beam(model, sample, options)
         loss, nll_sum = found.loss, found.loss.new_zeros(())
         if found.nll is not None:
             nll_sum = found.nll
@@ -110,6 +116,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             "nsentences": target.size(0),
             "sample_size": sample_size,
             **found.logged,
+            **logged_of_oracle,
         }
         return loss, sample_size, logged
 
@@ -129,8 +136,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             compare=model.training and not self.compared,
         )
 
-    def _over_beam(self, model, sample: Dict[str, Any], target: Tensor, options: SearchOptions) -> Result:
+    def _over_beam(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:
         """A loss over violators, or over all on the beam."""
+        target = sample["target"]
         search = partial(search_and_score, options=options)
         found: SearchScores = search_in_training(model, sample["net_input"], target, search)
         self._log_agreement(options, found)
@@ -146,17 +154,13 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         }
         return Result(loss, found.nll, logged)
 
-    def _over_finished(
-        self, model, sample: Dict[str, Any], target: Tensor, options: SearchOptions, tokens: int
-    ) -> Result:
+    def _over_finished(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:
         """A loss over finished hypotheses. It counts per sentence: it is scaled by the words of a sentence."""
-        most = int(unwrapped(model).decoder.max_positions())
-        net_input, target = _with_room(sample["net_input"], target, self.padding_idx, most)
+        net_input, target = with_room(model, sample["net_input"], sample["target"], self.padding_idx)
         search = partial(search_finished, options=options)
         found: FinishedScores = search_in_training(model, net_input, target, search)
-        lengths = target.ne(self.padding_idx).sum(1)
-        hypotheses = self._hypotheses(found, target, lengths)
-        scale = 1.0 if self.cfg.sentence_avg else tokens / target.size(0)
+        hypotheses = self._hypotheses(found, sample, gold_words(target, self.padding_idx))
+        scale = 1.0 if self.cfg.sentence_avg else sample["ntokens"] / target.size(0)
         best = hypotheses.costs.masked_fill(~hypotheses.alive, torch.inf).amin(1)
         logged = {
             "hypotheses": (found.finished.lengths > 0).sum(),
@@ -165,25 +169,16 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         nll = -found.gold_locals.sum() if options.nll else None
         return Result(scale * self.loss.function(hypotheses), nll, logged)
 
-    def _hypotheses(self, found: FinishedScores, target: Tensor, gold_lengths: Tensor) -> Hypotheses:
+    def _hypotheses(self, found: FinishedScores, sample: Dict[str, Any], golds: List[Words]) -> Hypotheses:
         """The finished hypotheses with their costs; with ``--risk-reference`` gold too."""
-        paths, lengths = found.finished.paths.tolist(), found.finished.lengths.tolist()
-        golds = [tuple(row[:length]) for row, length in zip(target.tolist(), gold_lengths.tolist())]
-        pairs = {
-            (sentence, k): (tuple(paths[sentence][k][:length]), golds[sentence])
-            for sentence, row in enumerate(lengths)
-            for k, length in enumerate(row)
-            if length
-        }
-        costs = torch.zeros(found.scores.shape, dtype=torch.float32)
-        if pairs:
-            index = torch.tensor(list(pairs))
-            costs[index[:, 0], index[:, 1]] = torch.tensor(self.text_costs(list(pairs.values())))
-        costs, alive = costs.to(found.scores.device), found.finished.lengths > 0
-        parts = [found.scores, found.finished.lengths, costs, alive]
+        assert self.text_costs is not None
+        source = sample["net_input"]["src_tokens"]
+        costs = self.text_costs.of_finished(found.finished, golds, source).to(found.scores.device)
+        parts = [found.scores, found.finished.lengths, costs, found.finished.lengths > 0]
         if self.cfg.risk_reference:
-            own = torch.tensor(self.text_costs([(words, words) for words in golds])).to(costs)
-            gold = [found.gold, gold_lengths, own, torch.ones_like(gold_lengths, dtype=torch.bool)]
+            own = self.text_costs([Compared(*row) for row in zip(golds, golds, map(tuple, source.tolist()))])
+            lengths = found.finished.lengths.new_tensor([len(words) for words in golds])
+            gold = [found.gold, lengths, costs.new_tensor(own), torch.ones_like(lengths, dtype=torch.bool)]
             parts = [torch.cat([part, one.unsqueeze(1)], 1) for part, one in zip(parts, gold)]
         return Hypotheses(*parts, self.cfg.risk_alpha)
 
@@ -212,6 +207,10 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         if total["nll_loss"] > 0:
             base_2 = _ratio(total["nll_loss"], tokens) / 0.6931471805599453
             metrics.log_scalar("nll_loss", base_2, tokens, round=3)
+        if any("oracles" in output for output in logging_outputs):
+            sentences, oracles = total["nsentences"], total["oracles"]
+            metrics.log_scalar("oracles", _ratio(oracles, sentences), sentences, round=3)
+            metrics.log_scalar("oracle_cost", _ratio(total["oracle_cost"], oracles), oracles, round=4)
         metrics.log_scalar("beam", _ratio(total["beam"], total["batches"]), total["batches"], round=1)
         if any("hypotheses" in output for output in logging_outputs):
             sentences = total["nsentences"]
@@ -229,8 +228,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
 
 
 _SUMS = (
-    "loss margin_loss search_loss nll_loss violations searched_words gold_gap hypotheses best_cost beam batches "
-    "ntokens nsentences sample_size"
+    "loss margin_loss search_loss nll_loss violations searched_words gold_gap hypotheses best_cost oracles "
+    "oracle_cost beam batches ntokens nsentences sample_size"
 ).split()
 
 
@@ -258,10 +257,3 @@ def _by_event(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
         return empty.index_copy(0, places, values[order]).view(shape)
 
     return OnBeam(rows(found.gaps), rows(costs.to(found.gaps.dtype)), rows(torch.ones_like(event)).bool(), margin)
-
-
-def _with_room(net_input: Dict[str, Tensor], target: Tensor, padding: int, most: int):
-    """Lets hypotheses be a quarter and two words longer than the longest gold sentence; at most ``most`` words."""
-    room = max(0, min(target.size(1) // 4 + 2, most - target.size(1)))
-    longer = {**net_input, "prev_output_tokens": F.pad(net_input["prev_output_tokens"], (0, room), value=padding)}
-    return longer, F.pad(target, (0, room), value=padding)

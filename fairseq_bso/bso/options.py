@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -74,15 +74,15 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     text_cost: str = field(
         default="sentence_bleu",
         metadata={
-            "help": "with --loss risk: cost of a hypothesis by its text: sentence_bleu or chrf (one minus it), ter, or "
-            "a name of your own registered cost"
+            "help": "with --loss risk or --target oracle: cost of a hypothesis by its text: sentence_bleu or chrf (one "
+            "minus it), ter, hamming, or a name of your own registered cost"
         },
     )
     text_remove_bpe: Optional[str] = field(
         default=None,
         metadata={
-            "help": "with --loss risk: how subwords are joined for --text-cost, as --remove-bpe of fairseq-generate "
-            "does (sentencepiece, subword_nmt, '@@ ')"
+            "help": "how subwords are joined for --text-cost, as --remove-bpe of fairseq-generate does (sentencepiece, "
+            "subword_nmt, '@@ ')"
         },
     )
     risk_alpha: float = field(
@@ -91,6 +91,16 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     )
     risk_reference: bool = field(
         default=False, metadata={"help": "with --loss risk: the reference is one of the hypotheses"}
+    )
+    target: ChoiceEnum(["reference", "oracle"]) = field(  # type: ignore[valid-type]
+        default="reference",
+        metadata={
+            "help": "what gold is: the reference, or the hypothesis of the lowest --text-cost on the model's own beam"
+        },
+    )
+    oracle_beam: int = field(
+        default=0,
+        metadata={"help": "with --target oracle: beam of the search for it; 0: the beam of the update"},
     )
     search_dtype: ChoiceEnum(list(SEARCH_DTYPES)) = field(  # type: ignore[valid-type]
         default="model",
@@ -134,6 +144,7 @@ def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
         ("--nll-weight", cfg.nll_weight, 0 <= cfg.nll_weight < math.inf),
         ("--search-words", cfg.search_words, cfg.search_words >= 0),
         ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen < math.inf),
+        ("--oracle-beam", cfg.oracle_beam, cfg.oracle_beam >= 0),
     ):
         if not right:
             allowed = "above 0" if name in ("--margin", "--search-screen", "--risk-alpha") else "at least 0"
@@ -155,16 +166,23 @@ def _check_use(cfg: BeamSearchOptimizationConfig, loss: Loss) -> None:
         UserError: naming the option.
     """
     default = BeamSearchOptimizationConfig()
+    oracle, change = str(cfg.target) == "oracle", "choose another --loss"
     if loss.over == "finished":
-        ignored, reason = ("delta", "margin", "finished", "finished_lenpen"), "looks at finished hypotheses"
+        ignored: Tuple[str, ...] = ("delta", "margin", "finished", "finished_lenpen", "target", "oracle_beam")
+        reason = "looks at finished hypotheses"
     else:
-        ignored, reason = ("text_cost", "text_remove_bpe", "risk_alpha", "risk_reference"), "looks at the beam"
+        ignored, reason = ("risk_alpha", "risk_reference"), "looks at the beam"
+        if not oracle:
+            ignored, change = (
+                (*ignored, "text_cost", "text_remove_bpe", "oracle_beam"),
+                "choose another --loss or --target",
+            )
     given = [name for name in ignored if str(getattr(cfg, name)) != str(getattr(default, name))]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UserError(
             f"beam_search_optimization: {options} has no meaning with --loss {cfg.loss}, which {reason}: leave it out, "
-            "or choose another --loss"
+            f"or {change}"
         )
 
 
@@ -190,13 +208,16 @@ def finished_lenpen(cfg: BeamSearchOptimizationConfig, score: PrefixScore) -> Op
 
 
 def check_scorer(cfg: BeamSearchOptimizationConfig, loss: Loss, score: PrefixScore) -> None:
-    """Checks that a loss over finished hypotheses has whole scores.
+    """Checks that a search for finished hypotheses has whole scores.
 
     Raises:
         UserError: if the scorer scores the last word alone.
     """
-    if loss.over == "finished" and not score.cumulative:
+    if score.cumulative:
+        return
+    if loss.over == "finished" or str(cfg.target) == "oracle":
+        option = f"--loss {cfg.loss}" if loss.over == "finished" else "--target oracle"
         raise UserError(
-            f"--loss {cfg.loss} compares whole hypotheses, but --scorer {score.name} scores the last word alone: take "
+            f"{option} compares whole hypotheses, but --scorer {score.name} scores the last word alone: take "
             "--scorer softmax or summed"
         )

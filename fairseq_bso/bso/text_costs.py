@@ -1,34 +1,50 @@
 """Costs of finished hypotheses on their text: subwords joined, compared by sacrebleu.
 
-A cost is a function of lists of equal length:
+A cost is a function of lists of equal length, which hold every distinct pair of a batch:
 
     cost(hypotheses, references) -> a number for each pair, 0 for a perfect one
 
-`register_text_cost("name")` makes a function of your own a value of ``--text-cost``: a neural metric, for example.
+`register_text_cost("name")` makes a function of your own a value of ``--text-cost``: a neural metric, for example. With
+`register_text_cost("name", sources=True)` it gets the source sentences too: ``cost(hypotheses, references, sources)``.
 """
 
 import math
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+import torch
 from sacrebleu.metrics import BLEU, CHRF, TER
+from torch import Tensor
 
 from ..errors import UserError
 from ..registry import Registry
+from ..search.finished_search import Finished
 
 __all__ = ["TextCosts", "get_text_cost", "register_text_cost", "text_cost_names"]
 
-TextCost = Callable[[List[str], List[str]], Sequence[float]]
+TextCost = Callable[..., Sequence[float]]
+Words = Tuple[int, ...]
 _COSTS: Registry[TextCost] = Registry("text cost", "register_text_cost")
 get_text_cost, text_cost_names = _COSTS.get, _COSTS.names
 
 
-def register_text_cost(name: str) -> Callable[[TextCost], TextCost]:
+_WITH_SOURCES: Set[str] = set()
+"""the names of costs that get the source sentences too"""
+
+
+def register_text_cost(name: str, sources: bool = False) -> Callable[[TextCost], TextCost]:
     """Decorator that registers a cost under `name`.
+
+    Args:
+        name: the value of ``--text-cost``.
+        sources: whether the function gets the source sentences as a third list.
 
     Raises:
         ValueError: another cost has this name.
     """
-    return _COSTS.decorator(name)
+    decorate = _COSTS.decorator(name)
+    if sources:
+        _WITH_SOURCES.add(name)
+    return decorate
 
 
 @register_text_cost("sentence_bleu")
@@ -52,46 +68,104 @@ def ter(hypotheses: List[str], references: List[str]) -> List[float]:
     return [min(1.0, metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
 
 
+@register_text_cost("hamming")
+def hamming(hypotheses: List[str], references: List[str]) -> List[float]:
+    """The share of places with another word, of the places of the longer text. A place that one text lacks differs."""
+    return [_hamming(one.split(), right.split()) for one, right in zip(hypotheses, references)]
+
+
+def _hamming(words: List[str], right: List[str]) -> float:
+    longer = max(len(words), len(right), 1)
+    equal = sum(one == other for one, other in zip(words, right))
+    return 1 - equal / longer if words or right else 0.0
+
+
+class Compared(NamedTuple):
+    """The words of a hypothesis and what it is compared with; each ends in ``</s>``."""
+
+    hypothesis: Words
+    reference: Words
+    source: Words
+
+
 class TextCosts:
-    """Costs of word ids. A pair that occurred in the batch before is not computed again.
+    """Costs of word ids. Texts that occur several times in a batch are compared once.
 
     Args:
         name: of a registered cost.
-        dictionary: fairseq's target dictionary.
+        task: with the dictionaries of both sides.
         remove_bpe: as ``--remove-bpe`` of fairseq-generate; None leaves symbols as they are.
     """
 
-    def __init__(self, name: str, dictionary, remove_bpe: Optional[str] = None) -> None:
-        self.name, self.cost = name, get_text_cost(name)
-        self.dictionary, self.remove_bpe = dictionary, remove_bpe
+    def __init__(self, name: str, task, remove_bpe: Optional[str] = None) -> None:
+        self.name, self.cost, self.with_sources = name, get_text_cost(name), name in _WITH_SOURCES
+        self.target, self.source, self.remove_bpe = task.target_dictionary, task.source_dictionary, remove_bpe
 
-    def text(self, words: Sequence[int]) -> str:
-        """The text of word ids without ``</s>``."""
-        return self.dictionary.string(words, self.remove_bpe, extra_symbols_to_ignore={self.dictionary.pad()})
+    def of_finished(self, finished: Finished, golds: Sequence[Words], source: Tensor) -> Tensor:
+        """The costs (B, K) of finished hypotheses, 0 for none, on the CPU.
 
-    def __call__(self, pairs: Sequence[Tuple[Tuple[int, ...], Tuple[int, ...]]]) -> List[float]:
-        """The costs of pairs of a hypothesis and its reference.
+        Args:
+            finished: of B sentences, K each.
+            golds: the words of each reference.
+            source: (B, S) int64.
+
+        Raises:
+            UserError: as ``__call__``.
+        """
+        paths, lengths, sources = finished.paths.tolist(), finished.lengths.tolist(), source.tolist()
+        places = [(sentence, k) for sentence, row in enumerate(lengths) for k, length in enumerate(row) if length]
+        every = [
+            Compared(tuple(paths[sentence][k][: lengths[sentence][k]]), golds[sentence], tuple(sources[sentence]))
+            for sentence, k in places
+        ]
+        costs = torch.zeros(finished.lengths.shape, dtype=torch.float32)
+        if every:
+            sentences, slots = torch.tensor(places).unbind(1)
+            costs[sentences, slots] = torch.tensor(self(every), dtype=torch.float32)
+        return costs
+
+    def __call__(self, every: Sequence[Compared]) -> List[float]:
+        """The cost of each.
 
         Raises:
             UserError: if the cost raises an exception, or returns no finite number for each pair.
         """
-        distinct = list(dict.fromkeys(pairs))
-        texts = {words: self.text(words) for pair in distinct for words in pair}
-        hypotheses, references = ([texts[pair[side]] for pair in distinct] for side in (0, 1))
+        texts = self._texts(every)
+        distinct = list(dict.fromkeys(texts))
+        columns = [list(column) for column in zip(*distinct)]
         try:
-            costs = [float(cost) for cost in self.cost(hypotheses, references)]
+            costs = [float(cost) for cost in self.cost(*columns)]
         except Exception as problem:
+            takes = "three lists of texts" if self.with_sources else "two lists of texts"
             raise UserError(
-                f"--text-cost {self.name} raised {type(problem).__name__} ({problem}): it gets two lists of texts and "
+                f"--text-cost {self.name} raised {type(problem).__name__} ({problem}): it gets {takes} and "
                 "returns a number for each pair"
             ) from problem
         if len(costs) != len(distinct):
             raise UserError(f"--text-cost {self.name} returned {len(costs)} numbers for {len(distinct)} pairs of texts")
-        for cost, hypothesis, reference in zip(costs, hypotheses, references):
+        for cost, (hypothesis, reference, *_) in zip(costs, distinct):
             if not math.isfinite(cost):
                 raise UserError(
                     f"--text-cost {self.name} returned {cost} for the hypothesis {hypothesis!r} and the reference "
                     f"{reference!r}, but must return a finite number"
                 )
         found = dict(zip(distinct, costs))
-        return [found[pair] for pair in pairs]
+        return [found[one] for one in texts]
+
+    def _texts(self, every: Sequence[Compared]) -> List[Tuple[str, ...]]:
+        """The texts that the cost compares; each sequence of words is joined once."""
+        known: Dict[Tuple[bool, Words], str] = {}
+
+        def text(words: Words, of_source: bool) -> str:
+            if (of_source, words) not in known:
+                known[of_source, words] = self._text(words, self.source if of_source else self.target)
+            return known[of_source, words]
+
+        pairs = [(text(one.hypothesis, False), text(one.reference, False)) for one in every]
+        if not self.with_sources:
+            return pairs
+        return [(*pair, text(one.source, True)) for pair, one in zip(pairs, every)]
+
+    def _text(self, words: Words, dictionary) -> str:
+        """The text of word ids, without ``</s>`` and padding."""
+        return dictionary.string(words, self.remove_bpe, extra_symbols_to_ignore={dictionary.pad()})

@@ -145,6 +145,23 @@ class _Ends:
         return Finished(paths, times + 1, scores.masked_fill(times < 0, -torch.inf))
 
 
+def lowest_cost(finished: Finished, costs: Tensor, normalized: bool) -> Tensor:
+    """The slot of the lowest-cost hypothesis of each sentence that has a word besides ``</s>``: (B,), -1 for none.
+
+    Of equal costs the best by the measure of decoding wins.
+
+    Args:
+        finished: hypotheses.
+        costs: (B, K).
+        normalized: whether decoding divides scores by length.
+    """
+    there = finished.lengths > 1  # a target needs a word
+    least = costs.masked_fill(~there, torch.inf).amin(1, keepdim=True)  # (B, 1)
+    measure = finished.scores / finished.lengths.clamp(min=1) if normalized else finished.scores
+    best = measure.masked_fill(~there | (costs > least), -torch.inf).argmax(1)
+    return best.masked_fill(~there.any(1), -1)
+
+
 def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished) -> FinishedScores:
     """Scores finished hypotheses and gold with gradient. What a hypothesis shares with gold is scored once."""
     scorer, score, (sentences, beam, time) = decoder.scorer, decoder.prefix_score, finished.paths.shape

@@ -14,7 +14,7 @@ from reference.whole_prefixes import Scores
 from fairseq_bso import register_text_cost
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.losses import get_loss
-from fairseq_bso.bso.text_costs import TextCosts, get_text_cost
+from fairseq_bso.bso.text_costs import Compared, TextCosts, get_text_cost
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -119,8 +119,9 @@ def test_text_costs_join_subwords_and_count_equal_pairs_once():
         seen.extend(zip(hypotheses, references))
         return [len(one) for one in hypotheses]
 
-    costs = TextCosts("noting", task.target_dictionary, "sentencepiece")
-    assert costs([((4, 5, 6, END), (6, END)), ((END,), (4, END)), ((4, 5, 6, END), (6, END))]) == [4, 0, 4]
+    costs = TextCosts("noting", task, "sentencepiece")
+    every = [((4, 5, 6, END), (6, END)), ((END,), (4, END)), ((4, 5, 6, END), (6, END)), ((4, 5, 6, 0, END), (6, END))]
+    assert costs([Compared(*pair, (END,)) for pair in every]) == [4, 0, 4, 4]
     assert seen == [("ab c", "c"), ("", "a")]
 
 
