@@ -140,8 +140,15 @@ def search(
         constraint: which words may follow a prefix; it replaces `max_len_a` and `max_len_b`.
 
     Returns:
-        the finished hypotheses of each sentence; none where no hypothesis came to an end.
+        the finished hypotheses of each sentence; none where no hypothesis came to an end, or where the output that the
+        constraint asks for has more words than the model has positions.
     """
+    positions = network.config.max_target_positions
+    fitting = [constraint is None or not constraint.too_long(source, positions) for source in sources]
+    if not all(fitting):
+        short = [source for source, fits in zip(sources, fitting) if fits]
+        found = iter(search(network, short, options, constraint) if short else [])
+        return [next(found) if fits else [] for fits in fitting]
     beam = min(options.beam, network.vocabulary_size - 1)
     scorer = SCORERS[network.config.scorer]
     lenpen = options.lenpen if scorer.normalized else 0.0

@@ -125,6 +125,10 @@ class Constraint:
         self.labels = np.array(labels, int)
         self([END])  # refuses dictionaries that do not fit, before any sentence is read
 
+    def too_long(self, source: Sequence[int], positions: int) -> bool:
+        """Whether the output of a sentence, `</s>` included, has more words than the model has positions."""
+        return self(source).longest >= positions
+
     def __call__(self, source: Sequence[int]) -> SentenceConstraint:
         """Word ids of a sentence -> its successor function."""
         words = np.array([word for word in source if word not in (PAD, END)], int)

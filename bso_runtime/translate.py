@@ -29,10 +29,27 @@ class Translator(NamedTuple):
     options: Options
     constraint: Optional[Constraint]
 
-    def __call__(self, lines: Sequence[str]) -> List[Tuple[float, str]]:
-        """Lines of text -> the score and the translation of each; -inf and "" where no hypothesis came to an end."""
+    def __call__(self, lines: Sequence[str], first: int = 1) -> List[Tuple[float, str]]:
+        """Lines of text -> the score and the translation of each; -inf and "" where no hypothesis came to an end.
+
+        Under a constraint, a message on standard error names a line without a translation.
+
+        Args:
+            lines: of text.
+            first: the number of the first line.
+        """
         sources = [self.text.encode(line) for line in lines]
         finished = search(self.network, sources, self.options, self.constraint)
+        for number, (source, hypotheses) in enumerate(zip(sources, finished), first):
+            if self.constraint is not None and not hypotheses:
+                positions = self.network.config.max_target_positions
+                long = self.constraint.too_long(source, positions)
+                reason = (
+                    f"needs an output of more words than the model's --max-target-positions {positions}"
+                    if long
+                    else "allows no end that a hypothesis on the beam reached"
+                )
+                print(f"line {number}: --successors {reason}, so the output is empty", file=sys.stderr)
         best = [hypotheses[0] if hypotheses else (float("-inf"), []) for hypotheses in finished]
         return [(score, self.text.decode(words)) for score, words in best]
 
@@ -99,9 +116,11 @@ def run(arguments: argparse.Namespace) -> int:
         with ExitStack() as files:
             lines = _lines(arguments.input, files)
             target = _target(arguments.output, files)
+            done = 0
             for batch in _batches(lines, arguments.batch_size):
-                for score, line in translate(batch):
+                for score, line in translate(batch, done + 1):
                     print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
+                done += len(batch)
                 target.flush()
     except OSError as error:
         if arguments.output == "-" and error.filename is None:

@@ -10,7 +10,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
 from .decoding.constrained import ConstrainedGenerator
-from .decoding.constraint import make_constraint
+from .decoding.constraint import Constraint, make_constraint
 from .decoding.length_ratios import LengthRatioConfig, LengthRatioMixin
 from .decoding.unnormalized import (
     UnnormalizedEnsemble,
@@ -75,14 +75,19 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         return super().build_criterion(cfg, *args, **kwargs)
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-        """fairseq's filter; in training and validation it also leaves out pairs whose target is not allowed.
+        """fairseq's filter, under a constraint.
+
+        In training and validation it also leaves out pairs whose target is not allowed. In decoding with
+        ``--skip-invalid-size-inputs-valid-test`` it leaves out sentences whose output would be too long.
 
         Raises:
             UserError: if no pair is left.
         """
         indices = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
-        if self.constraint is None or not self.learns:
+        if self.constraint is None:
             return indices
+        if not self.learns:
+            return self._with_room(indices, dataset, max_positions) if ignore_invalid_inputs else indices
         if dataset not in self.allowed_of_dataset:
             self.allowed_of_dataset[dataset] = self._allowed(indices, dataset)
         kept = indices[self.allowed_of_dataset[dataset][indices]]
@@ -91,6 +96,27 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
                 f"--successors {self.constraint.name} allows none of the targets of {len(indices)} pairs: prepare the "
                 "data for this successor function, or choose another"
             )
+        return kept
+
+    def _with_room(self, indices, dataset, max_positions):
+        """The sentences whose output has at most as many words as the models' positions."""
+        most = max_positions[1] if isinstance(max_positions, (tuple, list)) else max_positions
+        fitting = []
+        for start in range(0, len(indices) if most is not None else 0, CHECKED_AT_ONCE):
+            chunk = indices[start : start + CHECKED_AT_ONCE]
+            sample = dataset.collater([dataset[int(index)] for index in chunk])
+            longest = self.constraint(sample["net_input"]["src_tokens"]).longest
+            if longest is None:
+                return indices
+            fitting.extend(sample["id"][longest <= most].tolist())
+        kept = numpy.asarray([index for index in indices if index in set(fitting)], dtype=numpy.int64)
+        if most is None or len(kept) == len(indices):
+            return indices
+        left_out = sorted(set(map(int, indices)) - set(fitting))
+        logger.warning(
+            f"{len(left_out)} sentences are skipped, because --successors {self.constraint.name} needs outputs of more "
+            f"than {most} words for them; the first sentence ids are {left_out[:10]}"
+        )
         return kept
 
     def _allowed(self, indices, dataset):
@@ -129,7 +155,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
                 alignment = getattr(args, "print_alignment", None)
                 return UnnormalizedScorer(self.target_dictionary, compute_alignment=bool(alignment))
         if self.constraint is not None and not getattr(args, "score_reference", False):
-            _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn)
+            _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, self.constraint)
             seq_gen_cls = ConstrainedGenerator
             extra_gen_cls_kwargs = {**(extra_gen_cls_kwargs or {}), "constraint": self.constraint}
         generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
@@ -142,17 +168,31 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         return generator
 
 
-def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn) -> None:
+def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, constraint: Constraint) -> None:
     """Checks the options of fairseq's generator under a constraint.
 
     Raises:
-        UserError: for options that work on words, whereas the constrained generator works on candidates.
+        UserError: for options that work on words, whereas the constrained generator works on candidates; for those that
+            contradict the constraint.
     """
+    if constraint.bounds_length():
+        if getattr(args, "min_len", 1) > 1:
+            raise UserError(
+                f"--min-len is {args.min_len}, but --successors {constraint.name} decides how long an output is: leave "
+                "out --min-len"
+            )
+        if getattr(args, "max_len_a", 0) != 0 or getattr(args, "max_len_b", 200) != 200:
+            logger.warning(
+                f"--successors {constraint.name} bounds the length: --max-len-a and --max-len-b have no effect"
+            )
     refused = [
         ("--print-alignment", getattr(args, "print_alignment", None)),
         ("--constraints", getattr(args, "constraints", None)),
         ("--match-source-len", getattr(args, "match_source_len", False)),
         ("--lm-path", getattr(args, "lm_path", None)),
+        # The allowed words have a part of the probability only, and mostly less than P.
+        ("--sampling-topp", getattr(args, "sampling_topp", -1.0) > 0),
+        ("--replace-unk", getattr(args, "replace_unk", None) is not None and constraint.name != "word_order"),
         ("another generator", seq_gen_cls),
         ("a function of allowed prefixes", prefix_allowed_tokens_fn),
     ]

@@ -17,44 +17,13 @@ from torch import Tensor, nn
 from ..blockwise import log_partition
 from ..errors import UserError
 from ..search.candidate_search import CandidateScorer
-from ..search.constraints import BatchConstraint, State
+from ..search.constraints import BatchConstraint, State, first_disallowed
 from ..search.scorer import Scorer
+from .columns import Columns
 from .constraint import Constraint
 from .unnormalized import common_prefix_score
 
 logger = logging.getLogger(__name__)
-SPECIAL = 4  # fairseq's <s>, <pad>, </s>, <unk>
-
-
-class Columns(NamedTuple):
-    """The words of the generator's G columns."""
-
-    words: Tensor
-    """(B, G) int64 the word of every column; padding for columns without a word"""
-    places: Tensor
-    """(B, C) int64 the column of every candidate"""
-
-    @staticmethod
-    def of(candidates: Tensor, sentences: int, padding: int, least: int) -> "Columns":
-        """candidates (B, C) or (1, C); at least ``least`` columns."""
-        candidates = candidates.expand(sentences, -1)
-        special = torch.arange(SPECIAL, device=candidates.device).expand(sentences, -1)
-        rest = candidates.new_full((sentences, max(least - SPECIAL - candidates.size(1), 0)), padding)
-        places = torch.arange(candidates.size(1), device=candidates.device) + SPECIAL
-        keeps_its_id = (candidates < SPECIAL) & (candidates != padding)
-        return Columns(
-            words=torch.cat([special, candidates, rest], 1),
-            places=torch.where(keeps_its_id, candidates, places.expand_as(candidates)),
-        )
-
-    def spread(self, scores: Tensor, sentences: Tensor) -> Tensor:
-        """Scores of candidates (N, C) -> scores of columns (N, G); ``-inf`` for columns without a candidate."""
-        spread = scores.new_full((scores.size(0), self.words.size(1)), -math.inf)
-        return spread.scatter_(1, self.places.index_select(0, sentences), scores)
-
-    def to_words(self, columns: Tensor, sentences: Tensor) -> Tensor:
-        """columns (N, t) -> words (N, t)."""
-        return self.words.index_select(0, sentences).gather(1, columns)
 
 
 class Hypotheses(NamedTuple):
@@ -194,6 +163,7 @@ class ConstrainedGenerator(SequenceGenerator):
     def __init__(self, models, tgt_dict, constraint: Constraint, **options) -> None:
         super().__init__(ConstrainedEnsemble(models), tgt_dict, **options)
         self.constraint = constraint
+        self.sampling_top_k = getattr(self.search, "sampling_topk", -1)  # may exceed the candidates of a sentence
         self.search.stop_on_max_len = True  # a sentence may have fewer outputs than the beam
         self.min_len = 0 if self.min_len == 1 else self.min_len  # fairseq's default; the function allows the end
 
@@ -206,62 +176,82 @@ class ConstrainedGenerator(SequenceGenerator):
     ) -> List[List[Dict[str, Tensor]]]:
         """The best hypotheses of every sentence, at least one.
 
-        If no hypothesis is allowed, the one returned has no word and score ``-inf``.
+        If no hypothesis is allowed, the one returned has no word and score ``-inf``. This also holds for a sentence
+        whose output would have more words than the model has positions.
         """
         source = sample["net_input"]["src_tokens"]
         constraint = self.constraint(source)
+        longest = constraint.longest
+        fitting = torch.ones_like(source[:, 0], dtype=torch.bool) if longest is None else longest <= self.max_len
+        if bool(fitting.all()):
+            return self._search(sample, constraint, prefix_tokens, constraints, bos_token)
+        kept = fitting.nonzero().squeeze(1)
+        found: List[List[Dict[str, Tensor]]] = [[] for _ in source]
+        if len(kept):
+            prefix_tokens = None if prefix_tokens is None else prefix_tokens[kept]
+            constraint = self.constraint(source[kept])
+            some = self._search(_select(sample, kept), constraint, prefix_tokens, constraints, bos_token)
+            for sentence, hypotheses in zip(kept.tolist(), some):
+                found[sentence] = hypotheses
+        for sentence in (~fitting).nonzero().squeeze(1).tolist():
+            words = int(longest[sentence]) - 1
+            reason = (
+                f"--successors {self.constraint.name} needs an output of {words} words and </s>, but the model has "
+                f"--max-target-positions {self.max_len} (--model-overrides \"{{'max_target_positions': "
+                'N}" sets another)'
+            )
+            found[sentence].append(self._nothing(sample, sentence, reason))
+        return found
+
+    def _search(
+        self,
+        sample: Dict[str, Dict[str, Tensor]],
+        constraint: BatchConstraint,
+        prefix_tokens: Optional[Tensor],
+        constraints: Optional[Tensor],
+        bos_token: Optional[int],
+    ) -> List[List[Dict[str, Tensor]]]:
+        """The best hypotheses of sentences whose outputs are not too long."""
+        source = sample["net_input"]["src_tokens"]
         columns = Columns.of(constraint.candidates, source.size(0), self.pad, 2 * self.beam_size + 1)
         self.model.begin(constraint, columns)
         self.vocab_size = columns.words.size(1)
         if constraint.longest is not None:
-            self._bound_length(int(constraint.longest.max()) - 1)
+            self.max_len_a, self.max_len_b = 0, int(constraint.longest.max()) - 1  # fairseq's limit excludes </s>
         if prefix_tokens is not None:
-            prefix_tokens = self._prefix_columns(prefix_tokens, columns)
+            prefix_tokens = self._prefix_columns(prefix_tokens, columns, constraint)
+        if hasattr(self.search, "sampling_topk"):
+            self.search.sampling_topk = min(self.sampling_top_k, self.vocab_size)
         found = super()._generate(sample, prefix_tokens, constraints, bos_token)
         for sentence, hypotheses in enumerate(found):
             for hypothesis in hypotheses:
                 hypothesis["tokens"] = columns.words[sentence, hypothesis["tokens"]]
             if not hypotheses:
-                hypotheses.append(self._nothing(source, sample.get("id"), sentence))
+                name = self.constraint.name
+                reason = f"no hypothesis on the beam reached an end that --successors {name} allows"
+                hypotheses.append(self._nothing(sample, sentence, reason))
         return found
 
-    def _bound_length(self, words: int) -> None:
-        """Sets fairseq's length limit, which excludes ``</s>``, to the longest output.
-
-        Raises:
-            UserError: if the model's own limit is smaller.
-        """
-        if words > self.max_len - 1:
-            raise UserError(
-                f"--successors {self.constraint.name} needs an output of {words} words and </s>, but the model has "
-                f"--max-target-positions {self.max_len}: leave out the sentence, or give --model-overrides "
-                "\"{'max_target_positions': N}\" with a larger N"
-            )
-        self.max_len_a, self.max_len_b = 0, words
-
-    def _prefix_columns(self, prefix: Tensor, columns: Columns) -> Tensor:
+    def _prefix_columns(self, prefix: Tensor, columns: Columns, constraint: BatchConstraint) -> Tensor:
         """The words of ``--prefix-size`` (B, p) as columns.
 
         Raises:
-            UserError: if a word is not among the columns of its sentence.
+            UserError: if a word is not allowed in its place.
         """
-        same = columns.words.unsqueeze(1) == prefix.unsqueeze(2)  # (B, p, G)
-        found = same.any(2)
-        if not bool(found.all()):
-            sentence, place = (~found).nonzero()[0].tolist()
-            word = self.tgt_dict[int(prefix[sentence, place])]
+        first = first_disallowed(constraint, prefix, prefix.ne(self.pad).sum(1))  # (B,)
+        if bool((first >= 0).any()):
+            sentence = int((first >= 0).nonzero()[0])
+            word = self.tgt_dict[int(prefix[sentence, first[sentence]])]
             raise UserError(
-                f"--prefix-size requires the word {word!r}, which --successors {self.constraint.name} never allows in "
-                "its sentence: leave out --prefix-size"
+                f"--prefix-size requires the word {word!r}, which --successors {self.constraint.name} does not allow "
+                "there: leave out --prefix-size"
             )
-        return same.long().argmax(2)
+        return (columns.words.unsqueeze(1) == prefix.unsqueeze(2)).long().argmax(2)  # (B, p)
 
-    def _nothing(self, source: Tensor, ids: Optional[Tensor], sentence: int) -> Dict[str, Tensor]:
+    def _nothing(self, sample: Dict, sentence: int, reason: str) -> Dict[str, Tensor]:
+        source, ids = sample["net_input"]["src_tokens"], sample.get("id")
         which = sentence if ids is None else int(ids[sentence])
-        logger.warning(
-            f"sentence {which}: no hypothesis on the beam reached an end that --successors {self.constraint.name} "
-            "allows, so the output is empty"
-        )
+        logger.warning(f"sentence {which}: {reason}, so the output is empty")
         return {
             "tokens": source.new_tensor([self.eos]),
             "score": torch.tensor(-math.inf, device=source.device),
@@ -275,3 +265,16 @@ class ConstrainedGenerator(SequenceGenerator):
         return super().is_finished(step, unfin_idx, max_len, finalized_sent_len, beam_size) or self.model.is_at_end(
             unfin_idx, beam_size, self.eos
         )
+
+
+def _select(sample: Dict, kept: Tensor) -> Dict:
+    """The sentences ``kept`` (b,) of a batch of fairseq."""
+    count = sample["net_input"]["src_tokens"].size(0)
+
+    def part(value):
+        if isinstance(value, dict):
+            return {name: part(inner) for name, inner in value.items()}
+        of_sentences = isinstance(value, Tensor) and value.dim() > 0 and value.size(0) == count
+        return value.index_select(0, kept.to(value.device)) if of_sentences else value
+
+    return part(sample)

@@ -49,6 +49,10 @@ class Constraint:
         except ValueError as fault:
             raise UserError(f"--successors {self.name}: {fault}") from None
 
+    def bounds_length(self) -> bool:
+        """Whether the successor function decides how long an output may be. Asked with an empty sentence."""
+        return self(torch.tensor([[self.source_end]])).longest is not None
+
     def first_disallowed(self, src_tokens: Tensor, target: Tensor) -> Tensor:
         """The first word of each target (from 0) that the successor function does not allow; -1 if it allows all.
 

@@ -128,16 +128,27 @@ def test_a_prefix_is_forced_or_refused():
     models = [fakes.model(1, task)]
     (found,) = generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[6]]))
     assert {words[0] for words, _, _ in found} == {6} and len(found) == 2
-    with pytest.raises(UserError, match="--prefix-size requires the word 'word3'"):
-        generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor([[7]]))
+    for wrong in ([[7]], [[6, 6]], [[6, END]]):  # no word of the source, once too often, too early
+        with pytest.raises(UserError, match="--prefix-size requires the word '.*', which --successors word_order does"):
+            generate(models, task, "word_order", [[4, 5, 6]], 3, prefix=torch.tensor(wrong))
 
 
-def test_an_output_beyond_the_models_positions_is_refused():
+@pytest.mark.parametrize("strategy", [search.BeamSearch, search.Sampling])
+def test_a_sentence_whose_output_is_too_long_is_named_and_left_empty(caplog, strategy):
+    """The others of its batch are decoded as without it."""
     task = task_with_labels()
-    models = [fakes.model(1, task, max_target_positions=6)]
-    assert len(generate(models, task, "word_order", [[4, 5, 6, 7, 4]], 2)[0]) == 2
-    with pytest.raises(UserError, match="an output of 6 words and </s>, but the model has --max-target-positions 6"):
-        generate(models, task, "word_order", [[4, 5, 6, 7, 4, 4]], 2)
+    models = [fakes.model(1, task, max_target_positions=6, scorer="softmax")]
+    short, long = [4, 5, 6, 7, 4], [4, 5, 6, 7, 4, 4]
+    options = {"search_strategy": strategy(task.target_dictionary)}
+    (alone,) = generate(models, task, "word_order", [short], 2, **options)
+    assert len(alone) == 2 and not caplog.text
+    together = generate(models, task, "word_order", [long, short, long], 2, **options)
+    assert [len(hypotheses) for hypotheses in together] == [1, 2, 1]
+    assert strategy is search.Sampling or [one[:2] for one in together[1]] == [one[:2] for one in alone]
+    for hypotheses in (together[0], together[2], *generate(models, task, "word_order", [long], 2, **options)):
+        assert [words for words, _, _ in hypotheses] == [(END,)] and hypotheses[0][1] == -math.inf
+    message = "needs an output of 6 words and </s>, but the model has --max-target-positions 6"
+    assert caplog.text.count(message) == 3 and "sentence 2: --successors word_order needs" in caplog.text
 
 
 def test_other_searches_stay_within_the_constraint():
@@ -147,6 +158,7 @@ def test_other_searches_stay_within_the_constraint():
         search.DiverseBeamSearch(task.target_dictionary, 2, 0.5),
         search.DiverseSiblingsSearch(task.target_dictionary, 0.5),
         search.Sampling(task.target_dictionary),
+        search.Sampling(task.target_dictionary, sampling_topk=100),  # more than there are candidates
     ):
         sources = [[4, 5, 6, 7], [5, 5, 6]]
         found = generate(models, task, "word_order", sources, 4, search_strategy=strategy)

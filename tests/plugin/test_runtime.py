@@ -94,15 +94,16 @@ def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
     sources=st.lists(st.lists(st.sampled_from([3, 4, 5, 6, 7, 7, 9]), max_size=4), min_size=1, max_size=4),
     beam=st.sampled_from([1, 2, 5]),
     seed=st.integers(0, 99),
+    positions=st.sampled_from([4, 1024]),  # of 4, some outputs are too long
 )
-def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scorer, sources, beam, seed):
+def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scorer, sources, beam, seed, positions):
     task = fakes.FakeTask(words=4)
     for label in LABELS:
         task.target_dictionary.add_symbol(label)
-    model = fakes.model(seed, task, scorer=scorer).float()
+    model = fakes.model(seed, task, scorer=scorer, max_target_positions=positions).float()
     side = "\n".join(task.target_dictionary.symbols).encode()
     constraint = Constraint(name, text.Text({"source": side, "target": side}))
-    network = network_of(model, {"scorer": scorer})
+    network = network_of(model, {"scorer": scorer, "max_target_positions": positions})
     found = search(network, [[*source, 2] for source in sources], Options(beam), constraint)
     slow = TorchConstraint(name, task.source_dictionary, task.target_dictionary)
     usual = {"normalize_scores": scorer == "softmax", "beam_size": beam}
@@ -112,6 +113,20 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
         theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq adds an empty one if there is none
         assert [words for _, words in ours] == [one["tokens"].tolist()[:-1] for one in theirs]
         np.testing.assert_allclose([score for score, _ in ours], [one["score"].item() for one in theirs], atol=1e-4)
+
+
+def test_a_line_whose_output_is_too_long_is_named_and_left_empty(tmp_path, capsys):
+    side = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdef"]).encode()
+    model = exported(fakes.model(), {"max_target_positions": 4}, source=side, target=side)
+    model_file.write(tmp_path / "model", model, "float32")
+    (tmp_path / "text").write_text("a b c\na b c d\nb c\n")
+    common = ["translate", str(tmp_path / "model"), "--input", str(tmp_path / "text"), "--successors", "word_order"]
+    for batch in ("1", "2"):
+        assert cli.main([*common, "--batch-size", batch]) == 0
+        done = capsys.readouterr()
+        assert [sorted(line.split()) for line in done.out.split("\n")] == [["a", "b", "c"], [], ["b", "c"], []]
+        assert done.err.startswith("line 2: --successors needs an output of more words than the model's")
+        assert done.err.count("\n") == 1
 
 
 def written(path, scorer):
