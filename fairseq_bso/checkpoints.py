@@ -28,11 +28,13 @@ def distinct_parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], An
 
     A checkpoint from a GPU or from 16-bit training holds a copy of a tied parameter under each of its names. Copies are
     recognised by their values, since parameters that are not tied never have the same values. They are tied again.
+    Zeros alone say nothing: matrices that are zero are tied only where they share their memory.
     """
     found: List[Tuple[List[str], Any]] = []
     for name, tensor in state["model"].items():
         for names, other in found if tensor.dim() > 1 else []:
-            if other.shape == tensor.shape and bool((other == tensor).all()):
+            same = other.shape == tensor.shape and bool((other == tensor).all())
+            if same and (other.data_ptr() == tensor.data_ptr() or bool(other.any())):
                 names.append(name)
                 state["model"][name] = other
                 break

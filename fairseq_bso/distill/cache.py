@@ -1,15 +1,19 @@
 """The folder of distilled targets: their inputs and options, their parts, and the indexed dataset made of all parts.
 
-manifest.json      inputs and options of the targets; in a complete cache also the sizes and checksums of its files
-parts/00000.npz    the targets of some sentences; any worker writes any part, atomically
-train.S-T.S.bin    and so on, with the dictionaries: in a complete cache, a data folder for fairseq-train
+manifest.json          inputs and options of the targets; in a complete cache also the sizes and checksums of its files
+parts/00000.DIGEST.npz the targets of some sentences, and a digest of what they were made from; any worker writes any
+                       part, atomically
+train.S-T.S.bin        and so on, with the dictionaries: in a complete cache, a data folder for fairseq-train
+lock                   while a process makes the cache: another one waits for it
 """
 
+import hashlib
 import json
+import logging
 import re
 import shutil
 import zipfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -19,7 +23,9 @@ from fairseq import utils
 from fairseq.data import indexed_dataset
 
 from ..errors import UserError
-from ..files import atomic_path, atomic_write, sha256
+from ..files import InUse, alone, atomic_path, atomic_write, remove_abandoned, sha256
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -39,17 +45,43 @@ class Cache:
     def __init__(self, folder: str, made_from: Dict[str, Any], made_in: Dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.identity = {"version": VERSION, "made_from": made_from, "made_in": made_in}
+        self.digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode("utf-8")).hexdigest()[:16]
         self.manifest_path = self.folder / "manifest.json"
-        self.parts_folder = self.folder / "parts"
+        self.parts_folder, self.lock = self.folder / "parts", self.folder / "lock"
 
-    def complete(self) -> bool:
-        """Whether the cache is complete and undamaged. Writes the manifest if there is none.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process makes the cache, and keeps others from it.
 
         Raises:
-            UserError: if the targets were made with other inputs or options, or the folder is damaged or not writable.
+            UserError: the folder cannot be written.
+        """
+        with ExitStack() as held:
+            with self._writing():
+                held.enter_context(alone(self.lock, self._say_that_it_waits))
+            yield
+
+    def _say_that_it_waits(self) -> None:
+        logger.info(f"another process makes the distilled data in {self.folder} now: waiting for it")
+
+    def _remove_remains(self) -> None:
+        """Removes what a killed process left in a complete cache: joined parts, unfinished files, its lock."""
+        shutil.rmtree(self.parts_folder, ignore_errors=True)
+        for left in self.folder.glob("*.partial"):
+            remove_abandoned(self.folder, left.name.rsplit(".", 2)[0])
+        if self.lock.exists():
+            with suppress(InUse, OSError), alone(self.lock):
+                pass
+
+    def complete(self) -> bool:
+        """Whether the cache is complete and undamaged.
+
+        Raises:
+            UserError: if the targets were made with other inputs or options, or the folder is damaged.
         """
         if not self.manifest_path.exists():
-            self._begin()
+            if any(self.folder.glob("*.bin")) or any(self.folder.glob("*.idx")):
+                raise UserError(f"{self.folder} holds a data set that was not distilled: give another --distill-cache")
             return False
         manifest = self._read_manifest()
         self._refuse_other(manifest)
@@ -62,6 +94,7 @@ class Cache:
                     f"the distilled data is damaged: {path} is missing or was changed; remove the folder {self.folder} "
                     "and distil again"
                 )
+        self._remove_remains()
         return True
 
     def facts(self) -> Dict[str, Any]:
@@ -73,7 +106,7 @@ class Cache:
         return self._part(number).exists()
 
     def write_part(self, number: int, targets: Sequence[Targets]) -> None:
-        """Writes the targets of some sentences. Raises UserError if that fails."""
+        """Writes the targets of some sentences, the first time also the manifest. Raises UserError if that fails."""
         kept = [words for _, several in targets for words in several]
         arrays: Dict[str, Any] = {
             "sentences": numpy.array([sentence for sentence, _ in targets], dtype=numpy.int64),
@@ -85,6 +118,8 @@ class Cache:
             self.parts_folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._part(number)) as file:
                 numpy.savez(file, **arrays)
+        if not self.manifest_path.exists():
+            self._write_manifest(self.identity)
 
     def read_part(self, number: int) -> List[Targets]:
         """The targets that `write_part` wrote. Raises UserError if they are damaged."""
@@ -125,6 +160,8 @@ class Cache:
             )
         (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
         names = [f"{prefix}.{language}.{kind}" for language in (source, target) for kind in ("bin", "idx")]
+        if not self.manifest_path.exists():
+            self._write_manifest(self.identity)
         with self._writing():
             self._write_side(f"{prefix}.{source}", source_dictionary, (gold.src[index] for index, _ in pairs))
             self._write_side(f"{prefix}.{target}", target_dictionary, (torch.tensor(words) for _, words in pairs))
@@ -146,11 +183,6 @@ class Cache:
             for sentence in sentences:
                 builder.add_item(sentence)
             builder.finalize(str(index))
-
-    def _begin(self) -> None:
-        if any(self.folder.glob("*.bin")) or any(self.folder.glob("*.idx")):
-            raise UserError(f"{self.folder} holds a data set that was not distilled: give another --distill-cache")
-        self._write_manifest(self.identity)
 
     def _write_manifest(self, manifest: Dict[str, Any]) -> None:
         text = json.dumps(manifest, indent=1) + "\n"
@@ -185,7 +217,8 @@ class Cache:
             )
 
     def _part(self, number: int) -> Path:
-        return self.parts_folder / f"{number:05}.npz"
+        """The path of a part. A part that was made with other inputs or options has another name."""
+        return self.parts_folder / f"{number:05}.{self.digest}.npz"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import sys
-from typing import List
+from typing import Any, List
 
 from fairseq import utils
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -49,6 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if task.is_distilled():
         return 0
+    with task.cache.alone():
+        if not task.is_distilled():  # another process may have made it in the meantime
+            _make(task, gold, arguments)
+    return 0
+
+
+def _make(task: SequenceDistillationTask, gold: Any, arguments: argparse.Namespace) -> None:
+    """Makes the cache with further workers."""
     started = [_start(arguments.words, rank) for rank in range(1, arguments.workers)]
 
     def dismiss() -> None:
@@ -60,7 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
         task.job(gold).run(Shard(0, arguments.workers), before_finish=dismiss)
     finally:  # also if this process fails
         dismiss()
-    return 0
 
 
 def _config(arguments: argparse.Namespace) -> SequenceDistillationConfig:

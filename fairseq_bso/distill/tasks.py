@@ -1,9 +1,9 @@
-"""``--task word_distillation`` and ``--task sequence_distillation``: a student learns from a teacher's distribution,
-or from its output as the training set."""
+"""The tasks ``word_distillation`` and ``sequence_distillation``: learning from a teacher's words or from its output."""
 
 import logging
 import os
 from argparse import Namespace
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Optional, Tuple
@@ -26,8 +26,7 @@ from .teacher import DTYPES, Teacher, dtype_on, load_teacher
 
 logger = logging.getLogger(__name__)
 
-BEAMS = {"seq_kd": 5, "seq_inter": 35}
-"""beams of the paper"""
+BEAMS = {"seq_kd": 5, "seq_inter": 35}  # of the paper
 
 
 @dataclass
@@ -147,11 +146,18 @@ class SequenceDistillationTask(WordDistillationTask):
             return
         gold = self.load_gold(combine)
         if not self.is_distilled():
-            self.job(gold).run(Shard.here())
+            self._distil(gold, Shard.here())
         distilled = self._load_distilled(split)
         facts = ", ".join(f"{count:,} {name}" for name, count in self.cache.facts().items())
         logger.info(f"training on the distilled pairs in {self.cfg.distill_cache}: {facts}")
         self.datasets[split] = self._together(distilled, gold) if self.cfg.distill_keep_original else distilled
+
+    def _distil(self, gold: LanguagePairDataset, shard: Shard) -> None:
+        """Makes the cache, or waits for another process that makes it now."""
+        with self.cache.alone() if shard.rank == 0 else nullcontext():
+            shard.wait()  # until worker 0 has the lock
+            if not self.is_distilled():
+                self.job(gold).run(shard)
 
     def load_original_dataset(self, split: str) -> None:
         """Loads the original text, not the teacher's output."""
@@ -186,7 +192,7 @@ class SequenceDistillationTask(WordDistillationTask):
         )
 
     def is_distilled(self) -> bool:
-        """Whether the cache is complete. Begins a new cache, unless the teacher or its options are refused."""
+        """Whether the cache is complete. Raises UserError if the teacher or its options are refused."""
         if not self.cache.manifest_path.exists():
             score = common_prefix_score(self.teacher.models)
             problem = unused_length_penalty(score, self.cfg.distill_lenpen, "--distill-lenpen")

@@ -1,14 +1,18 @@
 """A cache of the teacher's top k words: in memory, and in a folder that several trainings share.
 
 manifest.json      which teacher, and how many words
-*.npz              some sentences each; any worker of any training writes a file, atomically
+*.npz              some sentences each, and a digest of the manifest; any worker of any training writes one, atomically
+lock               while a process compares the manifest with its own, or writes it
 """
 
+import hashlib
 import json
+import logging
 import uuid
 import zipfile
 from contextlib import contextmanager
 from hashlib import blake2b
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -19,8 +23,10 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import UserError
-from ..files import atomic_write, sha256
+from ..files import alone, atomic_write, remove_abandoned, sha256
 from .teacher import Teacher
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -46,6 +52,10 @@ class TeacherTopKCache:
         self.teacher, self.size, self.padding, self.folder = teacher, size, padding, folder
         self.known: TopK = dict(folder.sentences()) if folder is not None else {}
         self.unwritten: TopK = {}
+        if folder is not None:
+            # At the end of the process: fairseq tells a criterion nothing when training ends. `atexit` would leave out
+            # the workers that fairseq-train starts.
+            self.at_the_end = Finalize(self, _write_rest, (folder, self.unwritten), exitpriority=1)
 
     def top_k(self, net_input: Dict[str, Any]) -> Tuple[Tensor, Tensor]:
         """(B, T, C) float32 log-probabilities and (B, T, C) int64 words, most probable first; both 0 at padding.
@@ -82,7 +92,7 @@ class TeacherTopKCache:
         if len(self.unwritten) >= count:
             if self.folder is not None:
                 self.folder.write(self.unwritten)
-            self.unwritten = {}
+            self.unwritten.clear()
 
     def _digests(self, net_input: Dict[str, Any]) -> Tuple[List[bytes], List[int]]:
         """A digest of each pair's words without padding, and its number of target words."""
@@ -95,6 +105,15 @@ class TeacherTopKCache:
             digests.append(blake2b(text, digest_size=TopKFolder.DIGEST).digest())
             lengths.append(len(prefix))
         return digests, lengths
+
+
+def _write_rest(folder: "TopKFolder", unwritten: TopK) -> None:
+    """Writes what is left when the cache or the process ends. Nobody would catch an error then."""
+    try:
+        if unwritten:
+            folder.write(unwritten)
+    except UserError as error:
+        logger.warning(error)
 
 
 class TopKFolder:
@@ -113,28 +132,38 @@ class TopKFolder:
     DIGEST = 16  # bytes
 
     def __init__(self, folder: str, teacher: Teacher, size: int) -> None:
-        self.folder = Path(folder)
-        identity = {
+        self.folder, self.manifest_path = Path(folder), Path(folder) / "manifest.json"
+        self.identity = {
             "version": VERSION,
             "the teacher's checkpoint": [sha256([Path(path)]) for path in teacher.paths],
             "--teacher-top-k": size,
             "--teacher-dtype": teacher.dtype,
         }
-        path = self.folder / "manifest.json"
-        # Workers that start together write the same manifest.
-        if path.exists():
-            self._refuse_other(path, identity)
-        elif any(other.name != path.name and other.suffix != ".partial" for other in self.folder.glob("*")):
-            raise UserError(f"{folder} holds other files: give another --teacher-memory-folder")
-        else:
-            with self._writing(path) as file:
-                file.write((json.dumps(identity, indent=1) + "\n").encode("utf-8"))
+        text = json.dumps(self.identity, sort_keys=True).encode("utf-8")
+        self.digest = numpy.frombuffer(hashlib.sha256(text).digest(), numpy.uint8)
+        if not self.manifest_path.exists():
+            self._begin()
+        self._refuse_other()
+        for left in self.folder.glob("*.partial"):
+            remove_abandoned(self.folder, left.name.rsplit(".", 2)[0])
+
+    def _begin(self) -> None:
+        """Writes the manifest, unless another process has written one: those that start together may differ."""
+        if any(other.name != "lock" and other.suffix != ".partial" for other in self.folder.glob("*")):
+            if not self.manifest_path.exists():
+                raise UserError(f"{self.folder} holds other files: give another --teacher-memory-folder")
+        with self._errors(), alone(self.folder / "lock", waiting=lambda: None):
+            if not self.manifest_path.exists():
+                with atomic_write(self.manifest_path) as file:
+                    file.write((json.dumps(self.identity, indent=1) + "\n").encode("utf-8"))
 
     def sentences(self) -> Iterator[Tuple[bytes, Tuple[Tensor, Tensor]]]:
         """All sentences. Raises UserError if a file is damaged."""
         for path in sorted(self.folder.glob("*.npz")):
             try:
                 with numpy.load(path, allow_pickle=False) as arrays:
+                    if "made_from" in arrays and not numpy.array_equal(arrays["made_from"], self.digest):
+                        raise ValueError("it was made by another teacher")
                     digests, lengths = arrays["names"], arrays["lengths"].tolist()
                     log_probs, words = (torch.from_numpy(arrays[name]) for name in ("log_probs", "words"))
                 sentences = list(zip(digests, log_probs.split(lengths), words.split(lengths)))
@@ -154,21 +183,21 @@ class TopKFolder:
             "log_probs": torch.cat([log_probs for log_probs, _ in sentences.values()]).numpy(),  # (sum of t, C)
             "words": torch.cat([words for _, words in sentences.values()]).numpy(),
         }
-        with self._writing(self.folder / f"{uuid.uuid4().hex}.npz") as file:
-            numpy.savez(file, **arrays)
+        with self._errors(), atomic_write(self.folder / f"{uuid.uuid4().hex}.npz") as file:
+            numpy.savez(file, made_from=self.digest, **arrays)
 
     @contextmanager
-    def _writing(self, path: Path) -> Iterator[Any]:
+    def _errors(self) -> Iterator[None]:
         try:
-            with atomic_write(path) as file:
-                yield file
+            yield
         except OSError as error:
             raise UserError(
                 f"the teacher's top k words cannot be written to {self.folder} ({error.strerror or error}): make room "
                 "or give another --teacher-memory-folder; the files already written are kept"
             ) from None
 
-    def _refuse_other(self, path: Path, identity: Dict[str, Any]) -> None:
+    def _refuse_other(self) -> None:
+        path, identity = self.manifest_path, self.identity
         try:
             stored = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -11,7 +11,7 @@ from bso_runtime.model_file import Model
 
 from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
-from ..files import atomic_write
+from ..files import atomic_write, claim
 from ..logs import show_logs
 
 NAME = "export"
@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
     _check_values(arrays, arguments)
     write = _write_onnx if arguments.format == "onnx" else _write_compact
-    write(arguments, Model(config, arrays, vocabularies))
+    with claim(Path(arguments.output), "output"):
+        write(arguments, Model(config, arrays, vocabularies))
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 
 from ..checkpoints import distinct_parameters, load_state, model_class
 from ..errors import UserError
-from ..files import atomic_write
+from ..files import atomic_write, claim
 from ..logs import show_logs
 from .schemes import Schedule, get_scheme
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
@@ -46,6 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     show_logs()
     utils.import_user_module(arguments)
     schedule = _schedule(arguments)
+    with claim(Path(arguments.output), "output"):
+        _prune(arguments, schedule)
+    return 0
+
+
+def _prune(arguments: argparse.Namespace, schedule: Schedule) -> None:
+    """Prunes into a file that no other process writes."""
     state = load_state(arguments.checkpoint)
     classes = _finite_classes(state, arguments)
     masks = _choose_masks(classes, schedule, arguments)
@@ -57,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     print(classes.table(masks))
     same = ["--prune-amount", "--prune-scheme", *(["--prune-exclude"] if arguments.exclude else [])]
     print(f"{arguments.output}: continue its training with --finetune-from-model and the same {', '.join(same)}")
-    return 0
 
 
 def _schedule(arguments: argparse.Namespace) -> Schedule:

@@ -1,5 +1,10 @@
 """The selection of hypotheses, the division of the work, the parts of the cache, and the criterion with a teacher."""
 
+import json
+import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +20,7 @@ from fairseq_bso.distill.selection import HypothesisSelector
 from fairseq_bso.distill.teacher import Teacher
 from fairseq_bso.distill.teacher_cache import TopKFolder
 from fairseq_bso.errors import UserError
+from fairseq_bso.files import alone
 
 PADDING, END = 1, 2
 
@@ -93,7 +99,7 @@ def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_pat
     targets = [(3, [[4, 5, END], [END]]), (1, []), (0, [[4, END]])]
     cache.write_part(0, targets)
     assert cache.read_part(0) == targets
-    path = tmp_path / "cache" / "parts" / "00000.npz"
+    path = tmp_path / "cache" / "parts" / f"00000.{cache.digest}.npz"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UserError, match=f"the part {path} .* is damaged"):
         cache.read_part(0)
@@ -278,6 +284,44 @@ def test_a_second_training_reads_the_cache_of_the_first(caching, tmp_path, monke
     second(student, pairs_batch(student, [PAIRS[1], PAIRS[2]]))  # another batch
     assert teacher.runs == 0
     assert len(list((tmp_path / "memory").glob("*.npz"))) == 2
+
+
+def test_the_end_of_a_training_writes_what_is_left(caching, tmp_path):
+    def train():
+        made, _, student = caching()
+        made(student, pairs_batch(student, PAIRS))
+        assert not list((tmp_path / "memory").glob("*.npz"))
+        train.kept = made  # as fairseq keeps its criterion until the process ends
+
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    again, teacher, student = caching()
+    again(student, pairs_batch(student, PAIRS))
+    assert teacher.runs == 0 and len(again.cache.known) == len(PAIRS)
+
+
+def test_two_trainings_with_other_teachers_that_begin_together(caching, tmp_path):
+    """Both find no manifest. The later one is refused, and no file of one is read by the other."""
+    memory = tmp_path / "memory"
+    with ThreadPoolExecutor(1) as other:
+        with alone(memory / "lock"):
+            later = other.submit(caching, teacher_top_k=4)
+            time.sleep(0.1)
+            identity = {**caching(teacher_memory_folder=str(tmp_path / "elsewhere"))[0].cache.folder.identity}
+            (memory / "manifest.json").write_text(json.dumps(identity))
+        with pytest.raises(UserError, match="--teacher-top-k was 3, is now 4"):
+            later.result()
+    first, _, student = caching(teacher_memory_folder=str(tmp_path / "elsewhere"), teacher_top_k=3)
+    for _ in range(2):
+        first(student, pairs_batch(student, PAIRS))
+    (part,) = (tmp_path / "elsewhere").glob("*.npz")
+    four = {"teacher_top_k": 4, "teacher_memory_folder": str(tmp_path / "four")}
+    caching(**four)
+    part.rename(tmp_path / "four" / part.name)
+    with pytest.raises(UserError, match="it was made by another teacher"):
+        caching(**four)
 
 
 def test_a_cache_of_another_teacher_is_refused(caching, tmp_path):

@@ -113,6 +113,18 @@ def test_nothing_half_written_stays(folder):
     assert not list((folder / "encoder").glob("index*"))
 
 
+def test_a_full_disk_is_one_message_before_anything_is_mapped(folder, monkeypatch):
+    """A page of a memory map that finds no room ends the process, so the room is reserved first."""
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="the index of .*encoder cannot be written: No space left on device"):
+        build_index(folder / "encoder")
+    assert not list((folder / "encoder").glob("index*"))
+
+
 def test_float16_states(tmp_path):
     values = numpy.linspace(-1, 1, 40).reshape(20, 2)
     write_side(tmp_path / "decoder", {"hidden1": values}, ["a"] * 20, [20], dtype="float16")

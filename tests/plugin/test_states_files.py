@@ -212,6 +212,23 @@ def test_what_an_interrupted_capture_left_is_removed(made, tmp_path, monkeypatch
     assert {path.name for path in tmp_path.iterdir()} == {"out"} and len(read(tmp_path / "out")) == 2
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_capture_of_one_name_is_refused_and_the_first_is_whole(made, tmp_path, monkeypatch, overwrite):
+    append, asked = files.CaptureFiles.append, []
+
+    def begin_another(self, records):
+        if not asked:
+            asked.append(True)
+            with pytest.raises(UserError, match="another process writes .*out now: wait .*, or give another --out"):
+                states(made, tmp_path / "out", overwrite=overwrite, sides=("encoder",))
+        append(self, records)
+
+    monkeypatch.setattr(files.CaptureFiles, "append", begin_another)
+    states(made, tmp_path / "out")
+    assert asked and list(read(tmp_path / "out")) == ["decoder", "encoder"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
 def test_a_full_disk_ends_with_one_message_and_no_folder(made, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

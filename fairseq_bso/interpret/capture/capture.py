@@ -60,8 +60,14 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
     """
     options.check()
     import_h5py()
-    folder = AtomicFolder(Path(out))
-    check_out(folder, options.overwrite)
+    folder = AtomicFolder(Path(out), "--out")
+    with folder.alone():
+        check_out(folder, options.overwrite)
+        return _write(checkpoint, data, folder, options)
+
+
+def _write(checkpoint: str, data: Optional[str], folder: AtomicFolder, options: CaptureOptions) -> Dict[str, Any]:
+    """Captures states into a folder that no other process writes. Returns the content of capture.json."""
     model = load(checkpoint, data, options)
     sides = _sides(model, options)
     if options.text:
@@ -72,7 +78,7 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
         sentences = _with_targets(model, sentences, options)
     source = CaptureInput(model, sentences, sides, _read_tracks(sentences, sides, options))
     summary = _summary(source, checkpoint, options)
-    with writing_to(folder) as part:
+    with writing_to(folder, options.overwrite) as part:
         write_sides(part, source, options, folder.path.name, summary["description"])
         if options.index:
             _write_indices(part, sides)

@@ -44,17 +44,26 @@ def check_out(folder: AtomicFolder, overwrite: bool) -> None:
             raise UserError(f"--out {folder.path} exists: give --overwrite to replace it, or another name")
         if not _is_ours(folder.path):
             raise UserError(f"--out {folder.path} exists and is no capture: --overwrite does not replace it")
-    for left in (folder.part, folder.old):
-        if left.exists() and not _is_ours(left):
-            raise UserError(f"{left} is in the way and is no capture: remove it or give another --out")
+    unfinished = folder.path.with_name(folder.path.name + ".part")  # of an earlier release
+    if _is_ours(unfinished) and not (unfinished / "capture.json").exists():
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
-def writing_to(folder: AtomicFolder) -> Iterator[Path]:
-    """The empty folder to write into, as of `AtomicFolder`. Raises UserError if it cannot be written."""
+def writing_to(folder: AtomicFolder, overwrite: bool) -> Iterator[Path]:
+    """The empty folder to write into, as of `AtomicFolder`.
+
+    Args:
+        folder: of `--out`.
+        overwrite: whether to replace a capture of this name.
+
+    Raises:
+        UserError: it cannot be written, or another process has made it in the meantime.
+    """
     try:
-        with folder as part:
+        with folder.writing() as part:
             yield part
+            check_out(folder, overwrite)  # again, for a file system without locks
     except OSError as error:
         raise UserError(f"--out {folder.path} cannot be written: {error}") from None
 

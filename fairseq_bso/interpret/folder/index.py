@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Callable, Dict, Optional
 import numpy
 
 from ...errors import UserError
-from ...files import atomic_path, atomic_write
+from ...files import atomic_path, atomic_write, reserve
 from .reader import Side, States
 
 __all__ = ["Index", "build_index", "levels", "open_index"]
@@ -104,7 +104,8 @@ def _build(side: Side, progress: Optional[Progress]) -> None:
 def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional[Progress]) -> None:
     """Writes both files block by block. The file of the units is written through a memory map."""
     height = max(1, BLOCK // side.units)
-    units = numpy.memmap(units_path, numpy.int8, "w+", shape=(side.units, side.steps))
+    reserve(units_path, side.units * side.steps)
+    units = numpy.memmap(units_path, numpy.int8, "r+", shape=(side.units, side.steps))
     for start in range(0, side.steps, height):
         stop = min(start + height, side.steps)
         block = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) int8

@@ -1,0 +1,76 @@
+"""The folder of distilled targets, when processes meet in it or are killed."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+import torch
+from reference import fakes
+
+from fairseq_bso.distill.cache import Cache
+from fairseq_bso.errors import UserError
+
+END = 2
+
+
+def test_a_cache_of_which_nothing_was_made_refuses_no_options(tmp_path):
+    first = Cache(str(tmp_path / "cache"), {"a": 1}, {})
+    with pytest.raises(KeyboardInterrupt), first.alone():
+        assert not first.complete()
+        raise KeyboardInterrupt  # the teacher cannot be read
+    assert not (tmp_path / "cache").exists()
+    second = Cache(str(tmp_path / "cache"), {"a": 2}, {})
+    with second.alone():
+        assert not second.complete()
+        second.write_part(0, [(0, [[4, END]])])
+    with pytest.raises(UserError, match="a was 2, is now 1"):
+        first.complete()
+
+
+def finish(cache, sentences=2):
+    """Makes a complete cache of some sentences."""
+    gold = SimpleNamespace(src=[torch.tensor([4, END])] * sentences)
+    cache.write_part(0, [(place, [[5, END]]) for place in range(sentences)])
+    cache.finish(1, gold, "train.de-en", {"de": fakes.dictionary(6), "en": fakes.dictionary(6)}, {})
+
+
+def test_two_processes_that_begin_together_make_one_cache(tmp_path):
+    """The second waits for the first, then finds its cache, or is refused if it has other options."""
+    first, same, other = (Cache(str(tmp_path / "cache"), {"a": value}, {}) for value in (1, 1, 2))
+    reports = []
+
+    def begin(cache):
+        assert not cache.complete()
+        ready.wait()
+        with cache.alone():
+            reports.append(cache.complete())
+
+    ready = threading.Barrier(3)
+    with ThreadPoolExecutor(2) as others:
+        with first.alone():
+            waiting = [others.submit(begin, cache) for cache in (same, other)]
+            ready.wait()
+            finish(first)
+        waiting[0].result()
+        with pytest.raises(UserError, match="a was 1, is now 2"):
+            waiting[1].result()
+    assert reports == [True] and first.complete()
+    assert not (tmp_path / "cache" / "lock").exists()
+
+
+def test_parts_that_were_made_otherwise_are_not_taken(tmp_path):
+    caches = [Cache(str(tmp_path), {"a": value}, {"b": value}) for value in range(2)]
+    caches[0].write_part(0, [(0, [[4, END]])])
+    (tmp_path / "manifest.json").unlink()
+    assert caches[0].has_part(0) and not caches[1].has_part(0)
+
+
+def test_what_a_killed_process_left_in_a_complete_cache_is_removed(tmp_path):
+    cache = Cache(str(tmp_path), {}, {})
+    finish(cache)
+    whole = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "parts").mkdir()
+    for name in ("parts/00000.npz", "lock", f"train.de-en.de.bin.{'0' * 32}.partial"):
+        (tmp_path / name).write_bytes(b"left")
+    assert cache.complete() and sorted(path.name for path in tmp_path.iterdir()) == whole
