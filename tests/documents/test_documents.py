@@ -13,6 +13,7 @@ DOCUMENTS = documents()
 PLAIN = (
     "README.md CONTRIBUTING.md PAPERS.md RELEASING.md findings/README.md "
     "docs/architecture.md docs/results.md docs/speed.md docs/stability.md docs/training.md "
+    "user_dir_examples/custom_losses/README.md "
     "user_dir_examples/custom_successors/README.md user_dir_examples/dependency_parsing/README.md "
     "user_dir_examples/distillation/README.md user_dir_examples/interpretation/README.md "
     "user_dir_examples/pruning/README.md user_dir_examples/translation/README.md "

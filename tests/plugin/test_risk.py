@@ -11,10 +11,9 @@ from reference import fakes, stock
 from reference.finished_search import finished_search
 from reference.whole_prefixes import Scores
 
-from fairseq_bso import register_text_cost
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.losses import get_loss
-from fairseq_bso.bso.text_costs import Compared, TextCosts, get_text_cost
+from fairseq_bso.bso.text_costs import get_text_cost
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -107,51 +106,6 @@ def test_losses_over_the_beam_run_on_every_kind_of_model(name, loss):
     found.backward()
     assert found.item() > 0 and logged["violations"] > 0
     assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
-
-
-def test_text_costs_join_subwords_and_count_equal_pairs_once():
-    task, seen = fakes.FakeTask(words=0), []
-    for piece in ("▁a", "b", "▁c"):
-        task.target_dictionary.add_symbol(piece)
-
-    @register_text_cost("noting")
-    def noting(hypotheses, references):
-        seen.extend(zip(hypotheses, references))
-        return [len(one) for one in hypotheses]
-
-    costs = TextCosts("noting", task, "sentencepiece")
-    every = [((4, 5, 6, END), (6, END)), ((END,), (4, END)), ((4, 5, 6, END), (6, END)), ((4, 5, 6, 0, END), (6, END))]
-    assert costs([Compared(*pair, (END,)) for pair in every]) == [4, 0, 4, 4]
-    assert seen == [("ab c", "c"), ("", "a")]
-
-
-@pytest.mark.parametrize("name", ["sentence_bleu", "chrf", "ter"])
-def test_costs_are_between_perfect_and_hopeless(name):
-    texts = ["the cat sat on the mat", "", "the cat", "dogs bark"]
-    right = ["the cat sat on the mat", "the cat", "", "the cat sat"]
-    costs = get_text_cost(name)(texts, right)
-    assert costs[0] == pytest.approx(0) and all(0 <= one <= 1 for one in costs) and costs[3] > 0.5
-
-
-def failing(hypotheses, references):
-    raise RuntimeError("no network")
-
-
-@pytest.mark.parametrize(
-    "function, message",
-    [
-        (failing, "raised RuntimeError (no network)"),
-        (lambda one, right: [float("nan")] * len(one), "returned nan for the hypothesis"),
-        (lambda one, right: [1.0], "returned 1 numbers for"),
-    ],
-    ids=["raises", "nan", "too few"],
-)
-def test_a_cost_that_fails_is_one_line(function, message):
-    task = fakes.FakeTask(words=6)
-    made = criterion(task)
-    made.text_costs.cost = function
-    with pytest.raises(UserError, match=re.escape(message)):
-        made(make("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1))))
 
 
 @pytest.mark.parametrize(
