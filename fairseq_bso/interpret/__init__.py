@@ -1,9 +1,12 @@
 """What the hidden states of a trained LSTM mean (LSTMVis, Strobelt et al. 2016).
 
-capture   `fairseq-bso states`: writes the states of a corpus to a capture folder
-folder    the format of the capture folder, for writing and reading
-view      `fairseq-bso view`: shows a capture folder in the browser
-units     which units are on in a range, and which predict a track; pure numpy and torch
+capture       `fairseq-bso states`: writes the states of a corpus to a capture folder
+ablate        `fairseq-bso ablate`: how the loss rises without a unit
+folder        the format of the capture folder, for writing and reading
+view          `fairseq-bso view`: shows a capture folder in the browser
+models        trained models whose states are read and changed
+attribution   which words a predicted word comes from
+units         which units are on in a range, and which predict a track; pure numpy and torch
 
 A capture has an encoder side, a decoder side or both. Row t of a side is the state after word t. Encoder rows are the
 source words and `</s>`. Decoder rows are the input words: `</s>` first, then all words but the last. Row t of a decoder

@@ -12,7 +12,7 @@ from ..search.decoder import Rows, State
 from ..search.recurrent import RecurrentDecoder
 from ..search.scorer import PrefixScore, Scorer
 from .deferred_gradients import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
-from .encoder import EncoderOut
+from .encoder import EncoderOut, in_batch_order
 
 
 class DropoutMasks(NamedTuple):
@@ -130,7 +130,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
                 scored = self.scorer.score_words(outputs[:, :-1], prev_output_tokens[:, 1:])  # (B, T - 1)
                 previous = F.pad(scored, (1, 0))
         extra = {
-            "attn": [_in_batch_order(attention, encoder_out)],
+            "attn": [in_batch_order(attention, encoder_out)],
             "previous_scores": previous,
             "incremental": incremental_state is not None,
         }
@@ -170,14 +170,6 @@ class LSTMDecoder(FairseqIncrementalDecoder):
     def max_positions(self) -> int:
         """Longest target."""
         return self.max_target_positions
-
-
-def _in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
-    """(N, T, S) over right-padded sources -> (N, T, S) over the sources of the batch, which fairseq aligns with."""
-    source = torch.arange(attention.size(2), device=attention.device)
-    column = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
-    column = column.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
-    return attention.gather(2, column.expand_as(attention))
 
 
 class DecoderPass(RecurrentDecoder):
@@ -265,17 +257,21 @@ class DecoderPass(RecurrentDecoder):
         layers, sentences = self.decoder.layers, rows.sentences
         hiddens, cells, fed = list(states[:layers]), list(states[layers : 2 * layers]), states[-1]
         recurrent = torch.cat([fed, hiddens[0]], 1) if self.decoder.input_feeding else hiddens[0]
-        top, cells[0] = lstm_cell(self.first(recurrent, inputs), cells[0])
+        top, cells[0] = self.cell(0, self.first(recurrent, inputs), cells[0])
         hiddens[0] = top
         for index, (weight, layer) in enumerate(zip(self.upper, self.decoder.upper_layers), start=1):
             below = self._masked(top, self.masks.between[index - 1], sentences, times)
             gates = weight(torch.cat([below, hiddens[index]], 1), layer.bias)
-            hiddens[index], cells[index] = lstm_cell(gates, cells[index])
+            hiddens[index], cells[index] = self.cell(index, gates, cells[index])
             top = hiddens[index] + below if self.decoder.residual else hiddens[index]
         context = self._attend(top, rows)
         output = torch.tanh(self.attentional(top, context))
         output = self._masked(output, self.masks.output, sentences, times)
         return output, (*hiddens, *cells, output)
+
+    def cell(self, layer: int, gates: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
+        """Gates (R, 4H) and cell (R, H) of a layer, counted from 0 -> its next hidden and cell state (R, H)."""
+        return lstm_cell(gates, cell)
 
     def _masked(self, values: Tensor, mask: Optional[Tensor], sentences: Tensor, times: Tensor) -> Tensor:
         """Applies the dropout masks of some (time, sentence)."""

@@ -31,6 +31,14 @@ class EncoderOut(NamedTuple):
     """hypotheses per sentence; the decoder has ``B * width`` rows, grouped by sentence"""
 
 
+def in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
+    """(N, T, S) over right-padded sources -> (N, T, S) over the sources of the batch, which fairseq aligns with."""
+    source = torch.arange(attention.size(2), device=attention.device)
+    column = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
+    column = column.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
+    return attention.gather(2, column.expand_as(attention))
+
+
 class LSTMEncoder(FairseqEncoder):
     """Uni- or bidirectional stacked LSTM over right-padded source words.
 

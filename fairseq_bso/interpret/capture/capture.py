@@ -12,35 +12,20 @@ DIR/decoder/attention.hdf5    decoder rows x encoder rows of each sentence, one 
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, cast
 
-import torch
-from fairseq.models.lstm import LSTMModel
-from fairseq.models.lstm_lm import LSTMLanguageModel
-from fairseq.tasks.language_modeling import LanguageModelingTask
-from fairseq.tasks.translation import TranslationTask
-
-from ...checkpoints import load_model
 from ...errors import UserError
 from ...files import AtomicFolder, sha256
-from ...models.bso_lstm import BsoLSTMModel
 from ..folder.lstmvis import WordTrack
-from .bso_lstm_reader import BsoLSTMReader
-from .fairseq_lstm_reader import FairseqLSTMLanguageModelReader, FairseqLSTMReader
+from ..models.loading import load
+from ..models.state_reader import LoadedModel
 from .hdf5_files import check_out, import_h5py, write_json, writing_to
 from .options import CaptureOptions
 from .records import CaptureInput
 from .sentences import Pairs, Sentences, from_data_set, from_text, own_output
-from .state_reader import LoadedModel
 from .track_files import read_tracks
 from .writer import write_sides
 
 VERSION = 1
 SIDES = ("encoder", "decoder")
-READERS = (
-    ("bso_lstm", BsoLSTMModel, BsoLSTMReader),
-    ("lstm", LSTMModel, FairseqLSTMReader),
-    ("lstm_lm", LSTMLanguageModel, FairseqLSTMLanguageModelReader),
-)
-"""name of an architecture, class of its model, reader of its states"""
 
 
 def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOptions) -> Dict[str, Any]:
@@ -68,7 +53,7 @@ def capture(checkpoint: str, data: Optional[str], out: str, options: CaptureOpti
 
 def _write(checkpoint: str, data: Optional[str], folder: AtomicFolder, options: CaptureOptions) -> Dict[str, Any]:
     """Captures states into a folder that no other process writes. Returns the content of capture.json."""
-    model = load(checkpoint, data, options)
+    model = load(checkpoint, data, options.gates, options.cpu)
     sides = _sides(model, options)
     if options.text:
         sentences = from_text(model.task, options.text, options.target_text, options.break_mode)
@@ -84,32 +69,6 @@ def _write(checkpoint: str, data: Optional[str], folder: AtomicFolder, options: 
             _write_indices(part, sides)
         write_json(part / "capture.json", summary)
     return summary
-
-
-def load(checkpoint: str, data: Optional[str], options: CaptureOptions) -> LoadedModel:
-    """Loads a checkpoint, with the reader of its architecture.
-
-    Raises:
-        UserError: the checkpoint is missing or damaged, its architecture or task is not supported, or it does not fit
-            the dictionaries.
-    """
-    model, task = load_model(checkpoint, data)
-    fitting = [(name, reader) for name, kind, reader in READERS if isinstance(model, kind)]
-    if not fitting:
-        raise UserError(
-            f"{checkpoint} holds a {type(model).__name__}, of which states cannot be captured: supported are the "
-            f"architectures {', '.join(name for name, _, _ in READERS)} and their named sizes"
-        )
-    architecture, reader = fitting[0]
-    supported = LanguageModelingTask if architecture == "lstm_lm" else TranslationTask
-    if not isinstance(task, supported):
-        raise UserError(
-            f"{checkpoint} was trained with {type(task).__name__}, whose data cannot be read here: supported are "
-            "translation and what derives from it, and for lstm_lm language_modeling"
-        )
-    device = torch.device("cuda" if torch.cuda.is_available() and not options.cpu else "cpu")
-    model = model.float().to(device).eval().requires_grad_(False)
-    return LoadedModel(architecture, reader(model, options.gates), task, device)
 
 
 def _write_indices(part: Path, sides: Tuple[str, ...]) -> None:

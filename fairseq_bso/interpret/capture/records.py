@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..folder.lstmvis import WordTrack
+from ..models.state_reader import LoadedModel, StateReader
 from .options import CaptureOptions
 from .sentences import Sentences
-from .state_reader import LoadedModel, StateReader
 
 LARGEST_PRODUCT = 1 << 24  # scores of all words that are held at a time
 

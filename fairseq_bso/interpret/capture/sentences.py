@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from ...batches import length_batches
 from ...errors import UserError
+from ..models.state_reader import LoadedModel
 from .options import CaptureOptions
-from .state_reader import LoadedModel
 
 
 def offsets(lengths: numpy.ndarray) -> numpy.ndarray:

@@ -1,4 +1,4 @@
-"""What a capture asks of an architecture, and an nn.LSTM step by step.
+"""What an architecture must offer: its states, also under a change of the run, and an nn.LSTM step by step.
 
 An nn.LSTM returns only its last cell states, and no gates. `read_layer` therefore computes them from the weights.
 Sentences are padded on the right. Padded places of the results are undefined and never affect real places.
@@ -9,6 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .changes import UNCHANGED, Change, UnitEdit, edit_cell, split_directions
 
 TORCH_ORDER = ("input", "forget", "candidate", "output")
 """order of the blocks in the weights of an nn.LSTM or nn.LSTMCell"""
@@ -46,7 +48,11 @@ class StateReader:
         """Whether scores are raw output-layer scores f, not log-probabilities."""
         return False
 
-    def encode(self, words: Tensor, lengths: Tensor) -> Any:
+    def embed(self, side: str, words: Tensor) -> Tensor:
+        """words (B, T) -> (B, T, E), the inputs of the first layer of a side."""
+        raise NotImplementedError
+
+    def encode(self, words: Tensor, lengths: Tensor, change: Change = UNCHANGED) -> Any:
         """words (B, S), lengths (B,) -> the memory of the sources for `decoder_states`."""
         raise NotImplementedError
 
@@ -54,12 +60,13 @@ class StateReader:
         """words (B, S), lengths (B,) -> states (B, S, units) by their names in files."""
         raise NotImplementedError
 
-    def decoder_states(self, words: Tensor, memory: Any) -> DecoderStates:
+    def decoder_states(self, words: Tensor, memory: Any, change: Change = UNCHANGED) -> DecoderStates:
         """The decoder under teacher forcing.
 
         Args:
             words: (B, T), the first of which is `</s>`.
             memory: of `encode`; None without an encoder.
+            change: of the decoder's run.
         """
         raise NotImplementedError
 
@@ -94,6 +101,19 @@ class LayerStates(NamedTuple):
     """input, forget, output (after sigmoid) and candidate (after tanh), (B, T, U) each; or empty"""
 
 
+class EncoderRun(NamedTuple):
+    """An encoder on B sentences of up to S words, of which D units enter the attention."""
+
+    states: List[LayerStates]
+    """of each layer"""
+    outputs: Tensor
+    """(B, S, D) of the last layer"""
+    hidden: Tensor
+    """(L, B, D) the last hidden states of each layer"""
+    cell: Tensor
+    """(L, B, D) the last cell states"""
+
+
 def named(layer: int, states: LayerStates) -> Dict[str, Tensor]:
     """The states of a layer, counted from 1, by their names in files: hidden1, cell1, ..."""
     kinds = {"hidden": states.hidden, "cell": states.cell, **states.gates}
@@ -106,7 +126,49 @@ def open_gates(before: Tensor, order: Tuple[str, ...]) -> Dict[str, Tensor]:
     return {name: torch.tanh(blocks[name]) if name == "candidate" else torch.sigmoid(blocks[name]) for name in GATES}
 
 
-def read_layer(lstm: nn.LSTM, layer: int, inputs: Tensor, lengths: Tensor, gates: bool) -> LayerStates:
+def run_encoder(
+    layers: List[Tuple[nn.LSTM, int]], inputs: Tensor, lengths: Tensor, residual: bool, gates: bool, change: Change
+) -> EncoderRun:
+    """The layers of an encoder, step by step.
+
+    Args:
+        layers: the nn.LSTM that holds each layer, and the layer's number in it.
+        inputs: (B, S, E) embedded words, padded on the right.
+        lengths: (B,) int64.
+        residual: add a layer's input to its output, from the second layer on.
+        gates: whether to return the gates.
+        change: of the run; its inputs are `inputs` already.
+    """
+    found: List[LayerStates] = []
+    for place, (lstm, layer) in enumerate(layers):
+        states = read_layer(lstm, layer, inputs, lengths, gates, change.of_layer(place + 1))
+        found.append(states)
+        inputs = states.hidden + inputs if residual and place > 0 else states.hidden
+    bidirectional = layers[0][0].bidirectional
+    hidden, cell = (
+        torch.stack([_last(getattr(states, kind), lengths, bidirectional) for states in found])
+        for kind in ("hidden", "cell")
+    )
+    return EncoderRun(found, inputs, hidden, cell)
+
+
+def _last(states: Tensor, lengths: Tensor, bidirectional: bool) -> Tensor:
+    """(B, S, D) -> (B, D): the states after the last step. The backward direction ends at the first word."""
+    last = states[torch.arange(states.size(0), device=states.device), lengths.to(states.device) - 1]
+    if not bidirectional:
+        return last
+    half = states.size(2) // 2
+    return torch.cat([last[:, :half], states[:, 0, half:]], dim=1)
+
+
+def read_layer(
+    lstm: nn.LSTM,
+    layer: int,
+    inputs: Tensor,
+    lengths: Tensor,
+    gates: bool,
+    edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]] = (None, None),
+) -> LayerStates:
     """One layer of an nn.LSTM on its inputs.
 
     Args:
@@ -115,6 +177,7 @@ def read_layer(lstm: nn.LSTM, layer: int, inputs: Tensor, lengths: Tensor, gates
         inputs: (B, T, I) the input of the layer, padded on the right.
         lengths: (B,) int64.
         gates: whether to return the gates.
+        edits: of hidden and cell state.
 
     Returns:
         The states after every step. A bidirectional layer has the forward units first, then the backward units.
@@ -123,23 +186,38 @@ def read_layer(lstm: nn.LSTM, layer: int, inputs: Tensor, lengths: Tensor, gates
     for suffix in ("", "_reverse")[: 2 if lstm.bidirectional else 1]:
         weights = [getattr(lstm, f"{name}_l{layer}{suffix}", None) for name in PARAMETERS]
         ordered = reverse_each(inputs, lengths) if suffix else inputs
-        states = _read_direction(ordered, weights, gates)
+        mine = tuple(split_directions(edit, lstm.hidden_size, bool(suffix)) for edit in edits)
+        states = _read_direction(ordered, weights, gates, (mine[0], mine[1]), lengths if suffix else None)
         directions.append([reverse_each(part, lengths) if suffix else part for part in states])
     hidden, cell, *opened = (torch.cat(parts, dim=2) for parts in zip(*directions))
     return LayerStates(hidden, cell, dict(zip(GATES, opened)))
 
 
-def _read_direction(inputs: Tensor, weights: List[Any], gates: bool) -> List[Tensor]:
-    """(B, T, I) -> hidden and cell states (B, T, U), and the four gates if they are asked for."""
+def _read_direction(
+    inputs: Tensor,
+    weights: List[Any],
+    gates: bool,
+    edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]],
+    backward: Optional[Tensor],
+) -> List[Tensor]:
+    """(B, T, I) -> hidden and cell states (B, T, U), and the four gates if they are asked for.
+
+    `backward` holds the lengths (B,) if each sentence is read from its end.
+    """
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     bias = None if bias_ih is None else bias_ih + bias_hh
     projected = F.linear(inputs, weight_ih, bias)  # (B, T, 4U)
     hidden = cell = projected.new_zeros(projected.size(0), weight_hh.size(1))  # (B, U)
+    edited = edits != (None, None)
     history: List[List[Tensor]] = []
-    for before in projected.unbind(1):
+    for step, before in enumerate(projected.unbind(1)):
         opened = open_gates(torch.addmm(before, hidden, weight_hh.t()), TORCH_ORDER)
         cell = opened["forget"] * cell + opened["input"] * opened["candidate"]
         hidden = opened["output"] * torch.tanh(cell)
+        if edited:
+            rows = torch.full_like(hidden[:, 0], step, dtype=torch.int64)  # (B,)
+            rows = rows if backward is None else backward.to(rows) - 1 - rows
+            hidden, cell = edit_cell(hidden, cell, opened["output"], edits, rows)
         history.append([hidden, cell, *(opened.values() if gates else ())])
     return [torch.stack(part, dim=1) for part in zip(*history)]
 

@@ -1,0 +1,110 @@
+"""The units by name, their means over the capture, and random units of the same states as a control."""
+
+import re
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy
+import torch
+
+from ...errors import UserError
+from ..folder.reader import Side, States
+from ..models.changes import UnitEdit
+from ..models.fitting import known_states
+
+__all__ = ["UnitSet", "control_sets", "edits_of", "means_of", "named_units"]
+
+BLOCK = 1 << 24  # values that are read at a time
+
+UnitSet = Tuple[Tuple[str, int], ...]
+"""units that are set together: the name of the state and the column of each"""
+
+
+class Control(NamedTuple):
+    """Random units in place of chosen ones."""
+
+    states: Tuple[str, ...]
+    """the state of each unit of a set, sorted"""
+    sets: List[UnitSet]
+    """may be fewer than asked for, if the states have no more"""
+
+
+def unit_names(units: UnitSet) -> List[str]:
+    """Such as hidden1:17."""
+    return [f"{state}:{column}" for state, column in units]
+
+
+def named_units(side: Side, names: Sequence[str]) -> UnitSet:
+    """The units of a side by name: `hidden1:17`, `hidden1` for all units of a state, `all` for all of all states.
+
+    Raises:
+        UserError: a name is not known, or names a gate.
+    """
+    states = {one.name: one for one in side.states}
+    able = known_states(states)
+    found: List[Tuple[str, int]] = []
+    for name in names:
+        state, _, unit = name.partition(":")
+        if name == "all":
+            found += [(one, column) for one in able for column in range(states[one].units)]
+        elif state not in able:
+            raise UserError(
+                f"--units {name}: the {side.name} of this capture has the states {', '.join(able)}: give hidden1:17, a "
+                "state for all of its units, or all"
+            )
+        elif not unit and ":" not in name:
+            found += [(state, column) for column in range(states[state].units)]
+        elif re.fullmatch("[0-9]{1,6}", unit) and int(unit) < states[state].units:
+            found.append((state, int(unit)))
+        else:
+            raise UserError(f"--units {name}: {state} has the units {state}:0 to {state}:{states[state].units - 1}")
+    return tuple(dict.fromkeys(found))
+
+
+def means_of(states: States) -> numpy.ndarray:
+    """(units,) float64: the means of a state over all rows of the capture, cell states before tanh."""
+    height = max(1, BLOCK // states.units)
+    rows = int(states.data.shape[0])
+    total = numpy.zeros(states.units)
+    for start in range(0, rows, height):
+        total += states.data[start : start + height].astype(numpy.float64).sum(0)
+    return total / max(1, rows)
+
+
+def edits_of(units: UnitSet, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitEdit]:
+    """The edit of each state that sets the units to their means."""
+    columns: Dict[str, List[int]] = {}
+    for state, column in units:
+        columns.setdefault(state, []).append(column)
+    return {
+        state: UnitEdit(torch.tensor(some), torch.from_numpy(means[state][some]).float())
+        for state, some in columns.items()
+    }
+
+
+def control_sets(chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int], count: int, seed: int) -> Control:
+    """Random sets of units.
+
+    Args:
+        chosen: the units that are left out, unless a state would then have too few units.
+        states: the state of each unit of a set.
+        sizes: units of each state.
+        count: number of sets.
+        seed: of the random numbers.
+    """
+    generator = numpy.random.default_rng(seed)
+    wanted = {state: states.count(state) for state in states}
+    pools: Dict[str, List[int]] = {}
+    for state, need in wanted.items():
+        free = [column for column in range(sizes[state]) if (state, column) not in set(chosen)]
+        pools[state] = free if len(free) >= need else list(range(sizes[state]))
+    sets: Dict[UnitSet, None] = {}
+    for _ in range(50 * count):
+        if len(sets) == count:
+            break
+        drawn = [
+            (state, int(column))
+            for state, need in wanted.items()
+            for column in sorted(generator.choice(pools[state], need, replace=False))
+        ]
+        sets[tuple(drawn)] = None
+    return Control(tuple(sorted(states)), list(sets))

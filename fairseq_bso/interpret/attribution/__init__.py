@@ -1,0 +1,4 @@
+"""Which words a predicted word comes from: gradients of its score with respect to the embedded words.
+
+gradients   gradient x input, and integrated gradients
+"""

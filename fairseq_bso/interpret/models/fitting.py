@@ -1,0 +1,73 @@
+"""Whether a model is the one that a capture was made with."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+from ...errors import UserError
+from ...files import sha256
+from ..folder.reader import CaptureReader
+from .state_reader import LoadedModel
+
+__all__ = ["check_dictionaries", "check_summary", "check_units", "dictionary_of"]
+
+
+def check_summary(checkpoint: str, capture: CaptureReader) -> None:
+    """Compares the file with capture.json, before the model is loaded.
+
+    Raises:
+        UserError: the capture was made from another file, or is no capture of `fairseq-bso states`.
+    """
+    if "states" in capture.sides:
+        raise UserError(f"{capture.folder} has no capture.json, so its model is not known: run fairseq-bso states")
+    wanted = capture.summary.get("checkpoint_sha256")
+    if Path(checkpoint).is_file() and wanted not in (None, sha256([Path(checkpoint)])):
+        raise UserError(
+            f"{checkpoint} is not the model of {capture.folder}, which was captured from another content of "
+            f"{capture.summary.get('checkpoint')}: give that file, or run fairseq-bso states with this one"
+        )
+
+
+def check_dictionaries(checkpoint: str, model: LoadedModel, capture: CaptureReader) -> None:
+    """Compares architecture and words. Raises UserError if they differ."""
+    architecture = capture.summary.get("architecture")
+    if architecture != model.architecture:
+        raise UserError(f"{checkpoint} is a {model.architecture}, but {capture.folder} holds states of {architecture}")
+    for name, side in capture.sides.items():
+        symbols = dictionary_of(model, name).symbols
+        if list(side.words) != list(symbols):
+            raise UserError(
+                f"{checkpoint} has another {name} dictionary ({len(symbols):,} words) than {capture.folder} "
+                f"({len(side.words):,} words): give the model and the data folder of this capture"
+            )
+
+
+def check_units(checkpoint: str, states: Dict[str, Dict[str, int]], capture: CaptureReader) -> None:
+    """Compares the sizes of all states in the capture.
+
+    Args:
+        checkpoint: its name.
+        states: the units of each state of the model, by side.
+        capture: the capture.
+
+    Raises:
+        UserError: the capture has a state that the model has not, or of another size.
+    """
+    for name, side in capture.sides.items():
+        for one in side.states:
+            units = states.get(name, {}).get(one.name)
+            if units != one.units:
+                raise UserError(
+                    f"{checkpoint} has {units or 'no'} units {one.name} in its {name}, but {capture.folder} has "
+                    f"{one.units}: give the model of this capture"
+                )
+
+
+def dictionary_of(model: LoadedModel, side: str) -> Any:
+    """The dictionary of the words that a side reads."""
+    of_source = side == "encoder" or model.architecture == "lstm_lm"
+    return model.task.source_dictionary if of_source else model.task.target_dictionary
+
+
+def known_states(states: Dict[str, Any]) -> List[str]:
+    """The names of the states whose units can be set: all but the gates."""
+    return [name for name in states if name.startswith(("hidden", "cell", "attentional"))]
