@@ -5,6 +5,7 @@ ablate        `fairseq-bso ablate`: how the loss rises without a unit
 folder        the format of the capture folder, for writing and reading
 view          `fairseq-bso view`: shows a capture folder in the browser
 models        trained models whose states are read and changed
+live          a model at work on one's own text
 attribution   which words a predicted word comes from
 units         which units are on in a range, and which predict a track; pure numpy and torch
 

@@ -12,25 +12,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 PLACES = {
+    "interpret.view": (15.4, 4, "files -> page"),
+    "interpret.live": (12.1, 3, "one's own text"),
     "distill": (4.2, 3, "student and teacher"),
-    "interpret.capture": (10.6, 3, "states -> files"),
     "tasks": (2.2, 2, "bso_translation"),
-    "bso": (6.4, 2, "loss, costs, criterion"),
+    "bso": (6.6, 2, "loss, costs, criterion"),
+    "interpret.attribution": (9.6, 2.3, "words by gradients"),
+    "interpret.capture": (12.1, 2.3, "states -> files"),
+    "interpret.ablate": (14.6, 2.3, "the loss without a unit"),
+    "interpret.models": (10.9, 1.5, "states read and set"),
     "prune": (1.2, 1, "masks and schemes"),
     "decoding": (3.6, 1, "constraints at test"),
-    "models": (7.9, 1, "bso_lstm, any model"),
-    "cross_entropy": (10.5, 1, "in blocks of rows"),
-    "interpret.view": (14.0, 1, "files -> page"),
+    "models": (6.6, 1, "bso_lstm, any model"),
+    "cross_entropy": (9.2, 0.8, "in blocks of rows"),
+    "interpret.folder": (14.0, 1, "the files' format"),
     "export": (17.4, 1, "checkpoint -> file"),
     "search": (6.4, 0, "the algorithm"),
-    "interpret.folder": (12.8, 0, "the files' format"),
-    "interpret.units": (15.1, 0, "which unit tells what"),
+    "interpret.units": (14.7, 0, "which unit tells what"),
     "bso_runtime": (17.4, 0, "numpy, no torch"),
 }
 """room -> x, level and caption"""
 PURE = ("search", "interpret.units", "bso_runtime")
 """rooms without fairseq"""
-WIDTH, HEIGHT, LEVEL = 2.15, 0.62, 1.25
+WIDTH, HEIGHT, LEVEL = 2.3, 0.62, 1.25
 EDGE, PLAIN, LIGHT, ARROW = "#37474f", "#e3edf7", "#dcefdc", "#78909c"
 
 
@@ -71,7 +75,7 @@ def draw(out):
     missing = {name for pair in pairs for name in pair} - set(PLACES)
     if missing:
         raise SystemExit(f"no place in the picture for {', '.join(sorted(missing))}: add it to PLACES")
-    figure, axes = pyplot.subplots(figsize=(16.5, 6.6))
+    figure, axes = pyplot.subplots(figsize=(16.5, 7.8))
     for one, other in pairs:
         _arrow(axes, one, other)
     for name, (x, level, caption) in PLACES.items():
@@ -80,7 +84,7 @@ def draw(out):
     _box(
         axes,
         middle,
-        3.85 * LEVEL,
+        4.85 * LEVEL,
         whole,
         "fairseq_bso/__init__.py, cli.py",
         "register everything; name the subcommands",
@@ -88,7 +92,7 @@ def draw(out):
     _box(axes, 7.1, -1.0 * LEVEL, 14.0, "ground files, for every room", ", ".join(sorted(ground)))
     axes.text(16.4, -1.0 * LEVEL, "green: pure torch or numpy,\nwithout fairseq", ha="center", va="center", fontsize=9)
     axes.set_xlim(0, 18.6)
-    axes.set_ylim(-1.35 * LEVEL, 4.15 * LEVEL)
+    axes.set_ylim(-1.35 * LEVEL, 5.15 * LEVEL)
     axes.axis("off")
     figure.savefig(out, dpi=110, bbox_inches="tight", metadata={"Software": None})
 

@@ -43,11 +43,19 @@ ARROWS = {
     "export": GROUND | {"bso_runtime"},
     "interpret.units": GROUND,
     "interpret.folder": GROUND,
-    "interpret.models": GROUND | {"interpret.folder", "models", "search"},  # readers of models, compared with captures
+    "interpret.models": GROUND | {"models", "search"},
     "interpret.capture": GROUND | {"interpret.folder", "interpret.models"},
     "interpret.attribution": GROUND | {"interpret.models"},  # gradients run through a reader of a model
     "interpret.ablate": GROUND | {"interpret.folder", "interpret.models"},
-    "interpret.view": GROUND | {"interpret.folder", "interpret.units"},
+    "interpret.live": GROUND
+    | {
+        "interpret.folder",
+        "interpret.models",
+        "interpret.capture",
+        "interpret.attribution",
+    },  # one text read as a corpus
+    "interpret.view": GROUND
+    | {"interpret.folder", "interpret.units", "interpret.models", "interpret.attribution", "interpret.live"},
     "cli": {"bso_runtime", "fairseq_bso"},
     "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
     "bso_runtime": {"cli"},

@@ -11,8 +11,8 @@ import numpy
 from tqdm import tqdm
 
 from ...errors import UserError
+from ..folder.fitting import check_dictionaries, check_summary
 from ..folder.reader import CaptureReader, Side, open_capture
-from ..models.fitting import check_dictionaries, check_summary
 from ..models.loading import load
 from ..models.state_reader import LoadedModel
 from .corpus import Corpus, read_corpus
@@ -20,7 +20,7 @@ from .labels import Labels, labels_of
 from .losses import LossSums, losses_under, row_losses
 from .options import AblationOptions
 from .report import Report, Rise
-from .units import UnitSet, control_sets, edits_of, means_of, named_units, unit_names
+from .units import UnitSet, control_sets, edits_of, named_units, unit_names
 
 __all__ = ["ablate"]
 
@@ -47,7 +47,7 @@ def ablate(checkpoint: str, data: Optional[str], folder: str, options: AblationO
     side = capture.sides[options.side]
     chosen = named_units(side, options.units)
     model = load(checkpoint, data, cpu=options.cpu)
-    check_dictionaries(checkpoint, model, capture)
+    check_dictionaries(checkpoint, model.architecture, model.symbols(), capture)
     corpus = read_corpus(model, capture)
     labels = _labels(model, capture, corpus)
     if options.track not in labels:
@@ -102,7 +102,7 @@ def _measure(
 ) -> Dict[UnitSet, LossSums]:
     """The losses of each set, and under the empty set those without a change."""
     used = {state for one in sets for state, _ in one}
-    means = {one.name: means_of(one) for one in side.states if one.name in used}
+    means = {one.name: one.mean() for one in side.states if one.name in used}
     changes = [edits_of(one, means) for one in ((), *sets)]
     rows = int(corpus.offsets[-1]) * len(changes)
     with tqdm(total=rows, unit=" words", desc="ablating", disable=None) as progress:

@@ -60,7 +60,7 @@ def following_words(words: numpy.ndarray, offsets: numpy.ndarray, model: LoadedM
     Returns:
         (R,) int64.
     """
-    dictionary = model.task.source_dictionary if model.architecture == "lstm_lm" else model.task.target_dictionary
+    dictionary = model.dictionary("decoder")
     end = dictionary.eos()
     if model.architecture != "lstm_lm":
         following = numpy.append(words[1:], end)

@@ -7,13 +7,10 @@ import numpy
 import torch
 
 from ...errors import UserError
-from ..folder.reader import Side, States
-from ..models.changes import UnitEdit
-from ..models.fitting import known_states
+from ..folder.reader import Side
+from ..models.changes import UnitEdit, settable
 
-__all__ = ["UnitSet", "control_sets", "edits_of", "means_of", "named_units"]
-
-BLOCK = 1 << 24  # values that are read at a time
+__all__ = ["UnitSet", "control_sets", "edits_of", "named_units"]
 
 UnitSet = Tuple[Tuple[str, int], ...]
 """units that are set together: the name of the state and the column of each"""
@@ -40,7 +37,7 @@ def named_units(side: Side, names: Sequence[str]) -> UnitSet:
         UserError: a name is not known, or names a gate.
     """
     states = {one.name: one for one in side.states}
-    able = known_states(states)
+    able = settable(states)
     found: List[Tuple[str, int]] = []
     for name in names:
         state, _, unit = name.partition(":")
@@ -58,16 +55,6 @@ def named_units(side: Side, names: Sequence[str]) -> UnitSet:
         else:
             raise UserError(f"--units {name}: {state} has the units {state}:0 to {state}:{states[state].units - 1}")
     return tuple(dict.fromkeys(found))
-
-
-def means_of(states: States) -> numpy.ndarray:
-    """(units,) float64: the means of a state over all rows of the capture, cell states before tanh."""
-    height = max(1, BLOCK // states.units)
-    rows = int(states.data.shape[0])
-    total = numpy.zeros(states.units)
-    for start in range(0, rows, height):
-        total += states.data[start : start + height].astype(numpy.float64).sum(0)
-    return total / max(1, rows)
 
 
 def edits_of(units: UnitSet, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitEdit]:

@@ -5,8 +5,8 @@ function of the embedded words x_1, ..., x_n of source and target together. The 
 padding.
 
 gradient_input   x_i . dF/dx_i, the first-order effect of scaling word i (Simonyan et al. 2013; Shrikumar et al. 2016)
-integrated       x_i . the mean of dF/dx_i at a x over a from 0 to 1 (Sundararajan et al. 2017, arXiv 1703.01365). The sum
-                 over all words is F(x) - F(0), which is called completeness. The integral is a Gauss-Legendre sum.
+integrated       x_i . the mean of dF/dx_i at a x over a from 0 to 1 (Sundararajan et al. 2017, arXiv 1703.01365). Its
+                 sum over all words is F(x) - F(0), which is called completeness. The integral is a Gauss-Legendre sum.
 
 T is the number of target words, S of source words, m of nodes of the sum.
 """

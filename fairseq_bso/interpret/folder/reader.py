@@ -19,6 +19,7 @@ from .tracks import Track, read_tracks
 __all__ = ["CaptureReader", "Side", "States", "open_capture"]
 
 SIDES = ("encoder", "decoder")
+BLOCK = 1 << 24  # values that are read at a time
 
 
 class States:
@@ -39,6 +40,14 @@ class States:
         """The steps from start to before stop: (stop - start, units) float32, transformed."""
         values = self.data[start:stop].astype(numpy.float32)
         return numpy.tanh(values) if self.transform == "tanh" else values
+
+    def mean(self) -> numpy.ndarray:
+        """(units,) float64: the means over all steps, of cell states before tanh."""
+        height, steps = max(1, BLOCK // self.units), int(self.data.shape[0])
+        total = numpy.zeros(self.units)
+        for start in range(0, steps, height):
+            total += self.data[start : start + height].astype(numpy.float64).sum(0)
+        return total / max(1, steps)
 
     def describe(self) -> Dict[str, Any]:
         """The description for the page."""

@@ -5,5 +5,4 @@ state_reader         what an architecture must offer, and the steps of an nn.LST
 changes              a change of a run: units that are set to values, and inputs in place of embedded words
 bso_lstm_reader      the reader of bso_lstm
 fairseq_lstm_reader  the reader of fairseq's lstm and lstm_lm
-fitting              whether a model is the one that a capture was made with
 """

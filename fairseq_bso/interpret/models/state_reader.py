@@ -89,6 +89,15 @@ class LoadedModel(NamedTuple):
     """the task of its training"""
     device: torch.device
 
+    def dictionary(self, side: str) -> Any:
+        """The dictionary of the words that a side reads. A language model reads words of the source dictionary."""
+        of_source = side == "encoder" or self.architecture == "lstm_lm"
+        return self.task.source_dictionary if of_source else self.task.target_dictionary
+
+    def symbols(self) -> Dict[str, List[str]]:
+        """The words that each side reads, by id."""
+        return {side: self.dictionary(side).symbols for side in self.reader.sides}
+
 
 class LayerStates(NamedTuple):
     """One layer on B sentences of up to T words; U units, those of both directions if there are two."""

@@ -5,6 +5,8 @@ server, page    the web server, and the page that it serves
 fields          reads the fields of a request strictly
 requests        one frozen dataclass for each kind of request, and the function that parses it
 answers         the answer to each kind of request
+own_requests    the requests about one's own text, and the functions that parse them
+own_answers     their answers, by a model
 columns         the units of the states in view, by name and by number
 rankings        the units that predict a track best, computed once for each request
 """

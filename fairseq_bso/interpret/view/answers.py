@@ -48,9 +48,11 @@ class Answers:
     Args:
         capture: the capture.
         indexes: the index of each side, by its name.
+        own: answers requests about one's own text; None without a model.
     """
 
-    def __init__(self, capture: CaptureReader, indexes: Dict[str, Index]):
+    def __init__(self, capture: CaptureReader, indexes: Dict[str, Index], own: Any = None):
+        self.own = own
         self.capture, self.indexes = capture, indexes
         self.rankings = Rankings()
         # More simultaneous searches than processors would slow down each one and need the memory of all.
@@ -58,7 +60,7 @@ class Answers:
 
     def info(self, request: InfoRequest) -> Dict[str, Any]:
         """The sides of the capture, their states and tracks, and the limits of requests."""
-        return {**self.capture.describe(), "limits": LIMITS}
+        return {**self.capture.describe(), "limits": LIMITS, "own": None if self.own is None else self.own.describe()}
 
     def context(self, request: ContextRequest) -> Dict[str, Any]:
         """A window of words: states, tracks, sentences and predictions."""

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from ...errors import UserError
 
@@ -16,6 +16,16 @@ HELP = "Show the states that `fairseq-bso states` captured on a web page of this
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder, and the address of the page."""
     parser.add_argument("folder", metavar="DIR", help="folder that `fairseq-bso states` wrote")
+    parser.add_argument(
+        "--model",
+        metavar="CHECKPOINT",
+        help="the checkpoint that was captured: the page then also reads one's own text, and sets units",
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="folder with the dictionaries of --model (default: that of its training)"
+    )
+    parser.add_argument("--user-dir", help="folder with your own plugins that --model needs")
+    parser.add_argument("--cpu", action="store_true", help="use no GPU for --model")
     parser.add_argument("--port", type=int, default=8080, help="0 for any free port (default: %(default)s)")
     parser.add_argument(
         "--host",
@@ -32,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port is {arguments.port}, but must be from 0 to 65535")
+    if not arguments.model and (arguments.data or arguments.user_dir):
+        raise UserError("--data and --user-dir are for --model, which is not given: give it, or leave them out")
     # Importing fairseq sets the log level of every library to debug, including h5py and the web server.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("waitress.queue").setLevel(
@@ -51,11 +63,25 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     capture = open_capture(Path(arguments.folder))
     indexes = {name: open_index(side, _progress(f"index of {name}")) for name, side in capture.sides.items()}
+    answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     try:
-        serve(capture, Answers(capture, indexes), arguments.host, arguments.port, _say_where)
+        serve(capture, answers, arguments.host, arguments.port, _say_where)
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def _own_answers(arguments: argparse.Namespace, capture: Any) -> Any:
+    """Loads the model, and returns what answers requests about one's own text."""
+    from fairseq import utils
+
+    from ...logs import show_logs
+    from ..live.session import open_session
+    from .own_answers import OwnAnswers
+
+    show_logs()
+    utils.import_user_module(arguments)
+    return OwnAnswers(capture, open_session(arguments.model, arguments.data, capture, arguments.cpu))
 
 
 def _say_where(address: str) -> None:

@@ -13,6 +13,7 @@ from ...errors import UserError
 from ..folder.reader import CaptureReader
 from .answers import Answers
 from .fields import BadRequest, RequestFields
+from .own_requests import OWN_PARSERS
 from .requests import PARSERS
 
 __all__ = ["make_app", "serve"]
@@ -60,10 +61,13 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
 
     @app.get("/api/<name>")
     def answer(name: str) -> flask.Response:
-        if name not in PARSERS:
-            raise BadRequest(f"there is no /api/{name[:40]}; there are {', '.join(PARSERS)}", 404)
-        request = PARSERS[name](capture, RequestFields(flask.request.args.items(multi=True)))
-        return _json(getattr(answers, name)(request))
+        if name not in PARSERS and name not in OWN_PARSERS:
+            raise BadRequest(f"there is no /api/{name[:40]}; there are {', '.join((*PARSERS, *OWN_PARSERS))}", 404)
+        if name in OWN_PARSERS and answers.own is None:
+            raise BadRequest("one's own text needs the model: start fairseq-bso view with --model CHECKPOINT", 404)
+        parser, room = (OWN_PARSERS[name], answers.own) if name in OWN_PARSERS else (PARSERS[name], answers)
+        request = parser(capture, RequestFields(flask.request.args.items(multi=True)))
+        return _json(getattr(room, name)(request))
 
     @app.get("/")
     @app.get("/page/<name>")

@@ -1,14 +1,13 @@
 """Whether a model is the one that a capture was made with."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Dict, Mapping, Sequence
 
 from ...errors import UserError
 from ...files import sha256
-from ..folder.reader import CaptureReader
-from .state_reader import LoadedModel
+from .reader import CaptureReader
 
-__all__ = ["check_dictionaries", "check_summary", "check_units", "dictionary_of"]
+__all__ = ["check_dictionaries", "check_summary", "check_units"]
 
 
 def check_summary(checkpoint: str, capture: CaptureReader) -> None:
@@ -27,17 +26,28 @@ def check_summary(checkpoint: str, capture: CaptureReader) -> None:
         )
 
 
-def check_dictionaries(checkpoint: str, model: LoadedModel, capture: CaptureReader) -> None:
-    """Compares architecture and words. Raises UserError if they differ."""
-    architecture = capture.summary.get("architecture")
-    if architecture != model.architecture:
-        raise UserError(f"{checkpoint} is a {model.architecture}, but {capture.folder} holds states of {architecture}")
+def check_dictionaries(
+    checkpoint: str, architecture: str, symbols: Mapping[str, Sequence[str]], capture: CaptureReader
+) -> None:
+    """Compares architecture and words.
+
+    Args:
+        checkpoint: its name.
+        architecture: of the model.
+        symbols: the dictionary of the words that each side of the model reads.
+        capture: the capture.
+
+    Raises:
+        UserError: they differ.
+    """
+    wanted = capture.summary.get("architecture")
+    if wanted != architecture:
+        raise UserError(f"{checkpoint} is a {architecture}, but {capture.folder} holds states of {wanted}")
     for name, side in capture.sides.items():
-        symbols = dictionary_of(model, name).symbols
-        if list(side.words) != list(symbols):
+        if list(side.words) != list(symbols.get(name, ())):
             raise UserError(
-                f"{checkpoint} has another {name} dictionary ({len(symbols):,} words) than {capture.folder} "
-                f"({len(side.words):,} words): give the model and the data folder of this capture"
+                f"{checkpoint} has another {name} dictionary ({len(symbols.get(name, ())):,} words) than "
+                f"{capture.folder} ({len(side.words):,} words): give the model and the data folder of this capture"
             )
 
 
@@ -60,14 +70,3 @@ def check_units(checkpoint: str, states: Dict[str, Dict[str, int]], capture: Cap
                     f"{checkpoint} has {units or 'no'} units {one.name} in its {name}, but {capture.folder} has "
                     f"{one.units}: give the model of this capture"
                 )
-
-
-def dictionary_of(model: LoadedModel, side: str) -> Any:
-    """The dictionary of the words that a side reads."""
-    of_source = side == "encoder" or model.architecture == "lstm_lm"
-    return model.task.source_dictionary if of_source else model.task.target_dictionary
-
-
-def known_states(states: Dict[str, Any]) -> List[str]:
-    """The names of the states whose units can be set: all but the gates."""
-    return [name for name in states if name.startswith(("hidden", "cell", "attentional"))]
