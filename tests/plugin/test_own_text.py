@@ -116,16 +116,19 @@ def test_unknown_words_are_named(ask):
 
 
 def test_units_selected_in_own_text_are_those_of_the_definition_and_match_in_the_corpus(ask):
-    fields = {"text": TEXT, "side": "decoder", "threshold": "0.1", "states": "hidden1,cell2"}
+    fields = {"text": TEXT, "side": "decoder", "threshold": "0.1", "states": "hidden1,cell2", "left": 0}
     fields["target"] = TARGET
     found = ask("bso", "own_select", **{**fields, "from": 1, "to": 2})
     shown = ask("bso", "own", text=TEXT, target=TARGET, side="decoder", states="hidden1,cell2")
     wanted = []
     for one in shown["states"]:
         for unit, values in enumerate(one["values"]):
-            if min(values[1:3]) >= 0.1 and values[0] < 0.1:
+            if min(values[1:3]) >= 0.1:
                 wanted.append(f"{one['name']}:{unit}")
     assert wanted and found == {"units": wanted, "of": 12}
+    off_before = ask("bso", "own_select", **{**fields, "from": 1, "to": 2, "left": 1})["units"]
+    first = {f"{one['name']}:{unit}": values[0] for one in shown["states"] for unit, values in enumerate(one["values"])}
+    assert off_before == [unit for unit in wanted if first[unit] < 0.1]
     match = {"side": "decoder", "threshold": "0.1", "units": ",".join(wanted), "minimum": 1}
     assert ask("bso", "match", **match)["units"] == wanted
 
