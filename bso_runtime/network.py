@@ -20,9 +20,9 @@ class Memory(NamedTuple):
     """What the decoder attends to: B sentences of at most S words."""
 
     keys: Array
-    """(B, S, H)"""
+    """(B, S, A)"""
     values: Array
-    """(B, S, H), projected"""
+    """(B, S, F), projected"""
     mask: Array
     """(B, 1, S) 0 where the sentence has a word, -inf beyond"""
 
@@ -41,7 +41,7 @@ class State(NamedTuple):
     cell: Array
     """(L, R, H)"""
     fed: Array
-    """(R, H) the last attentional vector"""
+    """(R, F) the last attentional vector"""
 
     def select(self, rows: Array) -> "State":
         """The hypotheses at `rows`."""
@@ -95,7 +95,7 @@ class Network:
             (Product(_with_halved_gates(layer.weight)), _with_halved_gates(layer.bias))
             for layer in (first_layer, *weights.upper_layers)
         ]
-        self.attentional = Product(weights.attentional)
+        self.attentional, self.fed_size = Product(weights.attentional), len(weights.attentional)
         self.output, self.output_bias = Product(weights.output.weight), weights.output.bias
         self.vocabulary_size = len(self.output_bias)
 
@@ -123,7 +123,7 @@ class Network:
             state if bridge is None else _in_rows(bridge[0], state) + bridge[1]
             for state, bridge in zip((hidden, cell), self.bridges)
         )
-        return Memory(keys, values, mask), State(hidden, cell, np.zeros_like(hidden[0]))
+        return Memory(keys, values, mask), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
         """One word further.
@@ -144,7 +144,7 @@ class Network:
             gates += bias
             hidden[index], cell[index] = _cell(gates, state.cell[index])
             top = hidden[index] + top if self.config.residual and index > 0 else hidden[index]
-        output = self.attentional(top)  # (R, H)
+        output = self.attentional(top)  # (R, F)
         output += self._context(top, memory)
         output = np.tanh(output, out=output)
         scores = self.output(output)  # (R, V)
@@ -152,8 +152,8 @@ class Network:
         return scores, State(hidden, cell, output)
 
     def _context(self, query: Array, memory: Memory) -> Array:
-        """The attention's weighted sum of values: (R, H) -> (R, H)."""
-        sentences, _, size = memory.values.shape
+        """The attention's weighted sum of values: (R, H) -> (R, F)."""
+        sentences, _, size = memory.keys.shape
         if self.query is not None:
             query = self.query(query).reshape(sentences, -1, 1, size)
             scores = np.tanh(query + memory.keys[:, None]) @ self.energy  # (B, W, S)
@@ -163,7 +163,7 @@ class Network:
         scores -= scores.max(2, keepdims=True)
         weights = np.exp(scores, out=scores)
         weights /= weights.sum(2, keepdims=True)
-        return (weights @ memory.values).reshape(-1, size)
+        return (weights @ memory.values).reshape(-1, memory.values.shape[2])
 
 
 def _product(weight: Optional[Array]) -> Optional[Product]:

@@ -47,6 +47,7 @@ class OnnxNetwork:
         if "sentencepiece" in first:
             self.vocabularies["sentencepiece"] = base64.b64decode(first["sentencepiece"])
         self.vocabulary_size = self.vocabularies["target"].count(b"\n") + 1
+        (self.fed_size,) = (one.shape[1] for one in self.decoder.get_inputs() if one.name == "fed")
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
         """As `Network.encode`."""
@@ -55,7 +56,7 @@ class OnnxNetwork:
         for row, sentence in zip(words, sentences):
             row[: len(sentence)] = sentence
         *memory, hidden, cell = self.encoder.run(None, {"words": words, "lengths": lengths})
-        return Memory(*memory), State(hidden, cell, np.zeros_like(hidden[0]))
+        return Memory(*memory), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
         """As `Network.step`."""

@@ -1,6 +1,8 @@
 """The parameters of a `bso_lstm`. Their names in a checkpoint stand here and nowhere else in the runtime or the export.
 
-Sizes: E embedding, H units of the decoder, D outputs of the encoder (both directions), V source or target words.
+Sizes: E embedding, H units of the decoder, D outputs of the encoder (both directions), V source or target words,
+A attention keys (H, or fewer where `mlp` attention has pruned units), F attentional vector. F is H unless units are
+pruned.
 The decoder's layers hold 4H rows: input, forget and output gates, then candidate. The encoder's hold torch's order.
 """
 
@@ -46,9 +48,9 @@ class Weights(NamedTuple):
     encoder_layers: List[List[Direction]]
     """one or two directions for each layer"""
     attention_keys: Optional[Array]
-    """(H, D); None for `dot` attention"""
+    """(A, D); None for `dot` attention"""
     attention_values: Array
-    """(H, D)"""
+    """(F, D)"""
     initial_hidden: Optional[Linear]
     """(H, D); None where encoder and decoder have as many units"""
     initial_cell: Optional[Linear]
@@ -58,17 +60,17 @@ class Weights(NamedTuple):
     input_projection: Linear
     """(4H, E) from the embedding into the decoder's first layer"""
     first_layer: Array
-    """(4H, 2H) from the last attentional vector and the hidden state, or (4H, H) from the hidden state alone"""
+    """(4H, F + H) from the last attentional vector and the hidden state, or (4H, H) from the hidden state alone"""
     upper_layers: List[Linear]
     """(4H, 2H) from the layer below and the hidden state"""
     attention_query: Optional[Array]
-    """(H, H); None unless attention is `mlp`"""
+    """(A, H); None unless attention is `mlp`"""
     attention_energy: Optional[Array]
-    """(H,); None unless attention is `mlp`"""
+    """(A,); None unless attention is `mlp`"""
     attentional: Array
-    """(H, H)"""
+    """(F, H)"""
     output: Linear
-    """(V, H)"""
+    """(V, F)"""
 
     @classmethod
     def of(cls, config: ModelConfig, tensors: Mapping[str, Array]) -> "Weights":
@@ -115,12 +117,12 @@ def is_bso_lstm(tensors: Mapping[str, Any]) -> bool:
 
 def structure_of(tensors: Mapping[str, Any]) -> Dict[str, Any]:
     """The entries of a ModelConfig that follow from the parameters' names and shapes, of torch or of numpy."""
-    hidden_size = tensors[ATTENTIONAL].shape[0]
+    rows, columns = tensors[FIRST_LAYER].shape
     upper_layers = {name[len(UPPER_LAYERS) :].split(".")[0] for name in tensors if name.startswith(UPPER_LAYERS)}
     return {
         "layers": 1 + len(upper_layers),
         "bidirectional": f"encoder.layers.0.weight_ih_l0{BACKWARD}" in tensors,
-        "input_feeding": tensors[FIRST_LAYER].shape[1] == 2 * hidden_size,
+        "input_feeding": columns > rows // 4,
     }
 
 

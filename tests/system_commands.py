@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import random
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -68,6 +69,14 @@ def run(command, *arguments, check=True, text=""):
 def train(data, save_dir, *arguments, check=True):
     """Runs ``fairseq-train`` with a tiny model."""
     return run("train", data, "--user-dir", PLUGIN, *TINY, *QUIET, "--save-dir", save_dir, *arguments, check=check)
+
+
+def generated(data, checkpoint, *options):
+    """The best hypotheses of fairseq-generate, in the order of the sentences."""
+    common = ["--user-dir", PLUGIN, "--task", "bso_translation", "--path", checkpoint, "--cpu"]
+    output = run("generate", data, *common, *options).stdout
+    found = {int(number): text for number, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M)}
+    return [found[number] for number in sorted(found)]
 
 
 def write_corpus(folder, name, sentences, seed):

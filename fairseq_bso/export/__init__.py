@@ -1,5 +1,6 @@
 """Models for use without torch.
 
+zero_units    leaves out pruned units
 command       `fairseq-bso export`: a checkpoint in, a file of `bso_runtime` out
 onnx_graphs   the same model as a pair of ONNX graphs
 """

@@ -13,6 +13,7 @@ from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
+from .zero_units import without_zero_units
 
 NAME = "export"
 HELP = "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX."
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     tensors = {name: tensor for name, tensor in state["model"].items() if tensor.is_floating_point()}
     if not weights.is_bso_lstm(tensors):
         raise UserError(f"{arguments.checkpoint} holds another architecture: only bso_lstm can be exported")
+    tensors, units = without_zero_units(state, tensors)
     config = ModelConfig(**weights.structure_of(tensors), **_options(state))
     vocabularies = _dictionaries(arguments, state)
     for side, size in zip(("source", "target"), weights.embedding_sizes(tensors)):
@@ -85,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     write = _write_onnx if arguments.format == "onnx" else _write_compact
     with claim(Path(arguments.output), "output"):
         write(arguments, Model(config, arrays, vocabularies))
+    if units:
+        print("without zero units: " + ", ".join(f"{name} {kept} of {size}" for name, (kept, size) in units.items()))
     return 0
 
 

@@ -1,13 +1,13 @@
 """`bso_lstm` as two ONNX graphs: the encoder of B sentences, and one step of the decoder for all their hypotheses.
 
     encoder  words (B, S) int64, lengths (B,) int32; words beyond a sentence's length do not matter
-             -> keys (B, S, H), values (B, S, H), mask (B, 1, S), hidden (L, B, H), cell (L, B, H)
-    step     words (R,) int64, hidden (L, R, H), cell (L, R, H), fed (R, H), keys, values, mask
+             -> keys (B, S, A), values (B, S, F), mask (B, 1, S), hidden (L, B, H), cell (L, B, H)
+    step     words (R,) int64, hidden (L, R, H), cell (L, R, H), fed (R, F), keys, values, mask
              -> scores (R, V) f of all next words, and the next hidden, cell and fed
 
 R is a multiple of B: all sentences have the same number of hypotheses, and those of a sentence stand together. `fed`
-starts as zeros (R, H) and `words` as `</s>`. The encoder's hidden and cell are repeated for the hypotheses of each
-sentence. bso_runtime/onnx_network.py runs the graphs.
+starts as zeros (R, F) and `words` as `</s>`. The encoder's hidden and cell are repeated for the hypotheses of each
+sentence. A and F are H unless units are pruned. bso_runtime/onnx_network.py runs the graphs.
 
 The metadata of both files hold the same as a compact file: `facts` (the ModelConfig in JSON), `source` and `target`
 (dictionaries, a symbol a line) and the subword model in base64. `weights` shows that two files are of one model. The
@@ -118,9 +118,17 @@ def _metadata(model: Model) -> Dict[str, str]:
     return entries
 
 
+def _sizes(weights: Weights) -> Dict[str, int]:
+    """H of the decoder's hidden states, A of the attention's keys and F of its values."""
+    hidden, directions = len(weights.first_layer) // 4, weights.encoder_layers[-1]
+    encoder = sum(direction.hidden_weight.shape[1] for direction in directions)
+    keys = encoder if weights.attention_keys is None else len(weights.attention_keys)
+    return {"hidden": hidden, "keys": keys, "values": len(weights.attentional)}
+
+
 def _encoder_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """The encoder as an ONNX file."""
-    graph, size = _Graph(), weights.attentional.shape[0]
+    graph, sizes = _Graph(), _sizes(weights)
     embedding = graph.weight("encoder.embedding.weight", weights.source_embedding)
     inputs = graph("Gather", embedding, graph("Transpose", "words", perm=[1, 0]))  # (S, B, E)
     bridges = {"hidden": weights.initial_hidden, "cell": weights.initial_cell}
@@ -147,10 +155,11 @@ def _encoder_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, st
     if weights.attention_keys is not None:
         keys = graph.linear(top, "encoder.attention_keys", weights.attention_keys)
     values = graph.linear(top, "encoder.attention_values", weights.attention_values)
-    results: Dict[str, Tuple] = {"keys": (keys, ("B", "S", size)), "values": (values, ("B", "S", size))}
+    results: Dict[str, Tuple] = {"keys": (keys, ("B", "S", sizes["keys"]))}
+    results["values"] = (values, ("B", "S", sizes["values"]))
     results["mask"] = (_mask(graph), ("B", 1, "S"))
     for name, states in last.items():
-        results[name] = (graph("Concat", *states, axis=0), (config.layers, "B", size))
+        results[name] = (graph("Concat", *states, axis=0), (config.layers, "B", sizes["hidden"]))
     given = {"words": ("int64", ("B", "S")), "lengths": ("int32", ("B",))}
     return graph.finish("encoder", given, results, metadata)
 
@@ -187,7 +196,7 @@ def _lstm_weights(graph: _Graph, index: int, directions: Sequence[Direction]) ->
 
 def _step_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """One step of the decoder as an ONNX file."""
-    graph, layers, size = _Graph(), config.layers, weights.attentional.shape[0]
+    graph, layers, sizes = _Graph(), config.layers, _sizes(weights)
     embedding = graph("Gather", graph.weight("decoder.embedding.weight", weights.embedding), "words")
     gates = graph.linear(embedding, "decoder.input_projection", *weights.input_projection)
     hiddens, cells = (
@@ -206,14 +215,15 @@ def _step_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str])
     own = graph.linear(top, "decoder.attentional", weights.attentional)
     fed = graph("Tanh", graph("Add", _context(graph, weights, top), own))
     scores = graph.linear(fed, "decoder.output", *weights.output)
-    states = {"hidden": (layers, "R", size), "cell": (layers, "R", size), "fed": ("R", size)}
+    states: Dict[str, Tuple] = dict.fromkeys(("hidden", "cell"), (layers, "R", sizes["hidden"]))
+    states["fed"] = ("R", sizes["values"])
     new = [
         graph("Concat", *[graph("Unsqueeze", layer, graph.integers(0)) for layer in kind], axis=0)
         for kind in (hiddens, cells)
     ]
     inputs: Dict[str, Tuple] = {"words": ("int64", ("R",))}
     inputs.update({name: ("float32", shape) for name, shape in states.items()})
-    inputs.update(dict.fromkeys(("keys", "values"), ("float32", ("B", "S", size))))
+    inputs.update({name: ("float32", ("B", "S", sizes[name])) for name in ("keys", "values")})
     inputs["mask"] = ("float32", ("B", 1, "S"))
     results: Dict[str, Tuple] = {"scores": (scores, ("R", len(weights.output.bias)))}
     results.update({f"new_{name}": (output, states[name]) for name, output in zip(states, [*new, fed])})
@@ -238,12 +248,12 @@ def _cell(graph: _Graph, gates: str, cell: str) -> Tuple[str, str]:
 
 
 def _context(graph: _Graph, weights: Weights, query: str) -> str:
-    """The attention's weighted sum of values: (R, H) -> (R, H)."""
-    size = weights.attentional.shape[0]
+    """The attention's weighted sum of values: (R, H) -> (R, F)."""
+    sizes = _sizes(weights)
     if weights.attention_query is not None:
         query = graph.linear(query, "decoder.attention_query", weights.attention_query)
     sentences = graph("Gather", graph("Shape", "keys"), graph.integers(0))  # (1,)
-    query = graph("Reshape", query, graph("Concat", sentences, graph.integers(-1, size), axis=0))  # (B, W, H)
+    query = graph("Reshape", query, graph("Concat", sentences, graph.integers(-1, sizes["keys"]), axis=0))  # (B, W, A)
     if weights.attention_energy is not None:
         rows, columns = graph("Unsqueeze", query, graph.integers(2)), graph("Unsqueeze", "keys", graph.integers(1))
         energy = graph.weight("decoder.attention_energy", weights.attention_energy)
@@ -251,4 +261,4 @@ def _context(graph: _Graph, weights: Weights, query: str) -> str:
     else:
         scores = graph("MatMul", query, graph("Transpose", "keys", perm=[0, 2, 1]))  # (B, W, S)
     shares = graph("Softmax", graph("Add", scores, "mask"), axis=2)
-    return graph("Reshape", graph("MatMul", shares, "values"), graph.integers(-1, size))
+    return graph("Reshape", graph("MatMul", shares, "values"), graph.integers(-1, sizes["values"]))

@@ -3,6 +3,7 @@
 bso_lstm             the LSTM encoder-decoder
 options              its config, the checks of a config, and the named sizes
 word_vectors         files of pretrained word vectors
+unit_layout          its units, with the rows and columns that pruning a unit zeroes
 encoder              its encoder
 decoder              its decoder: teacher forcing, and single steps for decoding and search
 any_model            what the search needs of any encoder-decoder of fairseq: checks, output layer, features

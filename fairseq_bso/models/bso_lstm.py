@@ -1,7 +1,7 @@
 """``--arch bso_lstm``: the attentional LSTM of Wiseman & Rush 2016."""
 
 import re
-from typing import Any, Callable, ClassVar, List, Optional
+from typing import Any, Callable, ClassVar, List, Optional, Sequence
 
 import torch
 from fairseq import utils
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from ..search.scorer import SCORERS, PrefixScore, Scorer
+from ..unit_sets import Named, UnitSet
 from .decoder import DecoderPass, LSTMDecoder
 from .encoder import LSTMEncoder
 from .options import NAMED_SIZES, BsoLSTMConfig, check_options, init_range
+from .unit_layout import unit_sets
 from .word_vectors import load_vectors
 
 __all__ = ["BsoLSTMConfig", "BsoLSTMModel"]
@@ -90,6 +92,16 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
             if match:
                 return kind(match)
         return None
+
+    @staticmethod
+    def unit_sets(parameters: Sequence[Named], residual: bool) -> List[UnitSet]:
+        """The units for pruning, of a model with these parameters; see unit_layout.py."""
+        return unit_sets(parameters, residual)
+
+    @property
+    def residual(self) -> bool:
+        """Whether a layer from the second on adds its input to its output."""
+        return self.decoder.residual
 
     @property
     def prefix_score(self) -> PrefixScore:

@@ -1,25 +1,34 @@
-"""`fairseq-bso prune`: prunes a checkpoint once."""
+"""`fairseq-bso prune`: prunes the weights or the units of a checkpoint once."""
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
-from ..checkpoints import distinct_parameters, load_state, model_class
+from ..checkpoints import config_of, distinct_parameters, load_state, model_class, option
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
 from .schemes import Schedule, get_scheme
+from .unit_classes import UnitClasses, unit_sets_of
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
 
 NAME = "prune"
-HELP = "Set the smallest weights of a checkpoint to zero, and print how many weights each class keeps."
+HELP = "Set the smallest weights or units of a checkpoint to zero, and print how many are kept."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("checkpoint", help="checkpoint of fairseq-train")
     parser.add_argument("output", help="the pruned checkpoint to write")
-    parser.add_argument("--amount", type=float, required=True, help="share of the weights to prune, from 0 to below 1")
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--amount", type=float, help="share of the weights to prune, from 0 to below 1")
+    kinds.add_argument(
+        "--units",
+        type=float,
+        metavar="AMOUNT",
+        help="share of the units of every layer to prune, from 0 to below 1: all rows and columns of a unit, smallest "
+        "norm first (bso_lstm); `fairseq-bso export` leaves them out",
+    )
     parser.add_argument(
         "--scheme",
         default="class_blind",
@@ -28,10 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude",
         default="",
-        help="classes or parameters that are not pruned, separated by commas. Include the parameters that training "
-        "froze: the checkpoint does not record them",
+        help="classes or parameters (with --units: sets of units) that are not pruned, separated by commas. Include "
+        "the parameters that training froze: the checkpoint does not record them",
     )
-    parser.add_argument("--picture", help="file for a picture of the weights that each class keeps (needs matplotlib)")
+    picture = "file for a picture of the weights or units that each class keeps (needs matplotlib)"
+    parser.add_argument("--picture", help=picture)
     parser.add_argument("--user-dir", help="folder with plugins of your own that the checkpoint needs")
 
 
@@ -54,46 +64,71 @@ def run(arguments: argparse.Namespace) -> int:
 def _prune(arguments: argparse.Namespace, schedule: Schedule) -> None:
     """Prunes into a file that no other process writes."""
     state = load_state(arguments.checkpoint)
-    classes = _finite_classes(state, arguments)
-    masks = _choose_masks(classes, schedule, arguments)
+    classes, masks = (_units if arguments.units is not None else _weights)(state, schedule, arguments)
     classes.write_zero_marks(masks.pruned)
     state["last_optimizer_state"] = None  # it belongs to the weights before pruning
     if arguments.picture:
-        _draw(classes.kept(masks.pruned), Path(arguments.picture))
+        what = "weights" if arguments.units is None else "units"
+        _draw(classes.kept(masks.pruned), what, Path(arguments.picture))
     _write(state, Path(arguments.output))
     print(classes.table(masks))
-    same = ["--prune-amount", "--prune-scheme", *(["--prune-exclude"] if arguments.exclude else [])]
+    same = ["--prune-amount", "--prune-scheme"] if arguments.units is None else ["--prune-units"]
+    same += ["--prune-exclude"] if arguments.exclude else []
     print(f"{arguments.output}: continue its training with --finetune-from-model and the same {', '.join(same)}")
 
 
 def _schedule(arguments: argparse.Namespace) -> Schedule:
-    """Checks --amount and --scheme before the checkpoint is loaded."""
+    """Checks --amount or --units, and --scheme, before the checkpoint is loaded."""
+    if arguments.units is not None and arguments.scheme != "class_blind":
+        raise UserError(
+            f"fairseq-bso prune: --scheme {arguments.scheme} chooses weights, but --units prunes the same share of the "
+            "units of every layer: leave out one of them"
+        )
     try:
         get_scheme(arguments.scheme)
-        return Schedule("one_shot", arguments.amount)
+        return Schedule("one_shot", arguments.amount if arguments.units is None else arguments.units)
     except ValueError as error:
         raise UserError(f"fairseq-bso prune: {error}") from None
 
 
-def _finite_classes(state: Dict[str, Any], arguments: argparse.Namespace) -> WeightClasses:
-    """The weights of a checkpoint. Raises UserError if one is not finite."""
-    classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
-    if not all(bool(weight.isfinite().all()) for weight in classes.weights):
+def _check_finite(weights: Sequence[Any], arguments: argparse.Namespace) -> None:
+    """Raises UserError if a weight is not finite."""
+    if not all(bool(weight.isfinite().all()) for weight in weights):
         raise UserError(
             f"{arguments.checkpoint} holds NaN or infinite weights; the training diverged: prune an earlier checkpoint"
         )
-    return classes
 
 
-def _choose_masks(classes: WeightClasses, schedule: Schedule, arguments: argparse.Namespace) -> Masks:
-    """The masks of the amount. Raises UserError if more weights are pruned already."""
+def _weights(state: Dict[str, Any], schedule: Schedule, arguments: argparse.Namespace) -> Tuple[WeightClasses, Masks]:
+    """The weights of a checkpoint, and the masks of --amount. Raises UserError if more are pruned already."""
+    classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
+    _check_finite(classes.weights, arguments)
     masks = classes.choose_masks(arguments.scheme, schedule.count(0, classes.total))
     if isinstance(masks, AlreadyPruned):
         raise UserError(
             f"{arguments.checkpoint}: {masks.zeros / classes.total:.2%} of the weights are zero already, more than "
             f"--amount {arguments.amount}: give a larger amount, or the checkpoint before pruning"
         )
-    return masks
+    return classes, masks
+
+
+def _units(state: Dict[str, Any], schedule: Schedule, arguments: argparse.Namespace) -> Tuple[UnitClasses, Masks]:
+    """The units of a checkpoint, and the masks of --units. Raises UserError if more are pruned already."""
+    parameters = distinct_parameters(state)
+    residual = bool(option(config_of(state, "model"), "residual", False))
+    sets = unit_sets_of(model_class(state), parameters, residual, "--units")
+    classes = UnitClasses(parameters, sets, exclude=arguments.exclude, option="--exclude")
+    _check_finite(classes.weights, arguments)
+    classes.check_amount(schedule.amount, "--units")
+    zeros = classes.zeros()
+    masks = classes.extend_masks(zeros, classes.counts(schedule, 0))
+    for units, have, want in zip(classes.sets, classes.pruned_counts(zeros), classes.counts(schedule, 0)):
+        if have > want:
+            raise UserError(
+                f"{arguments.checkpoint}: {have} of the {units.size} units of {units.name} are zero already, more than "
+                f"--units {arguments.units}: give a larger amount, or the checkpoint before pruning"
+            )
+    return classes, masks
 
 
 def _write(state: Dict[str, Any], path: Path) -> None:
@@ -106,8 +141,8 @@ def _write(state: Dict[str, Any], path: Path) -> None:
         raise UserError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
-    """Draws a bar for each class: its weights, and how many are kept. Raises UserError where that fails."""
+def _draw(kept: Dict[str, Tuple[int, int]], what: str, path: Path) -> None:
+    """Draws a bar for each class: its weights or units, and how many are kept. Raises UserError where that fails."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -119,7 +154,7 @@ def _draw(kept: Dict[str, Tuple[int, int]], path: Path) -> None:
     axes.bar_label(bars, [f" {count / size:.0%}" for count, size in kept.values()], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.1)
-    axes.set_xlabel("weights")
+    axes.set_xlabel(what)
     axes.legend(frameon=False, loc="best", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

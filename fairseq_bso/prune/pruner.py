@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, ClassVar, List, Optional, Tuple
 
 import torch
 from fairseq.distributed import utils as distributed_utils
@@ -32,9 +32,12 @@ class Pruner:
         exclude: patterns of the classes and parameters that are not pruned.
     """
 
+    option: ClassVar[str] = "--prune-amount"
+    noun: ClassVar[str] = "weights"
+
     def __init__(self, schedule: Schedule, scheme: str, exclude: str) -> None:
         self.schedule, self.scheme, self.exclude = schedule, scheme, exclude
-        self.classes: Optional[WeightClasses] = None
+        self.classes: Any = None  # WeightClasses; of a subclass, what it prunes
         self.pruned: List[Tensor] = []  # masks of the weights
         self.kept_factor: List[Tensor] = []  # 0 where a weight is pruned, else 1
         self.count = 0
@@ -45,7 +48,7 @@ class Pruner:
 
     @property
     def share(self) -> float:
-        """The share of weights that is pruned."""
+        """The share of weights (of a subclass: what it prunes) that is pruned."""
         return self.count / self.classes.total if self.classes is not None else 0.0
 
     def before_step(self, model: nn.Module, optimizer: Any, update: int) -> None:
@@ -55,26 +58,43 @@ class Pruner:
         model = _unwrapped(model)
         if _workers() > 1 and any(hasattr(parameter, "expert") for parameter in model.parameters()):
             raise UserError(
-                "--prune-amount cannot be used with --base-layers on several workers, because each worker has its own "
+                f"{self.option} cannot be used with --base-layers on several workers, because each worker has its own "
                 "experts: train on one worker, or prune the finished checkpoint (fairseq-bso prune)"
             )
-        self.classes = WeightClasses(named_parameters(model), class_namer(model), self.exclude)
+        self.classes = self._classes_of(model)
         self.pruned = self.classes.empty_masks()
+        masks = self._first_masks(update)
+        if masks.thresholds is None:
+            self._set(masks, optimizer, update, "found in the checkpoint")
+        elif mask_size(masks.pruned) > 0:
+            self._set(masks, optimizer, update, "pruned")
+        self._apply(optimizer)
+
+    def _classes_of(self, model: nn.Module) -> Any:
+        """What may be pruned."""
+        return WeightClasses(named_parameters(model), class_namer(model), self.exclude)
+
+    def _first_masks(self, update: int) -> Masks:
+        """The masks of a run that starts or resumes after `update` updates."""
         # With --amp a run may stop after a step that was skipped for overflow, but pruned for the next update.
         count, following = (self.schedule.count(updates, self.classes.total) for updates in (update, update + 1))
         masks = self.classes.choose_masks(self.scheme, count, accept=(count, following))
         if isinstance(masks, AlreadyPruned):
             self._warn_of_zeros(masks.zeros, count, update)
             masks = self.classes.extend_masks(self.scheme, self.pruned, count)
-        if masks.thresholds is None:
-            self._set(masks, optimizer, update, "found in the checkpoint")
-        elif count > 0:
-            self._set(masks, optimizer, update, "pruned")
-        self._apply(optimizer)
+        return masks
+
+    def _later_masks(self, updates: int) -> Optional[Masks]:
+        """The masks after `updates` updates; None if they stay as they are."""
+        count = self.schedule.count(updates, self.classes.total)
+        return self.classes.extend_masks(self.scheme, self.pruned, count) if count > self.count else None
+
+    def _count(self, pruned: List[Tensor]) -> int:
+        """How much the masks of the weights prune, in the units of `classes.total`."""
+        return mask_size(pruned)
 
     def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
         """Warns that the model was pruned before and that some of its pruned weights will be trained again."""
-        assert self.classes is not None
         amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # rounds to `already` weights
         advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot --prune-start 0 keeps them"
         logger.warning(
@@ -98,9 +118,9 @@ class Pruner:
         """After the optimizer step with number `updates`, counted from 1."""
         if self.classes is None:
             return
-        count = self.schedule.count(updates, self.classes.total)
-        if count > self.count:
-            self._set(self.classes.extend_masks(self.scheme, self.pruned, count), optimizer, updates, "pruned")
+        masks = self._later_masks(updates)
+        if masks is not None:
+            self._set(masks, optimizer, updates, "pruned")
             self._apply(optimizer)
         elif not (self.keeps_zeros and optimizer is self.optimizer):
             self._apply(optimizer)
@@ -116,22 +136,21 @@ class Pruner:
     @torch.no_grad()
     def _set(self, masks: Masks, optimizer: Any, updates: int, done: str) -> None:
         """Adopts masks, masks the optimizer's state and logs the table."""
-        assert self.classes is not None
         self.pruned = _as_on_first_worker(masks.pruned)
         self.kept_factor = [_kept_factor(mask, weight) for mask, weight in zip(self.pruned, self.classes.weights)]
-        self.count = mask_size(self.pruned)
+        self.count = self._count(self.pruned)
         self._find_masters(optimizer)
         for index, _, moments in moments_of(optimizer, self.classes.weights, self.masters):
             moments.mul_(self.kept_factor[index])
         self.lifted = None
         if distributed_utils.get_global_rank() == 0:
             table = self.classes.table(masks._replace(pruned=self.pruned))
-            logger.info(f"{done} at update {updates}: {self.share:.2%} of the weights, {self.scheme}\n{table}")
+            by = f", {self.scheme}" if self.scheme else ""
+            logger.info(f"{done} at update {updates}: {self.share:.2%} of the {self.noun}{by}\n{table}")
 
     @torch.no_grad()
     def _apply(self, optimizer: Any) -> None:
         """Zeroes pruned weights in the model, and in the float32 weights from which a 16-bit model is copied."""
-        assert self.classes is not None
         if self.count == 0:
             return
         if optimizer is not self.optimizer:
@@ -148,13 +167,11 @@ class Pruner:
         The optimizer divides the mean gradient, which is zero, by the root of the square, so the weights stay zero.
         On a CPU, MKL computes the root of zero thirty times as slowly as that of other numbers.
         """
-        assert self.classes is not None
         for index, name, moments in moments_of(optimizer, self.classes.weights, self.masters):
             if name in SQUARES and moments.device.type == "cpu":
                 moments.masked_fill_(self.pruned[index], LIFTED)
 
     def _find_masters(self, optimizer: Any) -> None:
-        assert self.classes is not None
         self.optimizer = optimizer
         self.masters = list(masters_of(optimizer, self.classes.weights))
         self.keeps_zeros = keeps_zeros(optimizer)

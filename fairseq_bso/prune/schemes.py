@@ -37,6 +37,7 @@ __all__ = [
     "get_scheme",
     "register_scheme",
     "scheme_names",
+    "smallest",
 ]
 
 SCHEDULES = ("one_shot", "gradual", "iterative")
@@ -71,7 +72,7 @@ def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
 def class_blind(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int) -> Choice:
     """Prunes the smallest weights of the whole model: all classes have one threshold."""
     keys = torch.cat([_sort_keys(values, mask) for values, mask in zip(weights, pruned)])  # (n,)
-    mask, threshold = _smallest(keys, count)
+    mask, threshold = smallest(keys, count)
     return Choice(_split(mask, weights), [threshold] * len(weights))
 
 
@@ -79,7 +80,7 @@ def class_blind(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int)
 def class_uniform(weights: Sequence[Tensor], pruned: Sequence[Tensor], count: int) -> Choice:
     """Prunes the same share of each class, smallest weights first, or more where more is pruned already."""
     quotas = equal_shares([values.numel() for values in weights], count, [int(mask.sum()) for mask in pruned])
-    choices = [_smallest(_sort_keys(values, mask), quota) for values, mask, quota in zip(weights, pruned, quotas)]
+    choices = [smallest(_sort_keys(values, mask), quota) for values, mask, quota in zip(weights, pruned, quotas)]
     return Choice([mask for mask, _ in choices], [threshold for _, threshold in choices])
 
 
@@ -93,7 +94,7 @@ def class_distribution(weights: Sequence[Tensor], pruned: Sequence[Tensor], coun
     ratios = [
         _sort_keys(values.double(), mask, scale) for values, mask, scale in zip(weights, pruned, deviations)
     ]  # C of (n_c,)
-    mask, factor = _smallest(torch.cat(ratios), count)
+    mask, factor = smallest(torch.cat(ratios), count)
     return Choice(_split(mask, weights), [factor * scale if scale > 0 else 0.0 for scale in deviations])
 
 
@@ -145,7 +146,7 @@ def _sort_keys(weights: Tensor, pruned: Tensor, scale: float = 1.0) -> Tensor:
     return keys.masked_fill(pruned, -1.0)
 
 
-def _smallest(keys: Tensor, count: int) -> tuple[Tensor, float]:
+def smallest(keys: Tensor, count: int) -> tuple[Tensor, float]:
     """keys (n,) -> mask (n,) bool of the `count` smallest, the first of equal ones, and the largest key among them."""
     if count == 0:
         return torch.zeros_like(keys, dtype=torch.bool), 0.0

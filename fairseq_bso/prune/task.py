@@ -20,6 +20,7 @@ from ..compat import metrics
 from ..errors import UserError
 from .pruner import Pruner
 from .schemes import Schedule, get_scheme
+from .unit_pruner import UnitPruner
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,13 @@ class PruningConfig(FairseqDataclass):
 
     prune_amount: float = field(
         default=0.0, metadata={"help": "share of the weights to prune, from 0 (no pruning) to below 1"}
+    )
+    prune_units: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of the units of every layer to prune, from 0 (none) to below 1: all rows and columns of a "
+            "unit, smallest norm first (bso_lstm; in place of --prune-amount)"
+        },
     )
     prune_scheme: str = field(
         default="class_blind",
@@ -47,7 +55,8 @@ class PruningConfig(FairseqDataclass):
     )
     prune_start: int = field(default=0, metadata={"help": "number of updates before pruning starts; 0: at the start"})
     prune_end: int = field(
-        default=0, metadata={"help": "update at which gradual and iterative pruning reach --prune-amount"}
+        default=0,
+        metadata={"help": "update at which gradual and iterative pruning reach --prune-amount or --prune-units"},
     )
     prune_every: int = field(
         default=100, metadata={"help": "updates between two steps of gradual and iterative pruning"}
@@ -55,7 +64,8 @@ class PruningConfig(FairseqDataclass):
     prune_exclude: str = field(
         default="",
         metadata={
-            "help": "classes or parameters that are not pruned, separated by commas; * stands for any characters"
+            "help": "classes or parameters (with --prune-units: sets of units) that are not pruned, separated by "
+            "commas; * stands for any characters"
         },
     )
     ddp_backend: Any = II("distributed_training.ddp_backend")
@@ -73,27 +83,47 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
         UserError: for options that do not fit, and for ways of training that pruning does not support.
     """
     # The config of a loaded model may lack the groups that the other options point into, so this one is read first.
-    if getattr(cfg, "prune_amount", 0) == 0:
+    amount, units = (getattr(cfg, name, 0) for name in ("prune_amount", "prune_units"))
+    if amount == 0 and units == 0:
         return None
     options: Dict[str, Any] = {
         name: getattr(cfg, name, entry.default) for name, entry in PruningConfig.__dataclass_fields__.items()
     }
+    pruner = UnitPruner if units != 0 else Pruner
+    if units != 0:
+        _check_units(amount, units, options["prune_scheme"])
     try:
         get_scheme(options["prune_scheme"])
         schedule = Schedule(
             options["prune_schedule"],
-            options["prune_amount"],
+            amount or units,
             options["prune_start"],
             options["prune_end"],
             options["prune_every"],
         )
     except ValueError as error:
         raise UserError(f"pruning (--prune-...): {error}") from None
-    _refuse_unsupported(options)
+    _refuse_unsupported(options, pruner.option)
+    if units != 0:
+        return UnitPruner(schedule, options["prune_exclude"])
     return Pruner(schedule, options["prune_scheme"], options["prune_exclude"])
 
 
-def _refuse_unsupported(options: Dict[str, Any]) -> None:
+def _check_units(amount: float, units: float, scheme: str) -> None:
+    """Raises UserError for options that have no place beside --prune-units."""
+    if amount != 0:
+        raise UserError(
+            f"--prune-units {units} and --prune-amount {amount} cannot be given together: prune units first, then "
+            "weights, in a second run with --finetune-from-model"
+        )
+    if scheme != "class_blind":
+        raise UserError(
+            f"--prune-scheme {scheme} chooses weights, but --prune-units prunes the same share of the units of every "
+            "layer: leave out one of them"
+        )
+
+
+def _refuse_unsupported(options: Dict[str, Any], given: str) -> None:
     """Raises UserError for ways of training in which no worker can rank or mask all weights."""
     for option, usual, what in (
         ("ddp_backend", ("legacy_ddp", "no_c10d", "pytorch_ddp", "c10d"), "no worker has whole parameters to rank"),
@@ -107,13 +137,15 @@ def _refuse_unsupported(options: Dict[str, Any]) -> None:
         if value not in usual and not str(value).startswith("${"):
             flag = "--" + option.replace("_", "-")
             raise UserError(
-                f"--prune-amount cannot be used with {flag} {value}, because {what}: leave out {flag}, or prune the "
+                f"{given} cannot be used with {flag} {value}, because {what}: leave out {flag}, or prune the "
                 "finished checkpoint (fairseq-bso prune)"
             )
 
 
 class PruningMixin:
-    """Adds pruning to a fairseq task, as the first of its bases. Without ``--prune-amount`` it does nothing."""
+    """Adds pruning to a fairseq task, as the first of its bases. Without ``--prune-amount`` or
+    ``--prune-units`` it does nothing.
+    """
 
     def __init__(self, cfg: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(cfg, *args, **kwargs)  # type: ignore[call-arg]
@@ -159,7 +191,7 @@ class PruningMixin:
         if self.pruner is not None and self.pruner.count and distributed_utils.get_global_rank() == 0:
             assert self.pruner.classes is not None
             total = self.pruner.classes.total
-            logger.info(f"epoch {epoch}: {self.pruner.share:.2%} of {total:,} weights are pruned")
+            logger.info(f"epoch {epoch}: {self.pruner.share:.2%} of {total:,} {self.pruner.noun} are pruned")
 
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
         """The task's metrics, and ``sparsity``."""

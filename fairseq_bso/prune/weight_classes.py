@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..unit_sets import Named
 from .schemes import Choice, get_scheme
 
 ZERO_BY_CHANCE = 0.01
 """Share of the weights. With more zeros a model counts as pruned; fewer may be the embedding of the padding symbol."""
-
-Named = Tuple[Tuple[str, ...], Tensor]
-"""A parameter and all its names: tied parameters have several."""
 
 
 class Masks(NamedTuple):
@@ -54,16 +52,29 @@ def class_namer(model: object) -> Callable[[str], str]:
     return (lambda name: own(name) or class_by_module(name)) if own else class_by_module
 
 
-def named_parameters(model: nn.Module) -> List[Named]:
-    """The trained parameters in the model's order, each once with all its names."""
+def named_parameters(model: nn.Module, frozen: bool = False) -> List[Named]:
+    """The trained parameters in the model's order, each once with all its names; with `frozen` all parameters."""
     names: Dict[int, List[str]] = {}
     parameters: Dict[int, Tensor] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for own, parameter in module._parameters.items():
-            if parameter is not None and parameter.requires_grad:
+            if parameter is not None and (frozen or parameter.requires_grad):
                 parameters[id(parameter)] = parameter
                 names.setdefault(id(parameter), []).append(f"{prefix}.{own}" if prefix else own)
     return [(tuple(names[key]), parameter) for key, parameter in parameters.items()]
+
+
+def in_columns(rows: Sequence[Sequence[str]], texts: int) -> str:
+    """Rows of cells as lines of text: the first `texts` columns are aligned on the left, the others on the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column < texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def mask_size(masks: Sequence[Tensor]) -> int:
@@ -193,12 +204,4 @@ class WeightClasses:
         rows.append(("together", "", f"{self.total:,}", f"{kept:,}", f"{kept / self.total:.2%}", ""))
         size = self.untouched
         rows.append(("not pruned", "", f"{size:,}", f"{size:,}", f"{1:.2%}", ""))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = []
-        for row in rows:
-            cells = [
-                cell.ljust(width) if column < 2 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines)
+        return in_columns(rows, texts=2)

@@ -106,7 +106,7 @@ def test_options():
         ("fairseq-generate DATA --beam many", "invalid int value"),
         ("fairseq-bso squash a b", "no subcommand squash"),
         ("fairseq-bso prune a b --amount 0.8 --shrink", "no option --shrink"),
-        ("fairseq-bso prune a b", "required: --amount"),
+        ("fairseq-bso prune a b", "one of the arguments --amount --units is required"),
         ("python -m bso_runtime translate model --beams 2", "no option --beams"),
         ("python scripts/demo.py", "no scripts/demo.py"),
         ("python scripts/experiments/demo.py --slow", "no option --slow"),

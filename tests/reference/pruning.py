@@ -71,3 +71,52 @@ def iterative(amount, start, end, every, update):
         if now <= update:
             left *= (1 - amount) ** (1 / len(rounds))
     return 1 - left
+
+
+def prune_units(parameters, units, pruned, count):
+    """Prunes `count` units of one set, one at a time, the one of the smallest norm first.
+
+    Args:
+        parameters: name -> vector or matrix as lists of numbers.
+        units: for each unit the places of its weights, (name, row) or (name, row, column). A place may stand there
+            several times.
+        pruned: for each unit whether it is pruned already.
+        count: how many units are pruned at the end, those pruned already included.
+    """
+    mask = list(pruned)
+    while sum(mask) < count:
+        best = None
+        for number, places in enumerate(units):
+            squares = 0.0
+            for name, *place in set(places):
+                value = parameters[name]
+                for index in place:
+                    value = value[index]
+                squares += value * value
+            if not mask[number] and (best is None or squares < best[0]):
+                best = squares, number
+        mask[best[1]] = True
+    return mask
+
+
+def unit_places(shapes, slices, size):
+    """For each unit of a set the places of its weights, those that are in two slices twice.
+
+    Args:
+        shapes: name -> (rows,) or (rows, columns).
+        slices: (name, dimension, start) for each part of a parameter that belongs to the set.
+        size: of the set.
+    """
+    units = []
+    for number in range(size):
+        places = []
+        for name, dimension, start in slices:
+            shape = shapes[name]
+            if len(shape) == 1:
+                places.append((name, start + number))
+            elif dimension == 0:
+                places += [(name, start + number, column) for column in range(shape[1])]
+            else:
+                places += [(name, row, start + number) for row in range(shape[0])]
+        units.append(places)
+    return units

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from system_commands import BSO, PLUGIN, ROOT, run, train
+from system_commands import BSO, ROOT, generated, train
 
 from bso_runtime import model_file
 from fairseq_bso import cli
@@ -47,14 +47,6 @@ def bare(tmp_path_factory):
 def translate(bare):
     """Runs `translate` in the bare environment."""
     return lambda *arguments, **streams: bare("-m", "bso_runtime", "translate", *arguments, **streams)
-
-
-def generated(data, checkpoint, *options):
-    """The best hypotheses of fairseq-generate, in the order of the sentences."""
-    common = ["--user-dir", PLUGIN, "--task", "bso_translation", "--path", checkpoint, "--cpu"]
-    output = run("generate", data, *common, *options).stdout
-    found = {int(number): text for number, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M)}
-    return [found[number] for number in sorted(found)]
 
 
 def test_there_is_neither_fairseq_nor_torch(bare):

@@ -8,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, run, train, write_corpus
+from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train, write_corpus
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 from fairseq_bso import cli
+from fairseq_bso.checkpoints import distinct_parameters, load_state
 from fairseq_bso.errors import UserError
+from fairseq_bso.models.bso_lstm import BsoLSTMModel
 from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.unit_sets import zero_units
 
 TASK = ["--task", "bso_translation", "--criterion", "cross_entropy", "--disable-validation"]
 GRADUAL = ["--prune-amount", 0.8, "--prune-schedule", "gradual", "--prune-start", 2, "--prune-end", 17]
@@ -111,6 +114,41 @@ def test_two_workers_prune_as_one_with_twice_the_batches_and_go_on_in_the_middle
         masks = pruned_masks(tmp_path / "two" / f"checkpoint_1_{updates}.pt")
         total = sum(mask.numel() for mask in masks.values())
         assert sum(int(mask.sum()) for mask in masks.values()) == schedule.count(updates, total)
+
+
+def zero_units_of(checkpoint):
+    """(set of units, how many of them are zero) of a bso_lstm, and the size of the sets."""
+    parameters = distinct_parameters(load_state(str(checkpoint)))
+    tensors = {names[0]: tensor for names, tensor in parameters}
+    sets = BsoLSTMModel.unit_sets(parameters, residual=False)
+    return [(units.name, int(zero_units(units, tensors).sum())) for units in sets], {units.size for units in sets}
+
+
+def test_units_stay_zero_in_every_checkpoint_and_when_a_run_resumes(data, tmp_path):
+    options = [*TASK, "--prune-units", 0.4, "--prune-schedule", "gradual", "--prune-start", 2, "--prune-end", 8]
+    options += ["--prune-every", 3, "--max-update", 10, "--dropout", 0.2, "--share-all-embeddings"]
+    done = train(data, tmp_path / "whole", *options, "--save-interval-updates", 1)
+    schedule = Schedule("gradual", 0.4, 2, 8, 3)
+    for updates in range(1, 11):
+        counts, sizes = zero_units_of(tmp_path / "whole" / f"checkpoint_1_{updates}.pt")
+        assert sizes == {32} and [name for name, _ in counts] == [
+            "encoder_layer_1+decoder_layer_1",
+            "source_embedding+target_embedding+attentional_vector",
+        ]
+        assert {count for _, count in counts} == {schedule.count(updates, 32)}, updates
+    assert "pruned at update 5: 34.38% of the units" in done.stdout + done.stderr
+    resumed = train(data, tmp_path / "resumed", *options, "--restore-file", tmp_path / "whole" / "checkpoint_1_6.pt")
+    assert "found in the checkpoint at update 6: 34.38% of the units" in resumed.stdout + resumed.stderr
+    assert difference(tmp_path / "whole" / "checkpoint_last.pt", tmp_path / "resumed" / "checkpoint_last.pt") == 0
+
+
+def test_two_workers_prune_the_units_of_one_with_twice_the_batches(data, tmp_path):
+    options = [*TASK, "--prune-units", 0.3, "--prune-start", 2, "--max-update", 4, "--batch-size", 8]
+    train(data, tmp_path / "one", *options, "--update-freq", 2)
+    two_workers(data, tmp_path / "two", tmp_path / "meeting", *options)
+    one, two = (tmp_path / name / "checkpoint_last.pt" for name in ("one", "two"))
+    assert zero_units_of(one) == zero_units_of(two) and zero_units_of(one)[0][0][1] == 10
+    assert difference(one, two) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["bso", "word", "sequence", "legacy task"])
@@ -229,6 +267,10 @@ def test_prune_command_refuses_less_than_is_pruned_already(softmax_checkpoint, t
         (["--amount", "1"], "amount to prune is 1.0"),
         (["--amount", "0.5", "--scheme", "blind"], "choose from: class_blind"),
         (["--amount", "0.5", "--exclude", "head"], "--exclude head matches no weights"),
+        (["--units", "1.2"], "amount to prune is 1.2, but must be from 0 .none. to below 1"),
+        (["--units", "0.3", "--scheme", "class_uniform"], "--scheme class_uniform chooses weights, but --units"),
+        (["--units", "0.3", "--exclude", "head"], "--exclude head matches no units .* are encoder_layer_1"),
+        (["--units", "0.99"], "--units is 0.99, but would prune all 32 units of encoder_layer_1.*give at most 0.9688"),
     ],
 )
 def test_prune_command_refuses(softmax_checkpoint, tmp_path, options, message):

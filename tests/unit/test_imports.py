@@ -8,8 +8,8 @@ import fairseq_bso
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
-    "batches blockwise linear registry sentence_bleu search.* bso.costs bso.losses bso.objective distill.loss "
-    "distill.word_loss distill.blockwise_loss prune.schemes interpret.units.*"
+    "batches blockwise linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
+    "distill.loss distill.word_loss distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
 PLAIN = set(
@@ -18,7 +18,7 @@ PLAIN = set(
 )
 """the modules that pure files may import besides each other"""
 
-GROUND = set("batches blockwise checkpoints compat errors files linear logs registry sentence_bleu".split())
+GROUND = set("batches blockwise checkpoints compat errors files linear logs registry sentence_bleu unit_sets".split())
 """files at the top that every room may use"""
 
 ARROWS = {
@@ -32,6 +32,7 @@ ARROWS = {
     "logs": set(),
     "registry": set(),
     "sentence_bleu": set(),
+    "unit_sets": set(),
     "search": GROUND,
     "bso": GROUND | {"search", "models"},  # the criterion calls `search_in_training`, which takes any model
     "cross_entropy": GROUND | {"search"},
