@@ -24,7 +24,7 @@ PLACES = {
     "prune": (1.2, 1, "masks and schemes"),
     "decoding": (3.6, 1, "constraints at test"),
     "models": (6.6, 1, "bso_lstm, any model"),
-    "cross_entropy": (9.2, 0.8, "in blocks of rows"),
+    "cross_entropy": (8.9, 3, "blocks, own words"),
     "interpret.folder": (14.0, 1, "the files' format"),
     "export": (17.4, 1, "checkpoint -> file"),
     "search": (6.4, 0, "the algorithm"),

@@ -16,6 +16,7 @@ from reference import fakes
 from fairseq_bso import tasks
 from fairseq_bso.bso import costs, criterion
 from fairseq_bso.cross_entropy import criterion as cross_entropy
+from fairseq_bso.cross_entropy import scheduled_sampling
 from fairseq_bso.distill import criterion as distillation
 from fairseq_bso.distill import tasks as distillation_tasks
 from fairseq_bso.models import bso_lstm
@@ -41,6 +42,7 @@ def test_the_registries_hold_our_classes():
     smoothed = CRITERION_REGISTRY["blockwise_label_smoothed_cross_entropy"]
     assert smoothed is cross_entropy.BlockwiseLabelSmoothedCrossEntropyCriterion
     assert CRITERION_REGISTRY["self_normalized_cross_entropy"] is cross_entropy.SelfNormalizedCrossEntropyCriterion
+    assert CRITERION_REGISTRY["scheduled_sampling"] is scheduled_sampling.ScheduledSamplingCriterion
     assert TASK_REGISTRY["bso_translation"] is tasks.BsoTranslationTask
     assert TASK_REGISTRY["word_distillation"] is distillation_tasks.WordDistillationTask
     assert TASK_REGISTRY["sequence_distillation"] is distillation_tasks.SequenceDistillationTask
@@ -60,6 +62,7 @@ def test_named_sizes_set_both_sides_and_yield_to_the_command_line(name):
 CRITERIONS = (
     criterion.BeamSearchOptimizationConfig,
     cross_entropy.SelfNormalizedCrossEntropyConfig,
+    scheduled_sampling.ScheduledSamplingConfig,
     distillation.WordDistillationCriterionConfig,
 )
 TASKS = (

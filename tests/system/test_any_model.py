@@ -91,6 +91,17 @@ def test_a_resumed_run_equals_one_that_never_stopped(data, whole_run, tmp_path):
     assert difference(folder / "checkpoint_last.pt", middle) > 0
 
 
+def test_scheduled_sampling_resumes_where_it_stopped(data, tmp_path):
+    options = ["--criterion", "scheduled_sampling", "--sampling-schedule", "exponential", "--sampling-k", 0.7]
+    options += ["--word-dropout", 0.1, "--disable-validation"]
+    whole = train(data, tmp_path / "whole", *options, "--max-update", 4, "--save-interval-updates", 2)
+    (middle,) = (tmp_path / "whole").glob("checkpoint_*_2.pt")
+    resumed = train(data, tmp_path / "resumed", *options, "--max-update", 4, "--restore-file", middle)
+    assert logged(whole, "own_words") == [*logged(whole, "own_words")[:-2], *logged(resumed, "own_words")]
+    assert logged(resumed, "own_words")[-1] > 0
+    assert difference(*(tmp_path / name / "checkpoint_last.pt" for name in ("whole", "resumed"))) == 0
+
+
 def test_two_workers_equal_one_with_twice_the_batches(data, pretrained, tmp_path):
     options = [*BSO, "--finetune-from-model", pretrained, "--max-update", 3, "--dropout", 0, "--margin", 3]
     options += ["--disable-validation", "--batch-size", 8, "--updates-per-beam", 1]

@@ -9,7 +9,7 @@ ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
     "batches blockwise linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
-    "distill.loss distill.word_loss distill.blockwise_loss prune.schemes interpret.units.*"
+    "cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
 PLAIN = set(
@@ -35,7 +35,7 @@ ARROWS = {
     "unit_sets": set(),
     "search": GROUND,
     "bso": GROUND | {"search", "models"},  # the criterion calls `search_in_training`, which takes any model
-    "cross_entropy": GROUND | {"search"},
+    "cross_entropy": GROUND | {"search", "models"},
     "decoding": GROUND | {"search"},
     "models": GROUND | {"search"},
     "prune": GROUND,
