@@ -97,7 +97,7 @@ class Network:
         ]
         self.attentional, self.fed_size = Product(weights.attentional), len(weights.attentional)
         self.output, self.output_bias = Product(weights.output.weight), weights.output.bias
-        self.vocabulary_size = len(self.output_bias)
+        self.source_words, self.vocabulary_size = len(self.source_embedding), len(self.output_bias)
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
         """Word ids of B sentences -> their memory, and the state of one empty hypothesis for each."""

@@ -17,6 +17,7 @@ FORMAT = "3"
 ENDINGS = (".encoder.onnx", ".step.onnx")
 UNSEALED = "0" * 64
 BEFORE_CHECKSUM = b"\x0a\x08checksum\x12\x40"  # protobuf: a key of 8 bytes, then the length of a value of 64 bytes
+EXTERNAL = b"\x0a\x08location\x12"  # protobuf: the key that every tensor in another file has
 
 
 def prefix_of(name: str) -> Optional[str]:
@@ -42,12 +43,19 @@ class OnnxNetwork:
         (self.encoder, first), (self.decoder, second) = (_session(prefix + ending) for ending in ENDINGS)
         if first != second:
             raise ModelFileError(f"{prefix}{ENDINGS[0]} and {prefix}{ENDINGS[1]} are not of one model: export it again")
-        self.config = ModelConfig.from_json(json.loads(first["facts"]))
-        self.vocabularies = {name: first[name].encode("utf-8") for name in ("source", "target")}
-        if "sentencepiece" in first:
-            self.vocabularies["sentencepiece"] = base64.b64decode(first["sentencepiece"])
+        try:
+            self.config = ModelConfig.from_json(json.loads(first["facts"]))
+            self.vocabularies = {name: first[name].encode("utf-8") for name in ("source", "target")}
+            if "sentencepiece" in first:
+                self.vocabularies["sentencepiece"] = base64.b64decode(first["sentencepiece"])
+        except (LookupError, RecursionError, ValueError) as error:
+            raise ModelFileError(f"{prefix}{ENDINGS[0]} does not describe its model: {error}") from None
+        self.source_words = None  # the graph does not say
         self.vocabulary_size = self.vocabularies["target"].count(b"\n") + 1
-        (self.fed_size,) = (one.shape[1] for one in self.decoder.get_inputs() if one.name == "fed")
+        sizes = {one.name: one.shape[-1] for one in self.decoder.get_inputs() if one.shape}
+        if not isinstance(sizes.get("fed"), int):
+            raise ModelFileError(f"{prefix}{ENDINGS[1]} is no step of a decoder: export it again")
+        self.fed_size = sizes["fed"]
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
         """As `Network.encode`."""
@@ -55,13 +63,15 @@ class OnnxNetwork:
         words = np.zeros((len(sentences), lengths.max()), np.int64)  # (B, S)
         for row, sentence in zip(words, sentences):
             row[: len(sentence)] = sentence
-        *memory, hidden, cell = self.encoder.run(None, {"words": words, "lengths": lengths})
+        *memory, hidden, cell = _run(self.encoder, {"words": words, "lengths": lengths})
         return Memory(*memory), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
         """As `Network.step`."""
         inputs: Dict[str, Any] = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict()}
-        scores, hidden, cell, fed = self.decoder.run(None, inputs)
+        scores, hidden, cell, fed = _run(self.decoder, inputs)
+        if scores.shape[1] != self.vocabulary_size:
+            raise ModelFileError("the target dictionary does not fit the graph: export the model again")
         return scores, State(hidden, cell, fed)
 
 
@@ -83,8 +93,20 @@ def _digest(content: bytes, start: int) -> bytes:
     return hashlib.sha256(unsealed).hexdigest().encode()
 
 
+def _run(session: Any, inputs: Dict[str, Any]) -> Any:
+    """The outputs of a graph. Raises ModelFileError if it cannot be computed."""
+    try:
+        return session.run(None, inputs)
+    except Exception as error:  # ONNX Runtime does not export their classes
+        raise ModelFileError(f"the graph cannot be computed: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _session(path: str) -> Tuple[Any, Dict[str, str]]:
-    """A graph, ready to run, and its metadata without the checksum."""
+    """A graph, ready to run, and its metadata without the checksum. Only a file that fits its checksum is loaded."""
     try:
         import onnxruntime  # type: ignore
     except ImportError:
@@ -93,14 +115,21 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+    start = _checksum_start(content)
+    if start < 0:
+        raise ModelFileError(
+            f"{path} is no whole file of this release's `fairseq-bso export --format onnx`: copy or export it again"
+        )
+    if content[start : start + len(UNSEALED)] != _digest(content, start):
+        raise ModelFileError(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
+    if EXTERNAL in content:
+        raise ModelFileError(f"{path} refers to weights in another file, which no export does")
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime does not export their classes
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelFileError(f"{path} is no ONNX file that ONNX Runtime can load: {reason}") from None
+        raise ModelFileError(f"{path} is no ONNX file that ONNX Runtime can load: {_reason(error)}") from None
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
-    if metadata.pop("checksum", "").encode() != _digest(content, _checksum_start(content)):
-        raise ModelFileError(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
+    metadata.pop("checksum", None)
     return session, metadata

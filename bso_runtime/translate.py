@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .beam_search import SCORERS, Options, search
 from .config import ModelConfig
@@ -15,6 +16,7 @@ from .model_file import ModelFileError, atomic_write, read
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
 from .vocabulary import Text
+from .weights import check_shapes
 
 NAME = "translate"
 HELP = "Translate lines of text with a model that `fairseq-bso export` wrote."
@@ -170,7 +172,8 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
     def decoded() -> Iterator[str]:
         for number, line in enumerate(source, 1):
             try:
-                yield line.decode("utf-8")
+                # The mark with which some programs begin a file would make another word of the first one.
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 where = "standard input" if name == "-" else name
                 raise ModelFileError(
@@ -201,16 +204,34 @@ def _translator(arguments: argparse.Namespace) -> Translator:
         network: Any = OnnxNetwork(prefix)
         vocabularies = network.vocabularies
     else:
-        model = read(Path(arguments.model))
+        model = read(Path(arguments.model), partial(_check_shapes, arguments.model))
         vocabularies = model.vocabularies
-        try:
-            network = Network(model.config, model.tensors)
-        except (LookupError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{arguments.model} does not hold a whole model: {error}") from None
+        network = Network(model.config, model.tensors)
     _check_scorer(arguments, network.config)
     text = Text(vocabularies)
+    _check_words(arguments.model, network, text)
     options = Options(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
     return Translator(network, text, options, _constraint(arguments, network.config, text))
+
+
+def _check_shapes(name: str, config: ModelConfig, shapes: Dict[str, Tuple[int, ...]]) -> None:
+    """Raises ModelFileError unless tensors of these shapes make a model."""
+    try:
+        check_shapes(config, shapes)
+    except (LookupError, ValueError) as error:
+        raise ModelFileError(f"{name} does not hold a whole model: {error}") from None
+
+
+def _check_words(name: str, network: Any, text: Text) -> None:
+    """Raises ModelFileError unless the dictionaries have as many words as the model."""
+    for side, count, symbols in (
+        ("source", network.source_words, text.source_symbols),
+        ("target", network.vocabulary_size, text.target_symbols),
+    ):
+        if count is not None and count != len(symbols):
+            raise ModelFileError(
+                f"{name} holds a {side} dictionary of {len(symbols):,} words, but its model has {count:,}: export again"
+            )
 
 
 def _check_scorer(arguments: argparse.Namespace, config: ModelConfig) -> None:

@@ -6,7 +6,7 @@ pruned.
 The decoder's layers hold 4H rows: input, forget and output gates, then candidate. The encoder's hold torch's order.
 """
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -129,3 +129,80 @@ def structure_of(tensors: Mapping[str, Any]) -> Dict[str, Any]:
 def embedding_sizes(tensors: Mapping[str, Any]) -> Tuple[int, int]:
     """How many source and target words the model knows."""
     return len(tensors["encoder.embedding.weight"]), len(tensors["decoder.embedding.weight"])
+
+
+def check_shapes(config: ModelConfig, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+    """Checks that parameters of these shapes are those of one model.
+
+    Args:
+        config: of the model.
+        shapes: of the parameters, by their names.
+
+    Raises:
+        KeyError: a parameter is missing.
+        ValueError: a parameter has another shape than the others ask for, or belongs to no such model.
+    """
+    known = _Names(shapes)
+    weights: Any = Weights.of(config, known)  # type: ignore[arg-type]
+    unknown = sorted(set(shapes) - known.asked)
+    if unknown:
+        raise ValueError(f"part {unknown[0]!r} belongs to no model of this kind")
+    for name, shape in _expected(config, weights):
+        if shapes[name] != shape:
+            raise ValueError(f"part {name!r} has the shape {list(shapes[name])}, but must have {list(shape)}")
+
+
+class _Names(Dict[str, Tuple[int, ...]]):
+    """Shapes by name, which notes the names that it is asked for."""
+
+    def __init__(self, shapes: Mapping[str, Tuple[int, ...]]) -> None:
+        super().__init__(shapes)
+        self.asked: Set[str] = set()
+
+    def __getitem__(self, name: str) -> Tuple[int, ...]:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+
+def _expected(config: ModelConfig, weights: Any) -> Iterator[Tuple[str, Tuple[int, ...]]]:
+    """The name and the shape of each parameter, from the shapes of a few of them (of which `weights` consists)."""
+    (source_words, embedded), (words, target_embedded) = weights.source_embedding, weights.embedding
+    (rows, _), (fed, _) = weights.first_layer, weights.attentional  # 4H, F
+    size, units = rows // 4, weights.encoder_layers[0][0].hidden_weight[1]
+    directions = 1 + config.bidirectional
+    inner = directions * units  # D
+    yield "encoder.embedding.weight", (source_words, embedded)
+    for layer in range(config.layers):
+        inputs = inner if layer else embedded
+        for suffix in ["", BACKWARD][:directions]:
+            for name, shape in (("weight_ih", (4 * units, inputs)), ("weight_hh", (4 * units, units))):
+                yield f"encoder.layers.{layer}.{name}_l0{suffix}", shape
+            for name in ("bias_ih", "bias_hh"):
+                yield f"encoder.layers.{layer}.{name}_l0{suffix}", (4 * units,)
+    if config.attention == "dot" and inner != size:
+        raise ValueError(f"dot attention needs as many units in the encoder ({inner}) as in the decoder ({size})")
+    keys = weights.attention_keys[0] if config.attention == "mlp" else size  # A
+    if config.attention != "dot":
+        yield "encoder.attention_keys.weight", (keys, inner)
+    yield "encoder.attention_values.weight", (fed, inner)
+    for name, bridge in (("hidden", weights.initial_hidden), ("cell", weights.initial_cell)):
+        if bridge is not None:
+            yield from _linear(f"decoder.initial_{name}", size, inner)
+        elif inner != size:
+            raise ValueError(f"part 'decoder.initial_{name}.weight' is missing")
+    yield "decoder.embedding.weight", (words, target_embedded)
+    yield from _linear("decoder.input_projection", 4 * size, target_embedded)
+    yield FIRST_LAYER, (4 * size, fed + size if config.input_feeding else size)
+    for index in range(config.layers - 1):
+        yield from _linear(f"{UPPER_LAYERS}{index}", 4 * size, 2 * size)
+    if config.attention == "mlp":
+        yield "decoder.attention_query.weight", (keys, size)
+        yield "decoder.attention_energy", (keys,)
+    yield ATTENTIONAL, (fed, size)
+    yield "decoder.output_weight", (words, fed)
+    yield "decoder.output_bias", (words,)
+
+
+def _linear(name: str, outputs: int, inputs: int) -> Iterator[Tuple[str, Tuple[int, ...]]]:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)

@@ -1,5 +1,6 @@
 """Reads checkpoints of fairseq: the content of a file, and the model and the task in it."""
 
+import ast
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -7,6 +8,26 @@ from .errors import UserError
 
 # Options that training needs and a trained model does not: BLEU, padded lengths. `compat` drops embedding files.
 NOT_NEEDED = {"eval_bleu": False, "num_batch_buckets": 0}
+
+# Options of the models and tasks of fairseq 0.12.2 and fairseq-fixed 0.12.3.1 that reach Python's `eval`.
+EVALUATED = set(
+    "adaptive_input_cutoff adaptive_softmax_cutoff character_filters conv_aggregator_layers conv_feature_layers "
+    "decoder_attention decoder_layers downsample encoder_attention encoder_layers gated_attention left_pad_source "
+    "left_pad_target pretrained project_input self_attention".split()
+)
+LITERAL = (
+    ast.Expression,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+    ast.BinOp,
+    ast.Add,
+    ast.Mult,
+    ast.UnaryOp,
+    ast.USub,
+    ast.Load,
+)
+MOST_LAYERS = 1000
 
 
 def load_state(path: str) -> Dict[str, Any]:
@@ -97,6 +118,8 @@ def load_model(
         config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
     except Exception as error:  # torch, pickle, zip and fairseq each raise their own
         raise UserError(f"{name} cannot be read ({_first_line(error)})") from None
+    for part in (config.model, config.task):
+        _refuse_code(name, part)
     task = _load_task(name, config, f"{'correct' if data else 'if they are elsewhere now, give'} {data_option}")
     if check is not None:
         check(task)
@@ -106,6 +129,31 @@ def load_model(
         hint = ": prepare the data with the checkpoint's own dictionaries" if "size mismatch" in str(error) else ""
         raise UserError(f"{name} cannot be loaded ({_first_line(error)}){hint}") from None
     return model, task
+
+
+def _refuse_code(name: str, options: Any) -> None:
+    """Raises UserError for an option that fairseq evaluates as Python, unless it is a literal or a list of layers."""
+    for option_name in sorted(EVALUATED):
+        value = option(options, option_name)
+        if isinstance(value, str) and value and not _is_literal(value):
+            raise UserError(
+                f"{name} has {option_name} {value[:80]!r}, which fairseq would run as Python code: use no checkpoint "
+                "of unknown origin"
+            )
+
+
+def _is_literal(text: str) -> bool:
+    """Whether an expression holds literals alone, and a list is repeated a few times at most: "[(512, 3)] * 20"."""
+    try:
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    products = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)]
+    sides = [side for product in products for side in (product.left, product.right)]
+    return all(isinstance(node, LITERAL) for node in nodes) and all(
+        isinstance(side, ast.List) or (isinstance(side, ast.Constant) and side.value in range(MOST_LAYERS))
+        for side in sides
+    )
 
 
 def _load_task(name: str, config: Any, remedy: str) -> Any:

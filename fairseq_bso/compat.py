@@ -3,7 +3,7 @@
 An import of this module has these effects:
 - fairseq's checkpoints load on every worker, also if torch reads them with its safe loader;
 - fairseq-fixed does not leave out sentences;
-- fairseq can split text into sentences under numpy 2;
+- fairseq can split text into sentences under numpy 2, and lengths into buckets under numpy 2.4;
 - models note the number of updates, which criterions ask for;
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends;
@@ -26,7 +26,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy
 import torch
 from fairseq import models
-from fairseq.data import data_utils, iterators
+from fairseq.data import bucket_pad_length_dataset, data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
@@ -157,6 +157,19 @@ def broadcast_object_slow(obj: Any, src_rank: int, group: Any, dist_device: torc
     return box[0]
 
 
+def length_buckets(sizes: Any, num_buckets: int) -> numpy.ndarray:
+    """The limits of --num-batch-buckets. fairseq's own function names an argument that numpy 2.4 has removed.
+
+    Args:
+        sizes: (N,) the lengths.
+        num_buckets: how many limits there are at most.
+
+    Returns:
+        (b,) quantiles of the lengths, each once, ascending.
+    """
+    return numpy.unique(numpy.percentile(sizes, numpy.linspace(0, 100, num_buckets + 1), method="lower")[1:])
+
+
 def noting_updates(set_num_updates: Callable[..., None]) -> Callable[..., None]:
     """fairseq's `set_num_updates` of models, which also notes the number: criterions are never given it."""
 
@@ -261,6 +274,9 @@ if torch_version() >= (2, 6):
 if not hasattr(numpy, "compat"):
     # numpy 2 has no `numpy.compat`; fairseq uses its `long` if samples are sentences (--sample-break-mode eos).
     numpy.compat = types.SimpleNamespace(long=int)
+
+if tuple(map(int, numpy.__version__.split(".")[:2])) >= (1, 22):
+    data_utils.get_buckets = bucket_pad_length_dataset.get_buckets = length_buckets
 
 dataclass_utils.override_module_args = without_absent_tpu(dataclass_utils.override_module_args)
 

@@ -9,7 +9,7 @@ import zipfile
 import numpy
 import pytest
 import torch
-from fairseq.data import FairseqDataset, TokenBlockDataset, data_utils
+from fairseq.data import BucketPadLengthDataset, FairseqDataset, TokenBlockDataset, data_utils
 from fairseq.dataclass import utils as dataclass_utils
 
 from fairseq_bso import compat
@@ -193,3 +193,16 @@ def test_a_process_that_still_reads_ahead_ends_with_its_own_status(room, how, st
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert ("so it is" in done.stderr) == (how == "refused") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("buckets", [1, 2, 5])
+def test_lengths_fall_into_buckets_with_any_numpy(buckets):
+    """Every bucket ends at a length that exists, and the last one at the longest."""
+    sizes = numpy.array([3, 9, 4, 4, 7, 12, 5, 5])
+    data = BucketPadLengthDataset([torch.full((size,), 5) for size in sizes], sizes, buckets, 1, left_pad=True)
+    limits = data.buckets.tolist()
+    assert limits == sorted(set(limits)) and len(limits) <= buckets and limits[-1] == 12
+    assert set(limits) <= set(sizes.tolist())
+    for place, size in enumerate(sizes):
+        padded = data[place].tolist()
+        assert len(padded) in limits and padded == [1] * (len(padded) - size) + [5] * size

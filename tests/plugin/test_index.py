@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import h5py
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
@@ -187,6 +188,81 @@ def test_a_damaged_capture_is_refused_with_one_message(folder, spoil, message):
     with pytest.raises(UserError, match=message) as refused:
         open_capture(folder)
     assert "\n" not in str(refused.value)
+
+
+def to_another_file(folder, change):
+    """The states of the decoder moved to a file outside of the capture."""
+    path, other = folder / "decoder" / "states.hdf5", folder.parent / "elsewhere.hdf5"
+    shutil.copyfile(path, other)
+    with h5py.File(path, "r+") as file:
+        shape = file["hidden2"].shape
+        del file["hidden2"]
+        change(file, str(other), shape)
+
+
+def external_link(file, other, shape):
+    file["hidden2"] = h5py.ExternalLink(other, "hidden2")
+
+
+def external_storage(file, other, shape):
+    file.create_dataset("hidden2", shape, "f4", external=[(other, 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual_dataset(file, other, shape):
+    layout = h5py.VirtualLayout(shape, "f4")
+    layout[:] = h5py.VirtualSource(other, "hidden2", shape)
+    file.create_virtual_dataset("hidden2", layout)
+
+
+@pytest.mark.parametrize("change", [external_link, external_storage, virtual_dataset])
+def test_data_in_another_file_is_not_served(folder, change):
+    to_another_file(folder, change)
+    with pytest.raises(UserError, match="states.hdf5 refers to data in another file .*hidden2.*: copy the data"):
+        open_capture(folder)
+
+
+def test_a_side_that_is_a_link_is_not_served(folder):
+    (folder / "decoder").rename(folder.parent / "elsewhere")
+    (folder / "decoder").symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(UserError, match="decoder is a link out of the folder"):
+        open_capture(folder)
+
+
+def test_an_index_is_not_written_through_a_link(folder):
+    side, mine = folder / "decoder", folder.parent / "mine"
+    mine.write_text("mine")
+    (side / "index.rows.i8").symlink_to(mine)
+    with pytest.raises(UserError, match="index.rows.i8 is a link: remove it"):
+        open_index(open_side(folder))
+    assert mine.read_text() == "mine"
+
+
+def test_a_small_file_that_claims_much_is_refused_before_it_is_read(folder):
+    """A dataset whose chunks were never written takes no room in its file."""
+    path = folder / "decoder" / "states.hdf5"
+    with h5py.File(path, "r+") as file:
+        rows, units = file["hidden2"].shape
+        del file["hidden2"]
+        file.create_dataset("hidden2", (rows, units * 2**20), "f4", chunks=(1, 1024))
+    with pytest.raises(UserError, match=r"states.hdf5 has [\d,]+ bytes, but claims [\d,]+ MB in /hidden2"):
+        open_capture(folder)
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_a_capture_with_damaged_bytes_opens_or_is_refused_in_one_line(tmp_path_factory, data):
+    folder = parentheses_capture(tmp_path_factory.mktemp("damaged") / "capture", sentences=3)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        for side in open_capture(folder).sides.values():
+            open_index(side)
+    except UserError as refused:
+        assert "\n" not in str(refused)
 
 
 def test_no_folder():

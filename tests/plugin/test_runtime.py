@@ -20,6 +20,7 @@ from bso_runtime.beam_search import Options, beam_search, search
 from bso_runtime.config import ModelConfig
 from bso_runtime.constraints import Constraint
 from bso_runtime.model_file import ModelFileError
+from bso_runtime.weights import check_shapes
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint as TorchConstraint
 from fairseq_bso.export import command as export
@@ -119,7 +120,8 @@ def test_a_line_whose_output_is_too_long_is_named_and_left_empty(tmp_path, capsy
     side = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *"abcdef"]).encode()
     model = exported(fakes.model(), {"max_target_positions": 4}, source=side, target=side)
     model_file.write(tmp_path / "model", model, "float32")
-    (tmp_path / "text").write_text("a b c\na b c d\nb c\n")
+    # The mark at the start, as some programs write it, is no part of the first word.
+    (tmp_path / "text").write_text("a b c\na b c d\nb c\n", encoding="utf-8-sig")
     common = ["translate", str(tmp_path / "model"), "--input", str(tmp_path / "text"), "--successors", "word_order"]
     for batch in ("1", "2"):
         assert cli.main([*common, "--batch-size", batch]) == 0
@@ -207,6 +209,60 @@ def test_a_file_that_lacks_a_parameter_is_one_line(tmp_path, capsys):
     model_file.write(tmp_path / "model", model, "float32")
     assert cli.main(["translate", path]) == 1
     assert "does not hold a whole model: 'decoder.first_layer'" in capsys.readouterr().err
+
+
+FACTS = sorted(ModelConfig(1, False, True, "general", False).to_json())
+
+
+@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("value", [..., None, "x", -1, [], {}, 2**40, True])
+def test_a_fact_that_is_missing_or_of_another_type_is_one_line(fact, value, tmp_path, capsys, monkeypatch):
+    """`...` stands for a missing one. A value that is possible after all gives a translation."""
+    whole = ModelConfig.to_json
+
+    def changed(config):
+        facts = {**whole(config), fact: value}
+        return facts if value is not ... else {name: one for name, one in facts.items() if name != fact}
+
+    monkeypatch.setattr(ModelConfig, "to_json", changed)
+    path = written(tmp_path / "model", "softmax")
+    (tmp_path / "text").write_text("a b\n")
+    status = cli.main(["translate", path, "--input", str(tmp_path / "text"), "--max-len-b", "3"])
+    said = capsys.readouterr()
+    assert (said.out.count("\n"), said.err.count("\n"), status) in ((1, 0, 0), (0, 1, 1))
+
+
+def test_parts_that_no_model_has_are_refused_before_they_are_unpacked(tmp_path, capsys, monkeypatch):
+    path = written(tmp_path / "model", "softmax")
+    model = model_file.read(path)
+    for change, message in (
+        ({"more": np.zeros((2, 2), np.float32)}, "part 'more' belongs to no model of this kind"),
+        ({"decoder.output_bias": np.zeros(11, np.float32)}, "the shape [11], but must have [10]"),
+        ({"decoder.attentional.weight": np.zeros((5, 6), np.float32)}, "has the shape [5, 6], but must have [5, 5]"),
+        ({"encoder.embedding.weight": np.zeros(50, np.float32)}, "not enough values to unpack"),
+    ):
+        model_file.write(tmp_path / "model", model._replace(tensors={**model.tensors, **change}), "float32")
+        with monkeypatch.context() as patch:
+            patch.setattr(model_file, "_decoded", lambda *_: pytest.fail("unpacked"))
+            assert cli.main(["translate", path]) == 1
+        said = capsys.readouterr().err
+        assert "does not hold a whole model" in said and message in said and said.count("\n") == 1
+    short = {**model.vocabularies, "target": b"<s>\n<pad>"}
+    model_file.write(tmp_path / "model", model._replace(vocabularies=short), "float32")
+    assert cli.main(["translate", path]) == 1
+    assert "holds a target dictionary of 2 words, but its model has 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_every_kind_of_model_has_the_shapes_that_are_asked_for(options):
+    model = exported(fakes.model(**options), options)
+    shapes = {name: tensor.shape for name, tensor in model.tensors.items()}
+    check_shapes(model.config, shapes)
+    for name, shape in shapes.items():
+        with pytest.raises((KeyError, ValueError)):
+            check_shapes(model.config, {**shapes, name: (*shape[:-1], shape[-1] + 1)})
+        with pytest.raises((KeyError, ValueError)):
+            check_shapes(model.config, {other: one for other, one in shapes.items() if other != name})
 
 
 def test_another_architecture_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from reference import fakes
 from runtime_models import VARIANTS, exported
 
-from bso_runtime import cli
+from bso_runtime import cli, onnx_network
 from bso_runtime.beam_search import Options, search
 from bso_runtime.model_file import ModelFileError
 from bso_runtime.network import Network
@@ -65,14 +65,42 @@ def test_what_is_no_pair_is_refused(tmp_path):
     for content, message in (
         ((tmp_path / "other.encoder.onnx").read_bytes(), "are not of one model"),
         (changed, "is damaged"),
-        (whole.replace(b"checksum", b"checksam"), "is damaged"),
-        (whole[: len(whole) // 2], "is no ONNX file that ONNX Runtime can load"),
-        (b"something else", "is no ONNX file that ONNX Runtime can load"),
-        (whole.replace(b"facts", b"fects").replace(b"format", b"farmot"), "export again"),
+        (whole.replace(b"checksum", b"checksam"), "is no whole file of this release's"),
+        (whole[: len(whole) // 2], "is no whole file of this release's"),
+        (b"something else", "is no whole file of this release's"),
+        (sealed_again(whole.replace(b"format", b"farmot")), "export again"),
+        (sealed_again(whole.replace(b"facts", b"fects")), "does not describe its model: 'facts'"),
+        (sealed_again(whole.replace(b'"layers"', b'"loyers"')), "does not describe its model: its config lacks layers"),
+        (sealed_again(whole + b"\x0a\x08location\x12\x04/etc"), "refers to weights in another file"),
+        (sealed_again(b"\x00" + whole), "is no ONNX file that ONNX Runtime can load"),
     ):
-        encoder.write_bytes(content)
+        for path in (encoder, step) if b"fects" in content or b"loyers" in content else (encoder,):
+            path.write_bytes(content)
         with pytest.raises(ModelFileError, match=message):
             OnnxNetwork(str(model))
+
+
+def sealed_again(content):
+    """An altered file with a checksum that fits."""
+    start = onnx_network._checksum_start(content)
+    return onnx_network.seal(content[:start] + onnx_network.UNSEALED.encode() + content[start + 64 :])
+
+
+def test_an_altered_file_is_refused_before_its_graph_is_loaded(tmp_path, monkeypatch):
+    import onnxruntime
+
+    write_pair(tmp_path / "model", exported(fakes.model(), {}, **VOCABULARIES))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("loaded"))
+    encoder = tmp_path / "model.encoder.onnx"
+    whole = encoder.read_bytes()
+    encoder.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+    with pytest.raises(ModelFileError, match="is damaged .altered.: its checksum does not fit"):
+        OnnxNetwork(str(tmp_path / "model"))
+
+
+def test_a_missing_file_of_a_pair_is_named(tmp_path):
+    write_pair(tmp_path / "model", exported(fakes.model(), {}, **VOCABULARIES))
+    model, encoder = tmp_path / "model", tmp_path / "model.encoder.onnx"
     encoder.unlink()
     with pytest.raises(ModelFileError, match="model.encoder.onnx cannot be read"):
         OnnxNetwork(str(model))

@@ -8,6 +8,7 @@ import sys
 import h5py
 import numpy
 import pytest
+import torch
 import yaml
 from tiny_captures import SOURCES, TARGETS, attention_of, of_sentence, read, run, write_checkpoint, write_data
 
@@ -137,7 +138,8 @@ def test_tracks_that_do_not_fit_are_refused(made, tmp_path, name, lines, message
 def test_text_and_binarised_data_give_the_same(made, tmp_path):
     for name, sentences in (("source", SOURCES), ("target", TARGETS)):
         lines = [" ".join(f"word{word - 4}" for word in sentence[:-1]) for sentence in sentences]
-        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+        # The mark at the start, as some programs write it, is no part of the first word.
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8-sig")
     text = {"text": str(tmp_path / "source"), "target_text": str(tmp_path / "target")}
     for model, extra in (("bso", text), ("lm", {"text": text["text"]})):
         states(made, tmp_path / f"data_{model}", model)
@@ -308,6 +310,17 @@ def test_other_dictionaries_and_damaged_checkpoints_are_refused(made, tmp_path):
         capture(str(tmp_path / "bad.pt"), str(made / "data"), str(tmp_path / "out"), CaptureOptions(cpu=True))
     with pytest.raises(UserError, match="dictionaries in .* cannot be loaded .*: correct the data folder"):
         capture(str(made / "bso.pt"), str(tmp_path), str(tmp_path / "out"), CaptureOptions(cpu=True))
+
+
+def test_a_checkpoint_whose_options_fairseq_would_evaluate_is_refused(tmp_path):
+    """A harmless name stands for code: `len` is no number of layers."""
+    data = write_data(tmp_path / "data")
+    write_checkpoint(tmp_path / "model.pt", data, "lstm")
+    state = torch.load(tmp_path / "model.pt")
+    state["cfg"]["model"].adaptive_softmax_cutoff = "len"
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="has adaptive_softmax_cutoff 'len', which fairseq would run as Python code"):
+        capture(str(tmp_path / "model.pt"), str(data), str(tmp_path / "out"), CaptureOptions(cpu=True))
 
 
 def test_scores_of_all_words_are_never_held_for_all_rows(made, tmp_path, monkeypatch):

@@ -100,9 +100,15 @@ def test_foreign_files_and_other_versions_are_named(tmp_path, written):
         {"shape": [-1, -81]},
         {"shape": [], "numbers": "int8"},
         {"size": float("inf")},
+        {"shape": [9, 9 * 2**20]},
+        {"shape": [2**32, 2**32]},
+        {"shape": [9, 9 * 2**20], "kind": "dense", "size": 2 * 81 * 2**20},
+        {"shape": [9, 9 * 2**20], "kind": "sparse", "size": 81 * 2**20 // 8},
+        {"kind": "text", "size": 2**26},
     ],
 )
 def test_a_header_that_lies_is_refused_though_its_checksum_fits(written, change):
+    """Before anything of it is unpacked, where it claims what would fill the memory."""
     content = written.read_bytes()
     *_, length = model_file.HEAD.unpack_from(content)
     header = json.loads(content[model_file.HEAD.size : model_file.HEAD.size + length])

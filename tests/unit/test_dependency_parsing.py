@@ -183,6 +183,8 @@ ROW = "{}\tx\t_\t_\t_\t_\t{}\tdep\t_\t_\n"
         (ROW.format("1-2", 0) + ROW.format(1, 0) + ROW.format("2-3", 1), "line 3: the ID 2-3 is out of order"),
         (ROW.format("1-2", 0) + ROW.format(1, 0), r"line 1 \(sentence 1\): a multiword token ends with word 2"),
         (ROW.format("x", 0), "line 1: the ID x is out of order"),
+        (ROW.format("1" * 5000, 0), "line 1: the ID 1+ is out of order"),
+        (ROW.format(f"1-{'2' * 5000}", 0), "line 1: the ID 1-2+ is out of order"),
         ("\xff", "not UTF-8"),
         (None, "cannot be read"),
     ],
@@ -199,6 +201,7 @@ def test_malformed_files_are_named(tmp_path, text, message):
     "heads, message",
     [
         ("03", "line 4: HEAD is 3, but the sentence has words 1 to 2"),
+        (["0", "9" * 5000], "line 4: HEAD is 9+, but the sentence has words 1 to 2"),
         ("0_", "line 4: HEAD is _, but"),
         ("00", r"line 3 \(sentence 2\): 2 words have HEAD 0"),
         ("21", r"line 3 \(sentence 2\): 0 words have HEAD 0"),

@@ -20,7 +20,7 @@ def escape(text):
 
 
 def unescape(symbol):
-    return re.sub(r"\\x([0-9a-f]+);", lambda found: chr(int(found[1], 16)), symbol)
+    return re.sub(r"\\x(0*(?:10|[0-9a-f])?[0-9a-f]{1,4});", lambda found: chr(int(found[1], 16)), symbol)
 
 
 def code(character):

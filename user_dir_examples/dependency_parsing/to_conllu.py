@@ -17,7 +17,7 @@ from pathlib import Path
 from transitions import to_tree
 from treebank import read_treebank, write_text
 
-RECORD = re.compile(r"H-(\d+)\t[^\t]*\t(.*)", re.DOTALL)
+RECORD = re.compile(r"H-([0-9]{1,9})\t[^\t]*\t(.*)", re.DOTALL)
 
 
 def read_hypotheses(path):
@@ -80,7 +80,9 @@ def parse_arguments(argv=None):
     parser.add_argument("generated", type=Path, metavar="GENERATED", help="what fairseq-generate wrote")
     parser.add_argument("input", type=Path, metavar="INPUT", help="the CoNLL-U file that was decoded")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the CoNLL-U file to write")
-    parser.add_argument("--repair", action="store_true", help="repair hypotheses that are no derivation, and count them")
+    parser.add_argument(
+        "--repair", action="store_true", help="repair hypotheses that are no derivation, and count them"
+    )
     return parser.parse_args(argv)
 
 

@@ -16,8 +16,8 @@ COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DE
 FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DEPREL", "DEPS"))
 
 # A word 3, a multiword token 3-4, an empty node 3.1 (0.1 precedes the first word).
-IDENTIFIER = re.compile(r"(0|[1-9][0-9]*)(?:([-.])([1-9][0-9]*))?")
-NUMBER = re.compile(r"0|[1-9][0-9]*")
+IDENTIFIER = re.compile(r"(0|[1-9][0-9]{0,8})(?:([-.])([1-9][0-9]{0,8}))?")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # Python reads no number of more than 4,300 digits
 
 
 class Tree(NamedTuple):

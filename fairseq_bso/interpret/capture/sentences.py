@@ -249,7 +249,7 @@ def _not_empty(sentences: Sentences, name: str) -> Sentences:
 
 def _read_lines(path: str, dictionary: Any, option: str) -> List[Tensor]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # without the mark with which some programs begin a file
             return [dictionary.encode_line(line, add_if_not_exist=False).long() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option} {path} cannot be read: {error}") from None

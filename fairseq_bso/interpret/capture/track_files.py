@@ -53,7 +53,7 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
     codes = numpy.full(int(lines.sum()) + 1, -1, dtype=numpy.int32)  # index -1 of `words` reads the last code
     place = count = 0
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for count, line in enumerate(file, start=1):
                 values = line.split()
                 if count <= len(lines) and len(values) != lines[count - 1]:

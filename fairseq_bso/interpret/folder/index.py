@@ -84,7 +84,7 @@ def _describe(side: Side) -> Dict[str, Any]:
 def _is_current(side: Side) -> bool:
     try:
         described = json.loads((side.folder / DESCRIPTION).read_text(encoding="utf-8"))
-        sizes = [(side.folder / name).stat().st_size for name in (ROWS, UNITS)]
+        sizes = [(side.folder / name).lstat().st_size for name in (ROWS, UNITS)]
     except (OSError, ValueError):
         return False
     return described == _describe(side) and sizes == 2 * [side.steps * side.units]
@@ -92,13 +92,18 @@ def _is_current(side: Side) -> bool:
 
 def _build(side: Side, progress: Optional[Progress]) -> None:
     description = _describe(side)
+    for name in (ROWS, UNITS, DESCRIPTION):
+        if (side.folder / name).is_symlink():  # another file would be overwritten
+            raise UserError(f"{side.folder / name} is a link: remove it")
     try:
         with atomic_path(side.folder / UNITS) as units, atomic_write(side.folder / ROWS) as rows:
             _write(side, rows, units, progress)
         with atomic_write(side.folder / DESCRIPTION, "w", encoding="utf-8") as file:  # last: it says that all is whole
             json.dump(description, file)
-    except OSError as error:
-        raise UserError(f"the index of {side.folder} cannot be written: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:  # h5py raises both for states that it cannot read
+        raise UserError(
+            f"the index of {side.folder} cannot be written: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional[Progress]) -> None:

@@ -1,5 +1,6 @@
 """A project folder of LSTMVis: `lstm.yml` and the files that it names."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Dict, List
@@ -12,6 +13,8 @@ from ...errors import UserError
 __all__ = ["AGAIN", "Project", "open_hdf5"]
 
 AGAIN = "capture the states again"
+# A small file must not fill memory and disk: a dataset need not hold what its shape claims.
+LARGEST_RATIO, ALWAYS_ALLOWED = 512, 2**25  # bytes of a dataset for each byte of its file, and bytes beside that
 ENTRY = re.compile(r"(.*)[ \t](\d{1,15})\r?")  # of a dictionary
 
 
@@ -68,7 +71,7 @@ class Project:
         path = self.file(reference)
         numbers: Dict[int, str] = {}
         try:
-            for place, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            for place, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
                 entry = ENTRY.fullmatch(line)
                 if entry is not None:
                     numbers[int(entry[2])] = entry[1]
@@ -82,8 +85,45 @@ class Project:
 
 
 def open_hdf5(path: Path, remedy: str) -> "h5py.File":
-    """Opens a file for reading. Raises UserError, which ends with the remedy, if it is truncated or no HDF5 file."""
+    """Opens a file for reading.
+
+    Raises:
+        UserError: it is truncated or no HDF5 file, refers to other files, or claims far more data than it holds. The
+            message ends with the remedy.
+    """
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise UserError(f"{path} cannot be opened, it is cut off or no HDF5 file: {remedy} ({error})") from None
+    _refuse_other_files(file, path)
+    most = LARGEST_RATIO * path.stat().st_size + ALWAYS_ALLOWED
+    for dataset in _datasets(file):
+        size = math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+        if size > most:
+            raise UserError(
+                f"{path} has {path.stat().st_size:,} bytes, but claims {size / 1e6:,.0f} MB in {dataset.name}: {remedy}"
+            )
+    return file
+
+
+def _refuse_other_files(file: "h5py.File", path: Path) -> None:
+    """Raises UserError if a part of the data is in another file, which the page would then show."""
+    links: List[str] = []
+
+    def note(name: Any, info: Any) -> None:
+        if info.type == h5py.h5l.TYPE_EXTERNAL:
+            links.append(name.decode("utf-8", "replace"))
+
+    file.id.links.visit(note, info=True)
+    for dataset in _datasets(file):
+        virtual = dataset.virtual_sources() if dataset.is_virtual else []
+        if dataset.external or any(source.file_name != "." for source in virtual):
+            links.append(dataset.name)
+    if links:
+        raise UserError(f"{path} refers to data in another file ({links[0]}): copy the data into it")
+
+
+def _datasets(file: "h5py.File") -> List["h5py.Dataset"]:
+    found: List["h5py.Dataset"] = []
+    file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    return found

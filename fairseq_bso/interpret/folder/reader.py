@@ -182,6 +182,16 @@ class CaptureReader:
 
 def open_capture(folder: Path) -> CaptureReader:
     """Opens and checks a folder. Raises UserError if it is missing, incomplete or damaged."""
+    try:
+        return _open_capture(folder)
+    except Exception as error:  # damage may be anywhere, and h5py, yaml and numpy each raise their own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise UserError(
+            f"{folder} is damaged, or no folder of this form ({reason}): capture the states again"
+        ) from None
+
+
+def _open_capture(folder: Path) -> CaptureReader:
     if not folder.is_dir():
         raise UserError(f"the folder {folder} does not exist: fairseq-bso states writes one")
     path = folder / "capture.json"
@@ -198,6 +208,9 @@ def open_capture(folder: Path) -> CaptureReader:
         raise UserError(f"{path} is of version {version}, but this program reads version 1")
     if not names or any(name not in SIDES for name in names):
         raise UserError(f"{path} names the sides {names}, but there are only {' and '.join(SIDES)}")
+    for name in names:
+        if folder.resolve() not in (folder / name).resolve().parents:
+            raise UserError(f"{folder / name} is a link out of the folder: copy the side into it")
     return CaptureReader(folder, summary, {name: Side(folder / name, name) for name in SIDES if name in names})
 
 

@@ -62,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     capture = open_capture(Path(arguments.folder))
-    indexes = {name: open_index(side, _progress(f"index of {name}")) for name, side in capture.sides.items()}
+    indexes = {}
+    for name, side in capture.sides.items():
+        size = 2 * side.steps * side.units / 1e6
+        indexes[name] = open_index(side, _progress(f"writing the index of {name}, {size:,.1f} MB"))
     answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     try:
         serve(capture, answers, arguments.host, arguments.port, _say_where)

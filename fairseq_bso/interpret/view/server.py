@@ -98,6 +98,11 @@ def _handle_errors(app: flask.Flask) -> None:
         status = error.code or 500
         return _json({"error": sentences.get(status, str(error.description))}, status)
 
+    @app.errorhandler(OSError)
+    def unreadable(error: OSError) -> flask.Response:
+        logging.getLogger(__name__).error("the states cannot be read: %s", " ".join(str(error).split()))
+        return _json({"error": "the states cannot be read, their file is damaged: capture them again"}, 500)
+
     @app.errorhandler(Exception)
     def failed(error: Exception) -> flask.Response:
         logging.getLogger(__name__).exception("%s could not be answered", flask.request.full_path)
