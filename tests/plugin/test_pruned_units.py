@@ -102,6 +102,7 @@ def test_an_export_without_zero_units_computes_the_same_with_smaller_matrices(gi
     left = sum(tensor.size for tensor in cut.tensors.values())
     assert left < 0.9 * sum(tensor.size for tensor in whole.tensors.values())
     assert cut.config == whole.config
+    weights.check_shapes(cut.config, {name: tensor.shape for name, tensor in cut.tensors.items()})
     expected = scores_of(Network(whole.config, whole.tensors))
     net_input, _ = fakes.batch(model, SOURCES, GOLDS)
     np.testing.assert_allclose(model(**net_input)[0].detach().numpy().swapaxes(0, 1), expected, rtol=1e-4, atol=1e-5)
