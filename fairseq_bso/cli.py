@@ -12,7 +12,7 @@ from typing import Optional, Sequence
 
 from . import __version__
 
-SUBCOMMANDS = ("distill", "export", "prune", "interpret.ablate", "interpret.capture", "interpret.view")
+SUBCOMMANDS = ("distill", "export", "prune", "interpret.ablate", "interpret.capture", "interpret.view", "overview")
 """the rooms that have a subcommand"""
 
 

@@ -27,6 +27,7 @@ PLACES = {
     "cross_entropy": (8.9, 3, "blocks, own words"),
     "interpret.folder": (14.0, 1, "the files' format"),
     "export": (17.4, 1, "checkpoint -> file"),
+    "overview": (17.4, 2, "lists of options"),
     "search": (6.4, 0, "the algorithm"),
     "interpret.units": (14.7, 0, "which unit tells what"),
     "bso_runtime": (17.4, 0, "numpy, no torch"),

@@ -57,6 +57,7 @@ ARROWS = {
     },  # one text read as a corpus
     "interpret.view": GROUND
     | {"interpret.folder", "interpret.units", "interpret.models", "interpret.attribution", "interpret.live"},
+    "overview": GROUND,
     "cli": {"bso_runtime", "fairseq_bso"},
     "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
     "bso_runtime": {"cli"},
