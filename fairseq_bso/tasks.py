@@ -21,6 +21,7 @@ from .decoding.unnormalized import (
 )
 from .errors import UserError
 from .prune.task import PruningConfig, PruningMixin
+from .subsets import check_subset, refuse_one_sided
 
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences
@@ -68,6 +69,17 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             return super().build_model(cfg, from_checkpoint)
         finally:
             self.builds_model = False
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """Loads a split.
+
+        Raises:
+            UserError: the data has no such split, it is empty, or it has no target side in training or validation.
+        """
+        check_subset(self.cfg.data, split, self.cfg.source_lang, self.cfg.target_lang)
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if self.learns:
+            refuse_one_sided(self.datasets[split], split, self.cfg.data, self.cfg.target_lang)
 
     def build_criterion(self, cfg, *args, **kwargs):
         """fairseq's criterion. Only training and validation build one, and only they require that gold is allowed."""

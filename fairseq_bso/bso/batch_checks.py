@@ -8,6 +8,7 @@ from torch import Tensor
 from ..compat import updates_before
 from ..errors import UserError
 from ..models.any_model import unwrapped
+from ..subsets import target_of
 from .objective import BeamCurriculum
 
 
@@ -34,9 +35,7 @@ def checked_target(sample: Dict[str, Any], padding: int, end: int) -> Tensor:
     Raises:
         UserError: if the batch has no valid gold words.
     """
-    target = sample.get("target")
-    if target is None:
-        raise UserError("beam_search_optimization needs target sentences, but the data has none: give both languages")
+    target = target_of(sample, "beam_search_optimization")
     real = target.ne(padding)  # (B, T)
     lengths = real.sum(1)  # (B,)
     contiguous = real == (lengths.unsqueeze(1) > torch.arange(target.size(1), device=target.device))

@@ -21,6 +21,7 @@ from ..blockwise import CrossEntropy, cross_entropy
 from ..compat import metrics
 from ..errors import UserError
 from ..search.scorer import Scorer
+from ..subsets import target_of
 
 
 def check_model(criterion: str, model, instead: str) -> None:
@@ -38,17 +39,20 @@ def check_model(criterion: str, model, instead: str) -> None:
         )
 
 
-def cross_entropy_of(model, sample: Dict[str, Any], padding: int, skipped: int = 0, **options) -> CrossEntropy:
+def cross_entropy_of(
+    name: str, model, sample: Dict[str, Any], padding: int, skipped: int = 0, **options
+) -> CrossEntropy:
     """The sums over the target words of a batch, computed inside the model's forward pass.
 
     Args:
+        name: of the criterion, for messages.
         model: a ``bso_lstm``, wrapped or not.
         sample: a batch of fairseq.
         padding: the padding symbol; its targets are ignored.
         skipped: how many words at the beginning of each target are ignored.
         options: of ``blockwise.cross_entropy``.
     """
-    target = sample["target"][:, skipped:].flatten()  # (N,)
+    target = target_of(sample, name)[:, skipped:].flatten()  # (N,)
 
     def loss(outputs: Tensor, scorer: Scorer) -> CrossEntropy:
         flat = outputs[:, skipped:].flatten(0, 1)  # (N, H)
@@ -64,7 +68,7 @@ class BlockwiseCrossEntropyCriterion(CrossEntropyCriterion):
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and the logging output."""
         check_model("blockwise_cross_entropy", model, "cross_entropy")
-        loss = cross_entropy_of(model, sample, self.padding_idx).loss
+        loss = cross_entropy_of("blockwise_cross_entropy", model, sample, self.padding_idx).loss
         logged = _logged(loss, sample, self.sentence_avg)
         return loss, logged["sample_size"], logged
 
@@ -79,6 +83,7 @@ class BlockwiseLabelSmoothedCrossEntropyCriterion(LabelSmoothedCrossEntropyCrite
         """The summed loss, its sample size, and the logging output."""
         check_model(self.name, model, "label_smoothed_cross_entropy")
         sums = cross_entropy_of(
+            self.name,
             model,
             sample,
             self.padding_idx,

@@ -12,6 +12,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from ..errors import UserError
 from ..logs import show_logs
+from ..subsets import is_raw
 from .job import Shard
 from .tasks import SequenceDistillationConfig, SequenceDistillationTask
 
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("fairseq-bso distill needs the data folder of fairseq-preprocess as its first argument")
     _choose_device(arguments)
     utils.import_user_module(arguments)
-    task = SequenceDistillationTask.setup_task(_config(arguments))
+    task = _task(arguments)
     gold = task.load_gold()
     if arguments.rank:
         # A worker stops when its parent has ended.
@@ -68,6 +69,20 @@ def _make(task: SequenceDistillationTask, gold: Any, arguments: argparse.Namespa
         task.job(gold).run(Shard(0, arguments.workers), before_finish=dismiss)
     finally:  # also if this process fails
         dismiss()
+
+
+def _task(arguments: argparse.Namespace) -> SequenceDistillationTask:
+    """The task of the data folder. Raises UserError if it is none of fairseq-preprocess."""
+    try:
+        task = SequenceDistillationTask.setup_task(_config(arguments))
+    except Exception as error:  # fairseq raises a plain Exception where it finds no languages
+        raise UserError(
+            f"the data folder {arguments.data} cannot be used ({' '.join(str(error).split())}): give the folder that "
+            "fairseq-preprocess wrote, or correct --source-lang and --target-lang"
+        ) from None
+    if is_raw(task.cfg.data, arguments.train_subset, task.cfg.source_lang, task.cfg.target_lang):
+        task.cfg.dataset_impl = "raw"
+    return task
 
 
 def _config(arguments: argparse.Namespace) -> SequenceDistillationConfig:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..compat import metrics
 from ..errors import UserError
 from ..search.scorer import Scorer
+from ..subsets import target_of
 from .blockwise_loss import TeacherRows, block_word_loss, rows_of_scorers
 from .loss import TeacherDistribution, teacher_distribution
 from .teacher_cache import TeacherTopKCache, TopKFolder
@@ -93,6 +94,7 @@ class WordDistillationCriterion(FairseqCriterion):
         self, model: Any, sample: Dict[str, Any], reduce: bool = True
     ) -> Tuple[Tensor, Union[int, float], Dict[str, Any]]:
         """The summed loss, its sample size, and the logging output."""
+        target_of(sample, "word_distillation")
         sums = self._sums(model, sample)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logged = {

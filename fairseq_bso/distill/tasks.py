@@ -1,7 +1,6 @@
 """The tasks ``word_distillation`` and ``sequence_distillation``: learning from a teacher's words or from its output."""
 
 import logging
-import os
 from argparse import Namespace
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from omegaconf import II
 
 from ..decoding.unnormalized import common_prefix_score, unused_length_penalty
 from ..errors import UserError
+from ..subsets import refuse_one_sided
 from ..tasks import BsoTranslationConfig, BsoTranslationTask
 from .cache import Cache, cache_of
 from .job import DistillationJob, Shard, TeacherDecoder
@@ -67,21 +67,6 @@ class WordDistillationTask(BsoTranslationTask):
         """The longest source and target of the task, and of its teacher once that is loaded."""
         own = super().max_positions()
         return own if self._teacher is None else utils.resolve_max_positions(own, self._teacher.max_positions())
-
-    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """Loads a split. Raises UserError if the training set is empty."""
-        if split == self.cfg.train_subset:
-            self._refuse_empty(split)
-        super().load_dataset(split, epoch, combine, **kwargs)
-
-    def _refuse_empty(self, split: str) -> None:
-        for folder in utils.split_paths(self.cfg.data):
-            for pair in (self.cfg.source_lang, self.cfg.target_lang), (self.cfg.target_lang, self.cfg.source_lang):
-                for language in pair:
-                    path = os.path.join(folder, f"{split}.{pair[0]}-{pair[1]}.{language}")
-                    for file in (path, path + ".bin"):  # --dataset-impl raw, and the others
-                        if os.path.isfile(file) and os.path.getsize(file) == 0:
-                            raise UserError(f"the training set is empty: {file} holds no sentence")
 
 
 @dataclass
@@ -171,10 +156,7 @@ class SequenceDistillationTask(WordDistillationTask):
         check_options(self.cfg)
         split = self.cfg.train_subset
         super().load_dataset(split, 1, combine)
-        if self.datasets[split].tgt is None:
-            raise UserError(
-                f"the training set in {self.cfg.data} has no {self.cfg.target_lang} side: give both languages"
-            )
+        refuse_one_sided(self.datasets[split], split, self.cfg.data, self.cfg.target_lang)
         return self.datasets[split]
 
     def job(self, gold: LanguagePairDataset) -> DistillationJob:

@@ -261,7 +261,7 @@ def test_one_word_one_sentence_and_a_very_long_one(tmp_path):
     "model, options, message",
     [
         ("none", {}, "none.pt does not exist"),
-        ("bso", {"subset": "valid"}, "no subset 'valid' .*those prepared there \\(test\\)"),
+        ("bso", {"subset": "valid"}, "no subset valid of src-tgt: there are test; correct its name"),
         ("bso", {"top_k": 10}, "--top-k is 10, but the dictionary has 9 words"),
         ("bso", {"top_k": -1, "beam": 0}, "--beam is 0, .*; --top-k is -1"),
         ("bso", {"target_text": "t"}, "--target-text needs --text"),

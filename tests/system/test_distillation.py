@@ -238,9 +238,9 @@ def test_a_teacher_of_other_dictionaries_or_languages_is_refused(data, softmax_c
 def test_an_empty_training_set_is_named(data, softmax_checkpoint, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data" / "train.src-tgt.src.bin").write_bytes(b"")
-    assert "the training set is empty" in refusal(tmp_path / "data", softmax_checkpoint, tmp_path / "cache")
+    assert "is empty: train.src-tgt.src.bin" in refusal(tmp_path / "data", softmax_checkpoint, tmp_path / "cache")
     done = train(tmp_path / "data", tmp_path, *WORD, "--teacher-path", softmax_checkpoint, check=False)
-    assert "the training set is empty" in last_line(done)
+    assert "is empty: train.src-tgt.src.bin" in last_line(done)
 
 
 def test_a_teachers_file_that_is_broken_or_missing_is_named(data, softmax_checkpoint, tmp_path):

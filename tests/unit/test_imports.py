@@ -18,7 +18,9 @@ PLAIN = set(
 )
 """the modules that pure files may import besides each other"""
 
-GROUND = set("batches blockwise checkpoints compat errors files linear logs registry sentence_bleu unit_sets".split())
+GROUND = set(
+    "batches blockwise checkpoints compat errors files linear logs registry sentence_bleu subsets unit_sets".split()
+)
 """files at the top that every room may use"""
 
 ARROWS = {
@@ -32,6 +34,7 @@ ARROWS = {
     "logs": set(),
     "registry": set(),
     "sentence_bleu": set(),
+    "subsets": {"errors"},
     "unit_sets": set(),
     "search": GROUND,
     "bso": GROUND | {"search", "models"},  # the criterion calls `search_in_training`, which takes any model

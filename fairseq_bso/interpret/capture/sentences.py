@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ...batches import length_batches
 from ...errors import UserError
+from ...subsets import check_subset, refuse_empty
 from ..models.state_reader import LoadedModel
 from .options import CaptureOptions
 
@@ -197,10 +198,12 @@ def from_data_set(task: Any, subset: str, break_mode: Optional[str]) -> Sentence
     folder = utils.split_paths(cfg.data)[0]
     try:
         if not hasattr(task, "args"):
+            check_subset(cfg.data, subset, cfg.source_lang, cfg.target_lang)
             getattr(task, "load_original_dataset", task.load_dataset)(subset)
             pairs = task.dataset(subset)
             sentences: Sentences = Pairs(pairs.src, pairs.tgt, task.target_dictionary.eos())
         else:
+            refuse_empty(folder, [subset], subset)
             lines = data_utils.load_indexed_dataset(f"{folder}/{subset}", task.source_dictionary, cfg.dataset_impl)
             if lines is None:
                 raise FileNotFoundError
