@@ -1,7 +1,8 @@
-"""Binary data and trained models that the system tests share."""
+"""Binary data, trained models and a browser that the system tests share."""
 
 import pytest
 import torch
+from browser_pages import CHROMIUM, FLAGS
 from system_commands import BSO, preprocess, train
 
 from fairseq_bso.checkpoints import load_state
@@ -48,3 +49,28 @@ def bso_run(data, softmax_checkpoint, tmp_path_factory):
         *("--finetune-from-model", softmax_checkpoint, "--delta", "sentence_bleu", "--max-epoch", "3", "--lr", "0.005"),
     )
     return folder / "checkpoint_last.pt", done.stderr + done.stdout
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A new page. At the end of a test it must have had no error and no request to another server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    errors, requests = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: requests.append(request.url))
+    yield page
+    context.close()
+    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # caused by a request that a test aborts
+    assert all(url.startswith((address, "blob:", "data:")) for url in requests)

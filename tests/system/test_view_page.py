@@ -2,31 +2,16 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
+from browser_pages import MARKS, drag_over_words, eventually, fields, place_of, units, words
 from reference.capture_folders import parentheses_capture
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH (apt-get install chromium)"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -43,78 +28,6 @@ def address(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, address):
-    """A new page. At the end of a test it must have had no error and no request to another server."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    errors, requests = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: requests.append(request.url))
-    yield page
-    context.close()
-    assert not [error for error in errors if "net::ERR_FAILED" not in error]  # caused by a request that a test aborts
-    assert all(url.startswith((address, "blob:", "data:")) for url in requests)
-
-
-def fields(page):
-    """The fields of the page's address."""
-    return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
-
-
-def words(page):
-    return page.locator(".plot .word")
-
-
-def place_of(locator):
-    """The box of an element. Waits while the page redraws it."""
-    for _ in range(100):
-        found = locator.bounding_box()
-        if found is not None:
-            return found
-        locator.page.wait_for_timeout(50)
-    raise AssertionError(f"{locator} is not on the page")
-
-
-def eventually(page, look, expected=True):
-    """Waits until `look()` returns the expected value, because the page changes only after an answer of the server.
-
-    `wait_for_function` evaluates text in the page, which the page's policy forbids.
-    """
-    for _ in range(400):  # 20 seconds, like the other timeouts
-        found = look()
-        if found == expected:
-            return
-        page.wait_for_timeout(50)
-    assert found == expected
-
-
-def drag_over_words(page, first, last):
-    """Drags the mouse over words in the window."""
-    boxes = [place_of(words(page).nth(place)) for place in (first, last)]
-    (x1, y), (x2, _) = ((box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes)
-    page.mouse.move(x1, y)
-    page.mouse.down()
-    page.mouse.move((x1 + x2) / 2, y - 60, steps=4)
-    page.mouse.move(x2, y, steps=4)
-    page.mouse.up()
-
-
-def units(page):
-    return page.locator(".units button").all_inner_texts()
 
 
 def open_page(page, address, state=""):

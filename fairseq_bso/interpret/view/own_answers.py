@@ -86,6 +86,7 @@ class OwnAnswers:
         changed = self.session.changed(run, request.side, edits)
         before = _measure(self.session, run)
         return {
+            "measure": self.session.measure,
             "units": [f"{state}:{column}" for state, column in request.units],
             "values": [round(self._value(request, state, column), 4) for state, column in request.units],
             "read": _symbols(self.session, "decoder", run.words("decoder")),

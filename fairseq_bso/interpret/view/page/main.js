@@ -6,6 +6,7 @@ import { Attention } from "./attention.js";
 import { button, fillSegments, h, press, problem, announce, number } from "./dom.js";
 import { Explore } from "./explore.js";
 import { copy, download } from "./export.js";
+import { OwnText } from "./own.js";
 import { Statistics } from "./statistics.js";
 import { Store } from "./state.js";
 
@@ -49,12 +50,13 @@ function start(info) {
   };
   const views = { explore, statistics: new Statistics(store, lookAtUnit) };
   if (info.attention) views.attention = new Attention(store, info, look);
+  if (info.own) views.own = new OwnText(store, info);
   const main = document.getElementById("main");
   const tabs = document.getElementById("views");
-  const titles = [["explore", "Select and match"], ["attention", "Attention"], ["statistics", "Statistics"]].filter(([name]) => views[name]);
+  const titles = [["explore", "Select and match"], ["attention", "Attention"], ["statistics", "Statistics"], ["own", "Own text"]].filter(([name]) => views[name]);
   tabs.replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
   const sides = document.getElementById("sides");
-  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "" }));
+  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "", first: null, last: null, opos: 0, ooff: "", ounits: "", set: "" }));
   addActions(explore, info);
 
   const render = (state) => {

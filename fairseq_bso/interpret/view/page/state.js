@@ -12,7 +12,7 @@ const hundredths = (value) => {
 };
 
 const FIELDS = {
-  view: ["explore", oneOf("explore", "attention", "statistics")],
+  view: ["explore", oneOf("explore", "attention", "statistics", "own")],
   side: ["", text(20)],
   states: ["", text(2000)], // names, separated by commas; empty: the first
   pos: [0, whole(0, 1e12)], // the first word in the window
@@ -31,6 +31,18 @@ const FIELDS = {
   track: ["", text(200)],
   label: ["", text(200)],
   sentence: [0, whole(0, 1e12)],
+  text: ["", text(4000)], // one's own text
+  target: ["", text(4000)], // empty: the model's own output
+  first: [null, whole(0, 1e4)], // the selected words of one's own text
+  last: [null, whole(0, 1e4)],
+  opos: [0, whole(0, 1e4)], // the first word of one's own text in the window
+  ounits: ["", text(20000)],
+  ooff: ["", text(20000)],
+  set: ["", text(20000)], // units that are set in one's own text
+  value: ["mean", text(20)],
+  sfrom: [0, whole(0, 1e4)], // the words at which they are set
+  sto: [0, whole(0, 1e4)],
+  tint: ["attention", oneOf("attention", "gradient_input", "integrated")],
 };
 
 const OLD_NAMES = { units: "cells" }; // names that older addresses have
@@ -46,6 +58,7 @@ export function parse(hash) {
     state[name] = value === undefined ? initial : value;
   }
   if (state.from === null || state.to === null || state.to < state.from) state.from = state.to = null;
+  if (state.first === null || state.last === null || state.last < state.first) state.first = state.last = null;
   return state;
 }
 
