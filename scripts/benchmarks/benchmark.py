@@ -15,7 +15,7 @@ from pathlib import Path
 import earlier
 import torch
 from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
-from benchmark_decoding import cache_speed, constrained_generation, generation, translation
+from benchmark_decoding import cache_speed, constrained_generation, generation, translation, translation_without_units
 from benchmark_setup import Task, make_batches, take_cpu_time
 from benchmark_training import (
     PEAKS,
@@ -86,6 +86,9 @@ def all_measurements(task, options, batches):
         "NLL update, pruned / unpruned": lambda: pruning(task, options, batches),
         "translation speed on a CPU, fairseq-bso translate / fairseq's generator": lambda: translation(
             task, options, batches, trained()["unnormalized"]
+        ),
+        "fairseq-bso translate, 30% of the units pruned / none": lambda: translation_without_units(
+            task, options, batches
         ),
         "Transformer, BSO update / NLL update, trained model": lambda: bso_updates(attention, options, batches),
         "Transformer, other ways to do a BSO update at beam 6 / the packed one": lambda: ways(

@@ -1,5 +1,7 @@
 """See et al. 2016 in one command: prune by every scheme to every amount, retrain, export and translate.
 
+The scheme `units` prunes whole units (--prune-units), to the shares of --unit-amounts.
+
     python scripts/experiments/pruning_grid.py m30k --start m30k/student/checkpoint_best.pt \\
         --sentencepiece m30k/spm.model --text m30k/text/test.de --reference m30k/text/test.en --lowercase \\
         --out m30k/pruning \\
@@ -31,6 +33,7 @@ LAST = "checkpoint_last.pt"
 NUMBERS = ("float32", "float16", "int8")
 TRANSLATED = ("float32", "int8")
 BEAMS = (1, 5)
+UNITS = "units"
 
 
 @dataclass
@@ -59,13 +62,14 @@ class Grid:
         self.systems = [self.add(System("", 0.0, False, arguments.start, None, {}, {}))]
         self.systems.append(self.retrained("", 0.0))
         for scheme in arguments.schemes:
-            for amount in arguments.amounts:
+            for amount in arguments.unit_amounts if scheme == UNITS else arguments.amounts:
                 self.systems += [self.pruned(scheme, amount), self.retrained(scheme, amount)]
 
     def pruned(self, scheme, amount):
         """The start, with its smallest weights pruned."""
         start, path = str(self.arguments.start), self.out / f"{scheme}-{amount:g}.pt"
-        command = [program("fairseq-bso"), "prune", start, str(path), "--amount", str(amount), "--scheme", scheme]
+        command = [program("fairseq-bso"), "prune", start, str(path)]
+        command += ["--units", str(amount)] if scheme == UNITS else ["--amount", str(amount), "--scheme", scheme]
         stage = Stage(path.stem, f"Prune {amount:.0%}, {scheme}", command, [self.arguments.start], [path])
         return self.add(System(scheme, amount, False, path, stage, {}, {}))
 
@@ -76,7 +80,10 @@ class Grid:
         folder = self.out / name
         command = [program("fairseq-train"), str(given.folder / "data-bin"), "--user-dir", str(PLUGIN)]
         command += ["--finetune-from-model", str(given.start), "--save-dir", str(folder), "--no-epoch-checkpoints"]
-        command += ["--prune-amount", str(amount), *(["--prune-scheme", scheme] if scheme else [])]
+        if scheme == UNITS:
+            command += ["--prune-units", str(amount)]
+        else:
+            command += ["--prune-amount", str(amount), *(["--prune-scheme", scheme] if scheme else [])]
         command += ["--disable-validation", "--seed", str(given.seed), "--num-workers", "0", "--log-format", "json"]
         command += ["--log-interval", "10", *(["--cpu"] if given.cpu else []), *given.rest]
         title = f"Retrain with {amount:.0%} pruned, {scheme}" if scheme else "Retrain without pruning"
@@ -186,15 +193,18 @@ def parse_arguments(argv=None):
     parser.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint to compare sizes with")
     parser.add_argument("--lowercase", action="store_true", help="sacrebleu's -lc")
     parser.add_argument("--amounts", type=float, nargs="+", default=[0.5, 0.8, 0.85, 0.9], metavar="SHARE")
-    schemes = ["class_blind", "class_uniform", "class_distribution"]
-    named = f"of --prune-scheme: {', '.join(schemes)} (all)"
+    units = "shares of the units (0.3)"
+    parser.add_argument("--unit-amounts", type=float, nargs="+", default=[0.3], metavar="SHARE", help=units)
+    schemes = ["class_blind", "class_uniform", "class_distribution", UNITS]
+    named = f"of --prune-scheme, or {UNITS}: {', '.join(schemes)} (all)"
     parser.add_argument("--schemes", nargs="+", default=schemes, choices=schemes, metavar="NAME", help=named)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the retraining (1)")
     add_machine_options(parser)
     arguments = parse_with_rest(parser, argv)
-    for amount in arguments.amounts:
-        if not 0 < amount < 1:
-            parser.error(f"--amounts {amount}: must be above 0 and below 1")
+    for option in ("amounts", "unit_amounts"):
+        for amount in getattr(arguments, option):
+            if not 0 < amount < 1:
+                parser.error(f"--{option.replace('_', '-')} {amount}: must be above 0 and below 1")
     optional = [path for path in (arguments.sentencepiece, arguments.teacher) if path]
     check_paths(parser, arguments.folder / "data-bin", arguments.start, arguments.text, arguments.reference, *optional)
     arguments.out = arguments.out.resolve()

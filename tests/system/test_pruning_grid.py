@@ -20,7 +20,19 @@ def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpo
         softmax_checkpoint,
     ]
     command += ["--text", tmp_path / "test.src", "--reference", tmp_path / "test.tgt", "--out", out, "--cpu"]
-    command += ["--teacher", softmax_checkpoint, "--schemes", "class_uniform", "--amounts", 0.5, "--threads", 1]
+    command += [
+        "--teacher",
+        softmax_checkpoint,
+        "--schemes",
+        "class_uniform",
+        "units",
+        "--amounts",
+        0.5,
+        "--unit-amounts",
+        0.3,
+        "--threads",
+        1,
+    ]
     command += ["--", "--task", "bso_translation", "--criterion", "cross_entropy", *TINY, "--max-update", 3]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -30,10 +42,14 @@ def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpo
         ("", 0.0, True),
         ("class_uniform", 0.5, False),
         ("class_uniform", 0.5, True),
+        ("units", 0.3, False),
+        ("units", 0.3, True),
     ]
-    whole, _, before, after = rows
+    whole, _, before, after, *units = rows
     assert len({row["parameters"] for row in rows}) == 1
     assert before["kept"] == after["kept"] < 0.6 * whole["kept"]  # vectors are not pruned
+    assert units[0]["kept"] == units[1]["kept"] < 0.7 * whole["kept"]
+    assert all(row["bytes float32"] < 0.8 * whole["bytes float32"] for row in units)
     for row in rows:
         assert row["bytes int8"] < row["bytes float16"] < row["bytes float32"]
     scored = bleu(read_lines(out / "whole.int8.beam5.txt"), read_lines(tmp_path / "test.tgt"))
