@@ -46,7 +46,7 @@ ARROWS = {
     "distill": GROUND | {"search", "decoding", "tasks"},
     "export": GROUND | {"bso_runtime"},
     "interpret.units": GROUND,
-    "interpret.folder": GROUND,
+    "interpret.folder": GROUND | {"interpret.units"},  # the cards of the units come from the pass over the states
     "interpret.models": GROUND | {"models", "search"},
     "interpret.capture": GROUND | {"interpret.folder", "interpret.models"},
     "interpret.attribution": GROUND | {"interpret.models"},  # gradients run through a reader of a model

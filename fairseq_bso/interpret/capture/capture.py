@@ -5,7 +5,9 @@ DIR/encoder, DIR/decoder      each a project that LSTMVis opens too:
     lstm.yml, words.dict      the names of the files and datasets, and the words
     states.hdf5               hidden1, cell1, hidden2, ...: (rows, units) each
     train.hdf5                word_ids, sentence_offsets, sentence_ids; loss (or score) and predictions of a decoder;
-                              the user's tracks in meta/
+                              the user's tracks in meta/; the words that a unit of the last decoder layer raises and
+                              lowers most in output_words/
+    index.*, cards.npz        what `fairseq-bso view` searches, and the card of each unit (see interpret/folder)
 DIR/decoder/attention.hdf5    decoder rows x encoder rows of each sentence, one sentence after the other
 """
 

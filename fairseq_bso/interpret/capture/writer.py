@@ -12,12 +12,16 @@ import numpy
 from tqdm import tqdm
 
 from ..folder import lstmvis
+from ..folder.output_words import GROUP
 from .hdf5_files import CaptureFiles, bytes_needed, check_room
 from .options import CaptureOptions
+from .output_words import top_words
 from .records import CaptureInput, DatasetKey, Record, read_batch
 from .sentences import batches, offsets, required
 
 WINDOW_BYTES = 1 << 26
+CARD_BYTES = 6000  # of one unit
+OUTPUT_WORDS = 10  # that a unit raises, and that it lowers
 ATTENTION: DatasetKey = ("decoder/attention.hdf5", "weights")
 
 
@@ -69,9 +73,9 @@ def _rows(key: DatasetKey, source: CaptureInput, sizes: Dict[str, int]) -> int:
 
 
 def _index_bytes(sample: Record, sizes: Dict[str, int]) -> int:
-    """The size of the index: two bytes for each state."""
+    """The size of the index and the cards: two bytes for each state, and some for each unit."""
     units = {key: values.shape[1] for key, values in sample.items() if key[0].endswith("states.hdf5")}
-    return sum(2 * count * sizes[key[0].split("/")[0]] for key, count in units.items())
+    return sum(count * (2 * sizes[key[0].split("/")[0]] + CARD_BYTES) for key, count in units.items())
 
 
 def _windows(source: CaptureInput, sample: Record, lengths: Dict[str, numpy.ndarray]) -> List[range]:
@@ -119,6 +123,11 @@ def _finish_side(files: CaptureFiles, side: str, source: CaptureInput, lengths: 
     for path, dataset in files.file(f"{side}/states.hdf5").items():
         kind, layer = lstmvis.kind_and_layer(path)
         dataset.attrs.update({"kind": kind, "layer": layer, "directions": source.model.reader.directions(side)})
+    if side == "decoder":
+        padding = source.model.task.target_dictionary.pad()
+        for state, columns in source.model.reader.output_columns().items():
+            for name, values in zip(("words", "weights"), top_words(columns, OUTPUT_WORDS, padding)):
+                files.write(train, f"{GROUP}/{state}/{name}", values)
     if side == "decoder" and ATTENTION in files.written:
         files.write(ATTENTION[0], "offsets", offsets(_areas(source)))
 

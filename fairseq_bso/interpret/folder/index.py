@@ -1,5 +1,7 @@
 """The index of one side: every state as whole hundredths in one byte, by rows and by units.
 
+The same pass over the states also gives the cards of all units (`cards`).
+
 The level of a value v is trunc(100 v), clipped to -127 and 127. For a threshold of whole hundredths up to 1.00,
 v >= threshold then holds exactly if level >= 100 threshold. The index has both orders: a selection reads a few rows of
 all units, and a match reads all rows of a few units. Both files are memory-mapped, not loaded.
@@ -14,12 +16,14 @@ import numpy
 
 from ...errors import UserError
 from ...files import atomic_path, atomic_write, reserve
+from .cards import CardBuilder, Cards, read_cards, write_cards
 from .reader import Side, States
 
-__all__ = ["Index", "build_index", "levels", "open_index"]
+__all__ = ["Index", "build_index", "levels", "open_cards", "open_index"]
 
 VERSION = 1
-BLOCK = 1 << 24  # values that are read at a time
+BLOCK = 1 << 23  # values that are read at a time
+CACHED = 1 << 15  # values that are converted at a time
 # The file of the units keeps its first name, so that older captures need no new index.
 ROWS, UNITS, DESCRIPTION = "index.rows.i8", "index.cells.i8", "index.json"
 
@@ -40,7 +44,14 @@ class Index:
 
 def levels(values: numpy.ndarray) -> numpy.ndarray:
     """Values of any shape as int8 hundredths. Computed in float64, where 100 v of a float32 is exact."""
-    return numpy.clip(numpy.trunc(100.0 * values.astype(numpy.float64)), -127, 127).astype(numpy.int8)
+    flat = numpy.ascontiguousarray(values).reshape(-1)
+    found = numpy.empty(flat.shape, dtype=numpy.int8)
+    for begin in range(0, len(flat), CACHED):  # few at a time, which stay in the processor's cache
+        wide = flat[begin : begin + CACHED].astype(numpy.float64)
+        wide *= 100.0
+        numpy.clip(wide, -127, 127, out=wide)
+        found[begin : begin + CACHED] = wide  # which truncates
+    return found.reshape(values.shape)
 
 
 def build_index(side_folder: Path, progress: Optional[Progress] = None) -> None:
@@ -65,6 +76,11 @@ def open_index(side: Side, progress: Optional[Progress] = None) -> Index:
     # Copy-on-write, because torch asks for writable memory. Nothing is written, so that nothing is copied.
     rows = numpy.memmap(side.folder / ROWS, numpy.int8, "c", shape=shape)
     return Index(rows, numpy.memmap(side.folder / UNITS, numpy.int8, "c", shape=shape[::-1]))
+
+
+def open_cards(side: Side) -> Optional[Cards]:
+    """The cards of a side. None if there are none, as in captures of earlier versions, or if they do not fit."""
+    return read_cards(side, _describe(side))
 
 
 def _describe(side: Side) -> Dict[str, Any]:
@@ -97,7 +113,8 @@ def _build(side: Side, progress: Optional[Progress]) -> None:
             raise UserError(f"{side.folder / name} is a link: remove it")
     try:
         with atomic_path(side.folder / UNITS) as units, atomic_write(side.folder / ROWS) as rows:
-            _write(side, rows, units, progress)
+            cards = _write(side, rows, units, progress)
+        write_cards(side, cards, description)
         with atomic_write(side.folder / DESCRIPTION, "w", encoding="utf-8") as file:  # last: it says that all is whole
             json.dump(description, file)
     except (OSError, RuntimeError) as error:  # h5py raises both for states that it cannot read
@@ -106,19 +123,24 @@ def _build(side: Side, progress: Optional[Progress]) -> None:
         ) from None
 
 
-def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional[Progress]) -> None:
-    """Writes both files block by block. The file of the units is written through a memory map."""
+def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional[Progress]) -> Cards:
+    """Writes both files block by block, the file of the units through a memory map. Returns the cards."""
     height = max(1, BLOCK // side.units)
     reserve(units_path, side.units * side.steps)
     units = numpy.memmap(units_path, numpy.int8, "r+", shape=(side.units, side.steps))
+    cards = CardBuilder(side)
     for start in range(0, side.steps, height):
         stop = min(start + height, side.steps)
-        block = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) int8
-        rows_file.write(block.tobytes())
-        units[:, start:stop] = block.T
+        values = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) float32
+        rows = levels(values)  # (n, C) int8
+        rows_file.write(rows.tobytes())
+        columns = numpy.ascontiguousarray(rows.T)  # (C, n)
+        units[:, start:stop] = columns
+        cards.add(values, columns)
         if progress is not None:
             progress(stop, side.steps)
     units.flush()
+    return cards.finish(units)
 
 
 def _block(states: States, start: int, stop: int) -> numpy.ndarray:
@@ -126,4 +148,4 @@ def _block(states: States, start: int, stop: int) -> numpy.ndarray:
     if numpy.isnan(values).any():
         row = start + int(numpy.isnan(values).any(axis=1).argmax())
         raise UserError(f"{states.data.file.filename}: {states.name} holds a value that is no number, at step {row:,}")
-    return levels(values)
+    return values

@@ -13,6 +13,7 @@ import numpy
 
 from ...errors import UserError
 from .datasets import REAL, WHOLE, dataset, numbers_for_each, whole
+from .output_words import OutputWords
 from .project import AGAIN, Project, open_hdf5
 from .tracks import Track, read_tracks
 
@@ -80,6 +81,7 @@ class Side:
             numbers_for_each(train, "sentence_ids", self.sentences, project.remedy) if "sentence_ids" in train else None
         )
         self.predictions = _open_predictions(train, self.steps, project.remedy)
+        self.output_words = OutputWords(train, self.words)
         self.tracks: Dict[str, Track] = read_tracks(project, train, self.steps)
 
     def _read_offsets(self, train: "h5py.File", remedy: str) -> numpy.ndarray:

@@ -135,6 +135,16 @@ class ChangedPass(DecoderPass):
         output_gate = open_gates(gates, DECODER_ORDER)["output"]
         return edit_cell(hidden, cell, output_gate, edits, self.row)
 
+    def output_columns(self) -> Dict[str, Tensor]:
+        """Of h~, and through it of the hidden and cell states of the last layer."""
+        decoder = self.model.decoder
+        hidden = decoder.output_weight.matmul(decoder.attentional.weight)  # (V, H)
+        return {
+            f"hidden{decoder.layers}": hidden,
+            f"cell{decoder.layers}": hidden,
+            "attentional": decoder.output_weight,
+        }
+
 
 def _shifted(start: Tensor, states: Tensor) -> Tensor:
     """start (B, H) and the states after each step (B, T, H) -> the states before each step."""

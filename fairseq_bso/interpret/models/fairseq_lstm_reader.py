@@ -94,6 +94,20 @@ class FairseqLSTMReader(StateReader):
         net_output = (self.model.decoder.output_layer(outputs.unsqueeze(0)), None)  # fairseq expects a batch
         return self.model.get_normalized_probs(net_output, log_probs=True).squeeze(0).float()
 
+    def output_columns(self) -> Dict[str, Tensor]:
+        """Of the hidden and cell states of the last layer; nothing of an adaptive softmax."""
+        decoder = self.model.decoder
+        if decoder.adaptive_softmax is not None:
+            return {}
+        shared = decoder.share_input_output_embed
+        columns = decoder.embed_tokens.weight if shared else decoder.fc_out.weight  # (V, out_embed_dim)
+        if hasattr(decoder, "additional_fc"):
+            columns = columns.matmul(decoder.additional_fc.weight)  # (V, H)
+        if decoder.attention is not None:  # the attentional vector reads the context first, then the hidden state
+            columns = columns.matmul(decoder.attention.output_proj.weight)[:, -decoder.hidden_size :]
+        layer = len(decoder.layers)
+        return {f"hidden{layer}": columns, f"cell{layer}": columns}
+
 
 class FairseqLSTMLanguageModelReader(FairseqLSTMReader):
     """Reads `lstm_lm`, which is a decoder only."""

@@ -74,6 +74,14 @@ class StateReader:
         """(R, H) -> (R, V) float32 log-probabilities of all next words, or raw scores f if `unnormalized`."""
         raise NotImplementedError
 
+    def output_columns(self) -> Dict[str, Tensor]:
+        """(V, units) for each state of the last decoder layer: what one unit adds to the score of every word.
+
+        The path from a hidden state to the output layer is taken as linear: the tanh of an attentional vector is left
+        out. The cell state has the columns of the hidden state, whose sign it has. Empty if there is no such path.
+        """
+        return {}
+
     def directions(self, side: str) -> int:
         """The number of directions in which this side reads."""
         raise NotImplementedError

@@ -19,6 +19,8 @@ from ..units.patterns import (
     find_matches,
     selected_units,
 )
+from .card_requests import CardRequest, TableRequest
+from .cards import CardAnswers
 from .columns import UnitColumns
 from .fields import BadRequest
 from .rankings import Rankings
@@ -55,6 +57,7 @@ class Answers:
         self.own = own
         self.capture, self.indexes = capture, indexes
         self.rankings = Rankings()
+        self.cards = CardAnswers(capture, indexes)
         # More simultaneous searches than processors would slow down each one and need the memory of all.
         self.searching = threading.BoundedSemaphore(os.cpu_count() or 1)
 
@@ -143,6 +146,14 @@ class Answers:
         """The units that predict a track best: one label against the rest, all labels, or a number."""
         units = self._units(request.side, request.states)
         return self.rankings.answer(request, units, self.indexes[request.side])
+
+    def card(self, request: CardRequest) -> Dict[str, Any]:
+        """The card of one unit."""
+        return self.cards.card(request)
+
+    def table(self, request: TableRequest) -> Dict[str, Any]:
+        """The numbers of all units in view."""
+        return self.cards.table(request)
 
     def _units(self, side: str, states: Tuple[str, ...]) -> UnitColumns:
         return UnitColumns(self.capture.sides[side], states)

@@ -1,14 +1,29 @@
-"""The units of the states in view, by name and by number. The number of a unit is its column in the index."""
+"""The units of the states in view, by name and by number. The number of a unit is its column in the index.
+
+Requests name a side and states; `side_of` and `states_of` read these fields.
+"""
 
 import re
-from typing import Dict, Iterable, List, Sequence
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 import numpy
 
 from ..folder.index import Index
-from ..folder.reader import Side, States
+from ..folder.reader import CaptureReader, Side, States
+from .fields import RequestFields
 
-__all__ = ["UnitColumns"]
+__all__ = ["UnitColumns", "side_of", "states_of"]
+
+
+def side_of(capture: CaptureReader, fields: RequestFields) -> Side:
+    """The side of the request. A capture with one side needs no field."""
+    names = list(capture.sides)
+    return capture.sides[fields.choice("side", names, names[0] if len(names) == 1 else None)]
+
+
+def states_of(side: Side, fields: RequestFields) -> Tuple[str, ...]:
+    """The names of the states in view; all if the field is not given."""
+    return fields.choices("states", [one.name for one in side.states])
 
 
 class UnitColumns:

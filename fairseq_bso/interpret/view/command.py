@@ -17,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder, and the address of the page."""
     parser.add_argument("folder", metavar="DIR", help="folder that `fairseq-bso states` wrote")
     parser.add_argument(
+        "--index",
+        action="store_true",
+        help="write the index again first, with the cards of all units: for captures of earlier versions",
+    )
         "--model",
         metavar="CHECKPOINT",
         help="the checkpoint that was captured: the page then also reads one's own text, and sets units",
@@ -52,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     try:
-        from ..folder.index import open_index
+        from ..folder.index import build_index, open_index
         from ..folder.reader import open_capture
         from .answers import Answers
         from .server import serve
@@ -65,7 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     indexes = {}
     for name, side in capture.sides.items():
         size = 2 * side.steps * side.units / 1e6
-        indexes[name] = open_index(side, _progress(f"writing the index of {name}, {size:,.1f} MB"))
+        progress = _progress(f"writing the index of {name}, {size:,.1f} MB")
+        if arguments.index:
+            build_index(side.folder, progress)
+        indexes[name] = open_index(side, progress)
     answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     try:
         serve(capture, answers, arguments.host, arguments.port, _say_where)

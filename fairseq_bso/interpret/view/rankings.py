@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional
 import numpy
 import torch
 
+from ..folder.cards import MOST_LEVELS, REPEATS
 from ..folder.index import Index
 from ..units.prediction import predict_number
 from ..units.ranking import rank_for_track
@@ -16,9 +17,6 @@ from .requests import RankingRequest
 
 __all__ = ["Rankings"]
 
-# Levels that are counted in one pass. Only the first steps of a larger corpus are counted.
-MOST_LEVELS = 200_000_000
-REPEATS = 10
 KEPT = 64  # answers
 MOST_MEANS = 12  # labels whose means are shown
 

@@ -6,9 +6,10 @@ A parser needs the capture for the bounds of the fields. It raises BadRequest fo
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from ..folder.reader import CaptureReader, Side
+from ..folder.reader import CaptureReader
 from ..units.patterns import DIRECTIONS, UnitQuery
-from .columns import UnitColumns
+from .card_requests import CARD_PARSERS
+from .columns import UnitColumns, side_of, states_of
 from .fields import BadRequest, RequestFields
 
 __all__ = [
@@ -137,8 +138,8 @@ def parse_info(capture: CaptureReader, fields: RequestFields) -> InfoRequest:
 
 def parse_context(capture: CaptureReader, fields: RequestFields) -> ContextRequest:
     """`side`, `states`; `start`, or `sentence` for its first word; `length`."""
-    side = _side(capture, fields)
-    states = _states(side, fields)
+    side = side_of(capture, fields)
+    states = states_of(side, fields)
     sentence = fields.optional_integer("sentence", 0, side.sentences - 1)
     if sentence is None:
         start = fields.integer("start", 0, side.steps - 1)
@@ -156,7 +157,7 @@ def parse_context(capture: CaptureReader, fields: RequestFields) -> ContextReque
 
 def parse_search(capture: CaptureReader, fields: RequestFields) -> SearchRequest:
     """`side`, `text`, `start`, `limit`."""
-    side = _side(capture, fields)
+    side = side_of(capture, fields)
     words = tuple(fields.text("text", 200).split())
     start = fields.integer("start", 0, side.steps - 1, 0)
     limit = fields.integer("limit", 1, MOST_MATCHES, 50)
@@ -177,8 +178,8 @@ def parse_sentence(capture: CaptureReader, fields: RequestFields) -> SentenceReq
 
 def parse_select(capture: CaptureReader, fields: RequestFields) -> SelectRequest:
     """`side`, `states`, `from`, `to`, and when a unit is on and off."""
-    side = _side(capture, fields)
-    states = _states(side, fields)
+    side = side_of(capture, fields)
+    states = states_of(side, fields)
     first, last = (fields.integer(name, 0, side.steps - 1) for name in ("from", "to"))
     query = _query(fields, minimum_length=1)
     fields.end()
@@ -187,8 +188,8 @@ def parse_select(capture: CaptureReader, fields: RequestFields) -> SelectRequest
 
 def parse_match(capture: CaptureReader, fields: RequestFields) -> MatchRequest:
     """The fields of a selection, where `units` makes `from` and `to` optional, and what to search and show."""
-    side = _side(capture, fields)
-    states = _states(side, fields)
+    side = side_of(capture, fields)
+    states = states_of(side, fields)
     named = fields.optional_text("units", 100_000)
     read = fields.integer if named is None else fields.optional_integer
     first, last = (read(name, 0, side.steps - 1) for name in ("from", "to"))
@@ -210,8 +211,8 @@ def parse_match(capture: CaptureReader, fields: RequestFields) -> MatchRequest:
 
 def parse_ranking(capture: CaptureReader, fields: RequestFields) -> RankingRequest:
     """`side`, `states`, `track`, `label`, `limit`."""
-    side = _side(capture, fields)
-    states = _states(side, fields)
+    side = side_of(capture, fields)
+    states = states_of(side, fields)
     name = fields.text("track", 200)
     if name not in side.tracks:
         known = ", ".join(side.tracks) or "none: there is no track"
@@ -236,19 +237,9 @@ PARSERS: Dict[str, Parser] = {
     "search": parse_search,
     "sentence": parse_sentence,
     "statistics": parse_ranking,
+    **CARD_PARSERS,
 }
 """name of a request -> its parser"""
-
-
-def _side(capture: CaptureReader, fields: RequestFields) -> Side:
-    """The side of the request. A capture with one side needs no field."""
-    names = list(capture.sides)
-    return capture.sides[fields.choice("side", names, names[0] if len(names) == 1 else None)]
-
-
-def _states(side: Side, fields: RequestFields) -> Tuple[str, ...]:
-    """The names of the states in view; all if the field is not given."""
-    return fields.choices("states", [one.name for one in side.states])
 
 
 def _query(fields: RequestFields, minimum_length: int) -> UnitQuery:

@@ -7,7 +7,7 @@ function field(label, control, title) {
   return h("label", { class: "field", title }, h("span", {}, label), control);
 }
 
-function numberInput(attributes, use) {
+export function numberInput(attributes, use) {
   const input = h("input", { type: "number", ...attributes });
   input.addEventListener("change", () => {
     const value = input.step === "1" ? Math.round(Number(input.value)) : Number(input.value);

@@ -82,4 +82,10 @@ export function hideTooltip() {
 }
 
 export const number = (value) => Number(value).toLocaleString("en-US");
+// A number with a fixed number of digits; – for none.
+export const fixed = (value, digits = 2) => {
+  if (value === null || value === undefined) return "–";
+  const text = value.toFixed(digits);
+  return (Number(text) ? text : (0).toFixed(digits)).replace("-", "−");
+};
 export const count = (value, word) => `${number(value)} ${word}${value === 1 ? "" : "s"}`;

@@ -41,6 +41,7 @@ export class Explore {
       point: (name) => this.plot.highlight(name),
       reset: () => set({ off: "" }),
       release: () => set({ units: "", off: "" }),
+      card: (unit) => set({ view: "unit", unit }),
     });
     this.details = new WordDetails();
     this.matches = new Matches({ set, go: (match) => this.jump(match.start, match.start + match.length - 1) });

@@ -9,8 +9,11 @@ import { copy, download } from "./export.js";
 import { OwnText } from "./own.js";
 import { Statistics } from "./statistics.js";
 import { Store } from "./state.js";
+import { UnitCard } from "./unit_card.js";
+import { UnitTable } from "./unit_table.js";
 
 const store = new Store();
+const names = (text) => (text ? text.split(",") : []);
 
 function describe(info) {
   const name = info.checkpoint || info.description || "capture";
@@ -48,15 +51,21 @@ function start(info) {
     const { threshold = store.state.threshold, direction = store.state.direction } = row;
     store.set({ view: "explore", units: row.unit, states: [...new Set([...explore.statesOf(store.state), row.unit.split(":")[0]])].join(","), off: "", threshold, direction });
   };
-  const views = { explore, statistics: new Statistics(store, lookAtUnit) };
+  const lookAtPlace = (patch) => {
+    const { states } = store.state;
+    const named = [...new Set([...names(states), patch.units.split(":")[0]])].join(",");
+    const pos = patch.from === undefined ? {} : { pos: Math.max(0, patch.from - 6) };
+    store.set({ view: "explore", off: "", from: null, to: null, ...pos, ...patch, states: named });
+  };
+  const views = { explore, statistics: new Statistics(store, lookAtUnit), units: new UnitTable(store), unit: new UnitCard(store, lookAtPlace) };
   if (info.attention) views.attention = new Attention(store, info, look);
   if (info.own) views.own = new OwnText(store, info);
   const main = document.getElementById("main");
   const tabs = document.getElementById("views");
-  const titles = [["explore", "Select and match"], ["attention", "Attention"], ["statistics", "Statistics"], ["own", "Own text"]].filter(([name]) => views[name]);
+  const titles = [["explore", "Select and match"], ["units", "Units"], ["attention", "Attention"], ["statistics", "Statistics"], ["own", "Own text"]].filter(([name]) => views[name]);
   tabs.replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
   const sides = document.getElementById("sides");
-  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "", first: null, last: null, opos: 0, ooff: "", ounits: "", set: "" }));
+  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "", unit: "", first: null, last: null, opos: 0, ooff: "", ounits: "", set: "" }));
   addActions(explore, info);
 
   const render = (state) => {
@@ -64,7 +73,7 @@ function start(info) {
     const name = views[state.view] ? state.view : "explore";
     if (state.to !== null && state.to >= side.steps) return store.set({ from: null, to: null }, "start");
     explore.side = side;
-    for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === name ? "page" : "false");
+    for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === (name === "unit" ? "units" : name) ? "page" : "false");
     press(sides, (value) => value === side.name);
     sides.hidden = info.sides.length < 2 || name === "attention";
     if (main.firstElementChild !== views[name].node) main.replaceChildren(views[name].node);

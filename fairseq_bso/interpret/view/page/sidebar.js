@@ -6,7 +6,7 @@ import { trackScale } from "./palette.js";
 const MOST = 60; // units that are listed at once
 
 export class UnitList {
-  // `actions`: toggle(name), point(name or null), reset(), release().
+  // `actions`: toggle(name), point(name or null), reset(), release(), card(name).
   constructor(actions) {
     this.actions = actions;
     this.head = h("h3", {}, "Selected units");
@@ -30,6 +30,7 @@ export class UnitList {
     this.foot.replaceChildren(
       more > 0 ? button(`Show ${more} more`, () => ((this.all = true), this.show({ selected, state, of, pinned, waiting })), { class: "quiet" }) : "",
       on < selected.length ? button("Switch all on", this.actions.reset, { class: "quiet" }) : "",
+      selected.length === 1 ? button(`Card of ${selected[0].name}`, () => this.actions.card(selected[0].name), { class: "quiet" }) : "",
       pinned ? button("Back to the selected units", this.actions.release, { class: "quiet" }) : "",
     );
   }

@@ -12,7 +12,7 @@ const hundredths = (value) => {
 };
 
 const FIELDS = {
-  view: ["explore", oneOf("explore", "attention", "statistics", "own")],
+  view: ["explore", oneOf("explore", "units", "unit", "attention", "statistics", "own")],
   side: ["", text(20)],
   states: ["", text(2000)], // names, separated by commas; empty: the first
   pos: [0, whole(0, 1e12)], // the first word in the window
@@ -30,6 +30,8 @@ const FIELDS = {
   colour: ["activity", text(200)], // the heat map that colours the words of the matches
   track: ["", text(200)],
   label: ["", text(200)],
+  unit: ["", text(100)], // of the card; empty: the first
+  sort: ["", text(40)], // the column that sorts the table, after - if the largest comes first
   sentence: [0, whole(0, 1e12)],
   text: ["", text(4000)], // one's own text
   target: ["", text(4000)], // empty: the model's own output

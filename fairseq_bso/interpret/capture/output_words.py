@@ -1,0 +1,29 @@
+"""The output words whose scores each unit raises and lowers most: a column of the output layer."""
+
+from typing import Tuple
+
+import numpy
+from torch import Tensor
+
+__all__ = ["top_words"]
+
+
+def top_words(columns: Tensor, count: int, padding: int) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    """The words of each unit, for `OutputWords` of the folder.
+
+    Args:
+        columns: (V, units), what each unit adds to the score of every word.
+        count: k, of each kind.
+        padding: the id that is never predicted.
+
+    Returns:
+        Word ids (units, 2 k) int32 and weights (units, 2 k) float32: the k words that are raised most, then the k that
+        are lowered most. A weight is relative to the mean of all words, because a softmax ignores what is added to all.
+    """
+    weights = (columns - columns.mean(0)).float().t().cpu()  # (units, V)
+    kept = [word for word in range(weights.size(1)) if word != padding]
+    weights = weights[:, kept]
+    count = min(count, len(kept) // 2)
+    raised, lowered = weights.topk(count, 1), weights.topk(count, 1, largest=False)
+    places = numpy.concatenate([raised.indices.numpy(), lowered.indices.numpy()], axis=1)
+    return numpy.array(kept, dtype=numpy.int32)[places], numpy.concatenate([raised.values, lowered.values], axis=1)

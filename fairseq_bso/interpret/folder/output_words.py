@@ -1,0 +1,46 @@
+"""The output words whose scores each unit raises and lowers most, as `fairseq-bso states` stores them.
+
+The file of the words (train.hdf5) has a group `output_words`. For a state it holds `STATE/words` and `STATE/weights`,
+(units, 2 k) each: the k words that a unit raises most, the most first, then the k that it lowers most.
+"""
+
+from typing import Dict, List, Optional, Tuple
+
+import h5py
+import numpy
+
+from .datasets import dataset
+
+__all__ = ["GROUP", "OutputWords"]
+
+GROUP = "output_words"
+
+Weighted = List[Tuple[str, float]]
+"""words with the weight of the unit in their scores, the largest absolute weight first"""
+
+
+class OutputWords:
+    """Reads the words of single units.
+
+    Args:
+        train: the file of the words.
+        words: the dictionary.
+    """
+
+    def __init__(self, train: "h5py.File", words: List[str]):
+        self.words = words
+        self.datasets: Dict[str, Tuple[numpy.ndarray, numpy.ndarray]] = {}
+        group = train.get(GROUP)
+        for state in group if isinstance(group, h5py.Group) else ():
+            ids, weights = (dataset(train, f"{GROUP}/{state}/{name}") for name in ("words", "weights"))
+            fit = ids is not None and weights is not None and ids.ndim == 2 and ids.shape == weights.shape
+            if fit and ids.dtype.kind in "iu" and weights.dtype.kind == "f":
+                self.datasets[state] = ids[:], numpy.nan_to_num(weights[:])
+
+    def of(self, state: str, unit: int) -> Optional[Tuple[Weighted, Weighted]]:
+        """The words that a unit raises, and those that it lowers. None for a state of which nothing is stored."""
+        if state not in self.datasets or unit >= len(self.datasets[state][0]):
+            return None
+        ids, weights = (part[unit].tolist() for part in self.datasets[state])
+        both = [(self.words[i] if 0 <= i < len(self.words) else f"#{i}", w) for i, w in zip(ids, weights)]
+        return both[: len(both) // 2], both[len(both) // 2 :]
