@@ -15,3 +15,17 @@ therefore predicts the next word.
 
 A unit is one column of any state. A cell is the cell state c of an LSTM, and nothing else.
 """
+
+from typing import Any
+
+__all__ = ["show"]
+
+
+def show(capture: Any, *arguments: Any, **options: Any) -> Any:
+    """One view of a capture for a notebook: `show("states", view="unit", unit="hidden1:3")`.
+
+    The arguments are those of `fairseq_bso.interpret.view.notebook.show`. Needs the extra `interpret`.
+    """
+    from .view.notebook import show as show_view
+
+    return show_view(capture, *arguments, **options)

@@ -33,8 +33,9 @@ class OutputWords:
         group = train.get(GROUP)
         for state in group if isinstance(group, h5py.Group) else ():
             ids, weights = (dataset(train, f"{GROUP}/{state}/{name}") for name in ("words", "weights"))
-            fit = ids is not None and weights is not None and ids.ndim == 2 and ids.shape == weights.shape
-            if fit and ids.dtype.kind in "iu" and weights.dtype.kind == "f":
+            if ids is None or weights is None or ids.ndim != 2 or ids.shape != weights.shape:
+                continue
+            if ids.dtype.kind in "iu" and weights.dtype.kind == "f":
                 self.datasets[state] = ids[:], numpy.nan_to_num(weights[:])
 
     def of(self, state: str, unit: int) -> Optional[Tuple[Weighted, Weighted]]:

@@ -95,6 +95,16 @@ class BsoLSTMReader(StateReader):
         scores = self.model.decoder.output_layer(outputs).float()
         return scores if self.unnormalized else torch.log_softmax(scores, dim=-1)
 
+    def output_columns(self) -> Dict[str, Tensor]:
+        """Of h~, and through it of the hidden and cell states of the last layer."""
+        decoder = self.model.decoder
+        hidden = decoder.output_weight.matmul(decoder.attentional.weight)  # (V, H)
+        return {
+            f"hidden{decoder.layers}": hidden,
+            f"cell{decoder.layers}": hidden,
+            "attentional": decoder.output_weight,
+        }
+
 
 class ChangedPass(DecoderPass):
     """The decoder's steps under a change, without dropout.
@@ -134,16 +144,6 @@ class ChangedPass(DecoderPass):
             return hidden, cell
         output_gate = open_gates(gates, DECODER_ORDER)["output"]
         return edit_cell(hidden, cell, output_gate, edits, self.row)
-
-    def output_columns(self) -> Dict[str, Tensor]:
-        """Of h~, and through it of the hidden and cell states of the last layer."""
-        decoder = self.model.decoder
-        hidden = decoder.output_weight.matmul(decoder.attentional.weight)  # (V, H)
-        return {
-            f"hidden{decoder.layers}": hidden,
-            f"cell{decoder.layers}": hidden,
-            "attentional": decoder.output_weight,
-        }
 
 
 def _shifted(start: Tensor, states: Tensor) -> Tensor:

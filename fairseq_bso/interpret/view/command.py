@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 from ...errors import UserError
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the index again first, with the cards of all units: for captures of earlier versions",
     )
+    parser.add_argument(
         "--model",
         metavar="CHECKPOINT",
         help="the checkpoint that was captured: the page then also reads one's own text, and sets units",
@@ -30,6 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--user-dir", help="folder with your own plugins that --model needs")
     parser.add_argument("--cpu", action="store_true", help="use no GPU for --model")
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        help="write one view as an HTML file that opens without server or network, and serve nothing",
+    )
+    parser.add_argument(
+        "--address",
+        default="",
+        help="for --export: the view, as in the address of the page from # on, such as view=unit&unit=hidden1:3 "
+        "(default: the beginning of the select view)",
+    )
     parser.add_argument("--port", type=int, default=8080, help="0 for any free port (default: %(default)s)")
     parser.add_argument(
         "--host",
@@ -39,11 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Builds a missing index, then serves until it is interrupted. Returns the exit status.
+    """Builds a missing index, then writes one view or serves until it is interrupted. Returns the exit status.
 
     Raises:
         UserError: the folder is incomplete, a package is missing, or the address cannot be used.
     """
+    if arguments.address and not arguments.export:
+        raise UserError(f"--address {arguments.address} says what --export writes: give both, or neither")
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port is {arguments.port}, but must be from 0 to 65535")
     if not arguments.model and (arguments.data or arguments.user_dir):
@@ -56,29 +70,41 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     try:
-        from ..folder.index import build_index, open_index
         from ..folder.reader import open_capture
         from .answers import Answers
         from .server import serve
+        from .standalone import write_page
     except ImportError as error:
         raise UserError(
             f"fairseq-bso view needs the package {error.name}: pip install 'fairseq-bso[interpret]'"
         ) from None
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     capture = open_capture(Path(arguments.folder))
-    indexes = {}
-    for name, side in capture.sides.items():
-        size = 2 * side.steps * side.units / 1e6
-        progress = _progress(f"writing the index of {name}, {size:,.1f} MB")
-        if arguments.index:
-            build_index(side.folder, progress)
-        indexes[name] = open_index(side, progress)
+    indexes = _open_indexes(capture, arguments.index)
+    if arguments.export:
+        size = write_page(Answers(capture, indexes), arguments.address, arguments.export)
+        print(f"{arguments.export}: {size:,} bytes")
+        return 0
     answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     try:
         serve(capture, answers, arguments.host, arguments.port, _say_where)
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def _open_indexes(capture: Any, again: bool) -> Dict[str, Any]:
+    """The index of each side, by its name; written first if it is missing or is to be written again."""
+    from ..folder.index import build_index, open_index
+
+    indexes = {}
+    for name, side in capture.sides.items():
+        size = 2 * side.steps * side.units / 1e6
+        progress = _progress(f"writing the index of {name}, {size:,.1f} MB")
+        if again:
+            build_index(side.folder, progress)
+        indexes[name] = open_index(side, progress)
+    return indexes
 
 
 def _own_answers(arguments: argparse.Namespace, capture: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
 from typing import Any, Callable, Optional
 
 import flask
@@ -11,14 +10,15 @@ from werkzeug.exceptions import HTTPException
 
 from ...errors import UserError
 from ..folder.reader import CaptureReader
+from .addresses import LONGEST
 from .answers import Answers
 from .fields import BadRequest, RequestFields
 from .own_requests import OWN_PARSERS
 from .requests import PARSERS
+from .standalone import PAGE, standalone
 
 __all__ = ["make_app", "serve"]
 
-PAGE = Path(__file__).resolve().parent / "page"
 # The kinds of files that are served from the folder of the page.
 TYPES = {
     ".html": "text/html",
@@ -68,6 +68,15 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
         parser, room = (OWN_PARSERS[name], answers.own) if name in OWN_PARSERS else (PARSERS[name], answers)
         request = parser(capture, RequestFields(flask.request.args.items(multi=True)))
         return _json(getattr(room, name)(request))
+
+    @app.get("/export")
+    def export() -> flask.Response:
+        fields = RequestFields(flask.request.args.items(multi=True))
+        address = fields.optional_text("address", LONGEST) or ""
+        fields.end()
+        response = flask.Response(standalone(answers, address), content_type="text/html; charset=utf-8")
+        response.headers["Content-Disposition"] = 'attachment; filename="finding.html"'
+        return response
 
     @app.get("/")
     @app.get("/page/<name>")

@@ -1,7 +1,7 @@
 // Starts the page: reads what the capture holds, and builds the views and the buttons above them.
 /* global d3 */
 
-import { ask } from "./api.js";
+import { SAVED, ask } from "./api.js";
 import { Attention } from "./attention.js";
 import { button, fillSegments, h, press, problem, announce, number } from "./dom.js";
 import { Explore } from "./explore.js";
@@ -40,7 +40,26 @@ function addActions(explore, info) {
   const link = button("Copy link", async () => say(link, (await copy(location.href, "link.txt")) === "copied" ? "Copied" : "Saved"), { class: "quiet", title: "The address describes all that is shown" });
   const taken = button("Copy finding", async () => say(taken, (await copy(finding(), "finding.json")) === "copied" ? "Copied" : "Saved"), { class: "quiet", id: "copy-finding", title: "Query, selected units and matches as JSON" });
   const saved = button("Save finding", () => download(finding(), "finding.json", "application/json"), { class: "quiet", id: "save-finding", title: "Query, selected units and matches as a JSON file" });
-  document.getElementById("actions").replaceChildren(link, taken, saved);
+  const page = button("Save page", () => savePage(), { class: "quiet", id: "save-page", title: "This view as one HTML file, which opens without server or network" });
+  document.getElementById("actions").replaceChildren(...(SAVED ? [taken, saved] : [link, taken, saved, page]));
+}
+
+async function savePage() {
+  try {
+    const answer = await fetch(`export?address=${encodeURIComponent(location.hash || "#")}`);
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(JSON.parse(text).error);
+    download(text, "finding.html", "text/html");
+    problem("");
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+// A saved page shows one view: what would lead to another one is hidden or disabled.
+function freeze() {
+  document.body.classList.add("saved");
+  for (const one of document.querySelectorAll("main input, main select:not([data-local])")) one.disabled = true;
 }
 
 function start(info) {
@@ -75,9 +94,10 @@ function start(info) {
     explore.side = side;
     for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === (name === "unit" ? "units" : name) ? "page" : "false");
     press(sides, (value) => value === side.name);
-    sides.hidden = info.sides.length < 2 || name === "attention";
+    sides.hidden = info.sides.length < 2 || name === "attention" || SAVED !== null;
     if (main.firstElementChild !== views[name].node) main.replaceChildren(views[name].node);
     views[name].show(state, side);
+    if (SAVED) freeze();
     return undefined;
   };
   store.subscribe((state, before) => {

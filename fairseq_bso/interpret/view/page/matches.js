@@ -25,7 +25,7 @@ export class Matches {
       if (shortest >= 1 && shortest <= 50) actions.set({ shortest }, "shortest");
     });
     this.maps = h("div", { class: "chips", role: "group", "aria-label": "Heat maps" });
-    this.colour = h("select", { onchange: () => actions.set({ colour: this.colour.value }) });
+    this.colour = h("select", { "data-local": true, onchange: () => actions.set({ colour: this.colour.value }) });
     this.note = h("p", { class: "note", role: "status" });
     this.place = h("div", { class: "scroll", id: "matches" });
     const save = svgButton(() => this.place.querySelector("svg"), "matches", () => "Matches");

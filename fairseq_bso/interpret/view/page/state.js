@@ -1,5 +1,8 @@
 // The fields of the address describe all that a view shows, so that a copied link shows the same.
 
+import { ONE_VIEW, SAVED } from "./api.js";
+import { problem } from "./dom.js";
+
 const whole = (low, high) => (text) => {
   const value = Number(text);
   return /^\d+$/.test(text) && value >= low && value <= high ? value : undefined;
@@ -49,6 +52,7 @@ const FIELDS = {
 
 const OLD_NAMES = { units: "cells" }; // names that older addresses have
 
+const LOCAL = ["sort", "maps", "colour"]; // fields that change nothing but the looks of a view
 const SOON = 900; // milliseconds within which changes of one kind are one step of the browser's history
 
 export function parse(hash) {
@@ -74,9 +78,10 @@ export function format(state) {
 
 export class Store {
   constructor() {
-    this.state = parse(location.hash);
+    this.state = parse(SAVED ? SAVED.address : location.hash);
     this.listeners = [];
     this.last = { kind: null, time: 0 };
+    if (SAVED) return; // it has no history
     const restore = () => {
       const before = this.state;
       this.state = parse(location.hash);
@@ -89,7 +94,15 @@ export class Store {
   // Changes of one `kind` in quick succession make one entry of the history.
   set(patch, kind = null) {
     const before = this.state;
+    if (SAVED && Object.keys(patch).some((name) => patch[name] !== before[name] && !this.isLocal(name))) {
+      problem(ONE_VIEW);
+      return;
+    }
     this.state = { ...before, ...patch };
+    if (SAVED) {
+      this.tell(before);
+      return;
+    }
     const hash = format(this.state);
     if (hash !== format(before)) {
       const now = performance.now();
@@ -99,6 +112,10 @@ export class Store {
       this.last = { kind, time: now };
     }
     this.tell(before);
+  }
+
+  isLocal(name) {
+    return LOCAL.includes(name) || (this.state.view === "units" && name === "track");
   }
 
   subscribe(listener) {
