@@ -1,5 +1,6 @@
 """The page of `fairseq-bso view`, served by the real command and used in a real headless Chromium."""
 
+import html
 import json
 import re
 import subprocess
@@ -284,7 +285,11 @@ def test_an_address_with_the_old_name_of_the_units_shows_the_same(page, address)
 
 @pytest.mark.parametrize("width, height", [(1280, 800), (1920, 1080)])
 @pytest.mark.parametrize(
-    "state", ["from=4&to=6&states=hidden1,cell1,hidden2", "view=attention", "view=statistics&track=kind"]
+    "state",
+    [
+        "from=4&to=6&states=hidden1,cell1,hidden2",
+        *("view=attention", "view=statistics&track=kind", "view=units", "view=unit&unit=hidden1:4"),
+    ],
 )
 def test_the_page_fits_the_screen(page, address, width, height, state):
     page.set_viewport_size({"width": width, "height": height})
@@ -297,6 +302,99 @@ def test_the_page_fits_the_screen(page, address, width, height, state):
         "all => all.filter((one) => !one.innerText && !one.ariaLabel && !one.labels?.length).map((one) => one.id)"
     )
     assert not unnamed
+
+
+def unit_in_view(page):
+    return page.locator("#unit-title").inner_text()
+
+
+def test_the_card_of_a_unit_and_of_its_neighbours(page, address):
+    page.goto(f"{address}#view=unit&unit=hidden1:2&threshold=0.5")
+    page.locator(".span").first.wait_for()
+    assert unit_in_view(page) == "hidden1:2"
+    for name in ("highest", "lowest"):
+        assert page.locator(f"[data-spans={name}] .span").count() == 12
+    # The peak of a high span is blue: unit 2 is on at depth 3 and deeper. That of a low span is nearly white.
+    colours = page.locator(".span .peak").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    strength = [255 - int(re.findall(r"\d+", colour)[0]) for colour in colours]
+    assert min(strength[:12]) > 100 > 20 > max(strength[12:])
+    assert page.locator(".histogram rect.on").count() and page.locator(".histogram rect.off").count()
+    assert "depth" in page.locator(".track-row").first.inner_text()
+    page.keyboard.press("ArrowRight")
+    eventually(page, lambda: unit_in_view(page), "hidden1:3")
+    page.keyboard.press("ArrowLeft")
+    eventually(page, lambda: unit_in_view(page), "hidden1:2")
+    page.get_by_role("button", name="The unit before").click()
+    eventually(page, lambda: unit_in_view(page), "hidden1:1")
+    assert fields(page)["unit"] == "hidden1:1"
+    page.locator(".correlated button").first.click()
+    eventually(page, lambda: fields(page)["unit"] != "hidden1:1")
+    page.go_back()
+    eventually(page, lambda: unit_in_view(page), "hidden1:1")
+    span = page.locator("[data-spans=highest] .span").nth(2)
+    position = span.get_attribute("data-position")
+    span.click()
+    page.locator(".plot .line.chosen").wait_for()
+    assert (fields(page)["from"], fields(page)["units"]) == (position, "hidden1:1")
+    page.get_by_role("button", name="Card of hidden1:1").click()
+    page.locator(".span").first.wait_for()
+
+
+def column(page, place):
+    return [
+        float(text.split(" ")[0].replace("−", "-"))
+        for text in page.locator(f".unit-table td:nth-child({place}) .figure").all_inner_texts()
+    ]
+
+
+def test_the_table_of_all_units_is_sorted_by_any_number(page, address):
+    page.goto(f"{address}#view=units&states=hidden1,cell1")
+    page.locator(".unit-table tbody tr").first.wait_for()
+    assert page.locator(".unit-table tbody tr").count() == 48
+    assert page.locator(".small-histogram").count() == 48
+    for title, place in (("mean run", 8), ("lowest", 5)):
+        page.locator(".unit-table th").get_by_role("button", name=title).click()
+        falling = column(page, place)
+        assert falling == sorted(falling, reverse=True) and falling[0] > falling[-1]
+    assert fields(page)["sort"] == "-low"
+    page.locator(".unit-table th").get_by_role("button", name="lowest").click()
+    assert column(page, 5) == falling[::-1] and fields(page)["sort"] == "low"
+    page.get_by_label("Track").select_option("depth")
+    page.locator(".unit-table th").get_by_role("button", name="track").click()
+    assert set(page.locator(".unit-table td:nth-child(10) .name").all_inner_texts()) == {"depth"}
+    best = page.locator(".unit-table tbody button").first
+    assert best.inner_text().split(":")[1] in "01234"
+    best.focus()
+    page.keyboard.press("ArrowDown")
+    second = page.locator(".unit-table tbody button").nth(1).inner_text()
+    page.keyboard.press("Enter")
+    eventually(page, lambda: fields(page).get("unit"), second)
+
+
+def test_a_saved_page_opens_from_the_disk_without_server_or_network(page, address, browser, tmp_path):
+    page.goto(f"{address}#view=unit&unit=hidden1:2")
+    page.locator(".span").first.wait_for()
+    shown = page.locator(".unit-parts").inner_text()
+    with page.expect_download() as saving:
+        page.locator("#save-page").click()
+    saving.value.save_as(tmp_path / "finding.html")
+    text = (tmp_path / "finding.html").read_text("utf-8")
+    frame = f'<iframe sandbox="allow-scripts" width="1200" height="900" srcdoc="{html.escape(text)}"></iframe>'
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset='utf-8'>{frame}", "utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True)
+    alone = context.new_page()
+    errors, requests = [], []
+    alone.on("pageerror", lambda error: errors.append(str(error)))
+    alone.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    alone.on("request", lambda request: requests.append(request.url))
+    alone.goto(f"file://{tmp_path}/finding.html")
+    eventually(alone, lambda: alone.locator(".unit-parts").inner_text(), shown)
+    alone.get_by_role("button", name="All units").click()
+    assert "This file holds one view" in alone.locator("#problem").inner_text() and alone.locator(".span").count() == 24
+    alone.goto(f"file://{tmp_path}/notebook.html")
+    alone.frame_locator("iframe").locator(".span").nth(23).wait_for()
+    context.close()
+    assert not errors and all(url.startswith(("file:", "data:", "about:")) for url in requests)
 
 
 def test_an_address_that_makes_no_sense_shows_the_beginning(page, address):

@@ -42,7 +42,7 @@ def answers_of(answers: Answers, address: str) -> Dict[str, Any]:
     if view not in VIEWS:
         raise BadRequest(f"view is {view[:40]!r}, but must be one of {', '.join(VIEWS)}")
     asked = _Asked(answers)
-    asked.ask("info", {})
+    asked.ask("info", {})["own"] = None  # a saved page has no model
     getattr(asked, f"show_{view}")(state)
     return asked.found
 
@@ -124,7 +124,7 @@ def _side(capture: CaptureReader, state: Fields) -> Side:
 def _names(state: Fields, field: str) -> List[str]:
     """The names of a field, separated by commas. `units` has an older name."""
     old = {"units": "cells"}.get(field, field)
-    return [name for name in state.get(field, state.get(old, "")).split(",") if name]
+    return [name for name in str(state.get(field) or state.get(old) or "").split(",") if name]
 
 
 def _position(side: Side, text: str) -> int:
