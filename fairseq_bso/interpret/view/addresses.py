@@ -14,6 +14,7 @@ from .requests import LIMITS, PARSERS
 __all__ = ["LONGEST", "answers_of"]
 
 LONGEST = 60_000  # characters of an address
+MOST_FIELDS = 100
 MOST_WORDS = 110  # of the window of the select view
 VIEWS = ("explore", "units", "unit", "attention", "statistics")
 RULE = ("threshold", "direction")
@@ -34,10 +35,10 @@ def answers_of(answers: Answers, address: str) -> Dict[str, Any]:
     """
     if len(address) > LONGEST:
         raise BadRequest(f"the address has {len(address):,} characters, but may have {LONGEST:,}")
-    pairs = parse_qsl(address.rpartition("#")[2], keep_blank_values=True, max_num_fields=100)
+    pairs = parse_qsl(address.rpartition("#")[2], keep_blank_values=True)
     state = dict(pairs)
-    if len(state) < len(pairs):
-        raise BadRequest("the address names a field twice")
+    if len(state) < len(pairs) or len(pairs) > MOST_FIELDS:
+        raise BadRequest(f"the address names a field twice, or more than {MOST_FIELDS} fields")
     view = state.get("view", "explore")
     if view not in VIEWS:
         raise BadRequest(f"view is {view[:40]!r}, but must be one of {', '.join(VIEWS)}")
