@@ -24,18 +24,17 @@ class Product:
     def __init__(self, weight: Array) -> None:
         self.weight = weight
         self.blocks: Optional[Blocks] = None  # made on first use, like the next
-        self.whole: Optional[Array] = None  # (..., I, O)
+        self.whole: Optional[Array] = None  # (..., I, O); `weight` is then a view of it
 
     def __call__(self, rows: Array) -> Array:
         """(R, I) -> (R, O), or (D, R, I) -> (D, R, O)."""
-        if rows.shape[-2] == 1:
-            return rows @ self.weight.swapaxes(-1, -2)  # for one row a BLAS copies nothing
-        if rows.shape[-2] <= FEW:
+        if 1 < rows.shape[-2] <= FEW:
             if self.blocks is None:
                 self.blocks = Blocks.of(self.weight)
             return self.blocks.product(rows)
-        if self.whole is None:
-            self.whole = np.ascontiguousarray(self.weight.swapaxes(-1, -2))
+        if self.whole is None:  # for one row a BLAS copies nothing
+            whole = np.ascontiguousarray(self.weight.swapaxes(-1, -2))
+            self.whole, self.weight = whole, whole.swapaxes(-1, -2)
         return rows @ self.whole
 
 
@@ -65,3 +64,40 @@ class Blocks(NamedTuple):
         if self.rest.shape[-1]:
             np.matmul(rows, self.rest, out=product[..., even:])
         return product
+
+
+class InputTable:
+    """The products of embeddings with input weights, plus biases. The row of a word is computed at its first use.
+
+    Args:
+        embedding: (V, E).
+        weight: (D, O, E), the input weights of D directions.
+        bias: (D, 1, O).
+        largest: a table of more bytes is not kept; the products are then computed each time.
+    """
+
+    def __init__(self, embedding: Array, weight: Array, bias: Array, largest: int) -> None:
+        self.embedding, self.weight, self.bias = embedding, Product(weight), bias
+        self.known = np.zeros(len(embedding), bool)
+        shape = (len(bias), len(embedding), bias.shape[2])
+        fits = 4 * int(np.prod(shape, dtype=np.int64)) <= largest
+        self.rows = np.empty(shape, np.float32) if fits else None  # the system gives a page of it at its first use
+
+    def __call__(self, words: Array) -> Array:
+        """words (D, ...), those that each direction reads -> (D, ..., O), which may be overwritten."""
+        if self.rows is None:
+            return self._products(words.reshape(len(words), -1)).reshape(*words.shape, -1)
+        new = words[~self.known[words]]
+        if new.size:
+            new = np.unique(new)  # (N,)
+            self.rows[:, new] = self._products(np.broadcast_to(new, (len(self.bias), len(new))))
+            self.known[new] = True  # last, for other threads
+        if len(words) == 1:
+            return self.rows[0][words]
+        return np.stack([rows[read] for rows, read in zip(self.rows, words)])
+
+    def _products(self, words: Array) -> Array:
+        """words (D, N) -> (D, N, O)."""
+        products = self.weight(self.embedding[words])
+        products += self.bias
+        return products

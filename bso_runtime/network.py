@@ -10,10 +10,11 @@ from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .config import ModelConfig
-from .matmul import Product
-from .weights import Direction, Linear, Weights
+from .matmul import InputTable, Product
+from .weights import Direction, Weights
 
 Array = np.ndarray
+LARGEST_TABLE = 2**28  # bytes; the products of a larger vocabulary are computed each time
 
 
 class Memory(NamedTuple):
@@ -51,7 +52,7 @@ class State(NamedTuple):
 class EncoderLayer(NamedTuple):
     """The D directions of an encoder layer, their blocks in the order of `_cell`."""
 
-    input_weight: Product
+    input_weight: Array
     """(D, 4H, I)"""
     hidden_weight: Product
     """(D, 4H, H)"""
@@ -64,7 +65,7 @@ class EncoderLayer(NamedTuple):
         input_weight, hidden_weight, input_bias, hidden_bias = (
             np.stack([_with_halved_gates(_candidate_last(tensor)) for tensor in kind]) for kind in zip(*directions)
         )
-        return EncoderLayer(Product(input_weight), Product(hidden_weight), (input_bias + hidden_bias)[:, None])
+        return EncoderLayer(input_weight, Product(hidden_weight), (input_bias + hidden_bias)[:, None])
 
 
 class Network:
@@ -81,23 +82,26 @@ class Network:
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Array]) -> None:
         weights = Weights.of(config, tensors)
         self.config = config
-        self.source_embedding, self.embedding = weights.source_embedding, weights.embedding
         self.encoder_layers = [EncoderLayer.of(directions) for directions in weights.encoder_layers]
+        first, *upper = self.encoder_layers
+        self.source_inputs = InputTable(weights.source_embedding, first.input_weight, first.bias, LARGEST_TABLE)
+        self.upper_inputs = [Product(layer.input_weight) for layer in upper]
         self.keys, self.query = _product(weights.attention_keys), _product(weights.attention_query)
         self.values, self.energy = Product(weights.attention_values), weights.attention_energy
         self.bridges = [
             None if bridge is None else (Product(bridge.weight), bridge.bias)
             for bridge in (weights.initial_hidden, weights.initial_cell)
         ]
-        projection = weights.input_projection
-        first_layer = Linear(np.concatenate([projection.weight, weights.first_layer], 1), projection.bias)
-        self.decoder_layers = [
+        into, bias = (_with_halved_gates(tensor)[None] for tensor in weights.input_projection)
+        self.target_inputs = InputTable(weights.embedding, into, bias[:, None], LARGEST_TABLE)
+        self.first_layer = Product(_with_halved_gates(weights.first_layer))
+        self.upper_layers = [
             (Product(_with_halved_gates(layer.weight)), _with_halved_gates(layer.bias))
-            for layer in (first_layer, *weights.upper_layers)
+            for layer in weights.upper_layers
         ]
         self.attentional, self.fed_size = Product(weights.attentional), len(weights.attentional)
         self.output, self.output_bias = Product(weights.output.weight), weights.output.bias
-        self.source_words, self.vocabulary_size = len(self.source_embedding), len(self.output_bias)
+        self.source_words, self.vocabulary_size = len(weights.source_embedding), len(self.output_bias)
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
         """Word ids of B sentences -> their memory, and the state of one empty hypothesis for each."""
@@ -109,9 +113,13 @@ class Network:
             words[: lengths[sentence], column] = sentences[sentence]
         inside = position < lengths[order]  # (S, B)
         backwards = np.where(inside, lengths[order] - 1 - position, position)  # (S, B) each sentence reversed in itself
-        inputs, states = self.source_embedding[words], []  # (S, B, E)
+        columns, reaching = np.arange(len(sentences)), inside.sum(1)
+        inputs, states = np.empty(0), []
         for index, layer in enumerate(self.encoder_layers):
-            outputs, *last = _run_layer(layer, inputs, backwards, inside.sum(1))
+            read = words if index == 0 else inputs  # (S, B), later (S, B, D)
+            read = np.stack([read, read[backwards, columns]][: len(layer.bias)])
+            gates = self.source_inputs(read) if index == 0 else self._upper_gates(index, read)
+            outputs, *last = _run_layer(layer, gates, backwards, reaching)
             inputs = outputs + inputs if self.config.residual and index > 0 else outputs
             states.append(last)
         back = np.argsort(order)
@@ -125,6 +133,12 @@ class Network:
         )
         return Memory(keys, values, mask), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
 
+    def _upper_gates(self, index: int, inputs: Array) -> Array:
+        """What the encoder's layer `index` adds to its gates: inputs (D, S, B, I) -> (D, S, B, 4H)."""
+        gates = self.upper_inputs[index - 1](inputs.reshape(len(inputs), -1, inputs.shape[3]))
+        gates += self.encoder_layers[index].bias
+        return gates.reshape(*inputs.shape[:3], -1)
+
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
         """One word further.
 
@@ -136,20 +150,27 @@ class Network:
         Returns:
             scores f (R, V) of the next words, and the next state.
         """
+        state = self.advance(words, state, memory)
+        scores = self.output(state.fed)  # (R, V)
+        scores += self.output_bias
+        return scores, state
+
+    def advance(self, words: Array, state: State, memory: Memory) -> State:
+        """The state after one more word, as of `step`. Its attentional vectors score the next words."""
         hidden, cell = np.empty_like(state.hidden), np.empty_like(state.cell)
-        top = self.embedding[words]  # (R, E)
-        for index, (weight, bias) in enumerate(self.decoder_layers):
-            fed = [state.fed] if index == 0 and self.config.input_feeding else []
-            gates = weight(np.concatenate([top, *fed, state.hidden[index]], 1))  # (R, 4H)
+        fed = [state.fed] if self.config.input_feeding else []
+        gates = self.first_layer(np.concatenate([*fed, state.hidden[0]], 1))  # (R, 4H)
+        gates += self.target_inputs(words[None])[0]
+        hidden[0], cell[0] = _cell(gates, state.cell[0])
+        top = hidden[0]
+        for index, (weight, bias) in enumerate(self.upper_layers, 1):
+            gates = weight(np.concatenate([top, state.hidden[index]], 1))
             gates += bias
             hidden[index], cell[index] = _cell(gates, state.cell[index])
-            top = hidden[index] + top if self.config.residual and index > 0 else hidden[index]
+            top = hidden[index] + top if self.config.residual else hidden[index]
         output = self.attentional(top)  # (R, F)
         output += self._context(top, memory)
-        output = np.tanh(output, out=output)
-        scores = self.output(output)  # (R, V)
-        scores += self.output_bias
-        return scores, State(hidden, cell, output)
+        return State(hidden, cell, np.tanh(output, out=output))
 
     def _context(self, query: Array, memory: Memory) -> Array:
         """The attention's weighted sum of values: (R, H) -> (R, F)."""
@@ -211,25 +232,19 @@ def _cell(gates: Array, cell: Array) -> Tuple[Array, Array]:
     return out * np.tanh(cell), cell
 
 
-def _run_layer(layer: EncoderLayer, inputs: Array, backwards: Array, reaching: Array) -> Tuple[Array, Array, Array]:
+def _run_layer(layer: EncoderLayer, gates: Array, backwards: Array, reaching: Array) -> Tuple[Array, Array, Array]:
     """Runs an encoder layer over its inputs, all D directions at once.
 
     Args:
         layer: its weights.
-        inputs: (S, B, I), longest sentence first.
+        gates: (D, S, B, 4H) what its inputs and biases add to the gates, longest sentence first.
         backwards: (S, B) the position that the other direction reads.
         reaching: (S,) how many sentences reach each position.
 
     Returns:
         outputs (S, B, D * H), last hidden and cell (B, D * H).
     """
-    directions, size = len(layer.bias), layer.bias.shape[2] // 4
-    time, sentences, _ = inputs.shape
-    columns = np.arange(sentences)
-    read = [inputs, inputs[backwards, columns]][:directions]
-    gates = layer.input_weight(np.stack([block.reshape(time * sentences, -1) for block in read]))
-    gates += layer.bias
-    gates = gates.reshape(directions, time, sentences, -1)
+    directions, time, sentences, size = *gates.shape[:3], gates.shape[3] // 4
     hidden = np.zeros((directions, sentences, size), np.float32)
     cell = np.zeros_like(hidden)
     outputs = np.zeros((directions, time, sentences, size), np.float32)
@@ -238,5 +253,5 @@ def _run_layer(layer: EncoderLayer, inputs: Array, backwards: Array, reaching: A
         now += gates[:, position, :count]
         hidden[:, :count], cell[:, :count] = _cell(now, cell[:, :count])
         outputs[:, position, :count] = hidden[:, :count]
-    joined = [outputs[0], *(outputs[1:, backwards, columns])]
+    joined = [outputs[0], *(outputs[1:, backwards, np.arange(sentences)])]
     return np.concatenate(joined, 2), np.concatenate(list(hidden), 1), np.concatenate(list(cell), 1)

@@ -4,56 +4,16 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 
-from .beam_search import SCORERS, Options, search
-from .config import ModelConfig
-from .constraints import KINDS, Constraint
-from .model_file import ModelFileError, atomic_write, read
-from .network import Network
-from .onnx_network import OnnxNetwork, prefix_of
-from .vocabulary import Text
-from .weights import check_shapes
+from .model_file import ModelFileError, atomic_write
+from .shortlist import NAME as SHORTLIST
+from .translator import Search, Translator
 
 NAME = "translate"
 HELP = "Translate lines of text with a model that `fairseq-bso export` wrote."
-
-
-class Translator(NamedTuple):
-    """A model and how to search with it."""
-
-    network: Any
-    """a Network or an OnnxNetwork"""
-    text: Text
-    options: Options
-    constraint: Optional[Constraint]
-
-    def __call__(self, lines: Sequence[str], first: int = 1) -> List[Tuple[float, str]]:
-        """Lines of text -> the score and the translation of each; -inf and "" where no hypothesis came to an end.
-
-        Under a constraint, a message on standard error names a line without a translation.
-
-        Args:
-            lines: of text.
-            first: the number of the first line.
-        """
-        sources = [self.text.encode(line) for line in lines]
-        finished = search(self.network, sources, self.options, self.constraint)
-        for number, (source, hypotheses) in enumerate(zip(sources, finished), first):
-            if self.constraint is not None and not hypotheses:
-                positions = self.network.config.max_target_positions
-                long = self.constraint.too_long(source, positions)
-                reason = (
-                    f"needs an output of more words than the model's --max-target-positions {positions}"
-                    if long
-                    else "allows no end that a hypothesis on the beam reached"
-                )
-                print(f"line {number}: --successors {reason}, so the output is empty", file=sys.stderr)
-        best = [hypotheses[0] if hypotheses else (float("-inf"), []) for hypotheses in finished]
-        return [(score, self.text.decode(words)) for score, words in best]
 
 
 def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callable[[str], Any]:
@@ -103,7 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--successors",
         metavar="NAME",
-        help="which words may follow a prefix: none, word_order or arc_standard (default: as in training)",
+        help="which words may follow a prefix: none, word_order, arc_standard or shortlist (default: as in training)",
+    )
+    parser.add_argument(
+        "--shortlist",
+        action="store_true",
+        help="only the words of each sentence in the file's shortlist may come out, which is faster; the same as "
+        "--successors shortlist",
     )
     parser.add_argument("--print-scores", action="store_true", help="write the score and a tab before each translation")
 
@@ -114,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns the exit status.
     """
     try:
-        translate = _translator(arguments)
+        translate = _translation(arguments)
         with ExitStack() as files:
             lines = _lines(arguments.input, files)
             target = _target(arguments.output, files)
@@ -193,77 +159,29 @@ def _target(name: str, files: ExitStack) -> Any:
     return sys.stdout
 
 
-def _translator(arguments: argparse.Namespace) -> Translator:
-    """Loads the model that the arguments name, with their options.
+def _translation(arguments: argparse.Namespace) -> Callable[[Sequence[str], int], List[Tuple[float, str]]]:
+    """A function of lines, and of the number of the first, that gives the score and the translation of each.
+
+    Under a constraint, a message on standard error names a line without a translation.
 
     Raises:
         ModelFileError: the model cannot be used, or not with these options.
     """
-    prefix = prefix_of(arguments.model)
-    if prefix is not None:
-        network: Any = OnnxNetwork(prefix)
-        vocabularies = network.vocabularies
-    else:
-        model = read(Path(arguments.model), partial(_check_shapes, arguments.model))
-        vocabularies = model.vocabularies
-        network = Network(model.config, model.tensors)
-    _check_scorer(arguments, network.config)
-    text = Text(vocabularies)
-    _check_words(arguments.model, network, text)
-    options = Options(arguments.beam, arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
-    return Translator(network, text, options, _constraint(arguments, network.config, text))
+    successors = arguments.successors
+    if arguments.shortlist and successors not in (None, SHORTLIST):
+        raise ModelFileError(f"--shortlist cannot be used with --successors {successors}: leave out one of them")
+    translator = Translator(arguments.model)
+    limits = (arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
+    successors = SHORTLIST if arguments.shortlist else successors
+    search = translator.searcher(Search(arguments.beam, *limits, successors, scored=arguments.print_scores))
+    text = translator.text
 
+    def translate(lines: Sequence[str], first: int) -> List[Tuple[float, str]]:
+        sources = [text.encode(line) for line in lines]
+        found = search(sources)
+        for number, (source, (score, _)) in enumerate(zip(sources, found), first):
+            if score == float("-inf") and search.constraint is not None:
+                print(f"line {number}: --successors {search.reason(source)}, so the output is empty", file=sys.stderr)
+        return [(score, text.decode(words)) for score, words in found]
 
-def _check_shapes(name: str, config: ModelConfig, shapes: Dict[str, Tuple[int, ...]]) -> None:
-    """Raises ModelFileError unless tensors of these shapes make a model."""
-    try:
-        check_shapes(config, shapes)
-    except (LookupError, ValueError) as error:
-        raise ModelFileError(f"{name} does not hold a whole model: {error}") from None
-
-
-def _check_words(name: str, network: Any, text: Text) -> None:
-    """Raises ModelFileError unless the dictionaries have as many words as the model."""
-    for side, count, symbols in (
-        ("source", network.source_words, text.source_symbols),
-        ("target", network.vocabulary_size, text.target_symbols),
-    ):
-        if count is not None and count != len(symbols):
-            raise ModelFileError(
-                f"{name} holds a {side} dictionary of {len(symbols):,} words, but its model has {count:,}: export again"
-            )
-
-
-def _check_scorer(arguments: argparse.Namespace, config: ModelConfig) -> None:
-    """Raises ModelFileError for a scorer that is not known here, or a length penalty that it cannot use."""
-    name = config.scorer
-    if name not in SCORERS:
-        raise ModelFileError(
-            f"{arguments.model} holds a model with --scorer {name}, but this release knows {', '.join(SCORERS)}: "
-            "translate with the release that exported it"
-        )
-    if not SCORERS[name].normalized and arguments.lenpen != 1:
-        raise ModelFileError(
-            f"--lenpen is {arguments.lenpen}, but the raw scores of --scorer {name} are never divided by length, so "
-            "that it has no effect: leave out --lenpen"
-        )
-
-
-def _constraint(arguments: argparse.Namespace, config: ModelConfig, text: Text) -> Optional[Constraint]:
-    """The constraint of --successors, or else of the model's training.
-
-    Raises:
-        ModelFileError: there is no such successor function here, or the dictionaries do not fit it.
-    """
-    name = config.successors if arguments.successors is None else arguments.successors
-    if name == "none":
-        return None
-    if name not in KINDS and arguments.successors is None:
-        raise ModelFileError(
-            f"the model was trained with --successors {name}, which is not known here: choose with --successors from "
-            f"none, {', '.join(KINDS)}"
-        )
-    try:
-        return Constraint(name, text)
-    except ValueError as error:
-        raise ModelFileError(f"--successors {name}: {error}") from None
+    return translate

@@ -12,7 +12,16 @@ from typing import Optional, Sequence
 
 from . import __version__
 
-SUBCOMMANDS = ("distill", "export", "prune", "interpret.ablate", "interpret.capture", "interpret.view", "overview")
+SUBCOMMANDS = (
+    "distill",
+    "export",
+    "prune",
+    "shortlist",
+    "interpret.ablate",
+    "interpret.capture",
+    "interpret.view",
+    "overview",
+)
 """the rooms that have a subcommand"""
 
 

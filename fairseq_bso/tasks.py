@@ -2,6 +2,8 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Optional
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -21,10 +23,12 @@ from .decoding.unnormalized import (
 )
 from .errors import UserError
 from .prune.task import PruningConfig, PruningMixin
+from .shortlist.files import load_shortlist, path_in
 from .subsets import check_subset, refuse_one_sided
 
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences
+SHORTLIST = "shortlist"
 
 
 @dataclass
@@ -35,8 +39,15 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
         default="none",
         metadata={
             "help": "function of the words that may follow a prefix, in training with beam_search_optimization, "
-            "validation and decoding: none (any word), word_order, arc_standard, or the name of a successor function "
-            "that you registered"
+            "validation and decoding: none (any word), word_order, arc_standard, shortlist, or the name of a successor "
+            "function that you registered"
+        },
+    )
+    shortlist: str = field(
+        default="",
+        metadata={
+            "help": "file of --successors shortlist, which `fairseq-bso shortlist` makes; default: "
+            "shortlist.SOURCE-TARGET in the data folder"
         },
     )
 
@@ -54,13 +65,39 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
 
     def __init__(self, cfg: BsoTranslationConfig, src_dict, tgt_dict) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
-        self.constraint = make_constraint(cfg.successors, src_dict, tgt_dict)
+        if cfg.successors == SHORTLIST:
+            logger.info(f"--successors {SHORTLIST} reads {self.shortlist_path} at its first use")
+        elif cfg.shortlist:
+            raise UserError(
+                f"--shortlist is {cfg.shortlist}, but has no effect with --successors {cfg.successors}: give "
+                f"--successors {SHORTLIST}, or leave out --shortlist"
+            )
+        else:
+            self.constraint  # noqa: B018 an unknown name is refused at once
         self.learns = self.builds_model = False
         self.allowed_of_dataset: WeakKeyDictionary = WeakKeyDictionary()
 
-    def batch_constraint(self, src_tokens: Tensor):
-        """The successor function of a batch (B, S); None if any word may follow."""
-        return None if self.constraint is None else self.constraint(src_tokens)
+    @property
+    def shortlist_path(self) -> str:
+        """The file of ``--successors shortlist``."""
+        return self.cfg.shortlist or path_in(self.cfg.data, self.cfg.source_lang, self.cfg.target_lang)
+
+    @cached_property
+    def constraint(self) -> Optional[Constraint]:
+        """The successor function of the task; None if any word may follow. A model loads without its shortlist."""
+        sides, shortlist = (self.source_dictionary, self.target_dictionary), None
+        if self.cfg.successors == SHORTLIST:
+            shortlist = load_shortlist(self.shortlist_path, *sides)
+        return make_constraint(self.cfg.successors, *sides, shortlist)
+
+    def batch_constraint(self, src_tokens: Tensor, gold: Optional[Tensor] = None):
+        """The successor function of a batch; None if any word may follow.
+
+        Args:
+            src_tokens: (B, S).
+            gold: (B, T) the targets of training, which ``shortlist`` adds to its words.
+        """
+        return None if self.constraint is None else self.constraint(src_tokens, gold)
 
     def build_model(self, cfg, from_checkpoint=False):
         """fairseq's model; with ``--eval-bleu`` also the generator that ``--eval-bleu-args`` describe."""
@@ -96,7 +133,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             UserError: if no pair is left.
         """
         indices = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
-        if self.constraint is None:
+        if self.constraint is None or (self.learns and self.constraint.takes_gold):
             return indices
         if not self.learns:
             return self._with_room(indices, dataset, max_positions) if ignore_invalid_inputs else indices

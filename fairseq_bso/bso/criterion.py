@@ -84,7 +84,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
 
     def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
         """The task's successor function for this batch, if the task has one."""
-        return self.make_constraint(sample["net_input"]["src_tokens"]) if self.make_constraint else None
+        if not self.make_constraint:
+            return None
+        return self.make_constraint(sample["net_input"]["src_tokens"], sample.get("target"))
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and the values to log."""

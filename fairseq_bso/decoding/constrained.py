@@ -84,6 +84,8 @@ class ConstrainedEnsemble(EnsembleModel):
             parts.append(scores)
             attention += [] if weights is None else [weights]
         scores = torch.stack(parts)  # (models, N, C)
+        if self.prefix_score.normalized and self.constraint.among_candidates:
+            scores = scores.masked_fill(~self.constraint.exists(sentences), -math.inf).log_softmax(2)
         scores = scores.logsumexp(0) - math.log(len(parts)) if self.prefix_score.normalized else scores.mean(0)
         self.hypotheses = Hypotheses(sentences, known.alive, allowed, scores, state)
         step_scores = scores if self.prefix_score.cumulative else scores - before.unsqueeze(1)
@@ -117,7 +119,10 @@ class ConstrainedEnsemble(EnsembleModel):
         sentences: Tensor,
         temperature: float,
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """One model's scores of the candidates (N, C): ``f``, or log-probabilities among all words."""
+        """One model's scores of the candidates (N, C): ``f``, or log-probabilities among all words.
+
+        For a function that normalizes among the candidates, the sum over all words is left out.
+        """
         if scorer is None:
             scores, attention = member.forward_decoder(words, [encoder_out], [stored], temperature)  # (N, V)
             return scores.gather(1, self.constraint.of(self.constraint.candidates, sentences)), attention
@@ -125,7 +130,9 @@ class ConstrainedEnsemble(EnsembleModel):
         outputs, extra = decoder(words, encoder_out, incremental_state=stored, features_only=True)  # (N, 1, H)
         width = encoder_out.width
         scores = scorer(outputs.view(-1, width, outputs.size(2))).flatten(0, 1)  # (N, C)
-        if self.prefix_score.normalized:
+        if self.prefix_score.normalized and self.constraint.among_candidates:
+            scores = scores.div(temperature)
+        elif self.prefix_score.normalized:
             weight, bias = decoder.scorer
             totals = log_partition(outputs.squeeze(1).div(temperature), weight, bias.div(temperature))  # (N,)
             scores = scores.div(temperature) - totals.unsqueeze(1)
@@ -165,7 +172,8 @@ class ConstrainedGenerator(SequenceGenerator):
         self.constraint = constraint
         self.sampling_top_k = getattr(self.search, "sampling_topk", -1)  # may exceed the candidates of a sentence
         self.search.stop_on_max_len = True  # a sentence may have fewer outputs than the beam
-        self.min_len = 0 if self.min_len == 1 else self.min_len  # fairseq's default; the function allows the end
+        if constraint.decides_end and self.min_len == 1:  # fairseq's default
+            self.min_len = 0
 
     def _generate(
         self,

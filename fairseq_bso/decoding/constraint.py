@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..search.constraints import BatchConstraint, Vocabulary, first_disallowed, get_successors
+from ..search.shortlist import ShortlistTable
 
 
 class Constraint:
@@ -16,25 +17,33 @@ class Constraint:
         name: the name of the successor function, not ``none``.
         source: source dictionary.
         target: target dictionary.
+        shortlist: the words of each source word, for ``shortlist``.
 
     Raises:
         UserError: if no successor function has this name.
     """
 
-    def __init__(self, name: str, source, target) -> None:
+    def __init__(self, name: str, source, target, shortlist: Optional[ShortlistTable] = None) -> None:
         try:
             self.factory = get_successors(name)
         except ValueError as fault:
             raise UserError(f"--successors: {fault}") from None
         self.name = name
-        self.vocabulary = Vocabulary(target.symbols, target.pad(), target.eos(), target.unk())
+        self.vocabulary = Vocabulary(target.symbols, target.pad(), target.eos(), target.unk(), shortlist)
+        self.takes_gold = getattr(self.factory, "takes_gold", False)
+        self.decides_end = getattr(self.factory, "decides_end", True)
         self.source_padding, self.source_end = source.pad(), source.eos()
-        same = source == target
+        same = source == target or getattr(self.factory, "reads_source", False)
         ids = range(len(source)) if same else [target.index(symbol) for symbol in source.symbols]
         self.target_word = torch.tensor(list(ids))  # (source vocabulary,)
 
-    def __call__(self, src_tokens: Tensor) -> BatchConstraint:
-        """src_tokens (B, S) int64, padded on either side -> the successor function of these sentences."""
+    def __call__(self, src_tokens: Tensor, gold: Optional[Tensor] = None) -> BatchConstraint:
+        """The successor function of some sentences.
+
+        Args:
+            src_tokens: (B, S) int64, padded on either side.
+            gold: (B, T) the targets of training, for a function that takes them.
+        """
         if self.target_word.device != src_tokens.device:
             self.target_word = self.target_word.to(src_tokens.device)
         is_word = (src_tokens != self.source_padding) & (src_tokens != self.source_end)  # (B, S)
@@ -45,7 +54,8 @@ class Constraint:
             torch.arange(words.size(1), device=words.device) >= lengths.unsqueeze(1), self.vocabulary.padding
         )
         try:
-            return self.factory(words, lengths, self.vocabulary)
+            golden = (gold,) if self.takes_gold and gold is not None else ()
+            return self.factory(words, lengths, self.vocabulary, *golden)
         except ValueError as fault:
             raise UserError(f"--successors {self.name}: {fault}") from None
 
@@ -67,6 +77,6 @@ class Constraint:
         return first_disallowed(self(src_tokens), target, lengths)
 
 
-def make_constraint(name: str, source, target) -> Optional[Constraint]:
+def make_constraint(name: str, source, target, shortlist: Optional[ShortlistTable] = None) -> Optional[Constraint]:
     """The Constraint of this name; None for ``none``."""
-    return None if name == "none" else Constraint(name, source, target)
+    return None if name == "none" else Constraint(name, source, target, shortlist)

@@ -24,6 +24,7 @@ from fairseq.data import indexed_dataset
 
 from ..errors import UserError
 from ..files import InUse, alone, atomic_path, atomic_write, remove_abandoned, sha256
+from ..shortlist.files import path_in
 
 logger = logging.getLogger(__name__)
 
@@ -257,6 +258,8 @@ def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype)
         "--max-source-positions": cfg.max_source_positions,
         "--upsample-primary": cfg.upsample_primary,
     }
+    if cfg.successors == "shortlist":
+        made_from["--shortlist"] = sha256([Path(cfg.shortlist or path_in(cfg.data, cfg.source_lang, cfg.target_lang))])
     if str(cfg.distill_mode) == "seq_inter":
         made_from["--distill-remove-bpe"] = remove_bpe
     made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "--teacher-dtype": str(dtype)}

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 from bso_runtime import model_file, weights
 from bso_runtime.config import ModelConfig
@@ -13,6 +13,7 @@ from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
+from ..shortlist.files import path_in, read_shortlist
 from .zero_units import without_zero_units
 
 NAME = "export"
@@ -57,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         language = f"language of the {side} dictionary dict.LANG.txt (default: the one that the checkpoint names)"
         parser.add_argument(f"--{side}-lang", metavar="LANG", help=language)
     parser.add_argument("--sentencepiece", help="subword model of both sides, which is put into the file")
+    parser.add_argument(
+        "--shortlist",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="put a shortlist into the file, for `translate --shortlist` (default: shortlist.SOURCE-TARGET beside the "
+        "dictionaries)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
             )
     if arguments.sentencepiece:
         vocabularies["sentencepiece"] = _subword_model(arguments.sentencepiece, vocabularies)
+    if arguments.shortlist is not None:
+        folder, languages = _data_folder(arguments, state)
+        path = arguments.shortlist or path_in(str(folder), *languages)
+        vocabularies["shortlist"] = read_shortlist(path, vocabularies["source"], vocabularies["target"])
     arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
     _check_values(arrays, arguments)
     write = _write_onnx if arguments.format == "onnx" else _write_compact
@@ -127,6 +140,8 @@ def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
     """Writes the two ONNX files and prints their sizes."""
     if arguments.dtype != "float32":
         raise UserError(f"--dtype {arguments.dtype} is for --format compact: an ONNX model is written in float32")
+    if "shortlist" in model.vocabularies:
+        raise UserError("--shortlist is for --format compact: an ONNX graph scores all words")
     try:
         import onnx  # noqa: F401
     except ImportError:
@@ -155,13 +170,9 @@ def _options(state: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, bytes]:
-    """The symbols of both dictionaries, one a line.
-
-    Raises:
-        UserError: a dictionary is missing, or numbers its special symbols in its own way.
-    """
-    from fairseq.data import Dictionary, data_utils
+def _data_folder(arguments: argparse.Namespace, state: Dict[str, Any]) -> Tuple[Path, List[Any]]:
+    """The folder of the dictionaries, and the source and target language."""
+    from fairseq.data import data_utils
 
     config = config_of(state, "task")
     folder = Path(arguments.data or str(option(config, "data") or "").split(":")[0])
@@ -169,7 +180,18 @@ def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[
     trained = [option(config, f"{side}_lang") for side in ("source", "target")]
     if None in trained and None in given and folder.is_dir():
         trained = data_utils.infer_language_pair(str(folder))
-    languages = [asked or inferred for asked, inferred in zip(given, trained)]
+    return folder, [asked or inferred for asked, inferred in zip(given, trained)]
+
+
+def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, bytes]:
+    """The symbols of both dictionaries, one a line.
+
+    Raises:
+        UserError: a dictionary is missing, or numbers its special symbols in its own way.
+    """
+    from fairseq.data import Dictionary
+
+    folder, languages = _data_folder(arguments, state)
     dictionaries = {}
     for side, language in zip(("source", "target"), languages):
         path = folder / f"dict.{language}.txt"

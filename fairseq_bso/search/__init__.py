@@ -11,5 +11,6 @@ vocabulary_search   the best successors over the whole vocabulary
 candidate_search    the best successors among few words of each sentence
 search_words        the choice of these few words without a constraint, and the agreement with the exact search
 constraints         which words may follow a prefix, and how to add a constraint
+shortlist           the likeliest words of each sentence, as a constraint
 topk                one beam step: rank, keep, recover a path
 """

@@ -26,7 +26,7 @@ A new successor function is a class with ``candidates`` and the methods that it 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,8 @@ class Vocabulary:
     padding: int
     end: int
     unknown: int
+    shortlist: Any = None
+    """the ShortlistTable of ``--successors shortlist``"""
     _found: Dict[Tuple[str, ...], List[int]] = field(default_factory=dict, compare=False)
 
     def starting_with(self, *prefixes: str) -> List[int]:
@@ -64,6 +66,15 @@ class BatchConstraint:
         padding: the id that pads rows.
         longest: (B,) int64, the maximum number of words of an output, including ``</s>``; None if there is no bound.
     """
+
+    reads_source = False
+    """whether its words are ids of the source dictionary; otherwise they are ids of the target dictionary"""
+    takes_gold = False
+    """whether it takes the targets of training as a fourth argument, and allows them all"""
+    among_candidates = False
+    """whether decoding normalizes probabilities among the candidates; otherwise it does so among all words"""
+    decides_end = True
+    """whether it decides when an output may end; otherwise fairseq's ``--min-len`` does"""
 
     def __init__(self, candidates: Tensor, padding: int, longest: Optional[Tensor] = None) -> None:
         self.candidates, self.padding, self.longest = candidates, padding, longest

@@ -26,6 +26,7 @@ PLACES = {
     "models": (6.6, 1, "bso_lstm, any model"),
     "cross_entropy": (8.9, 3, "blocks, own words"),
     "interpret.folder": (14.0, 1, "the files' format"),
+    "shortlist": (3.9, 0, "words of a sentence"),
     "export": (17.4, 1, "checkpoint -> file"),
     "overview": (17.4, 2, "lists of options"),
     "search": (6.4, 0, "the algorithm"),

@@ -44,3 +44,11 @@ def outputs(allowed, longest: int, end: int):
         open_prefixes = longer
     assert not open_prefixes, "an output is longer than its bound"
     return found
+
+
+def shortlist(source: Sequence[int], likely: Sequence[Sequence[int]], common: Sequence[int], end: int) -> Set[int]:
+    """The words of a sentence: of each source word, the common ones and ``end``; none of the symbols below ``end``."""
+    words = {end, *common}
+    for word in source:
+        words |= set(likely[word])
+    return {word for word in words if word >= end}

@@ -94,6 +94,54 @@ def test_under_a_constraint_too(data, checkpoints, translate, tmp_path, kind):
     assert free.stdout.splitlines() == generated(data, checkpoint, "--beam", 4)
 
 
+def test_a_shortlist_from_the_data_folder_to_the_translation(data, checkpoints, translate, tmp_path, capsys):
+    """`translate --shortlist` equals fairseq-generate over the same words, which are few enough to change outputs."""
+    folder = shutil.copytree(data, tmp_path / "data-bin")
+    assert cli.main(["shortlist", str(folder), "--per-word", "1", "--common", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder}/shortlist.src-tgt: " in said and re.search(r"\nvalid: \d+ words a sentence hold [\d.]+% of", said)
+    text, model = data.parent / "test.src", tmp_path / "model"
+    for kind, checkpoint in checkpoints.items():
+        exported = ["export", str(checkpoint), str(model), "--data", str(folder), "--shortlist"]
+        assert cli.main(exported) == 0
+        for beam in (1, 5):
+            short = ["--task", "bso_translation", "--successors", "shortlist"]
+            expected = generated(folder, checkpoint, "--beam", beam, *short)
+            for options in (["--shortlist"], ["--successors", "shortlist", "--batch-size", 7]):
+                done = translate(model, "--beam", beam, "--input", text, *options)
+                assert done.stdout.splitlines() == expected, (kind, done.stderr)
+    free = translate(model, "--beam", 5, "--input", text).stdout.splitlines()
+    assert free == generated(data, checkpoint, "--beam", 5) != expected
+
+
+def test_beam_search_optimization_over_a_shortlist(data, softmax_checkpoint, tmp_path):
+    """No pair is lost, although the words of references are not on the shortlist."""
+    common = ["--per-word", "0", "--common", "3", "--output", str(tmp_path / "short")]
+    assert cli.main(["shortlist", str(data), *common]) == 0
+    options = ["--criterion", "beam_search_optimization", "--train-beam", 3, "--max-epoch", 1]
+    short = ["--task", "bso_translation", "--successors", "shortlist", "--shortlist", tmp_path / "short"]
+    done = train(data, tmp_path, *options, *short, "--finetune-from-model", softmax_checkpoint)
+    log = done.stdout + done.stderr
+    assert "left out" not in log and re.search(r"\| train \| epoch 001 \| loss [\d.]+", log), log
+    done = train(data, tmp_path, *options, *short[:4], "--restore-file", "none.pt", check=False)
+    assert done.returncode == 1 and f"the shortlist {data}/shortlist.src-tgt cannot be read" in done.stderr
+    refused = train(data, tmp_path, *options, *short[:2], *short[4:], check=False)
+    assert refused.returncode == 1 and "has no effect with --successors none" in refused.stderr
+
+
+def test_a_shortlist_that_cannot_be_made_is_one_line(data, tmp_path):
+    for arguments, message in (
+        (["nowhere"], "the data folder nowhere does not exist"),
+        ([str(tmp_path)], "is no data folder of fairseq-preprocess"),
+        ([str(data), "--per-word", "0", "--common", "0"], "are both 0, so that no word could come out"),
+        ([str(data), "--sentences", "0"], "--sentences is 0, but must be at least 1"),
+        ([str(data), "--train-subset", "other"], "other in .* cannot be read"),
+        ([str(data), "--output", "/dev/null/file"], "/dev/null/file cannot be written"),
+    ):
+        with pytest.raises(UserError, match=message):
+            cli.main(["shortlist", *arguments])
+
+
 def test_a_subword_model_inside_is_used(translate, tmp_path, softmax_checkpoint, data):
     trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
     arguments = {"input": str(data.parent / "train.src"), "model_prefix": str(tmp_path / "sp"), "vocab_size": 40}

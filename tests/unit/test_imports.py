@@ -9,7 +9,8 @@ ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
     "batches blockwise linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
-    "cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes interpret.units.*"
+    "cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes shortlist.lexicon "
+    "interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
 PLAIN = set(
@@ -42,9 +43,10 @@ ARROWS = {
     "decoding": GROUND | {"search"},
     "models": GROUND | {"search"},
     "prune": GROUND,
-    "tasks": GROUND | {"decoding", "prune"},
-    "distill": GROUND | {"search", "decoding", "tasks"},
-    "export": GROUND | {"bso_runtime"},
+    "shortlist": GROUND | {"search", "bso_runtime"},
+    "tasks": GROUND | {"decoding", "prune", "shortlist"},
+    "distill": GROUND | {"search", "decoding", "tasks", "shortlist"},
+    "export": GROUND | {"shortlist", "bso_runtime"},
     "interpret.units": GROUND,
     "interpret.folder": GROUND | {"interpret.units"},  # the cards of the units come from the pass over the states
     "interpret.models": GROUND | {"models", "search"},

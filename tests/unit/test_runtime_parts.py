@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bso_runtime.beam_search import best_of
 from bso_runtime.constraints import Constraint
 from bso_runtime.matmul import Product
+from bso_runtime.ranking import best_of
 from bso_runtime.vocabulary import Text
 
 

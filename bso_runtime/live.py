@@ -1,0 +1,154 @@
+"""The hypotheses of a search, step by step.
+
+Sizes: b sentences that are still searched, W hypotheses of each; R = b * W rows, those of a sentence one after another;
+C columns, the words that may come next: the V words of the vocabulary, or with a shortlist those of each sentence.
+"""
+
+from dataclasses import dataclass
+from typing import Any, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from .constraints import BatchConstraint, Constraint
+from .shortlist import SentenceWords
+from .vocabulary import END, PAD
+
+Array = np.ndarray
+
+
+class Options(NamedTuple):
+    """The options of fairseq-generate with these names."""
+
+    beam: int = 5
+    max_len_a: float = 0.0
+    max_len_b: int = 200
+    lenpen: float = 1.0
+    """for softmax models; raw scores are never divided by length"""
+
+
+class ShortOutput:
+    """The output layer for the words of each of b sentences.
+
+    Args:
+        weight: (V, H).
+        bias: (V,).
+        words: the ids (C,) of each sentence, ascending, `</s>` first.
+    """
+
+    def __init__(self, weight: Array, bias: Array, words: Sequence[Array]) -> None:
+        self.weights = [weight[one] for one in words]  # (C, H) of each sentence
+        self.words = np.full((len(words), max(map(len, words))), PAD)  # (b, C)
+        self.bias = np.full((len(words), 1, self.words.shape[1]), -np.inf, np.float32)  # -inf where there is no word
+        for row, one in enumerate(words):
+            self.words[row, : len(one)] = one
+            self.bias[row, 0, : len(one)] = bias[one]
+
+    def __call__(self, outputs: Array) -> Array:
+        """Attentional vectors (R, H) -> scores f (b, W, C)."""
+        if len(self.weights) == 1:
+            return (outputs @ self.weights[0].T)[None] + self.bias
+        sentences, _, columns = self.bias.shape
+        outputs = outputs.reshape(sentences, -1, outputs.shape[1])
+        scores = np.zeros((sentences, outputs.shape[1], columns), np.float32)
+        for block, rows, weight in zip(scores, outputs, self.weights):
+            np.matmul(rows, weight.T, out=block[:, : len(weight)])
+        scores += self.bias
+        return scores
+
+    def select(self, sentences: Array) -> "ShortOutput":
+        """The same for some of the sentences (k,)."""
+        chosen = object.__new__(ShortOutput)
+        chosen.weights = [self.weights[sentence] for sentence in sentences]
+        most = max(map(len, chosen.weights))
+        chosen.words, chosen.bias = self.words[sentences, :most], self.bias[sentences, :, :most]
+        return chosen
+
+
+@dataclass
+class Live:
+    """The sentences that are still searched, and their live hypotheses."""
+
+    sentences: Array
+    """(b,) their positions in the batch"""
+    limits: Array
+    """(b,) the longest output, without `</s>`"""
+    words: Array
+    """(R,) the last word of each hypothesis"""
+    memory: Any
+    """a network's memory of the b sentences"""
+    state: Any
+    """a network's state of the R hypotheses"""
+    constraint: Optional[BatchConstraint]
+    output: Optional[ShortOutput]
+    """the output layer of a shortlist"""
+
+    @staticmethod
+    def start(
+        network: Any,
+        sources: Sequence[List[int]],
+        options: Options,
+        constraint: Optional[Constraint],
+        shortlist: Optional[SentenceWords],
+    ) -> "Live":
+        """One empty hypothesis for each of B sentences."""
+        followed = None if constraint is None else BatchConstraint([constraint(source) for source in sources])
+        limits = _length_limits(network, sources, options) if followed is None else followed.limits()
+        output = None
+        if shortlist is not None:
+            output = ShortOutput(network.output.weight, network.output_bias, [shortlist(source) for source in sources])
+        memory, state = network.encode(sources)
+        return Live(np.arange(len(sources)), limits, np.full(len(sources), END), memory, state, followed, output)
+
+    def step(self, network: Any) -> Array:
+        """Feeds the last words. Returns the scores f of the next ones, (b, W, C)."""
+        if self.output is not None:
+            self.state = network.advance(self.words, self.state, self.memory)
+            return self.output(self.state.fed)
+        values, self.state = network.step(self.words, self.state, self.memory)
+        return values.reshape(len(self.sentences), -1, values.shape[1])
+
+    def forbid(self, values: Array, step: int) -> None:
+        """Sets the scores f (b, W, C) of words that may not come at this step to -inf."""
+        end = 0
+        if self.output is None:
+            values[:, :, PAD] = -np.inf
+            end = END
+        last = self.limits <= step  # (b,)
+        if self.constraint is not None:
+            self.constraint.restrict(values)
+        elif step == 0:
+            values[~last, :, end] = -np.inf  # an output has a word, unless its limit is 0
+        if last.any():
+            values[last, :, :end] = values[last, :, end + 1 :] = -np.inf
+
+    def words_of(self, columns: Array) -> Array:
+        """The words of columns (b, N)."""
+        if self.output is None:
+            return columns
+        return self.output.words[np.arange(len(columns))[:, None], columns]
+
+    def keep(self, kept: Array, words: Array, rows: Optional[Array] = None) -> None:
+        """Goes on with some sentences.
+
+        Args:
+            kept: (k,) which of the b.
+            words: (R,) the words that extend their hypotheses.
+            rows: (R,) the parents of these hypotheses among all rows; None: those of `kept`, one of each sentence.
+        """
+        fewer = len(kept) < len(self.sentences)
+        self.words = words
+        if rows is not None or fewer:
+            self.state = self.state.select(kept if rows is None else rows)
+        if self.constraint is not None:
+            self.constraint.advance(kept, kept if rows is None else rows, words)
+        if fewer:
+            self.memory = self.memory.select(kept)
+            self.sentences, self.limits = self.sentences[kept], self.limits[kept]
+            self.output = None if self.output is None else self.output.select(kept)
+
+
+def _length_limits(network: Any, sources: Sequence[List[int]], options: Options) -> Array:
+    """(B,) the longest output of each sentence, without `</s>`."""
+    lengths = np.array([len(source) for source in sources])
+    asked = (options.max_len_a * lengths + options.max_len_b).astype(int)
+    return np.minimum(asked, network.config.max_target_positions - 1)
