@@ -112,7 +112,8 @@ def claim(output: Path, option: str) -> Iterator[bool]:
         sure = False
         try:
             if not _is_stream(output):
-                sure = held.enter_context(alone(output.with_name(output.name + ".lock")))
+                output = output.resolve()
+                sure = held.enter_context(alone(output.parent / (output.name + ".lock")))
         except InUse:
             raise UserError(
                 f"another process writes {output} now: wait until it has ended, or give another {option}"
@@ -224,8 +225,8 @@ class AtomicFolder:
     """
 
     def __init__(self, path: Path, option: str = "name") -> None:
-        self.path, self.option = path, option
-        token = uuid.uuid4().hex
+        self.path, self.option = path.resolve(), option
+        path, token = self.path, uuid.uuid4().hex
         self.part, self.old = (path.with_name(f"{path.name}.{token}.{ending}") for ending in ("part", "old"))
 
     @contextmanager

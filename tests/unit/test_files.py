@@ -94,6 +94,15 @@ def test_a_second_process_is_refused_before_it_works(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_one_output_under_two_names_is_one_output(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    with claim(Path("."), "--out"), pytest.raises(UserError, match="another process writes .*real now"):
+        with claim(tmp_path / "link", "--out"):
+            pytest.fail("two processes at once")
+
+
 def test_processes_that_wait_come_one_after_another(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
