@@ -259,7 +259,8 @@ class ConstrainedGenerator(SequenceGenerator):
     def _nothing(self, sample: Dict, sentence: int, reason: str) -> Dict[str, Tensor]:
         source, ids = sample["net_input"]["src_tokens"], sample.get("id")
         which = sentence if ids is None else int(ids[sentence])
-        logger.warning(f"sentence {which}: {reason}, so the output is empty")
+        begins = self.constraint.beginning(source[sentence])
+        logger.warning(f"sentence {which}: {reason}, so the output is empty; the sentence is {begins!r}")
         return {
             "tokens": source.new_tensor([self.eos]),
             "score": torch.tensor(-math.inf, device=source.device),

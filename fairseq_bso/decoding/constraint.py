@@ -32,7 +32,7 @@ class Constraint:
         self.vocabulary = Vocabulary(target.symbols, target.pad(), target.eos(), target.unk(), shortlist)
         self.takes_gold = getattr(self.factory, "takes_gold", False)
         self.decides_end = getattr(self.factory, "decides_end", True)
-        self.source_padding, self.source_end = source.pad(), source.eos()
+        self.source, self.source_padding, self.source_end = source, source.pad(), source.eos()
         same = source == target or getattr(self.factory, "reads_source", False)
         ids = range(len(source)) if same else [target.index(symbol) for symbol in source.symbols]
         self.target_word = torch.tensor(list(ids))  # (source vocabulary,)
@@ -58,6 +58,12 @@ class Constraint:
             return self.factory(words, lengths, self.vocabulary, *golden)
         except ValueError as fault:
             raise UserError(f"--successors {self.name}: {fault}") from None
+
+    def beginning(self, src_tokens: Tensor, words: int = 8) -> str:
+        """The first words of a sentence (S,), for messages: fairseq-interactive passes on no numbers of sentences."""
+        is_word = (src_tokens != self.source_padding) & (src_tokens != self.source_end)
+        kept = src_tokens[is_word]
+        return self.source.string(kept[:words]) + (" ..." if len(kept) > words else "")
 
     def bounds_length(self) -> bool:
         """Whether the successor function decides how long an output may be. Asked with an empty sentence."""

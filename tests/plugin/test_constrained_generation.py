@@ -149,6 +149,7 @@ def test_a_sentence_whose_output_is_too_long_is_named_and_left_empty(caplog, str
         assert [words for words, _, _ in hypotheses] == [(END,)] and hypotheses[0][1] == -math.inf
     message = "needs an output of 6 words and </s>, but the model has --max-target-positions 6"
     assert caplog.text.count(message) == 3 and "sentence 2: --successors word_order needs" in caplog.text
+    assert caplog.text.count("the sentence is 'word0 word1 word2 word3 word0 word0'") == 3
 
 
 def test_other_searches_stay_within_the_constraint():
