@@ -121,7 +121,10 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
             f"{path} is no whole file of this release's `fairseq-bso export --format onnx`: copy or export it again"
         )
     if content[start : start + len(UNSEALED)] != _digest(content, start):
-        raise ModelFileError(f"{path} is damaged (altered): its checksum does not fit, copy or export it again")
+        raise ModelFileError(
+            f"{path} is damaged, or changed by another program, such as a quantizer: its checksum does not fit, copy "
+            "or export it again (int8 is for --format compact)"
+        )
     if EXTERNAL in content:
         raise ModelFileError(f"{path} refers to weights in another file, which no export does")
     try:

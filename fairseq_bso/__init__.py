@@ -4,6 +4,7 @@ The public face is what ``__all__`` names. A user-dir of your own imports from h
 """
 
 from . import compat
+from . import restarts as _restarts  # noqa: F401
 from .bso import criterion as _bso  # noqa: F401
 from .bso.costs import register_delta
 from .bso.losses import register_loss

@@ -180,7 +180,14 @@ def _data_folder(arguments: argparse.Namespace, state: Dict[str, Any]) -> Tuple[
     trained = [option(config, f"{side}_lang") for side in ("source", "target")]
     if None in trained and None in given and folder.is_dir():
         trained = data_utils.infer_language_pair(str(folder))
-    return folder, [asked or inferred for asked, inferred in zip(given, trained)]
+    languages = [asked or inferred for asked, inferred in zip(given, trained)]
+    if None in languages:
+        there = ", ".join(sorted(path.name for path in folder.glob("dict.*.txt"))) or "no dictionary"
+        raise UserError(
+            f"{arguments.checkpoint} names no languages, and {folder} holds no data that does ({there}): give "
+            "--source-lang and --target-lang"
+        )
+    return folder, languages
 
 
 def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[str, bytes]:

@@ -230,6 +230,14 @@ def long_sentences(document: Document, most: int = 25) -> Iterator[str]:
             yield f"{document.name}: more than {most} words: {sentence}"
 
 
+def tables(document: Document) -> Iterator[str]:
+    """A table has rows."""
+    lines = document.text.split("\n")
+    for number, line in enumerate(lines[:-1], 1):
+        if re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", line) and not lines[number].startswith("|"):
+            yield f"{document.name}: the table of line {number} has no row"
+
+
 def version(document: Document, number: str) -> Iterator[str]:
     """A changelog has an entry for the version."""
     if not re.search(rf"^## \[{re.escape(number)}\]", document.text, flags=re.MULTILINE):

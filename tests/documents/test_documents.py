@@ -45,6 +45,11 @@ def test_titles(document):
 
 
 @for_each
+def test_tables_have_rows(document):
+    none(checks.tables(document))
+
+
+@for_each
 def test_links_lead_somewhere(document):
     none(checks.links(document))
 

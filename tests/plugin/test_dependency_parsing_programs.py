@@ -41,6 +41,15 @@ def test_text_and_vocabularies(tmp_path, no_fairseq, capsys):
     assert "train: left out, not projective" in said and "valid: left out, with a reduce symbol" in said
 
 
+def test_sentences_with_several_roots_are_left_out_and_counted(tmp_path, no_fairseq, capsys):
+    several = [("a", 0, "root"), ("b", 0, "root")]
+    files = run_prepare(tmp_path, [several, SHORT, CHAIN], [several, SHORT], [several, SHORT, several])
+    assert [len(files[f"{name}.words"]) for name in ("train", "valid", "test")] == [2, 1, 1]
+    said = capsys.readouterr().out
+    for name, count in (("train", 1), ("valid", 1), ("test", 2)):
+        assert f"{name}: left out, without exactly one root (no tree): {count}\n" in said
+
+
 def test_rare_words_are_in_neither_vocabulary(tmp_path, no_fairseq):
     files = run_prepare(tmp_path, [CHAIN, SHORT, SHORT], [SHORT], [SHORT], "--min-count", "2", "--universal")
     assert files["dict.words.txt"] == ["Cat 2"]
@@ -56,6 +65,7 @@ def test_a_length_limit_leaves_the_test_set_whole(tmp_path, no_fairseq):
     "train, options, message",
     [
         ([CROSSED], [], r"train.conllu: no sentence is left \(1 not projective"),
+        ([2 * SHORT], [], r"no sentence is left \(1 without exactly one root"),
         ([CHAIN], ["--max-len", "1"], r"no sentence is left \(1 longer than --max-len 1\)"),
         ([CHAIN], ["--min-count", "9"], "--min-count 9: no training word is so frequent"),
         ([[("a", 2, "x")]], [], "line 1: HEAD is 2"),
@@ -119,7 +129,8 @@ def test_hypotheses_come_back_to_their_sentences(sample, tmp_path):
     to_conllu.main([str(write(tmp_path / "generate-test.txt", GENERATED)), str(sample), str(out)])
     bank = treebank.read_treebank(out)
     assert [s.tree() for s in bank.sentences] == [s.tree() for s in treebank.read_treebank(sample).sentences]
-    assert bank.text() == SAMPLE.replace("0:root", "_").replace("1:obj", "_").replace("5:nummod", "_").replace(
+    kept = "\n".join(line for line in SAMPLE.split("\n") if not line.startswith(("0.1\t", "2.1\t", "2.2\t")))
+    assert bank.text() == kept.replace("0:root", "_").replace("1:obj", "_").replace("5:nummod", "_").replace(
         "a\tADP\t_\t_\t5\tcase\t5:case", "a\tADP\t_\t_\t5\tcase\t_"
     ).replace("1:obl", "_").replace("1:punct", "_")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 
 from fairseq_bso.errors import UserError
+from fairseq_bso.interpret.folder import lstmvis
 from fairseq_bso.interpret.folder.index import build_index, levels, open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 
@@ -374,3 +375,13 @@ def test_a_capture_with_damaged_numbers_is_to_be_made_again(folder, name):
         file[name] = values
     with pytest.raises(UserError, match=f"{name} holds .*whole numbers: capture the states again"):
         open_capture(folder)
+
+
+def test_symbols_with_white_space_are_one_word_in_the_files_of_lstmvis(tmp_path):
+    """LSTMVis skips lines that have more than two words, and the symbol would be missing later."""
+    symbols = ["a", "10\u00a0000", "\u3000", "b\u2028c"]
+    lstmvis.write_dictionary(tmp_path / "words.dict", symbols)
+    lstmvis.write_labels(tmp_path / "labels.dict", ["noun phrase", "</s>"])
+    words = [line.split() for line in (tmp_path / "words.dict").read_text("utf-8").split("\n")[:-1]]
+    assert words == [["a", "0"], ["10_000", "1"], ["_", "2"], ["b_c", "3"]]
+    assert (tmp_path / "labels.dict").read_text() == "</s>_ -1\nnoun_phrase 0\n</s> 1\n"

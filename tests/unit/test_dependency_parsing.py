@@ -156,11 +156,23 @@ def test_reads_plain_and_packed_files_and_writes_them_back(tmp_path, suffix, pac
     assert treebank.read_treebank(path).text() == SAMPLE
 
 
+def without_empty_nodes(text):
+    """Empty nodes have nothing but the enhanced dependencies of DEPS, which new trees empty."""
+    return "\n".join(line for line in text.split("\n") if "." not in line.split("\t")[0] or "#" in line)
+
+
+@pytest.mark.parametrize("start", ["\ufeff", ""])
+def test_a_mark_of_an_editor_before_the_first_line_is_no_column(tmp_path, start):
+    bank = treebank.read_treebank(write(tmp_path / "marked.conllu", start + ROW.format(1, 0)))
+    assert bank.sentences[0].forms == ["x"] and bank.text() == ROW.format(1, 0)
+
+
 def test_only_head_relation_and_deps_of_words_change(sample):
     bank = treebank.read_treebank(sample)
     text = bank.text([Tree([2, 0, 2, 2, 2, 2], ["a", "root", "b", "c", "d", "e"]), Tree([0], ["root"])])
-    pairs = [(old, new) for old, new in zip(SAMPLE.split("\n"), text.split("\n")) if old != new]
-    assert len(text.split("\n")) == len(SAMPLE.split("\n"))
+    kept = without_empty_nodes(SAMPLE).split("\n")
+    pairs = [(old, new) for old, new in zip(kept, text.split("\n")) if old != new]
+    assert len(text.split("\n")) == len(kept) == len(SAMPLE.split("\n")) - 3
     assert [new.split("\t")[0] for _, new in pairs] == list("123456")
     for old, new in pairs:
         assert old.split("\t")[:6] + old.split("\t")[9:] == new.split("\t")[:6] + new.split("\t")[9:]

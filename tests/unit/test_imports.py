@@ -20,7 +20,8 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise checkpoints compat errors files linear logs registry sentence_bleu subsets unit_sets".split()
+    "batches blockwise checkpoints compat errors files linear logs registry restarts sentence_bleu subsets "
+    "unit_sets".split()
 )
 """files at the top that every room may use"""
 
@@ -34,6 +35,7 @@ ARROWS = {
     "linear": set(),
     "logs": set(),
     "registry": set(),
+    "restarts": set(),
     "sentence_bleu": set(),
     "subsets": {"errors"},
     "unit_sets": set(),

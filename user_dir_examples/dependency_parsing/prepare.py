@@ -14,10 +14,10 @@ Input: CoNLL-U with trees, plain, `.gz` or `.xz`. OUT then holds:
 OUT appears last, and only when complete. Multiword tokens and empty nodes are left out. A word that occurs fewer than
 `--min-count` times in the training sentences is in neither vocabulary and becomes `<unk>` on both sides.
 
-Some training and validation sentences are left out, and counted. They have no sequence (the tree is not projective, or
-there is no word), or they are longer than `--max-len`. A validation sentence is also left out if it needs a reduce
-symbol that training does not have. The test set keeps every sentence that has a word. A non-projective tree there is
-made projective by lifting the offending arcs, and its sequence is the target.
+Some training and validation sentences are left out, and counted. They have no sequence (the tree is not projective, not
+one word is the root, or there is no word), or they are longer than `--max-len`. A validation sentence is also left out
+if it needs a reduce symbol that training does not have. The test set keeps every sentence with one root. A
+non-projective tree there is made projective by lifting the offending arcs, and its sequence is the target.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from symbols import is_reduce, word_symbol
 from transitions import projectivise, to_actions
 from treebank import Tree, read_treebank, write_text
 
+NO_TREE = "without exactly one root (no tree)"
 NOT_PROJECTIVE = "not projective (arc-standard sequences cannot build such a tree)"
 
 
@@ -61,6 +62,9 @@ def select(path, arguments, known=None):
         if arguments.max_len is not None and len(sentence) > arguments.max_len:
             left_out[f"longer than --max-len {arguments.max_len}"] += 1
             continue
+        if sentence.roots() != 1:
+            left_out[NO_TREE] += 1
+            continue
         words, actions = sequences(sentence, arguments)
         if actions is None:
             left_out[NOT_PROJECTIVE] += 1
@@ -78,9 +82,12 @@ def select_test(path, arguments):
     """The pairs of the test set, for every sentence that has a word, and a Counter of special cases."""
     pairs, special = [], Counter()
     for sentence in read_treebank(path).nonempty:
+        if sentence.roots() != 1:
+            special[f"left out, {NO_TREE}"] += 1
+            continue
         words, actions = sequences(sentence, arguments)
         if actions is None:
-            special["not projective (the target is the lifted tree)"] += 1
+            special["kept, not projective (the target is the lifted tree)"] += 1
             tree = target_tree(sentence, arguments.universal)
             actions = to_actions(words, Tree(projectivise(tree.heads), tree.relations))
         pairs.append((words, actions))
@@ -158,7 +165,7 @@ def main(argv=None):
     for name, pairs, counts, title in (
         ("train", train, train_left, "left out, "),
         ("valid", valid, valid_left, "left out, "),
-        ("test", test, test_special, "kept, "),
+        ("test", test, test_special, ""),
     ):
         write_lines(partial / f"{name}.{SOURCE}", (" ".join(source) for source, _ in pairs))
         write_lines(partial / f"{name}.{TARGET}", (" ".join(target) for _, target in pairs))

@@ -3,8 +3,9 @@
     python user_dir_examples/dependency_parsing/to_conllu.py gen/generate-test.txt test.conllu predicted.conllu
 
 The input is the output of fairseq-generate (`--results-path`, or its output redirected to a file) for the sentences of
-a CoNLL-U file. The script writes that file with the predicted HEAD and DEPREL, and `_` in DEPS. Comments, multiword
-tokens, empty nodes and the other columns stay as they are. HEAD and DEPREL of the input are ignored.
+a CoNLL-U file. The script writes that file with the predicted HEAD and DEPREL, and `_` in DEPS. Empty nodes, which DEPS
+alone connects, are left out. Comments, multiword tokens and the other columns stay as they are. HEAD and DEPREL of the
+input are ignored.
 
 The words of a hypothesis may be `<unk>`; only the order of shifts and reduces counts. A hypothesis that is not a
 well-formed derivation ends the program. With `--repair` (for decoding without a constraint) it is counted and repaired.

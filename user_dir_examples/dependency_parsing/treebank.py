@@ -17,6 +17,7 @@ FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DE
 
 # A word 3, a multiword token 3-4, an empty node 3.1 (0.1 precedes the first word).
 IDENTIFIER = re.compile(r"(0|[1-9][0-9]{0,8})(?:([-.])([1-9][0-9]{0,8}))?")
+EMPTY_NODE = re.compile(r"[0-9]+\.[0-9]+\t")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # Python reads no number of more than 4,300 digits
 
 
@@ -56,6 +57,10 @@ class Sentence:
     def forms(self):
         return self.column(FORM)
 
+    def roots(self):
+        """The number of words with HEAD 0; a tree has one. Raises SystemExit if a HEAD is no number of a word."""
+        return [self._head(index, columns[HEAD]) for index, columns in self.rows].count(0)
+
     def tree(self):
         """The tree in HEAD and DEPREL. Raises SystemExit if they are not a tree."""
         heads = [self._head(index, columns[HEAD]) for index, columns in self.rows]
@@ -93,7 +98,10 @@ class Treebank:
         return [sentence for sentence in self.sentences if len(sentence)]
 
     def text(self, trees=None):
-        """The file's text. If given, `trees`, one for each nonempty sentence, replace HEAD and DEPREL; DEPS is `_`."""
+        """The file's text. If given, `trees`, one for each nonempty sentence, replace HEAD and DEPREL; DEPS is `_`.
+
+        Empty nodes are then left out: only the enhanced dependencies of DEPS connect them with the words.
+        """
         lines = list(self.lines)
         if trees is not None:
             for sentence, tree in zip(self.nonempty, trees):
@@ -101,6 +109,7 @@ class Treebank:
                     columns = list(columns)
                     columns[HEAD], columns[DEPREL], columns[DEPS] = str(head), relation, "_"
                     lines[index] = "\t".join(columns)
+            lines = [line for line in lines if not EMPTY_NODE.match(line)]
         return "\n".join(lines)
 
 
@@ -127,7 +136,7 @@ def read_treebank(path):
     path = Path(path)
     try:
         with OPENERS.get(path.suffix, open)(path, "rb") as file:
-            text = file.read().decode("utf-8")
+            text = file.read().decode("utf-8-sig")  # without the mark that some editors put first
     except UnicodeDecodeError as problem:
         raise SystemExit(
             f"{path}: not UTF-8 text ({problem.reason} at byte {problem.start}); convert it first"

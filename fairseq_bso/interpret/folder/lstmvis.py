@@ -30,9 +30,14 @@ def kind_and_layer(name: str) -> Tuple[str, int]:
     return kind, int(name[len(kind) :] or 0)
 
 
+def one_word(symbol: str) -> str:
+    """A symbol with `_` for white space: LSTMVis skips lines of a dictionary that have more than two words."""
+    return "".join("_" if letter.isspace() else letter for letter in symbol)
+
+
 def write_dictionary(path: Path, symbols: List[str]) -> None:
     """Writes the words of a fairseq dictionary with their ids."""
-    path.write_text("".join(f"{word} {index}\n" for index, word in enumerate(symbols)), encoding="utf-8")
+    path.write_text("".join(f"{one_word(word)} {index}\n" for index, word in enumerate(symbols)), encoding="utf-8")
 
 
 def write_labels(path: Path, labels: List[str]) -> None:
@@ -40,7 +45,7 @@ def write_labels(path: Path, labels: List[str]) -> None:
     none = "</s>"
     while none in labels:
         none += "_"
-    lines = [f"{none} {NO_LABEL}\n", *(f"{label} {code}\n" for code, label in enumerate(labels))]
+    lines = [f"{none} {NO_LABEL}\n", *(f"{one_word(label)} {code}\n" for code, label in enumerate(labels))]
     path.write_text("".join(lines), encoding="utf-8")
 
 
