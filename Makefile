@@ -36,7 +36,7 @@ test-legacy: .venv-legacy/stamp  ## run the tests with fairseq 0.12.2 and torch 
 	$(call RUN_TESTS,.venv-legacy,$(TESTS))
 
 clean:  ## remove the environments, caches and outputs
-	rm -rf .venv .venv-legacy build dist *.egg-info demo-out bench-out .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-legacy build dist *.egg-info demo-out bench-out endure-out .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find fairseq_bso bso_runtime scripts tests user_dir_examples -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written last, so an environment that was left half built is built again.

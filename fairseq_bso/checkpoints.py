@@ -40,8 +40,16 @@ def load_state(path: str) -> Dict[str, Any]:
         state = torch.load(path, map_location="cpu")
         state["model"].items()
     except Exception as error:
-        raise UserError(f"{path} is no checkpoint of fairseq-train: {error}") from None
+        raise UserError(f"{path} is no checkpoint of fairseq-train: {_reason(error)}") from None
     return state
+
+
+def _reason(error: Exception) -> str:
+    """One line of an error. torch surrounds the reason by advice to load the file without its checks."""
+    if isinstance(error, (AttributeError, KeyError, TypeError)):
+        return "it holds no parameters of a model"
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def distinct_parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], Any]]:

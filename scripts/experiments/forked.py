@@ -22,10 +22,15 @@ HERE = str(Path(__file__).resolve().parent)
 PROCESSOR_TIME = "seconds of processor time:"  # begins the last line that a program leaves in its output
 
 
-def server(environment):
-    """The process that is forked. There is one: the first call starts it, with its environment for glibc and torch."""
+def server(environment, modules=()):
+    """The process that is forked. There is one: the first call starts it, with its environment for glibc and torch.
+
+    Args:
+        environment: its variables.
+        modules: what it imports besides fairseq.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["preload"])
+    context.set_forkserver_preload(["preload", *modules])
     before = dict(os.environ)
     os.environ.update(environment)
     os.environ["PYTHONPATH"] = os.pathsep.join([HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -35,6 +40,11 @@ def server(environment):
         os.environ.clear()
         os.environ.update(before)
     return context
+
+
+def server_process():
+    """The process id of the server; None where it does not run."""
+    return forkserver._forkserver._forkserver_pid
 
 
 class Forked:

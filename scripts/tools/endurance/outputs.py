@@ -1,0 +1,196 @@
+"""The commands that write something, and when two of their results are the same."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from .material import BSO, CLI, TINY, program, training
+from .programs import message_of, run
+
+OUTPUT = "out"  # the name of what a command writes, inside a folder of its own
+EVERY = ("--save-interval-updates", 1, "--no-epoch-checkpoints", "--max-epoch", 2, "--keep-interval-updates", 2)
+EXISTS = ("exists", "already", "--overwrite")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that writes to a path."""
+
+    program: Callable
+    """(material, path, variant) -> Program; the variants write different results"""
+    differs: Callable
+    """(expected path, path) -> how the results differ, or None"""
+    about: str = ""
+
+
+def _train(*options, plugin=True, arch=TINY):
+    def make(material, path, variant=0):
+        extra = ("--seed", 1 + variant)
+        return training(material.data(), path / "run", *options, *EVERY, *extra, plugin=plugin, arch=arch)
+
+    return make
+
+
+def _word(material, path, variant=0):
+    teacher = ("--teacher-path", material.checkpoint(), "--teacher-top-k", 5 + variant)
+    task = ("--task", "word_distillation", "--criterion", "word_distillation", "--grouped-shuffling")
+    memory = ("--teacher-memory-folder", path / "memory")
+    return training(material.data(), path / "run", *task, *teacher, *memory, *EVERY)
+
+
+def _distill(*options):
+    def make(material, path, variant=0):
+        return material.distill(path, *options, "--distill-beam", 5 - variant)
+
+    return make
+
+
+def _states(material, path, variant=0):
+    return material.states(path, *(["--gates"] if variant else []))
+
+
+def _export(kind):
+    def make(material, path, variant=0):
+        options = ("--format", kind) if kind == "onnx" else ("--dtype", "int8" if variant else "float32")
+        return program(CLI, "export", material.checkpoint(), path / "model", *options)
+
+    return make
+
+
+def _prune(material, path, variant=0):
+    return program(CLI, "prune", material.checkpoint(), path / "pruned.pt", "--amount", 0.5 - 0.2 * variant)
+
+
+def same_files(expected, path):
+    """Compares all files of two folders byte by byte, and their names."""
+    one, other = files_of(expected), files_of(path)
+    if one.keys() != other.keys():
+        return f"the files are {sorted(other)}, not {sorted(one)}"
+    differing = [name for name in one if one[name].read_bytes() != other[name].read_bytes()]
+    return f"other content: {', '.join(differing)}" if differing else None
+
+
+def files_of(path):
+    """{name: path} of all files below a folder."""
+    path = Path(path)
+    return {str(one.relative_to(path)): one for one in path.rglob("*") if one.is_file()}
+
+
+def same_capture(expected, path):
+    """Compares the arrays of two captures, and the names of their files."""
+    import h5py
+    import numpy
+
+    one, other = files_of(expected), files_of(path)
+    if one.keys() != other.keys():
+        return f"the files are {sorted(other)}, not {sorted(one)}"
+    for name in sorted(one):
+        if not name.endswith(".hdf5"):
+            if one[name].read_bytes() != other[name].read_bytes() and not name.endswith(".json"):
+                return f"other content: {name}"
+            continue
+        with h5py.File(one[name], "r") as first, h5py.File(other[name], "r") as second:
+            names = []
+            first.visititems(lambda inner, item, names=names: names.append(inner) if hasattr(item, "shape") else None)
+            for inner in names:
+                if inner not in second or not numpy.array_equal(first[inner][()], second[inner][()]):
+                    return f"other values: {name}, {inner}"
+    return None
+
+
+def same_training(expected, path, tolerance=0.0):
+    """Compares the parameters of two last checkpoints, and the names of the files."""
+    one, other = (load(folder / "run" / "checkpoint_last.pt") for folder in (Path(expected), Path(path)))
+    updates = [state["optimizer_history"][-1]["num_updates"] for state in (one, other)]
+    if updates[0] != updates[1]:
+        return f"{updates[1]} updates, not {updates[0]}"
+    worst = max(distance(one["model"][name], other["model"][name]) for name in one["model"])
+    return f"parameters differ by {worst:.1e}" if worst > tolerance else None
+
+
+def distance(one, other):
+    """The largest difference of two tensors."""
+    return (one.double() - other.double()).abs().max().item() if one.numel() else 0.0
+
+
+def load(path):
+    """A checkpoint."""
+    from fairseq_bso.checkpoints import load_state
+
+    return load_state(str(path))
+
+
+def same_memory(expected, path):
+    """Compares the trained students, and what the teacher said: rounding depends on the batch, so not to the bit."""
+    one, other = (_remembered(Path(folder) / "memory") for folder in (expected, path))
+    if one.keys() != other.keys():
+        return f"{len(other)} sentences are remembered, not {len(one)}"
+    for name, (log_probs, _) in one.items():
+        if abs(log_probs - other[name][0]).max() > 1e-5:
+            return "the teacher's log-probabilities differ"
+    left = [one for one in files_of(Path(path) / "memory") if ".partial" in one]
+    return f"left in the memory: {left}" if left else same_training(expected, path, 1e-4)
+
+
+def _remembered(folder):
+    import numpy
+
+    found = {}
+    for path in sorted(folder.glob("*.npz")):
+        with numpy.load(path) as arrays:
+            ends = numpy.cumsum(arrays["lengths"])
+            for name, length, end in zip(arrays["names"], arrays["lengths"], ends):
+                rows = slice(end - length, end)
+                found[name.tobytes()] = arrays["log_probs"][rows], arrays["words"][rows]
+    return found
+
+
+PRUNED = ("--task", "bso_translation", "--criterion", "cross_entropy", "--prune-amount", 0.8, "--prune-start", 1)
+PRUNED += ("--prune-schedule", "gradual", "--prune-end", 6, "--prune-every", 1, "--dropout", 0.2, "--grouped-shuffling")
+STOCK = "--arch lstm --optimizer adam --lr 0.01 --batch-size 16 --encoder-embed-dim 16 --decoder-embed-dim 16".split()
+STOCK += "--encoder-hidden-size 16 --decoder-hidden-size 16 --decoder-out-embed-dim 16".split()
+STOCK += ["--required-batch-size-multiple", "1"]
+
+COMMANDS = {
+    "distill-1": Command(_distill(), same_files, "a distilled cache, one worker: the same bytes"),
+    "distill-2": Command(_distill("--workers", 2), same_files, "a distilled cache, two workers: the same bytes"),
+    "memory": Command(_word, same_memory, "teacher memory: the same sentences, log-probabilities within 1e-5"),
+    "states": Command(_states, same_capture, "`states`: the same arrays"),
+    "export": Command(_export("compact"), same_files, "`export`: the same bytes"),
+    "export-onnx": Command(_export("onnx"), same_files, "`export --format onnx`: the same bytes"),
+    "prune": Command(_prune, same_files, "`prune`: the same bytes"),
+    "train-prune": Command(_train(*PRUNED), same_training, "training with pruning: the same parameters to the bit"),
+    "train-bso": Command(
+        _train("--task", "bso_translation", *BSO, "--dropout", 0.2, "--grouped-shuffling"),
+        same_training,
+        "training with BSO: the same parameters to the bit",
+    ),
+    "train-stock": Command(
+        _train("--criterion", "cross_entropy", "--grouped-shuffling", plugin=False, arch=STOCK),
+        same_training,
+        "for comparison, fairseq's `lstm` without this package",
+    ),
+}
+
+
+def expected(material, name, variant=0):
+    """The folder with the result of a command that was never disturbed, and how it ended."""
+
+    def make(folder):
+        folder.mkdir(parents=True)
+        done = run(COMMANDS[name].program(material, folder / OUTPUT, variant))
+        if done.status != 0:
+            raise RuntimeError(f"{name} fails undisturbed: {done.output[-1000:]}{done.errors[-2000:]}")
+        facts = {"seconds": done.seconds, "operations": done.operations}
+        facts["bytes"] = sum(path.stat().st_size for path in files_of(folder / OUTPUT).values())
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    folder = material._made(f"expected/{name}-{variant}", make)
+    return folder / OUTPUT, json.loads((folder / "facts.json").read_text())
+
+
+def says_it_exists(done):
+    """Whether a command refused because its output is there already."""
+    lines = message_of(done)
+    return done.status == 1 and bool(lines) and any(word in lines[-1] for word in EXISTS)
