@@ -6,6 +6,8 @@ from typing import Optional, Sequence
 
 from . import translate
 
+without_fairseq = False  # whether `fairseq_bso` may be imported without registering anything with fairseq
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs `fairseq-bso` with `arguments`, or with those of the process. Returns the exit status."""
@@ -14,6 +16,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=translate.HELP)
         translate.add_arguments(parser)
         return translate.run(parser.parse_args(words[1:]))
+    global without_fairseq
+    without_fairseq = True  # it registers once a subcommand needs that
     try:
         from fairseq_bso.cli import main as rest
     except ModuleNotFoundError as error:

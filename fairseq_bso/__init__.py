@@ -3,21 +3,23 @@
 The public face is what ``__all__`` names. A user-dir of your own imports from here, and from nowhere below.
 """
 
-from . import compat
-from . import restarts as _restarts  # noqa: F401
-from .bso import criterion as _bso  # noqa: F401
-from .bso.costs import register_delta
-from .bso.losses import register_loss
-from .bso.text_costs import register_text_cost
-from .cross_entropy import criterion as _cross_entropy  # noqa: F401
-from .cross_entropy import scheduled_sampling as _scheduled_sampling  # noqa: F401
-from .decoding.unnormalized import check_commands_options
-from .distill import criterion as _distill  # noqa: F401
-from .distill import tasks as _distill_tasks  # noqa: F401
-from .models.bso_lstm import BsoLSTMModel
-from .prune.schemes import register_scheme
-from .prune.task import register_pruned_task
-from .search.constraints import BatchConstraint, Vocabulary, register_successors
+import sys
+
+__version__ = "0.1.0"
+
+# The command `fairseq-bso` shows its help, and `view` its page, without fairseq. Everything else registers here.
+if not getattr(sys.modules.get("bso_runtime.cli"), "without_fairseq", False):
+    from .plugins import (
+        BatchConstraint,
+        Vocabulary,
+        compat,
+        register_delta,
+        register_loss,
+        register_pruned_task,
+        register_scheme,
+        register_successors,
+        register_text_cost,
+    )
 
 __all__ = [
     "BatchConstraint",
@@ -30,7 +32,12 @@ __all__ = [
     "register_successors",
     "register_text_cost",
 ]
-__version__ = "0.1.0"
 
-# fairseq passes the options of decoding to the model alone. Models and decoding know nothing of each other.
-BsoLSTMModel.decoding_checks.append(check_commands_options)
+
+def __getattr__(name):
+    """Imports the public face when it is first used after an import that left it out."""
+    if name in __all__:
+        from . import plugins
+
+        return getattr(plugins, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

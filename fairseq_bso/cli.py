@@ -1,32 +1,70 @@
 """The `fairseq-bso` command. A subcommand is the file `command.py` of one room; `user-dir` stands below.
 
-A subcommand's file holds NAME, HELP, `add_arguments(parser)` and `run(arguments) -> exit status`. The help imports all
-of these files, so they import heavy modules inside `run`.
+A subcommand's file holds `add_arguments(parser)` and `run(arguments) -> exit status`. It is imported when its name is
+given. Before it runs, everything is registered with fairseq, unless it needs no fairseq.
 """
 
 import argparse
 import importlib
 import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from types import ModuleType
+from typing import NamedTuple, Optional, Sequence
 
 from . import __version__
 
-SUBCOMMANDS = (
-    "distill",
-    "export",
-    "prune",
-    "shortlist",
-    "interpret.ablate",
-    "interpret.capture",
-    "interpret.view",
-    "overview",
-)
-"""the rooms that have a subcommand"""
+
+class Subcommand(NamedTuple):
+    """Where a subcommand is, and what it does."""
+
+    room: str
+    help: str
+    needs_fairseq: bool = True  # if False, only with --model
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `fairseq-bso`, with a subparser for each subcommand."""
+SUBCOMMANDS = {
+    "ablate": Subcommand(
+        "interpret.ablate",
+        "Set hidden units to their means over the corpus of a capture, and measure how the loss rises.",
+    ),
+    "distill": Subcommand(
+        "distill",
+        "Decode a training set with a teacher into the folder that --task sequence_distillation trains on.",
+    ),
+    "export": Subcommand(
+        "export",
+        "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX.",
+    ),
+    "options": Subcommand(
+        "overview",
+        "List the options of models, criterions and tasks, which fairseq-train --help does not.",
+    ),
+    "prune": Subcommand(
+        "prune",
+        "Set the smallest weights or units of a checkpoint to zero, and print how many are kept.",
+    ),
+    "shortlist": Subcommand(
+        "shortlist",
+        "Make the shortlist of a data folder: the few words that may come out for a sentence, for faster decoding.",
+    ),
+    "states": Subcommand(
+        "interpret.capture",
+        "Write the hidden and cell states of a trained LSTM over a corpus, for fairseq-bso view and for LSTMVis.",
+    ),
+    "view": Subcommand(
+        "interpret.view",
+        "Show the states that `fairseq-bso states` captured on a web page of this machine.",
+        needs_fairseq=False,
+    ),
+}
+
+
+def build_parser(words: Optional[Sequence[str]] = None) -> argparse.ArgumentParser:
+    """The parser of `fairseq-bso`, with a subparser for each subcommand.
+
+    Args:
+        words: the arguments of the process. Then only the subcommand that they name gets its options.
+    """
     from bso_runtime import translate
 
     parser = argparse.ArgumentParser(
@@ -36,14 +74,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fairseq-bso {__version__}")
     subparsers = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", dest="subcommand")
-    modules = [importlib.import_module(f"fairseq_bso.{room}.command") for room in SUBCOMMANDS]
-    for module in sorted([*modules, translate], key=lambda module: module.NAME):
-        subparser = subparsers.add_parser(module.NAME, help=module.HELP, description=module.HELP)
-        module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+    helps = {name: subcommand.help for name, subcommand in SUBCOMMANDS.items()}
+    for name, about in sorted({**helps, translate.NAME: translate.HELP}.items()):
+        subparser = subparsers.add_parser(name, help=about, description=about)
+        if words is None or name in words[:1]:
+            module = command_of(name) if name in SUBCOMMANDS else translate
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
     about = 'Print the absolute path of the package: fairseq-train --user-dir "$(fairseq-bso user-dir)" ...'
     subparsers.add_parser("user-dir", help=about, description=about).set_defaults(run=print_user_dir)
     return parser
+
+
+def command_of(name: str) -> ModuleType:
+    """The module of a subcommand."""
+    return importlib.import_module(f"fairseq_bso.{SUBCOMMANDS[name].room}.command")
 
 
 def print_user_dir(arguments: argparse.Namespace) -> int:
@@ -58,11 +103,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Raises:
         SystemExit: for --help, --version and arguments that the parser does not know, as argparse does.
     """
-    parser = build_parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = build_parser(words)
     parsed = parser.parse_args(words)
     parsed.words = words  # for a subcommand that starts more processes like itself
     if parsed.subcommand is None:
         parser.print_help(sys.stderr)
         return 2
+    named = SUBCOMMANDS.get(parsed.subcommand)
+    if named and (named.needs_fairseq or parsed.model):
+        importlib.import_module("fairseq_bso.plugins")
     return parsed.run(parsed)

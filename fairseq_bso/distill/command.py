@@ -16,9 +16,6 @@ from ..subsets import is_raw
 from .job import Shard
 from .tasks import SequenceDistillationConfig, SequenceDistillationTask
 
-NAME = "distill"
-HELP = "Decode a training set with a teacher into the folder that --task sequence_distillation trains on."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the task and of the worker processes."""

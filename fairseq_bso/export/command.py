@@ -13,11 +13,6 @@ from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
-from ..shortlist.files import path_in, read_shortlist
-from .zero_units import without_zero_units
-
-NAME = "export"
-HELP = "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX."
 
 
 class _OldName(argparse.Action):
@@ -79,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     tensors = {name: tensor for name, tensor in state["model"].items() if tensor.is_floating_point()}
     if not weights.is_bso_lstm(tensors):
         raise UserError(f"{arguments.checkpoint} holds another architecture: only bso_lstm can be exported")
+    from .zero_units import without_zero_units  # needs torch, the help does not
+
     tensors, units = without_zero_units(state, tensors)
     config = ModelConfig(**weights.structure_of(tensors), **_options(state))
     vocabularies = _dictionaries(arguments, state)
@@ -93,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         vocabularies["sentencepiece"] = _subword_model(arguments.sentencepiece, vocabularies)
     if arguments.shortlist is not None:
         folder, languages = _data_folder(arguments, state)
+        from ..shortlist.files import path_in, read_shortlist
+
         path = arguments.shortlist or path_in(str(folder), *languages)
         vocabularies["shortlist"] = read_shortlist(path, vocabularies["source"], vocabularies["target"])
     arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Iterator
 if TYPE_CHECKING:
     from .registered import Option
 
-NAME = "options"
-HELP = "List the options of models, criterions and tasks, which fairseq-train --help does not."
 WIDTH, INDENT = 100, 28
 
 

@@ -12,9 +12,6 @@ from .schemes import Schedule, get_scheme
 from .unit_classes import UnitClasses, unit_sets_of
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
 
-NAME = "prune"
-HELP = "Set the smallest weights or units of a checkpoint to zero, and print how many are kept."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""

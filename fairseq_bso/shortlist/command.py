@@ -15,8 +15,6 @@ from ..logs import show_logs
 from .files import path_in, symbols_of
 from .lexicon import ibm_model_1
 
-NAME = "shortlist"
-HELP = "Make the shortlist of a data folder: the few words that may come out for a sentence, for faster decoding."
 SPECIAL = 3  # ids below are <s>, <pad> and </s>
 
 

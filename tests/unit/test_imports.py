@@ -67,7 +67,8 @@ ARROWS = {
     "interpret": {"interpret.view"},  # `show`, for notebooks
     "overview": GROUND,
     "cli": {"bso_runtime", "fairseq_bso"},
-    "fairseq_bso": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
+    "plugins": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
+    "fairseq_bso": {"plugins"},
     "bso_runtime": {"cli"},
 }
 """room, or file at the top -> the rooms and files that it may import"""

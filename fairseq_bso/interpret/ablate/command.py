@@ -6,9 +6,6 @@ from pathlib import Path
 from ...logs import show_logs
 from .options import AblationOptions
 
-NAME = "ablate"
-HELP = "Set hidden units to their means over the corpus of a capture, and measure how the loss rises."
-
 EXPLANATION = """
 A hidden unit is set after each step: the next step, the layer above and the attention see the mean. A unit of a cell
 state is set before the hidden state of that step is computed from it. Losses are those under teacher forcing on the

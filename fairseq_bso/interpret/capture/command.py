@@ -7,9 +7,6 @@ from typing import Any
 from ...logs import show_logs
 from .options import BREAK_MODES, DECODE_ON, CaptureOptions
 
-NAME = "states"
-HELP = "Write the hidden and cell states of a trained LSTM over a corpus, for fairseq-bso view and for LSTMVis."
-
 ROWS = """
 Rows: each row of a file is the state after one word. Encoder rows are the source words and </s>. Decoder rows are the
 input words: </s> first, then all words but the last. The loss and the predictions of a row are about the next word. A

@@ -9,9 +9,6 @@ from typing import Any, Callable, Dict
 
 from ...errors import UserError
 
-NAME = "view"
-HELP = "Show the states that `fairseq-bso states` captured on a web page of this machine."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder, and the address of the page."""
