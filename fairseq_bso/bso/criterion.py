@@ -136,6 +136,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             constraint=self.constraint(sample),
             rivals=self.loss.over == "beam",
             compare=model.training and not self.compared,
+            whole_gold=cfg.nll_weight > 0 or cfg.risk_reference,
         )
 
     def _over_beam(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..blockwise import log_partition
-from .decoder import Decoder, GoldRun, Rows
+from .decoder import Decoder, GoldRun, Rows, Scored
 from .scorer import Candidates
 from .segments import SearchOptions, make_search
 from .violation_reset import Hypotheses, select
@@ -37,9 +37,9 @@ class FinishedScores(NamedTuple):
     scores: Tensor
     """(B, K) float, the sum of local scores; 0 for none"""
     gold: Tensor
-    """(B,) float"""
+    """(B,) float, if the whole of gold is scored"""
     gold_locals: Tensor
-    """(T, B) float, the local scores of the gold words; 0 beyond a sentence's length"""
+    """(T, B) float, the local scores of the gold words that are scored; 0 elsewhere"""
 
 
 def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> FinishedScores:
@@ -53,7 +53,7 @@ def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     bare = gold.detach()
     with torch.no_grad():
         finished = finished_search(decoder, bare, options)
-    return finished_scores(decoder, gold, finished)
+    return finished_scores(decoder, gold, finished, options.whole_gold)
 
 
 def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
@@ -162,8 +162,15 @@ def lowest_cost(finished: Finished, costs: Tensor, normalized: bool) -> Tensor:
     return best.masked_fill(~there.any(1), -1)
 
 
-def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished) -> FinishedScores:
-    """Scores finished hypotheses and gold with gradient. What a hypothesis shares with gold is scored once."""
+def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, whole_gold: bool = True) -> FinishedScores:
+    """Scores finished hypotheses with gradient. What follows a prefix that several share is normalised once.
+
+    Args:
+        decoder: the model on this batch.
+        gold: its gold run.
+        finished: hypotheses.
+        whole_gold: whether gold is scored too; otherwise its scores are 0 where no hypothesis shares them.
+    """
     scorer, score, (sentences, beam, time) = decoder.scorer, decoder.prefix_score, finished.paths.shape
     there = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,)
     owners, paths = there.div(beam, rounding_mode="floor"), finished.paths.flatten(0, 1)[there]
@@ -173,17 +180,49 @@ def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished) -> Fini
     branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
     found = Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
     gold, own = decoder.score(gold, found)
-    inside = (place.unsqueeze(1) < gold.lengths).view(-1).nonzero().squeeze(1)  # (N,) of the T * B gold words
-    outputs = torch.cat([gold.outputs.flatten(0, 1).index_select(0, inside), own.outputs])
-    words = torch.cat([gold.words.t().reshape(-1)[inside], own.words])
-    values = scorer.score_words(outputs, words)
+    farthest = torch.full_like(gold.lengths, -1).scatter_reduce(0, owners, branches, "amax")
+    needed = place.unsqueeze(1) < gold.lengths if whole_gold else place.unsqueeze(1) <= farthest
+    inside = needed.view(-1).nonzero().squeeze(1)  # (G,) of the T * B gold words
+    rows, node = _nodes(finished.paths, there, branches, own, inside)
+    outputs = torch.cat([gold.outputs.flatten(0, 1).index_select(0, inside), own.outputs.index_select(0, rows)])
+    of_gold = scorer.score_words(outputs[: inside.numel()], gold.words.t().reshape(-1)[inside])
+    of_own = scorer.score_words(outputs.index_select(0, node), own.words)
     if score.normalized:
-        values = values - log_partition(outputs, scorer.weight, scorer.bias)
-    of_gold, of_own = values.split([inside.numel(), own.words.numel()])
-    gold_locals = values.new_zeros(time * sentences).index_copy(0, inside, of_gold).view(time, sentences)
+        log_totals = log_partition(outputs, scorer.weight, scorer.bias)
+        of_gold, of_own = of_gold - log_totals[: inside.numel()], of_own - log_totals.index_select(0, node)
+    gold_locals = of_own.new_zeros(time * sentences).index_copy(0, inside, of_gold).view(time, sentences)
     before = torch.cat([gold_locals.new_zeros(1, sentences), gold_locals.cumsum(0)])  # (T + 1, B)
     sums = before[branches, owners].index_add(0, own.owners, of_own)
     scores = sums.new_zeros(sentences * beam).index_copy(0, there, sums).view(sentences, beam)
     return FinishedScores(
         finished, scores, before[gold.lengths, torch.arange(sentences, device=ends.device)], gold_locals
     )
+
+
+def _nodes(paths: Tensor, there: Tensor, branches: Tensor, own: Scored, inside: Tensor) -> Tuple[Tensor, Tensor]:
+    """The distinct prefixes before the words of hypotheses: those of G gold words, then U others.
+
+    Args:
+        paths: (B, K, T) int64.
+        there: (M,) int64, the places of M hypotheses in a flat ``B * K``.
+        branches: (M,) int64, where they leave gold.
+        own: their N words from there on.
+        inside: (G,) int64, ascending places of gold words in a flat ``T * B``; those at branches are among them.
+
+    Returns:
+        (U,) the rows of ``own`` before whose words the others stand, and (N,) the number of the prefix of each word.
+    """
+    sentences, beam, time = paths.shape
+    wrong = (paths.unsqueeze(1) != paths.unsqueeze(2)).cumsum(3, dtype=torch.int32)  # (B, K, K, T)
+    agree = torch.nn.functional.pad(wrong, (1, 0))[..., :time] == 0  # the words before each place
+    first = agree.long().argmax(2)  # (B, K, T) the first hypothesis with the same prefix
+    slots, places, every = there[own.owners], own.places, torch.arange(own.places.numel(), device=paths.device)
+    owners = slots.div(beam, rounding_mode="floor")
+    row_of = torch.zeros_like(paths).view(sentences * beam, time)
+    row_of[slots, places] = every
+    same = row_of[owners * beam + first.flatten(0, 1)[slots, places], places]  # (N,)
+    of_gold = places == branches[own.owners]
+    rows = ((same == every) & ~of_gold).nonzero().squeeze(1)  # (U,)
+    number = torch.zeros_like(every)
+    number[rows] = inside.numel() + torch.arange(rows.numel(), device=rows.device)
+    return rows, torch.where(of_gold, torch.searchsorted(inside, places * sentences + owners), number[same])

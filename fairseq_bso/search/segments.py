@@ -44,6 +44,8 @@ class SearchOptions(NamedTuple):
     """whether all on the beam besides gold is scored, at violations and at gold's last word, not the violators alone"""
     compare: bool = False
     """whether to also run the exact search, and report the agreement of the search over search words with it"""
+    whole_gold: bool = True
+    """whether the search for finished hypotheses scores gold too"""
 
 
 class SearchScores(NamedTuple):

@@ -16,6 +16,7 @@ import earlier
 import torch
 from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
 from benchmark_decoding import cache_speed, constrained_generation, generation, translation, translation_without_units
+from benchmark_risk import KINDS, risk_breakdown, risk_updates
 from benchmark_setup import Task, make_batches, take_cpu_time
 from benchmark_training import (
     PEAKS,
@@ -100,6 +101,18 @@ def all_measurements(task, options, batches):
         "fairseq lstm, BSO update / NLL update, trained model": lambda: bso_updates(
             lstms(task, options), options, batches, [6]
         ),
+        **{
+            f"risk update of a {kind} at beam 5 / loop over fairseq's generator": functools.partial(
+                risk_updates, kind, task, options, batches
+            )
+            for kind in KINDS
+        },
+        **{
+            f"share of a risk update of a {kind} at beam 5": functools.partial(
+                risk_breakdown, kind, task, options, batches
+            )
+            for kind in KINDS
+        },
         "peak memory": lambda: peak_memory(options),
     }
 

@@ -169,7 +169,12 @@ def print_peak(task, options, batches):
         contender = Contender(make_bso_lstm(task, options, scorer), criterion)
         for sample in batches:
             contender.update(sample)
-    if options.device == "cuda":
+    print_peak_of_process(options.device)
+
+
+def print_peak_of_process(device):
+    """Prints the peak memory of this process in MiB, or that of its GPU."""
+    if device == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
         # getrusage would be wrong: a child's ru_maxrss begins at its parent's.

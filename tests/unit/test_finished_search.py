@@ -1,6 +1,7 @@
 """Beam search to the end in training, against plain loops over one sentence."""
 
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from reference import finished_search as slow
 from reference.decoder import local_scores, without_ties
 from search_cases import END, cases, gold_run
 
+from fairseq_bso.search import finished_search as finished_module
 from fairseq_bso.search.finished_search import finished_search, search_finished
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.segments import SearchOptions
@@ -80,6 +82,36 @@ def test_scores_and_their_gradients_are_those_of_the_reference(case, scorer, n):
             ours, right = ours + value * (k + 0.5), right + expected * (k + 0.5)
     gradients = [torch.autograd.grad(value, table)[0] for value in (ours, right)]
     torch.testing.assert_close(*gradients)
+
+
+@settings(max_examples=60)
+@given(cases().map(padded), st.sampled_from(CUMULATIVE))
+def test_what_follows_a_shared_prefix_is_normalised_once(case, scorer):
+    """Without the whole of gold, only those of its prefixes count that are prefixes of a hypothesis too."""
+    table, golds, beam = case
+    table, seen = table.clone().requires_grad_(), []
+    decoder, gold = gold_run(table, golds, scorer, table.size(1) - 1)
+    log_partition = finished_module.log_partition
+    with mock.patch.object(
+        finished_module, "log_partition", lambda *given: seen.append(given) or log_partition(*given)
+    ):
+        some, whole = (
+            search_finished(decoder, gold, SearchOptions(beam, 1.0, whole_gold=one)) for one in (False, True)
+        )
+    torch.testing.assert_close(some.scores, whole.scores)
+    weights = torch.arange(1.0, some.scores.numel() + 1, dtype=torch.float64).view_as(some.scores)
+    torch.testing.assert_close(
+        *(torch.autograd.grad((one.scores * weights).sum() + table.sum() * 0, table) for one in (some, whole))
+    )
+    of_hypotheses = {
+        (sentence, tuple(row[:place].tolist()))
+        for sentence, rows in enumerate(some.finished.paths)
+        for row, length in zip(rows, some.finished.lengths[sentence].tolist())
+        for place in range(length)
+    }
+    of_gold = {(sentence, tuple(words[:place])) for sentence, words in enumerate(golds) for place in range(len(words))}
+    if scorer.normalized:
+        assert [given[0].size(0) for given in seen] == [len(of_hypotheses), len(of_hypotheses | of_gold)]
 
 
 @pytest.mark.parametrize("scorer", CUMULATIVE)

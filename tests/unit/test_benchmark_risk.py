@@ -1,0 +1,101 @@
+"""scripts/benchmarks/benchmark_risk.py on tiny sizes: the loop does the same work as ours, and all measurements run."""
+
+from argparse import Namespace
+from unittest import mock
+
+import pytest
+import torch
+from benchmark_risk import KINDS, RiskLoop, peak, risk_breakdown, risk_criterion, risk_updates
+from benchmark_setup import Task, make_batches
+from benchmark_transformer import Models
+
+from fairseq_bso.search import finished_search
+
+OPTIONS = Namespace(
+    device="cpu",
+    dtype="float64",
+    sentences=4,
+    length=6,
+    vocabulary=30,
+    hidden=8,
+    rounds=2,
+    warm_up=0,
+    training=40,
+    seed=1,
+    threads=1,
+)
+
+
+@pytest.fixture(scope="module")
+def work():
+    task = Task(OPTIONS.vocabulary)
+    return task, OPTIONS, make_batches(task, OPTIONS)
+
+
+def gradients(model, loss):
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    return {name: part.grad for name, part in model.named_parameters() if part.grad is not None}
+
+
+def noting_to(found):
+    """While open, what each search of ours finds is appended to a list."""
+    search = finished_search.finished_search
+    return mock.patch.object(
+        finished_search, "finished_search", lambda *given: found.append(search(*given)) or found[-1]
+    )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_loop_has_the_loss_and_gradients_of_ours_on_the_same_hypotheses(work, kind):
+    task, options, batches = work
+    model = Models(KINDS[kind][0], task, options, 1e-2).model("trained").eval()
+    loop, found, sizes = RiskLoop(model, task, 5, options.length), [], []
+    for sample in batches:
+        with noting_to(found):
+            ours, _, _ = risk_criterion(task, search_words=0)(model, sample)
+        ours_by_name = gradients(model, ours)
+        theirs = loop.loss(sample, found[-1])
+        theirs_by_name = gradients(model, theirs)
+        torch.testing.assert_close(ours.double(), theirs.double(), rtol=1e-5, atol=1e-6)
+        for name, part in theirs_by_name.items():
+            torch.testing.assert_close(ours_by_name.get(name, 0 * part), part, rtol=1e-5, atol=1e-5, msg=name)
+        sizes += found[-1].lengths[found[-1].lengths > 0].tolist()
+    assert len(sizes) > 10 and len(set(sizes)) > 1
+
+
+def test_the_loops_hypotheses_are_those_of_our_search(work):
+    """Where a search ends by itself; fairseq ends hypotheses of the greatest length by force."""
+    task, options, batches = work
+    model = Models(KINDS["bso_lstm"][0], task, options, 1e-2).model("trained").eval()
+    loop, found, equal = RiskLoop(model, task, 5, options.length), [], 0
+    for sample in batches:
+        with noting_to(found):
+            risk_criterion(task, search_words=0)(model, sample)
+        theirs = loop.finished(loop.generator.generate([model], sample))
+        for ours, other in zip(found[-1].paths.tolist(), theirs.paths.tolist()):
+            sets = [{tuple(word for word in path if word != 1) for path in paths} - {()} for paths in (ours, other)]
+            if len(sets[0]) == 5:
+                equal += 1
+                assert sets[0] == sets[1]
+    assert equal > 4
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_ratios_of_time_and_memory(work, kind):
+    with mock.patch("benchmark_risk.peak", lambda way, *_: {"none": 100.0, "ours": 130.0, "loop": 160.0}[way]):
+        found = risk_updates(kind, *work)
+    assert found["ours / loop"]["median"] > 0 and found["memory, ours / loop"] == 0.5
+
+
+def test_the_peak_of_a_process(work):
+    """A child loads the state, does its updates and prints its peak."""
+    models = Models(KINDS["bso_lstm"][0], work[0], work[1], 1e-2)
+    assert peak("loop", "bso_lstm", models.states["trained"], work[1]) > 10
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_shares_of_the_parts_sum_to_one(work, kind):
+    found = risk_breakdown(kind, *work)
+    whole = sum(share for name, share in found.items() if not name.startswith("of these"))
+    assert whole == pytest.approx(1, abs=0.01) and found["search"] > 0
