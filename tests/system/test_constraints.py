@@ -89,7 +89,7 @@ def failure(done):
 @pytest.mark.parametrize(
     "successors, message",
     [
-        ("tree", "--successors: unknown successor function 'tree'; choose from: none, arc_standard, word_order"),
+        ("tree", "--successors: unknown successor function 'tree'; choose from: none, arc_standard, shortlist, word_"),
         ("arc_standard", "--successors arc_standard: the target dictionary has no reduce label"),
     ],
 )
