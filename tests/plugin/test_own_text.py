@@ -15,7 +15,9 @@ from fairseq_bso.interpret.folder.index import open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.live.session import open_session
 from fairseq_bso.interpret.models.changes import UnitEdit
+from fairseq_bso.interpret.view.addresses import answers_of
 from fairseq_bso.interpret.view.answers import Answers
+from fairseq_bso.interpret.view.fields import BadRequest
 from fairseq_bso.interpret.view.own_answers import OwnAnswers
 from fairseq_bso.interpret.view.server import make_app
 
@@ -176,6 +178,37 @@ def test_integrated_gradients_of_own_text_add_up(ask, name):
     numpy.testing.assert_allclose(total, difference, atol=0.01)
     numpy.testing.assert_allclose(difference - total, answer["missing"], atol=0.01)
     assert ask(name, "attribution", **fields)["method"] == "gradient_input"
+
+
+@pytest.mark.parametrize("name", ["bso", "lm"])
+def test_a_saved_page_holds_the_answers_that_the_page_asks(made, apps, ask, name):
+    own = apps[name][1]
+    opened = own.capture
+    indexes = {side: open_index(one) for side, one in opened.sides.items()}
+    fields = {"text": TEXT} if name == "lm" else {"text": TEXT, "target": TARGET}
+    shown = {"side": "decoder", "states": "hidden1", "threshold": "0.1", "left": 0}
+    state = {
+        "view": "own",
+        **fields,
+        **shown,
+        "first": 1,
+        "last": 2,
+        "set": "hidden1:2",
+        "sto": 99,
+        "tint": "integrated",
+    }
+    found = json.loads(json.dumps(answers_of(Answers(opened, indexes, own), "#" + urlencode(state))))
+    assert found["own"] == ask(name, "own", side="decoder", states="hidden1", **fields)
+    place = {"from": 1, "to": 2}
+    assert found["own_select"] == ask(name, "own_select", **fields, **shown, **place)
+    last = len(found["own"]["words"]) - 1
+    set_there = {"side": "decoder", "units": "hidden1:2", "value": "mean", "from": 0, "to": last}
+    assert found["intervention"] == ask(name, "intervention", **fields, **set_there)
+    assert found["attribution"] == ask(name, "attribution", method="integrated", **fields)
+    assert ("match" in found) == bool(found["own_select"]["units"]) and found["info"]["own"]["longest"] == 100
+    assert set(answers_of(Answers(opened, indexes, own), "view=own")) == {"info"}
+    with pytest.raises(BadRequest, match="needs the model"):
+        answers_of(Answers(opened, indexes), "view=own")
 
 
 LONG = "word1 " * 100_000

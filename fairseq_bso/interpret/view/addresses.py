@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from ..folder.reader import CaptureReader, Side
 from .answers import Answers
 from .fields import BadRequest, RequestFields
+from .own_requests import OWN_PARSERS
 from .requests import LIMITS, PARSERS
 
 __all__ = ["LONGEST", "answers_of"]
@@ -16,7 +17,7 @@ __all__ = ["LONGEST", "answers_of"]
 LONGEST = 60_000  # characters of an address
 MOST_FIELDS = 100
 MOST_WORDS = 110  # of the window of the select view
-VIEWS = ("explore", "units", "unit", "attention", "statistics")
+VIEWS = ("explore", "units", "unit", "attention", "statistics", "own")
 RULE = ("threshold", "direction")
 AROUND = ("left", "right")
 
@@ -43,7 +44,11 @@ def answers_of(answers: Answers, address: str) -> Dict[str, Any]:
     if view not in VIEWS:
         raise BadRequest(f"view is {view[:40]!r}, but must be one of {', '.join(VIEWS)}")
     asked = _Asked(answers)
-    asked.ask("info", {})["own"] = None  # a saved page has no model
+    info = asked.ask("info", {})
+    if view != "own":
+        info["own"] = None  # a saved page has no model
+    elif answers.own is None:
+        raise BadRequest("view is 'own', but one's own text needs the model: start fairseq-bso view with --model")
     getattr(asked, f"show_{view}")(state)
     return asked.found
 
@@ -58,8 +63,8 @@ class _Asked:
     def ask(self, name: str, fields: Fields) -> Any:
         """The answer to one request. Fields without a value are left out."""
         items = [(key, str(value)) for key, value in fields.items() if value not in (None, "")]
-        request = PARSERS[name](self.capture, RequestFields(items))
-        self.found[name] = getattr(self.answers, name)(request)
+        parser, room = (OWN_PARSERS[name], self.answers.own) if name in OWN_PARSERS else (PARSERS[name], self.answers)
+        self.found[name] = getattr(room, name)(parser(self.capture, RequestFields(items)))
         return self.found[name]
 
     def show_explore(self, state: Fields) -> None:
@@ -100,6 +105,36 @@ class _Asked:
             return self.show_explore(state)
         self.ask("sentence", {"number": state.get("sentence", "0")})
         return None
+
+    def show_own(self, state: Fields) -> None:
+        """One's own text: its states, the units of a range with their matches, units that are set, and attribution."""
+        if not state.get("text"):
+            return
+        side, states = self._scope(state)
+        text = {key: state.get(key) for key in ("text", "target")}
+        scope = {"side": side.name, "states": ",".join(states)}
+        shown = self.ask("own", {**text, **scope})
+        rule = {key: state.get(key) for key in RULE + AROUND}
+        selected = [name for name in _names(state, "ounits") if name.split(":")[0] in states]
+        if not selected and "first" in state and "last" in state:
+            place = {"from": state["first"], "to": state["last"]}
+            selected = self.ask("own_select", {**text, **scope, **rule, **place})["units"]
+        on = [name for name in selected if name not in _names(state, "ooff")]
+        if on:
+            search = {"mode": state.get("mode"), "minimum": state.get("shortest")}
+            self.ask("match", {**scope, **rule, **search, "units": ",".join(on)})
+        if state.get("set"):
+            last = min(
+                RequestFields([("sto", state.get("sto", "0"))]).integer("sto", 0, 10**4), len(shown["words"]) - 1
+            )
+            value = {"value": state.get("value", "mean"), "from": state.get("sfrom", "0"), "to": last}
+            self.ask("intervention", {**text, "side": side.name, "units": state["set"], **value})
+        kind = state.get("tint", "attention")
+        pair = shown["pair"]
+        if kind == "attention" and pair["weights"] is None:
+            kind = "gradient_input"
+        if kind != "attention" and len(pair["words"]) <= self.answers.own.describe()["attributed"]:
+            self.ask("attribution", {**text, "method": kind})
 
     def show_statistics(self, state: Fields) -> None:
         """The ranking of the units for a track, if there is one."""

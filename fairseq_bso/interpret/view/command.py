@@ -78,11 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     capture = open_capture(Path(arguments.folder))
     indexes = _open_indexes(capture, arguments.index)
+    answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     if arguments.export:
-        size = write_page(Answers(capture, indexes), arguments.address, arguments.export)
+        size = write_page(answers, arguments.address, arguments.export)
         print(f"{arguments.export}: {size:,} bytes")
         return 0
-    answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
     try:
         serve(capture, answers, arguments.host, arguments.port, _say_where)
     except KeyboardInterrupt:
