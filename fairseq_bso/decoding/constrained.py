@@ -21,7 +21,7 @@ from ..search.constraints import BatchConstraint, State, first_disallowed
 from ..search.scorer import Scorer
 from .columns import Columns
 from .constraint import Constraint
-from .unknown_words import align_unknown
+from .unknown_words import alignment_of
 from .unnormalized import common_prefix_score
 
 logger = logging.getLogger(__name__)
@@ -236,22 +236,12 @@ class ConstrainedGenerator(SequenceGenerator):
             for hypothesis in hypotheses:
                 hypothesis["tokens"] = columns.words[sentence, hypothesis["tokens"]]
                 if self.constraint.name == "word_order":
-                    hypothesis["alignment"] = self._alignment(source[sentence], hypothesis)
+                    hypothesis["alignment"] = alignment_of(hypothesis, source[sentence], self.constraint)
             if not hypotheses:
                 name = self.constraint.name
                 reason = f"no hypothesis on the beam reached an end that --successors {name} allows"
                 hypotheses.append(self._nothing(sample, sentence, reason))
         return found
-
-    def _alignment(self, source: Tensor, hypothesis: Dict[str, Tensor]) -> Tensor:
-        """(T,) the place of the source word of each unknown word, which `--replace-unk` puts there."""
-        words, attention = hypothesis["tokens"].cpu(), hypothesis["attention"]
-        is_real = source.ne(self.constraint.source_padding)
-        is_unknown = (self.constraint.target_word[source] == self.unk) & is_real & source.ne(self.eos)
-        places = (is_real.long().cumsum(0) - 1)[is_unknown].cpu()  # (U,)
-        has_attention = attention is not None and attention.dim() == 2 and attention.size(0) == source.size(0)
-        weights = attention[is_unknown].cpu() if has_attention else torch.empty(len(places), 0)
-        return align_unknown(words, self.unk, places, weights)
 
     def _prefix_columns(self, prefix: Tensor, columns: Columns, constraint: BatchConstraint) -> Tensor:
         """The words of ``--prefix-size`` (B, p) as columns.

@@ -5,10 +5,31 @@ fairseq replaces an unknown word by the source word that its alignment names, bu
 attention chooses.
 """
 
+from typing import Dict
+
 import torch
 from torch import Tensor
 
-__all__ = ["align_unknown"]
+from .constraint import Constraint
+
+__all__ = ["align_unknown", "alignment_of"]
+
+
+def alignment_of(hypothesis: Dict[str, Tensor], source: Tensor, constraint: Constraint) -> Tensor:
+    """The alignment (T,) of a hypothesis of fairseq's generator.
+
+    Args:
+        hypothesis: with `tokens` (T,), and `attention` (S, T) if the model gives it.
+        source: (S,) int64, padded on either side.
+        constraint: knows which source words the target dictionary lacks.
+    """
+    unknown, attention = constraint.vocabulary.unknown, hypothesis["attention"]
+    is_real = source.ne(constraint.source_padding)
+    is_unknown = (constraint.target_word[source] == unknown) & is_real & source.ne(constraint.source_end)
+    places = (is_real.long().cumsum(0) - 1)[is_unknown].cpu()  # (U,)
+    has_attention = attention is not None and attention.dim() == 2 and attention.size(0) == source.size(0)
+    weights = attention[is_unknown].cpu() if has_attention else torch.empty(len(places), 0)
+    return align_unknown(hypothesis["tokens"].cpu(), unknown, places, weights)
 
 
 def align_unknown(words: Tensor, unknown: int, places: Tensor, attention: Tensor) -> Tensor:
