@@ -1,0 +1,94 @@
+"""Builds the wheel `fairseq-bso-runtime`: `bso_runtime` alone, for machines without fairseq and torch.
+
+    python scripts/tools/build_runtime.py [--out dist]
+    pip install dist/fairseq_bso_runtime-*.whl
+
+The wheel needs numpy, on Python 3.9 and newer. Its `fairseq-bso translate` and `from bso_runtime import Translator` are
+those of the whole package, which has the same files: install one of the two. Nothing is downloaded.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import re
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "fairseq_bso_runtime"
+METADATA = """Metadata-Version: 2.1
+Name: fairseq-bso-runtime
+Version: {version}
+Summary: Translates with models that fairseq-bso has exported, with numpy alone
+License: MIT
+Requires-Python: >=3.9
+Requires-Dist: numpy>=1.21.3
+Provides-Extra: sentencepiece
+Requires-Dist: sentencepiece>=0.1.97,<0.3; extra == 'sentencepiece'
+Provides-Extra: onnx
+Requires-Dist: onnxruntime>=1.17,<2; extra == 'onnx'
+Description-Content-Type: text/markdown
+
+`fairseq-bso translate MODEL < text` and `bso_runtime.Translator(MODEL).translate(lines)`, for models that
+`fairseq-bso export` wrote. Install either this or the package fairseq-bso, which holds it.
+"""
+WHEEL = """Wheel-Version: 1.0
+Generator: {name}
+Root-Is-Purelib: true
+Tag: py3-none-any
+"""
+SCRIPTS = """[console_scripts]
+fairseq-bso = bso_runtime.cli:main
+"""
+
+
+def version():
+    """The version of the package, read from its text."""
+    return re.search(r'^__version__ = "(.+)"$', (ROOT / "fairseq_bso" / "__init__.py").read_text(), re.M).group(1)
+
+
+def contents():
+    """{name in the wheel: content} without the list of files."""
+    info = f"{NAME}-{version()}.dist-info"
+    found = {f"bso_runtime/{path.name}": path.read_bytes() for path in sorted((ROOT / "bso_runtime").glob("*.py"))}
+    found["bso_runtime/py.typed"] = b""
+    found[f"{info}/METADATA"] = METADATA.format(version=version()).encode()
+    found[f"{info}/WHEEL"] = WHEEL.format(name=Path(__file__).name).encode()
+    found[f"{info}/entry_points.txt"] = SCRIPTS.encode()
+    found[f"{info}/LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    return found
+
+
+def record(files):
+    """The list of files with their checksums, as PEP 376 has it."""
+    lines = []
+    for name, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(content)}\n")
+    return "".join(lines)
+
+
+def build(folder):
+    """Writes the wheel into a folder. Returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{NAME}-{version()}-py3-none-any.whl"
+    files, partial = contents(), path.with_suffix(".partial")
+    list_name = f"{NAME}-{version()}.dist-info/RECORD"
+    files[list_name] = (record(files) + f"{list_name},,\n").encode()
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, content in files.items():
+            wheel.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    os.replace(partial, path)
+    return path
+
+
+def main(arguments=None):
+    """Builds the wheel and prints its path."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the wheel (default: %(default)s)")
+    print(build(parser.parse_args(arguments).out))
+
+
+if __name__ == "__main__":
+    main()
