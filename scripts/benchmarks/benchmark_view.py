@@ -2,9 +2,10 @@
 """Measures how fast `fairseq-bso view` answers many clients at once over a large corpus.
 
 Writes a capture of random walks into a temporary folder (a million steps of 256 cells: 1 GB, and 0.5 GB of index).
-Then it starts the real command, and each client asks one question after another: windows, selections, matches. For
-each kind of question, it prints the median and the 95th percentile of the seconds until the answer. It also prints the
-number of errors.
+Then it starts the real command, and each client asks one question after another: windows, selections, matches. As many
+clients then ask for cards of units and the table of all units. For each kind of question, it prints the median and the
+95th percentile of the seconds until the answer. It also prints the number of errors. With --beside, one client asks
+this build and another one the same matches in turn.
 """
 
 import argparse
@@ -25,6 +26,12 @@ from pathlib import Path
 import h5py
 import numpy
 
+ROOT = Path(__file__).resolve().parents[2]
+# The command of a build in PYTHONPATH, whose module had another name before.
+COMMAND = (
+    "import importlib, importlib.util, sys; there = importlib.util.find_spec('bso_runtime.cli'); "
+    "sys.exit(importlib.import_module('bso_runtime.cli' if there else 'bso_runtime.command').main())"
+)
 BLOCK = 10_000  # steps that are generated at a time
 LENGTH = 25  # words in a sentence
 WORDS = 5000
@@ -63,10 +70,11 @@ def write_capture(folder, steps, cells, dtype):
     (folder / "capture.json").write_text(json.dumps({**facts, "sides": ["decoder"], "sentences": len(offsets) - 1}))
 
 
-def start_server(folder):
-    """Starts the command; returns it and the address that it prints."""
-    command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start_server(folder, build=ROOT):
+    """Starts the command of a build; returns it and the address that it prints."""
+    command = [sys.executable, "-W", "ignore", "-c", COMMAND, "view", str(folder), "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(build)}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     found = re.search(r"http://\S+/", server.stdout.readline())
     if not found:
         raise SystemExit("the server did not start")
@@ -85,12 +93,36 @@ def questions(steps, count, seed):
         yield from (("window", window), ("select", f"select?{place}"), (f"match, {mode}", f"match?{place}&mode={mode}"))
 
 
-def run_clients(address, steps, clients, turns):
+def unit_questions(cells, count, seed):
+    """The questions of one client about units: cards, and now and then the table."""
+    chance = random.Random(seed)
+    for turn in range(count):
+        yield "card", f"card?unit=hidden1:{chance.randrange(cells)}&threshold=0.{chance.randint(25, 45)}"
+        if turn % 4 == 3:
+            yield "table", f"table?threshold=0.{chance.randint(25, 45)}"
+
+
+def ratios_beside(address, other, steps, count):
+    """The ratios of the seconds of this build to those of another one, for the same matches in turn, by kind."""
+    found = {}
+    for kind, path in [one for one in questions(steps, count, 7) if one[0].startswith("match")]:
+        seconds = []
+        for place in (address, other) if len(found.get(kind, ())) % 2 else (other, address):
+            started = time.perf_counter()
+            with urllib.request.urlopen(f"{place}api/{path}", timeout=300) as answer:
+                json.load(answer)
+            seconds.append((place, time.perf_counter() - started))
+        taken = dict(seconds)
+        found.setdefault(kind, []).append(taken[address] / taken[other])
+    return found
+
+
+def run_clients(address, clients, questions_of):
     """The seconds of each answer by the kind of its question, and the errors."""
     seconds, errors, lock = {}, [], threading.Lock()
 
     def run(number):
-        for kind, path in questions(steps, turns, number):
+        for kind, path in questions_of(number):
             started = time.perf_counter()
             try:
                 with urllib.request.urlopen(f"{address}api/{path}", timeout=120) as answer:
@@ -129,24 +161,51 @@ def main():
     parser.add_argument("--cells", type=int, default=256)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--turns", type=int, default=4, help="of each client: a window, a selection and a match")
+    parser.add_argument("--capture", type=Path, help="a capture of these sizes that is there, in place of a new one")
+    parser.add_argument("--beside", type=Path, help="the folder of another build, whose matches are timed in turn")
     parser.add_argument("--float16", action="store_true", help="write the states in half the space")
     options = parser.parse_args()
     print(f"{options.steps:,} steps of {options.cells} cells, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        write_capture(
-            Path(folder) / "capture", options.steps, options.cells, "float16" if options.float16 else "float32"
-        )
-        print(f"capture written in {time.perf_counter() - started:.0f} s")
+        capture = options.capture or Path(folder) / "capture"
+        if not options.capture:
+            write_capture(capture, options.steps, options.cells, "float16" if options.float16 else "float32")
+            print(f"capture written in {time.perf_counter() - started:.0f} s")
         started = time.perf_counter()
-        server, address = start_server(Path(folder) / "capture")
+        server, address = start_server(capture)
         try:
             print(f"index built and server started in {time.perf_counter() - started:.0f} s")
-            report("one client", *run_clients(address, options.steps, 1, 10))
-            report(f"{options.clients} clients", *run_clients(address, options.steps, options.clients, options.turns))
+            measure(address, options)
+            if options.beside:
+                beside(address, capture, options)
         finally:
             server.terminate()
             server.wait()
+
+
+def measure(address, options):
+    """Asks as one client and as many, and prints the seconds."""
+    steps, cells, turns = options.steps, options.cells, options.turns
+    report("one client", *run_clients(address, 1, lambda number: questions(steps, 10, number)))
+    report("one client, units", *run_clients(address, 1, lambda number: unit_questions(cells, 20, number)))
+    many = f"{options.clients} clients"
+    report(f"{many}, units", *run_clients(address, options.clients, lambda number: unit_questions(cells, 20, number)))
+    report(many, *run_clients(address, options.clients, lambda number: questions(steps, turns, number)))
+
+
+def beside(address, capture, options):
+    """Times the matches of another build in turn with those of this one, and prints the ratios."""
+    server, other = start_server(capture, options.beside.resolve())
+    try:
+        for kind, ratios in sorted(ratios_beside(address, other, options.steps, 2 * options.turns).items()):
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(
+                f"{kind}: this build / {options.beside}: {middle:.2f} ({low:.2f} to {high:.2f}), {len(ratios)} matches"
+            )
+    finally:
+        server.terminate()
+        server.wait()
 
 
 if __name__ == "__main__":
