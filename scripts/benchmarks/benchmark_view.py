@@ -161,6 +161,7 @@ def main():
     parser.add_argument("--cells", type=int, default=256)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--turns", type=int, default=4, help="of each client: a window, a selection and a match")
+    parser.add_argument("--only", choices=["units"], help="ask for cards and tables alone")
     parser.add_argument("--capture", type=Path, help="a capture of these sizes that is there, in place of a new one")
     parser.add_argument("--beside", type=Path, help="the folder of another build, whose matches are timed in turn")
     parser.add_argument("--float16", action="store_true", help="write the states in half the space")
@@ -187,11 +188,13 @@ def main():
 def measure(address, options):
     """Asks as one client and as many, and prints the seconds."""
     steps, cells, turns = options.steps, options.cells, options.turns
-    report("one client", *run_clients(address, 1, lambda number: questions(steps, 10, number)))
+    if options.only != "units":
+        report("one client", *run_clients(address, 1, lambda number: questions(steps, 10, number)))
     report("one client, units", *run_clients(address, 1, lambda number: unit_questions(cells, 20, number)))
     many = f"{options.clients} clients"
     report(f"{many}, units", *run_clients(address, options.clients, lambda number: unit_questions(cells, 20, number)))
-    report(many, *run_clients(address, options.clients, lambda number: questions(steps, turns, number)))
+    if options.only != "units":
+        report(many, *run_clients(address, options.clients, lambda number: questions(steps, turns, number)))
 
 
 def beside(address, capture, options):

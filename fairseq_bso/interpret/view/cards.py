@@ -1,6 +1,6 @@
 """The card of one unit and the table of all units, from the cards that the index holds."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy
 
@@ -17,6 +17,7 @@ MISSING = "This capture was made without cards. Stop the server and add them: fa
 BEFORE, AFTER = 16, 14  # words around a peak; the page shows those that fit
 BIN = 5  # levels in one bar of the histogram of a card
 SMALL_BIN = 15  # of the table
+KEPT = 64  # tables
 SHARES = 100  # the height of a bar of the table, in whole numbers
 
 
@@ -31,6 +32,7 @@ class CardAnswers:
     def __init__(self, capture: CaptureReader, indexes: Dict[str, Index]):
         self.capture, self.indexes = capture, indexes
         self.cards = {name: open_cards(side) for name, side in capture.sides.items()}
+        self.fixed: Dict[Tuple[str, Tuple[str, ...]], Dict[str, Any]] = {}  # what a table shows at every threshold
 
     def card(self, request: CardRequest) -> Dict[str, Any]:
         """All that is known of one unit; or `missing`, a sentence, if the capture has no cards."""
@@ -67,21 +69,31 @@ class CardAnswers:
         if cards is None:
             return {"missing": MISSING}
         units = UnitColumns(side, request.states)
-        partners = cards.moments.partners[units.columns, 0].tolist()
-        counts = _binned(cards.levels.steps[units.columns], SMALL_BIN)  # (C, bars)
-        highest = counts.max(1, keepdims=True).clip(min=1)
-        return {
-            "units": units.names(units.columns),
-            "steps": side.steps,
-            "figures": _figures(cards, request.rule, units.columns),
-            "partner": [side.unit_name(one) if one >= 0 else None for one in partners],
-            "correlation": _numbers(cards.moments.correlations[units.columns, 0]),
-            "tracks": [
-                {"track": one.name, "control": round(one.control, 4), "scores": _numbers(one.scores[units.columns])}
-                for one in cards.tracks
-            ],
-            "histograms": (counts * SHARES // highest).tolist(),
-        }
+        key = side.name, request.states
+        fixed = self.fixed.get(key)
+        if fixed is None:
+            if len(self.fixed) >= KEPT:
+                self.fixed.clear()
+            fixed = self.fixed[key] = _fixed(side, cards, units)
+        return {**fixed, "figures": _figures(cards, request.rule, units.columns)}
+
+
+def _fixed(side: Side, cards: Cards, units: UnitColumns) -> Dict[str, Any]:
+    """The part of a table that is the same at every threshold."""
+    partners = cards.moments.partners[units.columns, 0].tolist()
+    counts = _binned(cards.levels.steps[units.columns], SMALL_BIN)  # (C, bars)
+    highest = counts.max(1, keepdims=True).clip(min=1)
+    return {
+        "units": units.names(units.columns),
+        "steps": side.steps,
+        "partner": [side.unit_name(one) if one >= 0 else None for one in partners],
+        "correlation": _numbers(cards.moments.correlations[units.columns, 0]),
+        "tracks": [
+            {"track": one.name, "control": round(one.control, 4), "scores": _numbers(one.scores[units.columns])}
+            for one in cards.tracks
+        ],
+        "histograms": (counts * SHARES // highest).tolist(),
+    }
 
 
 def _figures(cards: Cards, rule: OnRule, units: Any) -> Dict[str, List[Optional[float]]]:
