@@ -6,7 +6,7 @@ from system_commands import generated
 
 from bso_runtime import model_file
 from fairseq_bso import cli
-from fairseq_bso.export import command as export
+from fairseq_bso.export import zero_units
 
 
 def test_a_model_without_its_pruned_units_translates_the_same(data, softmax_checkpoint, tmp_path, capsys, monkeypatch):
@@ -21,7 +21,7 @@ def test_a_model_without_its_pruned_units_translates_the_same(data, softmax_chec
     if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
         assert cli.main(["export", pruned, str(tmp_path / "graphs"), "--format", "onnx"]) == 0
         ways.append("graphs")
-    monkeypatch.setattr(export, "without_zero_units", lambda state, tensors: (tensors, {}))
+    monkeypatch.setattr(zero_units, "without_zero_units", lambda state, tensors: (tensors, {}))
     assert cli.main(["export", pruned, str(tmp_path / "large")]) == 0
     assert (tmp_path / "small").stat().st_size < (tmp_path / "large").stat().st_size
     for beam in (1, 5):
