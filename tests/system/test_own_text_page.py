@@ -72,6 +72,18 @@ def test_own_text_is_read_selected_changed_and_attributed(page, address):
     eventually(page, lambda: "view=own" not in page.url and "from=" in page.url)
 
 
+def test_a_sentence_of_the_corpus_is_read_as_own_text(page, address):
+    page.goto(f"{address}#view=attention&sentence=1")
+    page.locator(".attention-chart .fields rect").first.wait_for()
+    page.locator("#read-as-own").click()
+    words(page).first.wait_for()
+    assert fields(page)["text"] == "word4"
+    assert fields(page)["target"] == "word0 word5 word4 word3 word2 word1 word0"
+    page.locator("input[aria-label='Sentence of the corpus']").fill("2")
+    page.get_by_role("button", name="Copy to here").click()
+    eventually(page, page.locator("#own-text").input_value, "word5 word5 word0")
+
+
 def answer_of(address, path, data=None, kind=None):
     """Status and body of a request."""
     request = urllib.request.Request(address + path, data, {"Content-Type": kind} if kind else {})

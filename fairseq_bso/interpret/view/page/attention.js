@@ -34,6 +34,7 @@ export class Attention {
           { class: "row" },
           h("div", { class: "segments", role: "group", "aria-label": "Step through the sentences" }, step("‹", "The sentence before", -1), step("›", "The next sentence", 1)),
           h("label", { class: "field" }, h("span", {}, "Sentence"), h("span", {}, this.number, this.of)),
+          info.own ? button("Read as own text", () => this.readAsOwn(), { class: "quiet", id: "read-as-own", title: "With attribution, and units that can be set" }) : "",
         ),
         this.note,
         this.place,
@@ -46,6 +47,14 @@ export class Attention {
   go(sentence) {
     const last = this.info.sides[0].sentences - 1;
     this.store.set({ sentence: Math.max(0, Math.min(last, sentence || 0)) }, "sentence");
+  }
+
+  // Shows the sentence pair in the view of one's own text.
+  readAsOwn() {
+    if (!this.answer) return;
+    const plain = (words) => words.filter((word) => word !== "</s>").join(" ");
+    const { source, target } = this.answer;
+    this.store.set({ view: "own", text: plain(source.words), target: plain(target.words), first: null, last: null, opos: 0, ounits: "", ooff: "", set: "" });
   }
 
   key(event) {
