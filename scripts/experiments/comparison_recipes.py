@@ -19,7 +19,10 @@ START, MORE = "nll", "nll-more"
 CROSS_ENTROPY = "--criterion cross_entropy"
 BSO = "--criterion beam_search_optimization"
 LAST_SCORE = f"{BSO} --scorer unnormalized"
-RISK = f"{BSO} --loss risk --train-beam 5 --nll-weight 0.3 --text-remove-bpe sentencepiece"
+LOG_BEAM = f"{BSO} --loss log_beam"
+PIECES = "--text-remove-bpe sentencepiece"
+RISK = f"{BSO} --loss risk --train-beam 5 --nll-weight 0.3 {PIECES}"
+SCHEDULED = "--criterion scheduled_sampling"
 QUICK_MODEL = "--arch bso_lstm_tiny --batch-size 16"
 
 QUICK_TRANSFORMER = f"{transformer(16, 16)} --batch-size 16"
@@ -149,6 +152,7 @@ TATOEBA = ordering(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
+        Training("log-con", "constrained BSO, log_beam", f"{LOG_BEAM} {mixed(1e-3, 10)}", 450, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
 )
@@ -201,7 +205,11 @@ MULTI30K = Recipe(
     trainings=(
         *cross_entropy(2400, 4e-3, 600, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(3e-4, 6)} --nll-weight 0.25", 400),
+        Training("log-beam", "BSO, log_beam", f"{LOG_BEAM} {mixed(3e-4, 6)} --nll-weight 0.25", 350),
+        Training("oracle", "BSO, oracle", f"{BSO} {mixed(3e-4, 6)} --nll-weight 0.25 --target oracle {PIECES}", 250),
         Training("risk", "risk over 5 hypotheses", f"{RISK} --lr 3e-4", 250),
+        Training("scheduled", "scheduled sampling", f"{SCHEDULED} --sampling-slope 5e-4 --lr 5e-4", 430),
+        Training("word-dropout", "word dropout", f"{SCHEDULED} --sampling-slope 0 --word-dropout 0.1 --lr 5e-4", 580),
     ),
     generate="--batch-size 64 --max-len-a 1.5 --max-len-b 5 --remove-bpe sentencepiece",
     reference="{out}/text/{subset}.en",
