@@ -219,7 +219,7 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
     done = translate(tmp_path / "own", text="one\n")
     assert done.returncode == 1 and "was trained with --successors my_own, which is not known here" in done.stderr
     assert translate(tmp_path / "own", "--successors", "none", text="one\n").stdout.count("\n") == 1
-    with pytest.raises(UserError, match="give its folder with --data"):
+    with pytest.raises(UserError, match="names no languages, and .* give --source-lang and --target-lang"):
         cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--data", str(tmp_path)])
     with pytest.raises(UserError, match="--sentencepiece .* cannot be read"):
         cli.main(["export", str(softmax_checkpoint), str(tmp_path / "out"), "--sentencepiece", str(tmp_path / "no")])
