@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -147,13 +148,17 @@ def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
         raise UserError("--format onnx needs the package onnx: pip install onnx") from None
     from .onnx_graphs import graphs
 
-    for name, content in graphs(model):
-        path = Path(f"{arguments.output}.{name}.onnx")
-        try:
-            with atomic_write(path) as file:
+    contents = {Path(f"{arguments.output}.{name}.onnx"): content for name, content in graphs(model)}
+    path = Path(arguments.output)
+    try:
+        with ExitStack() as both:  # neither file gets its name before both are on the disk
+            for path, content in contents.items():
+                file = both.enter_context(atomic_write(path))
                 file.write(content)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+                file.flush()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    for path, content in contents.items():
         print(f"{path}: {len(content):,} bytes")
 
 

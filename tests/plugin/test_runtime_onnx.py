@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from bso_runtime.beam_search import Options, search
 from bso_runtime.model_file import ModelFileError
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
-from fairseq_bso.export import onnx_graphs
+from fairseq_bso.errors import UserError
+from fairseq_bso.export import command, onnx_graphs
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -107,6 +109,15 @@ def test_a_missing_file_of_a_pair_is_named(tmp_path):
     encoder.unlink()
     with pytest.raises(ModelFileError, match="model.encoder.onnx cannot be read"):
         OnnxNetwork(str(model))
+
+
+def test_where_one_file_cannot_be_written_the_other_is_not_left(tmp_path):
+    (tmp_path / "model.step.onnx").mkdir()
+    with pytest.raises(UserError, match="model.step.onnx cannot be written"):
+        command._write_onnx(
+            Namespace(dtype="float32", output=tmp_path / "model"), exported(fakes.model(), {}, **VOCABULARIES)
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["model.step.onnx"]
 
 
 def test_the_scorer_goes_with_the_graphs(tmp_path, capsys):

@@ -33,6 +33,7 @@ class Material:
         if not path.exists():
             beside = self.folder / f"{name}.{os.getpid()}.making"
             beside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(beside, ignore_errors=True)
             make(beside)
             beside.rename(path)
         return path

@@ -122,12 +122,15 @@ def load(path):
 
 
 def same_memory(expected, path):
-    """Compares the trained students, and what the teacher said: rounding depends on the batch, so not to the bit."""
+    """Compares the trained students, and what the teacher said: rounding depends on the batch, so not to the bit.
+
+    What was computed in memory alone is lost; the next training computes it again, so that fewer sentences are right.
+    """
     one, other = (_remembered(Path(folder) / "memory") for folder in (expected, path))
-    if one.keys() != other.keys():
-        return f"{len(other)} sentences are remembered, not {len(one)}"
-    for name, (log_probs, _) in one.items():
-        if abs(log_probs - other[name][0]).max() > 1e-5:
+    if not other or not other.keys() <= one.keys():
+        return f"{len(other)} sentences are remembered, {len(other.keys() - one.keys())} of them unknown"
+    for name, (log_probs, _) in other.items():
+        if abs(log_probs - one[name][0]).max() > 1e-5:
             return "the teacher's log-probabilities differ"
     left = [one for one in files_of(Path(path) / "memory") if ".partial" in one]
     return f"left in the memory: {left}" if left else same_training(expected, path, 1e-4)
@@ -155,7 +158,9 @@ STOCK += ["--required-batch-size-multiple", "1"]
 COMMANDS = {
     "distill-1": Command(_distill(), same_files, "a distilled cache, one worker: the same bytes"),
     "distill-2": Command(_distill("--workers", 2), same_files, "a distilled cache, two workers: the same bytes"),
-    "memory": Command(_word, same_memory, "teacher memory: the same sentences, log-probabilities within 1e-5"),
+    "memory": Command(
+        _word, same_memory, "teacher memory: no other sentences, log-probabilities within 1e-5, the student within 1e-4"
+    ),
     "states": Command(_states, same_capture, "`states`: the same arrays"),
     "export": Command(_export("compact"), same_files, "`export`: the same bytes"),
     "export-onnx": Command(_export("onnx"), same_files, "`export --format onnx`: the same bytes"),

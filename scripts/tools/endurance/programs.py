@@ -6,6 +6,7 @@ import logging
 import mmap
 import multiprocessing
 import os
+import re
 import resource
 import runpy
 import shutil
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = ROOT / "fairseq_bso"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "MPLCONFIGDIR": tempfile.gettempdir()}
 MEGABYTE = 2**20
+PROGRESS = re.compile(r": [\d,]+ of [\d,]+ steps$")
 HUNG = 600  # seconds after which a program counts as hanging
 WRITING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.copyfile"}
 
@@ -284,8 +286,8 @@ def problem_of(done, statuses=(1, 2)):
 
 
 def message_of(done):
-    """The lines of the errors that are no log lines."""
-    lines = [line for line in done.errors.splitlines() if line.strip()]
+    """The lines of the errors that are neither log lines nor progress."""
+    lines = [line for line in done.errors.splitlines() if line.strip() and not PROGRESS.search(line)]
     logged = (" | INFO | ", " | WARNING | ", "INFO:", "WARNING:", "warning: ")
     return [line for line in lines if not any(mark in line[:60] for mark in logged)]
 
