@@ -99,7 +99,8 @@ class Running:
     def __init__(self, program):
         self.folder = Path(tempfile.mkdtemp(prefix="endure-"))
         program = replace(program, words=tuple(str(word) for word in program.words))
-        (self.folder / "in").write_text(program.text, encoding="utf-8")
+        for name, text in (("in", program.text), ("out", ""), ("err", "")):
+            (self.folder / name).write_text(text, encoding="utf-8")
         folders = [ROOT, ROOT / "scripts" / "tools", os.environ.get("PYTHONPATH", "")]
         environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(map(str, filter(None, folders)))}
         context = server(environment, ("endurance.preloaded",))
