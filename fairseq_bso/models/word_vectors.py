@@ -127,7 +127,7 @@ def _text_records(
             raise UserError(f"{path}, line {number}: it is not UTF-8; convert it, as by iconv -t UTF-8") from None
         except ValueError as error:
             raise UserError(
-                f"{path}, line {number}: {error}; it must be a word and {size} numbers. Is the file cut off?"
+                f"{path}, line {number}: {str(error)[:80]}; it must be a word and {size} numbers. Is the file cut off?"
             ) from None
         yield word, vector
 

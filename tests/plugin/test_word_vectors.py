@@ -112,6 +112,12 @@ def test_a_file_that_cannot_be_read(tmp_path, name, message):
         read_vectors(str(tmp_path / name), "--x", SIZE, lambda word: True)
 
 
+def test_the_message_stays_short_where_a_word_is_long(tmp_path):
+    with pytest.raises(UserError, match="line 1: could not convert string to float") as refused:
+        read(tmp_path, b"der 0.5 1 2 3" + 3000 * b"\0" + b"\n")
+    assert len(str(refused.value)) < 400 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize("known, level", [(["der", "7"], "INFO"), ([], "WARNING")])
 def test_a_line_says_how_many_words_were_found(tmp_path, caplog, known, level):
     """The embedding of the padding symbol stays zero, and words that the file lacks stay as they were."""
