@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 from .material import CLI, program
@@ -23,11 +24,12 @@ def case(kind, chance, material, folder):
         steps, units, clients = 2000, 20, 20
     name = f"load-{steps}-{units}"
     capture = material._made(name, lambda path: benchmark_view.write_capture(path, steps, units, "float32"))
+    asked = partial(_questions, steps)
     running = start(program(CLI, "view", capture, "--port", 0))
     try:
         address, memory, errors, count = _address(running), [], [], 0
         for _ in range(2):
-            seconds, failed = benchmark_view.run_clients(address, steps, clients, TURNS)
+            seconds, failed = benchmark_view.run_clients(address, clients, asked)
             errors += failed
             count += sum(map(len, seconds.values())) + len(failed)
             memory.append(_own_memory(running.pid()))
@@ -42,6 +44,13 @@ def case(kind, chance, material, folder):
     if done.status != 0 or "Traceback" in done.errors:
         return f"the server ended with {done.status}: {done.errors[-800:]}", about, count
     return None, about, count
+
+
+def _questions(steps, number):
+    """The questions of one client."""
+    import benchmark_view
+
+    return benchmark_view.questions(steps, TURNS, number)
 
 
 def _address(running, limit=600):
