@@ -31,6 +31,11 @@ SUBCOMMANDS = {
         "distill",
         "Decode a training set with a teacher into the folder that --task sequence_distillation trains on.",
     ),
+    "doctor": Subcommand(
+        "doctor",
+        "Show versions, threads, processor and GPU, and whether a tiny model trains.",
+        needs_fairseq=False,
+    ),
     "export": Subcommand(
         "export",
         "Write a trained bso_lstm as one compact file for `fairseq-bso translate`, or as ONNX.",
@@ -111,6 +116,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     named = SUBCOMMANDS.get(parsed.subcommand)
-    if named and (named.needs_fairseq or parsed.model):
+    if named and (named.needs_fairseq or getattr(parsed, "model", None)):
         importlib.import_module("fairseq_bso.plugins")
     return parsed.run(parsed)

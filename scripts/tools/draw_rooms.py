@@ -29,6 +29,7 @@ PLACES = {
     "shortlist": (3.9, 0, "words of a sentence"),
     "export": (17.4, 1, "checkpoint -> file"),
     "overview": (17.4, 2, "lists of options"),
+    "doctor": (17.4, 3, "does it work here?"),
     "search": (6.4, 0, "the algorithm"),
     "interpret.units": (14.7, 0, "which unit tells what"),
     "bso_runtime": (17.4, 0, "numpy, no torch"),

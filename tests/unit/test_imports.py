@@ -66,6 +66,7 @@ ARROWS = {
     | {"interpret.folder", "interpret.units", "interpret.models", "interpret.attribution", "interpret.live"},
     "interpret": {"interpret.view"},  # `show`, for notebooks
     "overview": GROUND,
+    "doctor": GROUND | {"bso", "models", "plugins"},
     "cli": {"bso_runtime", "fairseq_bso"},
     "plugins": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
     "fairseq_bso": {"plugins"},
