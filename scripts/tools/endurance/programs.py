@@ -187,6 +187,7 @@ def _be(program, folder, shared, made):
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)
         multiprocessing.set_start_method("fork", force=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
         os.chdir(ROOT)
         _set_limits(program, made)
         struct.pack_into("qq", shared, 0, 0, _resident())
