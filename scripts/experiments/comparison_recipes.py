@@ -20,6 +20,7 @@ CROSS_ENTROPY = "--criterion cross_entropy"
 BSO = "--criterion beam_search_optimization"
 LAST_SCORE = f"{BSO} --scorer unnormalized"
 LOG_BEAM = f"{BSO} --loss log_beam"
+COST_MARGIN = f"{BSO} --loss cost_margin --delta hamming"
 PIECES = "--text-remove-bpe sentencepiece"
 RISK = f"{BSO} --loss risk --train-beam 5 --nll-weight 0.3 {PIECES}"
 SCHEDULED = "--criterion scheduled_sampling"
@@ -152,7 +153,7 @@ TATOEBA = ordering(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
-        Training("log-con", "constrained BSO, log_beam", f"{LOG_BEAM} {mixed(1e-3, 10)}", 450, constrained=True),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
 )
