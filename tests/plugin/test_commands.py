@@ -54,7 +54,19 @@ def test_an_unknown_subcommand_is_named_with_the_known_ones(capsys):
     assert "'user_dir'" in message and "user-dir" in message
 
 
-NAMES = ["ablate", "distill", "export", "options", "prune", "shortlist", "states", "translate", "user-dir", "view"]
+NAMES = [
+    "ablate",
+    "distill",
+    "doctor",
+    "export",
+    "options",
+    "prune",
+    "shortlist",
+    "states",
+    "translate",
+    "user-dir",
+    "view",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
