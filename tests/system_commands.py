@@ -4,20 +4,19 @@ import importlib
 import logging
 import multiprocessing
 import os
-import random
 import re
 import sys
 import tempfile
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from endurance.number_words import write_corpus
 from forked import server
 
 from fairseq_bso.checkpoints import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "fairseq_bso"
-WORDS = "zero one two three four five six seven eight nine".split()
 TINY = "--arch bso_lstm_tiny --optimizer adam --lr 0.01 --batch-size 16 --required-batch-size-multiple 1".split()
 QUIET = ["--cpu", "--num-workers", "0", "--log-format", "simple", "--log-interval", "1"]
 
@@ -77,17 +76,6 @@ def generated(data, checkpoint, *options):
     output = run("generate", data, *common, *options).stdout
     found = {int(number): text for number, text in re.findall(r"^H-(\d+)\t\S+\t(.*)$", output, re.M)}
     return [found[number] for number in sorted(found)]
-
-
-def write_corpus(folder, name, sentences, seed):
-    """Writes ordered number words as targets, and shuffled number words as sources."""
-    generator = random.Random(seed)
-    with open(folder / f"{name}.src", "w") as source, open(folder / f"{name}.tgt", "w") as target:
-        for _ in range(sentences):
-            numbers = sorted(generator.sample(range(10), generator.randint(1, 6)))
-            target.write(" ".join(WORDS[number] for number in numbers) + "\n")
-            generator.shuffle(numbers)
-            source.write(" ".join(WORDS[number] for number in numbers) + "\n")
 
 
 def preprocess(folder, *arguments, **subsets):

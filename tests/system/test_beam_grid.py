@@ -5,7 +5,8 @@ import random
 import subprocess
 import sys
 
-from system_commands import ROOT, TINY, WORDS, run
+from endurance.number_words import WORDS
+from system_commands import ROOT, TINY, run
 
 
 def test_the_grid_has_every_training_and_test_beam(tmp_path):

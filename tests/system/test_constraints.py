@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from system_commands import BSO, PLUGIN, ROOT, WORDS, run, train
+from endurance.number_words import WORDS
+from system_commands import BSO, PLUGIN, ROOT, run, train
 
 CONSTRAINED = ["--task", "bso_translation", "--successors", "word_order"]
 

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 
-from system_commands import ROOT, write_corpus
+from endurance.number_words import write_corpus
+from system_commands import ROOT
 
 
 def grid(folder, out, *arguments):

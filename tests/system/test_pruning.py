@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from endurance.number_words import write_corpus
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train, write_corpus
+from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 from fairseq_bso import cli

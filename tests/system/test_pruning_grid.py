@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 
+from endurance.number_words import write_corpus
 from score import bleu, read_lines
-from system_commands import ROOT, TINY, write_corpus
+from system_commands import ROOT, TINY
 
 
 def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpoint, tmp_path):

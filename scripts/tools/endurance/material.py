@@ -6,11 +6,11 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from .number_words import WORDS, write_corpus
 from .programs import PLUGIN, ROOT, Program, run, start
 
 CLI = "fairseq_bso.cli:main"
 TRAIN, PREPROCESS = "fairseq_cli.train:cli_main", "fairseq_cli.preprocess:cli_main"
-WORDS = "zero one two three four five six seven eight nine".split()
 QUIET = "--cpu --num-workers 0 --log-format simple --log-interval 1 --disable-validation".split()
 TINY = "--arch bso_lstm_tiny --optimizer adam --lr 0.01 --batch-size 16 --required-batch-size-multiple 1".split()
 PARSING = ROOT / "user_dir_examples" / "dependency_parsing"
@@ -143,17 +143,6 @@ def _write_data(folder):
         prefixes += [f"--{name}pref", text / name]
     languages = ("--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary", "--destdir", folder)
     succeed(run(program(PREPROCESS, *languages, *prefixes)))
-
-
-def write_corpus(folder, name, sentences, seed):
-    """Writes ordered number words as targets, and shuffled number words as sources."""
-    generator = random.Random(seed)
-    with open(folder / f"{name}.src", "w") as source, open(folder / f"{name}.tgt", "w") as target:
-        for _ in range(sentences):
-            numbers = sorted(generator.sample(range(10), generator.randint(1, 6)))
-            target.write(" ".join(WORDS[number] for number in numbers) + "\n")
-            generator.shuffle(numbers)
-            source.write(" ".join(WORDS[number] for number in numbers) + "\n")
 
 
 def _write_treebank(path):
