@@ -17,7 +17,6 @@ import functools
 import importlib.util
 import logging
 import queue
-import re
 import time
 import types
 import weakref
@@ -32,6 +31,8 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+from .byte_pieces import join_bytes
 
 __all__ = [
     "allow_in_checkpoints",
@@ -186,16 +187,6 @@ def updates_before(model: Any) -> Optional[int]:
     return getattr(model, "updates_before", None)
 
 
-BYTES = re.compile(r"(?:(?<!\S)<0x[0-9A-F]{2}>(?: +|$))+")  # pieces of sentencepiece's byte_fallback
-
-
-def _characters(pieces: "re.Match[str]") -> str:
-    """The characters of pieces of bytes; U+FFFD for each byte that is part of none, as sentencepiece writes it."""
-    content = bytes(int(piece[3:5], 16) for piece in pieces.group().split())
-    text = re.sub("[\udc80-\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
-    return text.replace("\n", "\u2581").replace("\r", "\u2581")  # a sentence is one line
-
-
 def joining_bytes(post_process: Callable[[str, str], str]) -> Callable[[str, str], str]:
     """fairseq's `post_process`, which joins subwords, with pieces of bytes as text.
 
@@ -205,7 +196,7 @@ def joining_bytes(post_process: Callable[[str, str], str]) -> Callable[[str, str
 
     @functools.wraps(post_process)
     def join(sentence, symbol):
-        return post_process(BYTES.sub(_characters, sentence) if symbol == "sentencepiece" else sentence, symbol)
+        return post_process(join_bytes(sentence) if symbol == "sentencepiece" else sentence, symbol)
 
     return join
 

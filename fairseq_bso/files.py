@@ -1,7 +1,4 @@
-"""Atomic writes, locks and checksums.
-
-A lock is `flock` on an open file: the system releases it when the process ends, however it ends.
-"""
+"""Atomic writes and checksums."""
 
 import glob
 import hashlib
@@ -9,118 +6,14 @@ import os
 import re
 import shutil
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, Iterable, Iterator, List
 
 from .errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: each writer still has names of its own there
-    fcntl = None  # type: ignore[assignment]
+from .locks import claim, is_stream, lock, remove_if_unlocked
 
 UNWRITTEN = 0  # the time of change of a temporary file that nobody has opened yet
-
-
-class InUse(Exception):
-    """Another process holds the lock."""
-
-
-class _Lock(NamedTuple):
-    """An open file, locked if `works`: some file systems have no locks."""
-
-    descriptor: int
-    works: bool
-
-
-@contextmanager
-def alone(lock: Path, waiting: Optional[Callable[[], None]] = None) -> Iterator[bool]:
-    """Holds a lock. The file is removed at the end; one that a killed process left locks nothing.
-
-    Yields whether no other process can hold it: some file systems have no locks.
-
-    Args:
-        lock: the file. Its folder is made if it is missing.
-        waiting: called once if another process holds the lock, before this one waits for it.
-
-    Raises:
-        InUse: another process holds the lock, and there is no `waiting`.
-        OSError: the file cannot be made.
-    """
-    lock = lock.resolve()
-    made = [folder for folder in (lock.parent, *lock.parent.parents) if not folder.exists()]
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = _lock(lock, wait=False)
-    if held is None and waiting is not None:
-        waiting()
-        held = _lock(lock, wait=True)
-    if held is None:
-        raise InUse(str(lock))
-    try:
-        yield held.works
-    finally:
-        with suppress(OSError):
-            lock.unlink()
-        os.close(held.descriptor)
-        with suppress(OSError):  # folders that hold nothing
-            for folder in made:
-                folder.rmdir()
-
-
-def _lock(path: Path, wait: bool) -> Optional[_Lock]:
-    """A new or old file, locked. None if another process holds it and this one does not wait."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if fcntl is None:
-                return _Lock(descriptor, False)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:
-            return _Lock(descriptor, False)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if _is_at(descriptor, path):
-            return _Lock(descriptor, True)
-        os.close(descriptor)  # the process that held the lock has removed this file
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file still has this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def claim(output: Path, option: str) -> Iterator[bool]:
-    """Keeps other processes from an output while this one makes it. Yields whether that is sure, as `alone` does.
-
-    Args:
-        output: the file or folder. The lock is NAME.lock beside it.
-        option: what names it on the command line, for the message.
-
-    Raises:
-        UserError: another process makes it, or its folder cannot be written.
-    """
-    with ExitStack() as held:
-        sure = False
-        try:
-            if not _is_stream(output):
-                output = output.resolve()
-                sure = held.enter_context(alone(output.parent / (output.name + ".lock")))
-        except InUse:
-            raise UserError(
-                f"another process writes {output} now: wait until it has ended, or give another {option}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
-        yield sure
 
 
 @contextmanager
@@ -140,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, path.name)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    held = _lock(partial, wait=True)  # another process may just look whether it is abandoned
+    held = lock(partial, wait=True)  # another process may just look whether it is abandoned
     assert held is not None
     try:
         with _closing(held.descriptor):
@@ -174,15 +67,9 @@ def remove_abandoned(folder: Path, name: str) -> None:
     """
     ours = re.compile(re.escape(name) + r"\.[0-9a-f]{32}\.partial")
     found = [Path(left) for left in glob.glob(os.path.join(glob.escape(str(folder)), glob.escape(name) + ".*.partial"))]
-    for left in found if fcntl is not None else []:
+    for left in found:
         if ours.fullmatch(left.name):
-            _remove_if_unlocked(left)
-
-
-def _remove_if_unlocked(path: Path) -> None:
-    with suppress(OSError), open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+            remove_if_unlocked(left)
 
 
 @contextmanager
@@ -198,19 +85,12 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
     Raises:
         OSError: it cannot be written.
     """
-    if _is_stream(path):
+    if is_stream(path):
         with open(path, mode, **options) as file:
             yield file
         return
     with atomic_path(path) as partial, open(partial, mode, **options) as file:
         yield file
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether a path is a pipe or a device, which is written to directly."""
-    return (
-        path.exists() and not path.is_dir() and (not path.is_file() or path.parts[:2] in (("/", "dev"), ("/", "proc")))
-    )
 
 
 class AtomicFolder:

@@ -3,9 +3,12 @@
 import functools
 import logging
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from fairseq import checkpoint_utils
+
+from .checkpoints import config_of, load_state, option
+from .errors import UserError
 
 __all__ = ["warning_of_another_start"]
 
@@ -16,7 +19,9 @@ def warning_of_another_start(load_checkpoint: Callable[..., Any]) -> Callable[..
     """fairseq's `load_checkpoint` with a warning where it ignores `--finetune-from-model`.
 
     fairseq goes on from checkpoint_last.pt of `--save-dir` if there is one, without a word. A command that is run again
-    with another start then trains from the old one.
+    with another start then trains from the old one. A training that goes on from its own start is not warned of: each
+    checkpoint holds the option that it was trained with. After a warning that option is the old start, so that the
+    checkpoints to come tell the start that they have.
     """
 
     @functools.wraps(load_checkpoint)
@@ -24,13 +29,25 @@ def warning_of_another_start(load_checkpoint: Callable[..., Any]) -> Callable[..
         start = getattr(cfg, "finetune_from_model", None)
         last = os.path.join(cfg.save_dir, f"checkpoint_last{trainer.checkpoint_suffix}.pt")
         if start and cfg.restore_file == "checkpoint_last.pt" and os.path.exists(last):
-            logger.warning(
-                f"this training goes on from {last}, and --finetune-from-model {start} is not read: give another "
-                "--save-dir for another start"
-            )
+            _warn(cfg, start, last)
         return load_checkpoint(cfg, trainer, *args, **kwargs)
 
     return load
+
+
+def _warn(cfg: Any, start: str, last: str) -> None:
+    try:
+        state = load_state(last)
+    except UserError:
+        return  # fairseq cannot load it either, and says so
+    before: Optional[str] = option(config_of(state, "checkpoint"), "finetune_from_model")
+    if before and os.path.abspath(before) == os.path.abspath(start):
+        return
+    logger.warning(
+        f"this training goes on from {last}, which began {f'from {before}' if before else 'without a start'}; "
+        f"--finetune-from-model {start} is not read: give another --save-dir for another start"
+    )
+    cfg.finetune_from_model = before
 
 
 # fairseq-train looks this name up in the module.

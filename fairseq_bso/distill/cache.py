@@ -23,7 +23,8 @@ from fairseq import utils
 from fairseq.data import indexed_dataset
 
 from ..errors import UserError
-from ..files import InUse, alone, atomic_path, atomic_write, remove_abandoned, sha256
+from ..files import atomic_path, atomic_write, remove_abandoned, sha256
+from ..locks import InUse, alone
 from ..shortlist.files import path_in
 
 logger = logging.getLogger(__name__)

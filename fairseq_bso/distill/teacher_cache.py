@@ -23,7 +23,8 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import UserError
-from ..files import alone, atomic_write, remove_abandoned, sha256
+from ..files import atomic_write, remove_abandoned, sha256
+from ..locks import alone
 from .teacher import Teacher
 
 logger = logging.getLogger(__name__)

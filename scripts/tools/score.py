@@ -16,10 +16,12 @@ words of its source that are not in the dictionary, first to last. The source is
 import argparse
 import json
 import re
+import runpy
 from pathlib import Path
 
 UNKNOWN = "<unk>"
-BYTES = re.compile(r"(?:(?<!\S)<0x[0-9A-F]{2}>(?:\s+|$))+")  # pieces of sentencepiece's byte_fallback
+# Read by its path: an import of the package imports fairseq.
+JOIN_BYTES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "byte_pieces.py"))["join_bytes"]
 RECORD = re.compile(r"([TH])-(\d+)\t(.*)", re.DOTALL)
 TIME = re.compile(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s")
 
@@ -72,14 +74,7 @@ def in_order(hypotheses, count):
 
 def join_pieces(text):
     """Undoes sentencepiece: the pieces are joined, bytes become characters, and the word mark becomes a blank."""
-    return BYTES.sub(read_bytes, text).replace(" ", "").replace("\u2581", " ").strip()
-
-
-def read_bytes(pieces):
-    """The characters of pieces of bytes; U+FFFD for each byte that is part of none, as sentencepiece writes it."""
-    content = bytes(int(piece[3:5], 16) for piece in pieces.group().split())
-    text = re.sub("[\udc80-\udcff]", "\ufffd", content.decode("utf-8", "surrogateescape"))
-    return text.replace("\n", "\u2581").replace("\r", "\u2581")  # a sentence is one line
+    return JOIN_BYTES(text).replace(" ", "").replace("\u2581", " ").strip()
 
 
 def fill_unknown(text, source, vocabulary):

@@ -1,33 +1,74 @@
-"""A training that goes on where another start was named says so."""
+"""A training that goes on where another start was named says so; one that goes on from its own start does not."""
 
 import logging
 from argparse import Namespace
 
 import pytest
+import torch
 from fairseq import checkpoint_utils
+from omegaconf import OmegaConf
 
 from fairseq_bso.restarts import warning_of_another_start
 
+LAST = "checkpoint_last.pt"
 
-@pytest.mark.parametrize(
-    "start, restore, exists, warned",
-    [
-        ("nll.pt", "checkpoint_last.pt", True, True),
-        ("nll.pt", "checkpoint_last.pt", False, False),
-        (None, "checkpoint_last.pt", True, False),
-        ("nll.pt", "other.pt", True, False),  # fairseq refuses these two itself
-    ],
-)
-def test_an_ignored_start_is_warned_of(tmp_path, caplog, start, restore, exists, warned):
-    caplog.set_level(logging.WARNING)
-    if exists:
-        (tmp_path / "checkpoint_last.pt").touch()
-    cfg = Namespace(finetune_from_model=start, restore_file=restore, save_dir=str(tmp_path))
+
+def load(folder, start, restore=LAST):
+    """Loads as fairseq-train does. Returns the option that is saved in the checkpoints to come."""
+    cfg = OmegaConf.create({"finetune_from_model": start, "restore_file": restore, "save_dir": str(folder)})
+    OmegaConf.set_struct(cfg, True)
     loaded = warning_of_another_start(lambda *arguments, **options: (arguments, options))
     trainer = Namespace(checkpoint_suffix="")
     assert loaded(cfg, trainer, disable_iterator_cache=True) == ((cfg, trainer), {"disable_iterator_cache": True})
-    said = f"goes on from {tmp_path / 'checkpoint_last.pt'}, and --finetune-from-model nll.pt is not read"
-    assert (said in caplog.text) == warned and (warned or not caplog.text)
+    return cfg.finetune_from_model
+
+
+def save(folder, start):
+    """Writes a last checkpoint of a training with this start."""
+    torch.save({"model": {}, "cfg": {"checkpoint": {"finetune_from_model": start}}}, folder / LAST)
+
+
+@pytest.mark.parametrize("before, began", [("nll.pt", "from nll.pt"), (None, "without a start")])
+def test_an_ignored_start_is_warned_of_at_every_restart(tmp_path, caplog, before, began):
+    save(tmp_path, before)
+    for _ in range(2):
+        caplog.clear()
+        saved = load(tmp_path, "other.pt")
+        assert saved == before
+        said = f"goes on from {tmp_path / LAST}, which began {began}; --finetune-from-model other.pt is not read"
+        assert said in caplog.text
+        save(tmp_path, saved)
+
+
+def test_checkpoints_of_older_forms_are_warned_of(tmp_path, caplog):
+    torch.save({"model": {}, "cfg": None, "args": Namespace(finetune_from_model="nll.pt")}, tmp_path / LAST)
+    load(tmp_path, "nll.pt")
+    assert not caplog.text
+    load(tmp_path, "other.pt")
+    assert "which began from nll.pt" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "start, before, restore",
+    [
+        ("nll.pt", "nll.pt", LAST),  # the same command again
+        ("nll.pt", "./nll.pt", LAST),
+        (None, "nll.pt", LAST),
+        ("nll.pt", "other.pt", "third.pt"),  # fairseq refuses these two options itself
+    ],
+)
+def test_no_warning_where_the_start_is_the_old_one_or_none(tmp_path, caplog, start, before, restore):
+    caplog.set_level(logging.WARNING)
+    save(tmp_path, before)
+    assert load(tmp_path, start, restore) == start
+    assert not caplog.text
+
+
+def test_no_warning_where_there_is_no_last_checkpoint_or_a_damaged_one(tmp_path, caplog):
+    load(tmp_path, "nll.pt")
+    (tmp_path / LAST).write_bytes(b"half")
+    load(tmp_path, "nll.pt")  # fairseq says what is wrong
+    assert not caplog.text
 
 
 def test_fairseq_calls_it():

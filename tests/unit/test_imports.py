@@ -8,7 +8,7 @@ import fairseq_bso
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
-    "batches blockwise linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
+    "batches blockwise byte_pieces linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
     "cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes shortlist.lexicon "
     "interpret.units.*"
 ).split()
@@ -20,8 +20,8 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise checkpoints compat errors files linear logs registry restarts sentence_bleu subsets "
-    "unit_sets".split()
+    "batches blockwise byte_pieces checkpoints compat errors files linear locks logs registry restarts sentence_bleu "
+    "subsets unit_sets".split()
 )
 """files at the top that every room may use"""
 
@@ -29,13 +29,15 @@ ARROWS = {
     "batches": set(),
     "blockwise": {"linear"},
     "checkpoints": {"errors"},
-    "compat": set(),
+    "byte_pieces": set(),
+    "compat": {"byte_pieces"},
     "errors": set(),
-    "files": {"errors"},
+    "files": {"errors", "locks"},
     "linear": set(),
+    "locks": {"errors"},
     "logs": set(),
     "registry": set(),
-    "restarts": set(),
+    "restarts": {"checkpoints", "errors"},
     "sentence_bleu": set(),
     "subsets": {"errors"},
     "unit_sets": set(),
