@@ -1,4 +1,4 @@
-"""Atomic writes and checksums."""
+"""Atomic writes, claimed outputs and checksums."""
 
 import glob
 import hashlib
@@ -6,14 +6,40 @@ import os
 import re
 import shutil
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Iterable, Iterator, List
 
 from .errors import UserError
-from .locks import claim, is_stream, lock, remove_if_unlocked
+from .locks import InUse, alone, lock, remove_if_unlocked
 
 UNWRITTEN = 0  # the time of change of a temporary file that nobody has opened yet
+
+
+@contextmanager
+def claim(output: Path, option: str) -> Iterator[bool]:
+    """Keeps other processes from an output while this one makes it. Yields whether that is sure, as `alone` does.
+
+    Args:
+        output: the file or folder. The lock is NAME.lock beside it.
+        option: what names it on the command line, for the message.
+
+    Raises:
+        UserError: another process makes it, or its folder cannot be written.
+    """
+    with ExitStack() as held:
+        sure = False
+        try:
+            if not _is_stream(output):
+                output = output.resolve()
+                sure = held.enter_context(alone(output.parent / (output.name + ".lock")))
+        except InUse:
+            raise UserError(
+                f"another process writes {output} now: wait until it has ended, or give another {option}"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
+        yield sure
 
 
 @contextmanager
@@ -85,12 +111,19 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
     Raises:
         OSError: it cannot be written.
     """
-    if is_stream(path):
+    if _is_stream(path):
         with open(path, mode, **options) as file:
             yield file
         return
     with atomic_path(path) as partial, open(partial, mode, **options) as file:
         yield file
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a pipe or a device, which is written to directly."""
+    return (
+        path.exists() and not path.is_dir() and (not path.is_file() or path.parts[:2] in (("/", "dev"), ("/", "proc")))
+    )
 
 
 class AtomicFolder:

@@ -1,14 +1,13 @@
 """Locks, which keep two processes from one output.
 
-A lock is `flock` on an open file: the system releases it when the process ends, however it ends.
+A lock is `flock` on an open file: the system releases it when the process ends, however it ends. This file imports the
+standard library alone, so that scripts can run it by its path, without fairseq.
 """
 
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple, Optional
-
-from .errors import UserError
 
 try:
     import fcntl
@@ -90,32 +89,6 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-@contextmanager
-def claim(output: Path, option: str) -> Iterator[bool]:
-    """Keeps other processes from an output while this one makes it. Yields whether that is sure, as `alone` does.
-
-    Args:
-        output: the file or folder. The lock is NAME.lock beside it.
-        option: what names it on the command line, for the message.
-
-    Raises:
-        UserError: another process makes it, or its folder cannot be written.
-    """
-    with ExitStack() as held:
-        sure = False
-        try:
-            if not is_stream(output):
-                output = output.resolve()
-                sure = held.enter_context(alone(output.parent / (output.name + ".lock")))
-        except InUse:
-            raise UserError(
-                f"another process writes {output} now: wait until it has ended, or give another {option}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
-        yield sure
-
-
 def remove_if_unlocked(path: Path) -> None:
     """Removes a file that no process holds locked. Where there are no locks, it stays."""
     if fcntl is None:
@@ -123,10 +96,3 @@ def remove_if_unlocked(path: Path) -> None:
     with suppress(OSError), open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
-
-
-def is_stream(path: Path) -> bool:
-    """Whether a path is a pipe or a device, which is written to directly."""
-    return (
-        path.exists() and not path.is_dir() and (not path.is_file() or path.parts[:2] in (("/", "dev"), ("/", "proc")))
-    )

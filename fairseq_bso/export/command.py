@@ -12,8 +12,7 @@ from bso_runtime.model_file import Model
 
 from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
-from ..files import atomic_write
-from ..locks import claim
+from ..files import atomic_write, claim
 from ..logs import show_logs
 
 

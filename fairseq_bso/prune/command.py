@@ -6,8 +6,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 from ..checkpoints import config_of, distinct_parameters, load_state, model_class, option
 from ..errors import UserError
-from ..files import atomic_write
-from ..locks import claim
+from ..files import atomic_write, claim
 from ..logs import show_logs
 from .schemes import Schedule, get_scheme
 from .unit_classes import UnitClasses, unit_sets_of

@@ -28,6 +28,8 @@ from benchmark_training import (
 )
 from benchmark_transformer import bso_updates, lstms, transformer_breakdown, transformers, ways
 
+from fairseq_bso.files import atomic_write
+
 
 def parse(words):
     """The options."""
@@ -147,9 +149,8 @@ def main():
         for line in earlier.lines(before.get(name), results[name]):
             print(f"  {line}", flush=True)
     if options.out:
-        partial = f"{options.out}.partial"
-        Path(partial).write_text(json.dumps(results, indent=1) + "\n")
-        os.replace(partial, options.out)
+        with atomic_write(Path(options.out), "w") as file:
+            file.write(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

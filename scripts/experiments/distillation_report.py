@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 from forked import Forked
-from outputs import logarithmic_x, save_figure, silent_pyplot, write_whole
+from outputs import logarithmic_x, only_writer, save_figure, silent_pyplot, write_whole
 from stages import ROOT, program, tool
 
 score = tool("score")
@@ -157,7 +157,13 @@ def draw(path, rows):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    with only_writer(arguments.out):
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        compare(arguments)
+
+
+def compare(arguments):
+    """Measures all systems, prints the table and draws the picture."""
     rows = [measure(arguments, *system.split("=", 1)) for system in arguments.system]
     write_whole(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
     write_whole(arguments.out / "results.md", table(rows))

@@ -1,24 +1,77 @@
-"""What an experiment writes: texts and pictures. Each is written under a temporary name, then renamed."""
+"""What an experiment writes: folders, texts and pictures. Each is written under a temporary name, then renamed.
+
+A lock beside the output keeps a second process from the temporary name.
+"""
 
 import logging
 import os
+import runpy
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+# Read by its path: an import of the package imports fairseq.
+LOCKS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "locks.py"))
+
+
+@contextmanager
+def whole_file(path):
+    """Yields a temporary path, which is renamed at the end. A second process waits until the first has ended."""
+    with LOCKS["alone"](path.with_name(path.name + ".lock"), waiting=lambda: None):
+        partial = path.with_name(f"partial-{path.name}")  # the ending tells matplotlib the format
+        try:
+            yield partial
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def only_writer(out):
+    """Keeps other processes from a folder. Raises SystemExit if another one writes it."""
+    try:
+        with LOCKS["alone"](out.with_name(out.name + ".lock")):
+            yield
+    except LOCKS["InUse"]:
+        raise SystemExit(
+            f"--out {out}: another process writes it now; wait until it has ended, or name another folder"
+        ) from None
+
+
+@contextmanager
+def whole_folder(out):
+    """Yields an empty temporary folder, which is renamed at the end, or removed after an exception.
+
+    Raises SystemExit if the folder exists, or if another process writes it.
+    """
+    with only_writer(out):
+        if out.exists():
+            raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
+        partial = out.with_name(out.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+        partial.mkdir()
+        try:
+            yield partial
+            os.replace(partial, out)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def write_whole(path, text):
     """Writes a text."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def save_figure(figure, path):
     """Writes a picture of matplotlib."""
     from matplotlib import pyplot
 
-    partial = path.with_name(f"partial-{path.name}")
-    figure.savefig(partial, dpi=120)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
     pyplot.close(figure)
-    os.replace(partial, path)
 
 
 def silent_pyplot():

@@ -23,11 +23,11 @@ number only. It stays the same when the length filter or the number of sentences
 import argparse
 import gzip
 import lzma
-import os
 import random
-import shutil
 from collections import Counter
 from pathlib import Path
+
+from outputs import whole_folder
 
 SOURCE, TARGET = "shuffled", "ordered"
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
@@ -144,8 +144,13 @@ def parse_arguments(argv=None):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    if arguments.out.exists():
-        raise SystemExit(f"--out {arguments.out}: is there already; remove it or name another folder")
+    with whole_folder(arguments.out) as partial:
+        words = write_sets(arguments, partial)
+    print(f"wrote {arguments.out} with a vocabulary of {words} words")
+
+
+def write_sets(arguments, folder):
+    """Writes the three sets and the dictionary. Returns the number of words in the dictionary."""
     sets = {}
     for name in ("train", "valid", "test"):
         most = arguments.max_train if name == "train" else arguments.max_heldout
@@ -157,17 +162,13 @@ def main(argv=None):
     if not dictionary:
         raise SystemExit(f"--min-count {arguments.min_count}: no training word is so frequent; lower it")
 
-    partial = arguments.out.with_name(arguments.out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     vocabulary = {word for word, _ in dictionary}
     for name, (ordered, shuffled) in sets.items():
-        write_lines(partial / f"{name}.{TARGET}", map(" ".join, ordered))
-        write_lines(partial / f"{name}.{SOURCE}", map(" ".join, shuffled))
+        write_lines(folder / f"{name}.{TARGET}", map(" ".join, ordered))
+        write_lines(folder / f"{name}.{SOURCE}", map(" ".join, shuffled))
         report(name, ordered, vocabulary)
-    write_lines(partial / "dict.txt", (f"{word} {count}" for word, count in dictionary))
-    os.replace(partial, arguments.out)
-    print(f"wrote {arguments.out} with a vocabulary of {len(dictionary)} words")
+    write_lines(folder / "dict.txt", (f"{word} {count}" for word, count in dictionary))
+    return len(dictionary)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ those of the whole package, which has the same files: install one of the two. No
 import argparse
 import base64
 import hashlib
+import io
 import os
 import re
 import zipfile
@@ -73,13 +74,20 @@ def build(folder):
     """Writes the wheel into a folder. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}-{version()}-py3-none-any.whl"
-    files, partial = contents(), path.with_suffix(".partial")
+    files = contents()
     list_name = f"{NAME}-{version()}.dist-info/RECORD"
     files[list_name] = (record(files) + f"{list_name},,\n").encode()
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as wheel:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, content in files.items():
             wheel.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
-    os.replace(partial, path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(memory.getvalue())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return path
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from bso_runtime import model_file
 from fairseq_bso.errors import UserError
-from fairseq_bso.files import AtomicFolder, atomic_path, atomic_write, reserve
-from fairseq_bso.locks import InUse, alone, claim
+from fairseq_bso.files import AtomicFolder, atomic_path, atomic_write, claim, reserve
+from fairseq_bso.locks import InUse, alone
 
 
 def names(folder):

@@ -34,7 +34,7 @@ ARROWS = {
     "errors": set(),
     "files": {"errors", "locks"},
     "linear": set(),
-    "locks": {"errors"},
+    "locks": set(),
     "logs": set(),
     "registry": set(),
     "restarts": {"checkpoints", "errors"},

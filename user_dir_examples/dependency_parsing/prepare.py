@@ -25,12 +25,13 @@ import json
 import os
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 from fairseq_commands import SOURCE, TARGET, run_fairseq
 from symbols import is_reduce, word_symbol
 from transitions import projectivise, to_actions
-from treebank import Tree, read_treebank, write_text
+from treebank import LOCKS, Tree, read_treebank, write_text
 
 NO_TREE = "without exactly one root (no tree)"
 NOT_PROJECTIVE = "not projective (arc-standard sequences cannot build such a tree)"
@@ -145,11 +146,40 @@ def parse_arguments(argv=None):
     return arguments
 
 
+@contextmanager
+def whole_folder(out):
+    """Yields an empty temporary folder, which is renamed at the end, or removed after an exception.
+
+    Raises SystemExit if the folder exists, or if another process writes it.
+    """
+    try:
+        with LOCKS["alone"](out.with_name(out.name + ".lock")):
+            if out.exists():
+                raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
+            partial = out.with_name(out.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+            partial.mkdir()
+            try:
+                yield partial
+                os.replace(partial, out)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+    except LOCKS["InUse"]:
+        raise SystemExit(
+            f"--out {out}: another process writes it now; wait until it has ended, or name another folder"
+        ) from None
+
+
 def main(argv=None):
     arguments = parse_arguments(argv)
-    out = arguments.out
-    if out.exists():
-        raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
+    with whole_folder(arguments.out) as folder:
+        words, reduces = prepare(arguments, folder)
+    print(f"wrote {arguments.out} with a vocabulary of {words} words and {reduces} reduce symbols")
+
+
+def prepare(arguments, folder):
+    """Writes all files into a folder. Returns the numbers of words and of reduce symbols."""
     train, train_left = select(arguments.train, arguments)
     words = count_symbols((words for words, _ in train), arguments.min_count)
     if not words:
@@ -158,25 +188,21 @@ def main(argv=None):
     valid, valid_left = select(arguments.valid, arguments, {symbol for symbol, _ in reduces})
     test, test_special = select_test(arguments.test, arguments)
 
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     vocabulary = {word for word, _ in words}
     for name, pairs, counts, title in (
         ("train", train, train_left, "left out, "),
         ("valid", valid, valid_left, "left out, "),
         ("test", test, test_special, ""),
     ):
-        write_lines(partial / f"{name}.{SOURCE}", (" ".join(source) for source, _ in pairs))
-        write_lines(partial / f"{name}.{TARGET}", (" ".join(target) for _, target in pairs))
+        write_lines(folder / f"{name}.{SOURCE}", (" ".join(source) for source, _ in pairs))
+        write_lines(folder / f"{name}.{TARGET}", (" ".join(target) for _, target in pairs))
         report(name, pairs, counts, title, vocabulary)
     for language, symbols in ((SOURCE, words), (TARGET, words + reduces)):
-        write_lines(partial / f"dict.{language}.txt", (f"{symbol} {count}" for symbol, count in symbols))
+        write_lines(folder / f"dict.{language}.txt", (f"{symbol} {count}" for symbol, count in symbols))
     settings = {"lowercase": arguments.lowercase, "digits": arguments.digits}
-    write_text(partial / "settings.json", json.dumps(settings) + "\n")
-    binarise(partial, arguments.workers)
-    os.replace(partial, out)
-    print(f"wrote {out} with a vocabulary of {len(words)} words and {len(reduces)} reduce symbols")
+    write_text(folder / "settings.json", json.dumps(settings) + "\n")
+    binarise(folder, arguments.workers)
+    return len(words), len(reduces)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import gzip
 import lzma
 import os
 import re
+import runpy
 from pathlib import Path
 from typing import List, NamedTuple
 
@@ -17,6 +18,8 @@ FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DE
 
 # A word 3, a multiword token 3-4, an empty node 3.1 (0.1 precedes the first word).
 IDENTIFIER = re.compile(r"(0|[1-9][0-9]{0,8})(?:([-.])([1-9][0-9]{0,8}))?")
+# Read by its path: an import of the package imports fairseq.
+LOCKS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "locks.py"))
 EMPTY_NODE = re.compile(r"[0-9]+\.[0-9]+\t")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # Python reads no number of more than 4,300 digits
 
@@ -201,12 +204,19 @@ def split_columns(place, line):
 
 
 def write_text(path, text):
-    """Writes a file completely or not at all, packed if its name ends in `.gz` or `.xz`."""
+    """Writes a file completely or not at all, packed if its name ends in `.gz` or `.xz`.
+
+    A lock keeps a second process from the temporary name until the first has ended."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
-        with OPENERS.get(path.suffix, open)(partial, "wb") as file:
-            file.write(text.encode("utf-8"))
-        os.replace(partial, path)
+        with LOCKS["alone"](path.with_name(path.name + ".lock"), waiting=lambda: None):
+            try:
+                with OPENERS.get(path.suffix, open)(partial, "wb") as file:
+                    file.write(text.encode("utf-8"))
+                os.replace(partial, path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
     except OSError as problem:
         raise SystemExit(f"{path}: cannot be written ({problem}); name a file in a folder that exists") from None

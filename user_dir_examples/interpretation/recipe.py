@@ -1,12 +1,14 @@
 """Shared parts of the recipes of this folder: running programs, and a folder that is complete or absent."""
 
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
+sys.path.insert(0, str(PLUGIN.parent))
+
+from fairseq_bso.files import AtomicFolder  # noqa: E402
 
 
 def run(title, log, module, *arguments):
@@ -27,14 +29,15 @@ def write_lines(path, lines):
 
 @contextmanager
 def whole_folder(out):
-    """Yields a temporary folder beside `out` and renames it to `out` at the end."""
-    if out.exists():
-        raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    part.rename(out)
+    """Yields a temporary folder beside `out` and renames it to `out` at the end.
+
+    After an exception nothing is left of it. One process at a time writes `out`."""
+    folder = AtomicFolder(out, "--out")
+    with folder.alone():
+        if out.exists():
+            raise SystemExit(f"--out {out}: is there already; remove it or name another folder")
+        with folder.writing() as part:
+            yield part
 
 
 def training_options(updates, batch, rate, seed):

@@ -17,10 +17,12 @@ import argparse
 import gzip
 import hashlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
@@ -52,6 +54,21 @@ def parse_arguments(argv=None):
     parser.add_argument("--vocab", type=int, default=6000, metavar="N", help="pieces, both languages together (6000)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of fairseq-preprocess (1)")
     return parser.parse_args(argv)
+
+
+@contextmanager
+def only_writer(out):
+    """Keeps other processes from a folder: they would write the same temporary names in it.
+
+    Raises SystemExit if another process writes it."""
+    locks = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "locks.py"))
+    try:
+        with locks["alone"](out.with_name(out.name + ".lock")):
+            yield
+    except locks["InUse"]:
+        raise SystemExit(
+            f"--out {out}: another process writes it now; wait until it has ended, or name another folder"
+        ) from None
 
 
 def fetch(name, raw, source):
@@ -196,6 +213,12 @@ def text_to_data(out, languages, sets, vocab, workers):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
+    with only_writer(arguments.out):
+        prepare(arguments)
+
+
+def prepare(arguments):
+    """Makes OUT."""
     out = arguments.out
     ready_folder(out)
     for name in SHA256:

@@ -18,7 +18,7 @@ import random
 import zipfile
 from pathlib import Path
 
-from prepare import download, ready_folder, text_to_data, write_lines
+from prepare import download, only_writer, ready_folder, text_to_data, write_lines
 
 COMMIT = "de48b7027f7318d77010a6e08ed928c10748c23d"
 ADDRESS = f"https://raw.githubusercontent.com/rioyshky/translation/{COMMIT}/deu-eng.zip"
@@ -84,6 +84,12 @@ def divide(pairs):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
+    with only_writer(arguments.out):
+        prepare(arguments)
+
+
+def prepare(arguments):
+    """Makes OUT."""
     out = arguments.out
     ready_folder(out)
     sets = divide(read_pairs(arguments.source or fetched(out / "raw")))
