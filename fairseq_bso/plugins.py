@@ -8,6 +8,7 @@ from .bso.losses import register_loss
 from .bso.text_costs import register_text_cost
 from .cross_entropy import criterion as _cross_entropy  # noqa: F401
 from .cross_entropy import scheduled_sampling as _scheduled_sampling  # noqa: F401
+from .decoding import repeated_ngrams as _repeated_ngrams  # noqa: F401
 from .decoding.unnormalized import check_commands_options
 from .distill import criterion as _distill  # noqa: F401
 from .distill import tasks as _distill_tasks  # noqa: F401

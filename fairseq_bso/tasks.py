@@ -230,6 +230,11 @@ def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, constraint: 
                 f"--min-len is {args.min_len}, but --successors {constraint.name} decides how long an output is: leave "
                 "out --min-len"
             )
+        if getattr(args, "no_repeat_ngram_size", 0) > 0:
+            raise UserError(
+                f"--no-repeat-ngram-size is {args.no_repeat_ngram_size}, but --successors {constraint.name} decides "
+                "which words an output holds, repeated ones too: leave out --no-repeat-ngram-size"
+            )
         if getattr(args, "max_len_a", 0) != 0 or getattr(args, "max_len_b", 200) != 200:
             logger.warning(
                 f"--successors {constraint.name} bounds the length: --max-len-a and --max-len-b have no effect"

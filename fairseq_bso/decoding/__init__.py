@@ -1,9 +1,10 @@
 """Decoding: features that fairseq's generator lacks.
 
-constraint      a successor function bound to the dictionaries of a task
-columns         the candidates of a sentence in place of the vocabulary
-constrained     a generator that ranks only the words that the constraint allows
-unknown_words   the source words of unknown output words, for --replace-unk
-unnormalized    models without probabilities: ensembles, and scores of references
-length_ratios   ratios of output length to reference length, by beam, in validation
+constraint       a successor function bound to the dictionaries of a task
+columns          the candidates of a sentence in place of the vocabulary
+constrained      a generator that ranks only the words that the constraint allows
+repeated_ngrams  --no-repeat-ngram-size, which fairseq does not carry out on a CPU
+unknown_words    the source words of unknown output words, for --replace-unk
+unnormalized     models without probabilities: ensembles, and scores of references
+length_ratios    ratios of output length to reference length, by beam, in validation
 """

@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq import search
+from fairseq.sequence_generator import SequenceGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes
@@ -14,6 +15,7 @@ from reference import successors as slow
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint
 from fairseq_bso.errors import UserError
+from fairseq_bso.search.shortlist import ShortlistTable
 
 PADDING, END = 1, 2
 LABELS = ["@L_a", "@R_a", "@R_b"]
@@ -167,6 +169,30 @@ def test_other_searches_stay_within_the_constraint():
             assert hypotheses
             for words, score, _ in hypotheses:
                 assert sorted(words[:-1]) == sorted(source) and score > -math.inf
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_ngrams_are_not_repeated_where_the_constraint_leaves_the_order_free(size):
+    """A shortlist of all words gives what fairseq's generator gives without a constraint."""
+    model = fakes.model(2)
+    dictionary = model.decoder.dictionary
+    every = [word for word in range(len(dictionary)) if word not in (PADDING, END)]
+    table = ShortlistTable(torch.tensor(every), torch.full((len(dictionary), 1), PADDING))
+    constraint = Constraint("shortlist", dictionary, dictionary, table)
+    options = {"beam_size": 3, "max_len_a": 0, "max_len_b": 6, "no_repeat_ngram_size": size}
+    net_input, _ = fakes.batch(model, [[4, 5, END], [6, END]], [[END]] * 2)
+    found = [
+        [[one["tokens"].tolist() for one in ones] for ones in generator.generate([model], {"net_input": net_input})]
+        for generator in (
+            ConstrainedGenerator([model], dictionary, constraint, **options),
+            SequenceGenerator([model], dictionary, **options),
+            SequenceGenerator([model], dictionary, **{**options, "no_repeat_ngram_size": 0}),
+        )
+    ]
+    assert found[0] == found[1] != found[2]
+    for words in (words for ones in found[0] for words in ones):
+        ngrams = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
+        assert len(set(ngrams)) == len(ngrams)
 
 
 def test_a_sentence_without_an_output_is_empty_and_named(caplog):

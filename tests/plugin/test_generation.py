@@ -42,14 +42,22 @@ def score_of(scorer, before, local):
     return local if scorer == "unnormalized" else before + local
 
 
-def slow_beam(models, scorer, source, beam, longest, lenpen):
+def repeats(prefix, word, size):
+    """Whether a word completes an n-gram that a prefix holds already."""
+    ngrams = {prefix[start : start + size] for start in range(len(prefix) - size + 1)}
+    return size > 0 and (*prefix, word)[-size:] in ngrams
+
+
+def slow_beam(models, scorer, source, beam, longest, lenpen, ngram):
     """[(words, score)], best first. A hypothesis that ends among the best K is finished; K finished end the search."""
     live, done = [((), 0.0)], []
     for step in range(longest + 1):
         candidates = []
         for prefix, before in live:
             for word, local in enumerate(local_scores(models, scorer, source, prefix).tolist()):
-                if word != PADDING and (step > 0 if word == END else step < longest):
+                if word == PADDING or repeats(prefix, word, ngram):
+                    continue
+                if step > 0 if word == END else step < longest:
                     candidates.append(((*prefix, word), score_of(scorer, before, local)))
         candidates.sort(key=lambda candidate: -candidate[1])
         for words, score in candidates[:beam]:
@@ -70,14 +78,16 @@ def slow_beam(models, scorer, source, beam, longest, lenpen):
     sources=st.lists(st.lists(st.integers(4, 9), max_size=4), min_size=1, max_size=3),
     longest=st.integers(1, 5),
     lenpen=st.sampled_from([0.5, 1.0]),
+    ngram=st.integers(0, 3),  # fairseq alone repeats n-grams on a CPU
 )
-def test_the_search_equals_plain_loops(scorer, seed, members, beam, sources, longest, lenpen):
+def test_the_search_equals_plain_loops(scorer, seed, members, beam, sources, longest, lenpen, ngram):
     models = [fakes.model(seed + 1000 * member, scorer=scorer) for member in range(members)]
     options = Namespace(beam=beam, max_len_a=0, max_len_b=longest, lenpen=lenpen if scorer == "softmax" else 1.0)
+    options.no_repeat_ngram_size = ngram
     generator = task_of().build_generator(models, options)
     net_input, _ = fakes.batch(models[0], [[*source, END] for source in sources], [[END]] * len(sources))
     for source, found in zip(sources, generator.generate(models, {"net_input": net_input})):
-        expected = slow_beam(models, scorer, [*source, END], beam, longest, lenpen)
+        expected = slow_beam(models, scorer, [*source, END], beam, longest, lenpen, ngram)
         assert [tuple(one["tokens"].tolist()) for one in found] == [words for words, _ in expected]
         for one, (words, score) in zip(found, expected):
             assert one["score"].item() == pytest.approx(score, abs=1e-4)
@@ -241,6 +251,11 @@ def constrained_task(successors):
     "options, message",
     [
         ({"min_len": 3}, "--min-len is 3, but --successors .* decides how long an output is: leave out --min-len"),
+        (
+            {"no_repeat_ngram_size": 2},
+            "--no-repeat-ngram-size is 2, but --successors .* decides which words an output holds, repeated ones too: "
+            "leave out --no-repeat-ngram-size",
+        ),
         ({"sampling": True, "sampling_topp": 0.9}, "--sampling-topp cannot be used with --successors"),
         ({"match_source_len": True}, "--match-source-len cannot be used with --successors"),
         ({"print_alignment": "hard"}, "--print-alignment cannot be used with --successors"),
@@ -258,6 +273,23 @@ def test_unknown_words_cannot_be_replaced_by_alignments_that_a_parse_has_not():
     task = constrained_task("arc_standard")
     with pytest.raises(UserError, match="--replace-unk cannot be used with --successors"):
         task.build_generator([fakes.model(0, task, scorer="softmax")], Namespace(replace_unk=""))
+
+
+@pytest.mark.parametrize("successors", ["word_order", "arc_standard"])
+def test_a_length_penalty_divides_the_scores_of_outputs_of_one_length(successors):
+    """Outputs of a sentence have one length, so that the penalty ranks them as before, as in the stock programs."""
+    task, found = constrained_task(successors), {}
+    models = [fakes.model(4, task, scorer="softmax")]
+    net_input, _ = fakes.batch(models[0], [[4, 5, 4, 6, END], [7, 8, 9, END]], [[END]] * 2)
+    for lenpen in (0.0, 1.0, 2.0):
+        generator = task.build_generator(models, Namespace(beam=4, lenpen=lenpen))
+        found[lenpen] = generator.generate(models, {"net_input": net_input})
+    for plain, *penalized in zip(*found.values()):
+        assert len({len(one["tokens"]) for one in plain}) == 1 < len(plain)
+        for lenpen, ones in zip((1.0, 2.0), penalized):
+            assert [one["tokens"].tolist() for one in ones] == [one["tokens"].tolist() for one in plain]
+            divided = [one["score"].item() / len(one["tokens"]) ** lenpen for one in plain]
+            assert [one["score"].item() for one in ones] == pytest.approx(divided, rel=1e-5)
 
 
 def test_a_limit_of_length_under_a_constraint_that_has_one_is_warned_of(caplog):
