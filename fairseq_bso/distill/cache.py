@@ -196,8 +196,9 @@ class Cache:
     def _read_manifest(self) -> Dict[str, Any]:
         try:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
-            return {"version": manifest["version"], **manifest}
-        except (OSError, ValueError, KeyError, TypeError):
+            _check_manifest(manifest)
+            return manifest
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(
                 f"{self.manifest_path} is damaged: remove the folder {self.folder} and distil again"
             ) from None
@@ -231,6 +232,15 @@ class Cache:
                 f"the distilled data cannot be written to {self.folder} ({error.strerror or error}): make room or give "
                 "another --distill-cache; the parts already written are kept"
             ) from None
+
+
+def _check_manifest(manifest: Dict[str, Any]) -> None:
+    """Raises one of the errors of a wrong type or key if the content of a manifest has not its form."""
+    found = [manifest["version"], *map(dict, (manifest.get("made_from", {}), manifest.get("made_in", {})))]
+    for facts in manifest.get("files", {}).values():
+        found += [facts["bytes"] + 0, facts["sha256"] + ""]
+    if "files" in manifest:
+        found += [int(count) for count in manifest["facts"].values()]
 
 
 def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype) -> Cache:

@@ -1,5 +1,7 @@
 """The selection of hypotheses, the division of the work, and the parts of the cache."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from reference import fakes
 from reference.teaching import END
 
 from fairseq_bso.batches import length_batches
-from fairseq_bso.distill.cache import Cache
+from fairseq_bso.distill.cache import VERSION, Cache
 from fairseq_bso.distill.job import decode_missing, in_parts, order_of_parts
 from fairseq_bso.distill.selection import HypothesisSelector
 from fairseq_bso.errors import UserError
@@ -94,6 +96,40 @@ def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_pat
         cache.read_part(0)
     with pytest.raises(UserError, match="a was 1, is now 2; b was 2, is now 3"):
         Cache(str(tmp_path / "cache"), {"a": 2}, {"b": 3}).complete()
+
+
+@pytest.mark.parametrize(
+    "place, value",
+    [
+        ([], []),
+        (["version"], None),
+        (["made_from"], "text"),
+        (["made_from"], [[1]]),
+        (["facts"], None),
+        (["facts", "pairs"], "many"),
+        (["files"], ["a"]),
+        (["files", "a.bin"], 3),
+        (["files", "a.bin", "bytes"], "3"),
+        (["files", "a.bin", "sha256"], None),
+        (["files", "a.bin", "sha256"], 5),
+    ],
+)
+def test_a_manifest_of_another_form_is_named(tmp_path, place, value):
+    """None stands for a missing entry."""
+    manifest = {"version": VERSION, "made_from": {"a": 1}, "made_in": {}, "facts": {"pairs": 1}}
+    manifest["files"] = {"a.bin": {"bytes": 3, "sha256": "0"}}
+    inner = manifest
+    for name in place[:-1]:
+        inner = inner[name]
+    if not place:
+        manifest = value
+    elif value is None:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="manifest.json is damaged: remove the folder .* and distil again"):
+        Cache(str(tmp_path), {"a": 1}, {}).complete()
 
 
 def test_only_missing_parts_are_decoded_and_an_unwanted_worker_stops(tmp_path):

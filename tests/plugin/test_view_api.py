@@ -240,6 +240,16 @@ def test_a_sentence_pair_with_its_attention(ask, folder):
     assert (weights.argmax(1) == numpy.arange(len(weights))).all() and answer["id"] == 103
 
 
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_numbers_that_json_has_not_are_one_sentence(tmp_path, value):
+    folder = parentheses_capture(tmp_path / "capture", sentences=4)
+    with h5py.File(folder / "decoder" / "attention.hdf5", "r+") as file:
+        file["weights"][:] = value
+    answer = application(folder).test_client().get("/api/sentence?number=1")
+    assert answer.status_code == 422
+    assert "numbers here that are not finite: its file is damaged, or" in json.loads(answer.get_data())["error"]
+
+
 def test_statistics_rank_as_the_units_room_does(ask, folder, stored):
     answer = ask("statistics?side=decoder&states=hidden1&track=kind&label=number&limit=5")
     index = open_index(open_capture(folder).sides["decoder"])

@@ -9,6 +9,7 @@ cards           the answers to these
 answers         the answer to each kind of request
 own_requests    the requests about one's own text, and the functions that parse them
 own_answers     their answers, by a model
+json_text       answers as JSON
 addresses       the requests that the page sends for an address
 standalone      one HTML file that shows one view, without server
 notebook        one view in a notebook

@@ -1,6 +1,5 @@
 """The web server of `fairseq-bso view`: the files of the page, and answers as JSON. It only reads."""
 
-import json
 import logging
 from typing import Any, Callable, Optional
 
@@ -13,6 +12,7 @@ from ..folder.reader import CaptureReader
 from .addresses import LONGEST
 from .answers import Answers
 from .fields import BadRequest, RequestFields
+from .json_text import json_text
 from .own_requests import OWN_PARSERS
 from .requests import PARSERS
 from .standalone import PAGE, standalone
@@ -119,8 +119,7 @@ def _handle_errors(app: flask.Flask) -> None:
 
 
 def _json(content: Any, status: int = 200) -> flask.Response:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return flask.Response(text, status, content_type="application/json; charset=utf-8")
+    return flask.Response(json_text(content), status, content_type="application/json; charset=utf-8")
 
 
 def serve(

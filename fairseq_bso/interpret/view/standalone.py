@@ -4,7 +4,6 @@ The file holds the page's style and code, and the answers that the page would as
 functions of one script, because a browser imports no module from a file on a disk.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Dict, List
@@ -14,6 +13,7 @@ from ...files import atomic_write
 from .addresses import answers_of
 from .answers import Answers
 from .fields import BadRequest
+from .json_text import json_text
 
 __all__ = ["PAGE", "standalone", "write_page"]
 
@@ -75,8 +75,7 @@ def write_page(answers: Answers, address: str, path: str) -> int:
 
 def _json(content: Any) -> str:
     """JSON that a script element can hold, whatever words are in it."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return json_text(content).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _inside(text: str, tag: str) -> str:
