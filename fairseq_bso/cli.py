@@ -1,7 +1,8 @@
 """The `fairseq-bso` command. A subcommand is the file `command.py` of one room; `user-dir` stands below.
 
 A subcommand's file holds `add_arguments(parser)` and `run(arguments) -> exit status`. It is imported when its name is
-given. Before it runs, everything is registered with fairseq, unless it needs no fairseq.
+given. Before it runs, everything is registered with fairseq, unless it needs no fairseq. The package
+fairseq-bso-runtime has some of the subcommands only.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from types import ModuleType
 from typing import NamedTuple, Optional, Sequence
 
 from . import __version__
+
+HERE = Path(__file__).resolve().parent
 
 
 class Subcommand(NamedTuple):
@@ -79,16 +82,29 @@ def build_parser(words: Optional[Sequence[str]] = None) -> argparse.ArgumentPars
     )
     parser.add_argument("--version", action="version", version=f"fairseq-bso {__version__}")
     subparsers = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", dest="subcommand")
-    helps = {name: subcommand.help for name, subcommand in SUBCOMMANDS.items()}
+    helps = {name: subcommand.help for name, subcommand in SUBCOMMANDS.items() if is_here(name)}
     for name, about in sorted({**helps, translate.NAME: translate.HELP}.items()):
         subparser = subparsers.add_parser(name, help=about, description=about)
         if words is None or name in words[:1]:
             module = command_of(name) if name in SUBCOMMANDS else translate
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
+    if not is_whole():
+        return parser
     about = 'Print the absolute path of the package: fairseq-train --user-dir "$(fairseq-bso user-dir)" ...'
     subparsers.add_parser("user-dir", help=about, description=about).set_defaults(run=print_user_dir)
     return parser
+
+
+def is_here(name: str) -> bool:
+    """Whether the installed package has a subcommand."""
+    room = SUBCOMMANDS[name].room.replace(".", "/") if name in SUBCOMMANDS else ""
+    return (HERE / room / "command.py").is_file()
+
+
+def is_whole() -> bool:
+    """Whether this is the package fairseq-bso, and not fairseq-bso-runtime."""
+    return (HERE / "plugins.py").is_file()
 
 
 def command_of(name: str) -> ModuleType:
@@ -98,7 +114,7 @@ def command_of(name: str) -> ModuleType:
 
 def print_user_dir(arguments: argparse.Namespace) -> int:
     """Prints the path of the folder `fairseq_bso`. Links are resolved: fairseq refuses one package under two paths."""
-    print(Path(__file__).resolve().parent)
+    print(HERE)
     return 0
 
 
@@ -109,6 +125,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         SystemExit: for --help, --version and arguments that the parser does not know, as argparse does.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] and words[0] in (*SUBCOMMANDS, "user-dir") and not (is_whole() or is_here(words[0])):
+        return _needs_whole(words[0])
     parser = build_parser(words)
     parsed = parser.parse_args(words)
     parsed.words = words  # for a subcommand that starts more processes like itself
@@ -117,5 +135,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return 2
     named = SUBCOMMANDS.get(parsed.subcommand)
     if named and (named.needs_fairseq or getattr(parsed, "model", None)):
+        if not is_whole():
+            return _needs_whole(f"{parsed.subcommand} --model")
         importlib.import_module("fairseq_bso.plugins")
     return parsed.run(parsed)
+
+
+def _needs_whole(what: str) -> int:
+    """Says that this is fairseq-bso-runtime. Returns the exit status."""
+    print(f"{what} needs fairseq: install the package fairseq-bso in place of fairseq-bso-runtime", file=sys.stderr)
+    return 1

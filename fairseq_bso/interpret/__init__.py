@@ -7,7 +7,7 @@ view          `fairseq-bso view`: shows a capture folder in the browser
 models        trained models whose states are read and changed
 live          a model at work on one's own text
 attribution   which words a predicted word comes from
-units         which units are on in a range, and which predict a track; pure numpy and torch
+units         which units are on in a range, and which predict a track; pure numpy
 
 A capture has an encoder side, a decoder side or both. Row t of a side is the state after word t. Encoder rows are the
 source words and `</s>`. Decoder rows are the input words: `</s>` first, then all words but the last. Row t of a decoder

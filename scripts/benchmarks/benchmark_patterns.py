@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch
+import numpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from fairseq_bso.interpret.units import patterns, prediction, ranking  # noqa: E402
@@ -28,21 +28,21 @@ def wandering_levels(steps, cells, seed, block=1 << 14):
     Each walk is pulled back to zero within 2 to 300 steps. Half of the variance of a cell's moves is shared with other
     cells, so that cells switch on together.
     """
-    generator = torch.Generator().manual_seed(seed)
-    levels = torch.empty(steps, cells, dtype=torch.int8)  # (T, C)
-    keep = 1 - 0.5 * (1 / 150) ** torch.rand(cells, generator=generator)  # (C,) decay of the value in each step
-    share = torch.randn(cells, 8, generator=generator) / 16**0.5  # (C, 8)
-    value = torch.zeros(cells)
+    generator = numpy.random.default_rng(seed)
+    levels = numpy.empty((steps, cells), dtype=numpy.int8)  # (T, C)
+    keep = 1 - 0.5 * (1 / 150) ** generator.random(cells)  # (C,) decay of the value in each step
+    share = generator.normal(size=(cells, 8)) / 16**0.5  # (C, 8)
+    value = numpy.zeros(cells)
     for begin in range(0, steps, block):
         size = min(block, steps - begin)
-        shared = torch.randn(size, 8, generator=generator) @ share.t()  # (b, C)
-        noise = shared + 0.5**0.5 * torch.randn(size, cells, generator=generator)
-        noise *= (1 - keep.square()).sqrt()
-        values = torch.empty(size, cells)
+        shared = generator.normal(size=(size, 8)) @ share.T  # (b, C)
+        noise = shared + 0.5**0.5 * generator.normal(size=(size, cells))
+        noise *= numpy.sqrt(1 - keep**2)
+        values = numpy.empty((size, cells))
         for step in range(size):
             value = keep * value + noise[step]
             values[step] = value
-        levels[begin : begin + size] = (100 * values.tanh_()).clamp_(-127, 127).to(torch.int8)
+        levels[begin : begin + size] = (100 * numpy.tanh(values)).clip(-127, 127)
     return levels
 
 
@@ -58,13 +58,13 @@ def median_seconds(action, rounds):
 
 def query(rows, columns, level, options):
     """Cells that are selected together: those on in a busy range, filled up or cut to the requested number."""
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = numpy.random.default_rng(options.seed)
     on = rows >= level  # (T, C)
-    places = torch.randint(1, rows.size(0) - 4, (2000,), generator=generator)
+    places = generator.integers(1, len(rows) - 4, 2000)
     counts = (on[places] & on[places + 1]).sum(1)
     place = int(places[counts.argmax()])
-    together = (on[place] & on[place + 1]).long() * 2 + torch.rand(rows.size(1), generator=generator)
-    return together.sort(descending=True).indices[:columns].sort().values
+    together = (on[place] & on[place + 1]) * 2 + generator.random(rows.shape[1])
+    return numpy.sort(numpy.argsort(-together)[:columns])
 
 
 def matches(rows, cells, options):
@@ -73,9 +73,7 @@ def matches(rows, cells, options):
     for selected in (5, 20, 50):
         for level in (10, 30, 60, 90):
             chosen = query(rows, selected, level, options)
-            rest = torch.ones(rows.size(1), dtype=torch.bool)
-            rest[chosen] = False
-            others = patterns.OtherUnits(rows, rest.nonzero().squeeze(1))
+            others = patterns.OtherUnits(rows, numpy.setdiff1d(numpy.arange(rows.shape[1]), chosen))
             for left, right in CONSTRAINTS:
                 wanted = patterns.UnitQuery(level, left, right, 2, "above")
 
@@ -84,7 +82,7 @@ def matches(rows, cells, options):
 
                 found = action()
                 name = f"match, {selected} cells, level {level}, left {left}, right {right}"
-                best = [int(part[0]) if part.numel() else 0 for part in (found.overlap, found.lengths)]
+                best = [int(part[0]) if len(part) else 0 for part in (found.overlap, found.lengths)]
                 results[name] = {**median_seconds(action, options.rounds), "best overlap, length": best}
                 print(f"  {name}: {results[name]}", flush=True)
     return results
@@ -98,12 +96,12 @@ def selection(rows, cells, options):
 
 def statistics_pass(rows, cells, options):
     """Times one pass for each kind of track, over both layouts, and a control."""
-    slow = rows[:, 0].float().cumsum(0).div(500).sin() + rows[:, 1] / 200  # (T,) a slowly changing number
-    codes, numbers = (slow > 0.5).long(), slow.double()
-    many = ((slow + 2) * 2.5).long().clamp(0, 9)
+    slow = numpy.sin(rows[:, 0].cumsum() / 500) + rows[:, 1] / 200  # (T,) a slowly changing number
+    codes, numbers = (slow > 0.5).astype(numpy.int64), slow
+    many = ((slow + 2) * 2.5).astype(numpy.int64).clip(0, 9)
     actions = {
         "histogram, 2 labels": lambda: separation.joint_histogram(cells, codes),
-        "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.t(), codes),
+        "histogram, 2 labels, row-major": lambda: separation.joint_histogram(rows.T, codes),
         "histogram, 10 labels": lambda: separation.joint_histogram(cells, many),
         "ranking by area under the curve": lambda: ranking.rank_units(cells, codes, "area_under_curve", 1),
         "ranking by correlation": lambda: ranking.rank_units(cells, numbers, "correlation"),
@@ -124,23 +122,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000, help="T")
     parser.add_argument("--cells", type=int, default=500, help="C")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="WORDS", help="of the measurements only those whose name holds these words")
     parser.add_argument("--keep", metavar="FILE", help="where the levels are kept from one run to the next")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     if options.keep and Path(options.keep).exists():
-        rows = torch.load(options.keep)
+        rows = numpy.load(options.keep)
     else:
         rows = wandering_levels(options.steps, options.cells, options.seed)
         if options.keep:
-            torch.save(rows, options.keep)
-    cells = rows.t().contiguous()  # (C, T)
-    size = {name: getattr(options, name) for name in "steps cells threads rounds".split()}
+            with open(options.keep, "wb") as file:
+                numpy.save(file, rows)
+    cells = numpy.ascontiguousarray(rows.T)  # (C, T)
+    size = {name: getattr(options, name) for name in "steps cells rounds".split()}
     machine = platform.processor() or platform.machine()
-    print(json.dumps({"machine": machine, "torch": torch.__version__, **size, "MiB before": memory("VmRSS")}))
+    print(json.dumps({"machine": machine, "numpy": numpy.__version__, **size, "MiB before": memory("VmRSS")}))
     for measure in (selection, matches, statistics_pass):
         if options.only and options.only not in measure.__name__:
             continue

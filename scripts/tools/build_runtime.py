@@ -1,10 +1,10 @@
-"""Builds the wheel `fairseq-bso-runtime`: `bso_runtime` alone, for machines without fairseq and torch.
+"""Builds the wheel `fairseq-bso-runtime`: `translate` and `view` for machines without fairseq and torch.
 
     python scripts/tools/build_runtime.py [--out dist]
     pip install dist/fairseq_bso_runtime-*.whl
 
-The wheel needs numpy, on Python 3.9 and newer. Its `fairseq-bso translate` and `from bso_runtime import Translator` are
-those of the whole package, which has the same files: install one of the two. Nothing is downloaded.
+The wheel needs numpy, on Python 3.9 and newer; with the extra `view` also h5py, PyYAML and a web server. Its files are
+those of the whole package: install one of the two. Nothing is downloaded.
 """
 
 import argparse
@@ -21,7 +21,7 @@ NAME = "fairseq_bso_runtime"
 METADATA = """Metadata-Version: 2.1
 Name: fairseq-bso-runtime
 Version: {version}
-Summary: Translates with models that fairseq-bso has exported, with numpy alone
+Summary: Models and captured states of fairseq-bso without fairseq and torch
 License: MIT
 Requires-Python: >=3.9
 Requires-Dist: numpy>=1.21.3
@@ -29,10 +29,12 @@ Provides-Extra: sentencepiece
 Requires-Dist: sentencepiece>=0.1.97,<0.3; extra == 'sentencepiece'
 Provides-Extra: onnx
 Requires-Dist: onnxruntime>=1.17,<2; extra == 'onnx'
-Description-Content-Type: text/markdown
+Provides-Extra: view
+{view}Description-Content-Type: text/markdown
 
 `fairseq-bso translate MODEL < text` and `bso_runtime.Translator(MODEL).translate(lines)`, for models that
-`fairseq-bso export` wrote. Install either this or the package fairseq-bso, which holds it.
+`fairseq-bso export` wrote. With the extra `view`, `fairseq-bso view DIR` and `fairseq_bso.interpret.show`, for the
+states that `fairseq-bso states` wrote. Install either this or the package fairseq-bso, which holds it.
 """
 WHEEL = """Wheel-Version: 1.0
 Generator: {name}
@@ -44,9 +46,41 @@ fairseq-bso = bso_runtime.cli:main
 """
 
 
+# What `fairseq-bso view` imports, besides the rooms of the page, of the folder's format and of the units.
+VIEWER = """
+cli.py errors.py files.py interpret/__init__.py interpret/attribution/__init__.py interpret/attribution/methods.py
+interpret/models/__init__.py interpret/models/settable.py
+""".split()
+ROOMS = ("folder", "units", "view")
+NEEDS_MODEL = "own_answers.py"  # with --model alone, which needs fairseq
+PACKAGE = '''"""The part of fairseq_bso that shows captured states. The package fairseq-bso has all of it."""
+
+__version__ = "{version}"
+'''
+
+
 def version():
     """The version of the package, read from its text."""
     return re.search(r'^__version__ = "(.+)"$', (ROOT / "fairseq_bso" / "__init__.py").read_text(), re.M).group(1)
+
+
+def requirements(extra):
+    """The packages of an extra of pyproject.toml."""
+    listed = re.search(rf"^{extra} = \[(.+)\]$", (ROOT / "pyproject.toml").read_text(), re.M).group(1)
+    return re.findall(r'"([^"]+)"', listed)
+
+
+def viewer():
+    """{name in the wheel: content} of what `fairseq-bso view` needs."""
+    package = ROOT / "fairseq_bso"
+    paths = [package / name for name in VIEWER]
+    for room in ROOMS:
+        paths += [path for path in (package / "interpret" / room).rglob("*") if path.name != NEEDS_MODEL]
+    found = {"fairseq_bso/__init__.py": PACKAGE.format(version=version()).encode(), "fairseq_bso/py.typed": b""}
+    for path in sorted(paths):
+        if path.is_file() and "__pycache__" not in path.parts:
+            found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
+    return found
 
 
 def contents():
@@ -54,7 +88,9 @@ def contents():
     info = f"{NAME}-{version()}.dist-info"
     found = {f"bso_runtime/{path.name}": path.read_bytes() for path in sorted((ROOT / "bso_runtime").glob("*.py"))}
     found["bso_runtime/py.typed"] = b""
-    found[f"{info}/METADATA"] = METADATA.format(version=version()).encode()
+    found.update(viewer())
+    view = "".join(f"Requires-Dist: {one}; extra == 'view'\n" for one in requirements("interpret"))
+    found[f"{info}/METADATA"] = METADATA.format(version=version(), view=view).encode()
     found[f"{info}/WHEEL"] = WHEEL.format(name=Path(__file__).name).encode()
     found[f"{info}/entry_points.txt"] = SCRIPTS.encode()
     found[f"{info}/LICENSE"] = (ROOT / "LICENSE").read_bytes()

@@ -227,6 +227,24 @@ def test_the_command_prints_a_table_and_writes_what_the_report_holds(tmp_path, c
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_the_table_names_the_side_and_shows_the_labels_that_are_asked_for(tmp_path, capsys):
+    _, _, (model, data, out) = captured(tmp_path, "bso_lstm", {})
+    command = ["ablate", model, out, "--data", data, "--cpu", "--units", "hidden1:2", "--control", "2"]
+    assert cli.main([*command, "--side", "encoder", "--labels", "</s>", "word1"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "encoder units, by word" and header.split()[-2:] == ["</s>", "word1"]
+    report = ablate(model, data, out, AblationOptions(units=("hidden1:2",), side="encoder", control=2, cpu=True))
+    rise = report.chosen[0][1].by_label["word"]
+    places = [report.labels["word"].index(label) for label in ("</s>", "word1")]
+    assert rows[2].split() == [
+        "hidden1:2",
+        f"{report.chosen[0][1].total:+.3f}",
+        *(f"{rise[one]:+.3f}" for one in places),
+    ]
+    with pytest.raises(UserError, match="^--labels word77: word has </s>, "):
+        cli.main([*command, "--labels", "</s>", "word77"])
+
+
 def test_what_does_not_fit_ends_with_one_message(tmp_path):
     model, _, (path, data, out) = captured(tmp_path, "bso_lstm", {}, gates=True)
 

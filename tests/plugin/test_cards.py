@@ -92,9 +92,9 @@ def test_spans_are_words_around_a_peak_with_its_values(folder, client):
 def test_tracks_are_scored_as_in_the_statistics(folder, client):
     card = ask(client, "card?side=decoder&unit=hidden1:4")
     capture = open_capture(folder)
-    units = torch.from_numpy(numpy.ascontiguousarray(open_index(capture.sides["decoder"]).units))
+    units = open_index(capture.sides["decoder"]).units
     depth = next(one for one in card["tracks"] if one["track"] == "depth")
-    values = torch.from_numpy(capture.sides["decoder"].tracks["depth"].values)
+    values = capture.sides["decoder"].tracks["depth"].values
     wanted = rank_for_track(units, values, None, len(units), 10)
     place = wanted.ranking.units.tolist().index(4)
     assert depth["criterion"] == wanted.criterion == "correlation_ratio" and abs(depth["rank"] - place - 1) <= 1

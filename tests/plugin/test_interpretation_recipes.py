@@ -50,3 +50,12 @@ def test_every_bundled_book_is_read_without_the_licence():
 def test_a_prepositional_phrase_goes_from_its_preposition_to_its_noun(heads, relations, wanted):
     labels = phrases.prepositional(treebank.Tree(heads, relations))
     assert "".join("p" if label == "prepositional" else "." for label in labels) == wanted
+
+
+def test_a_target_symbol_has_the_label_of_its_word_or_of_the_dependent_of_its_arc():
+    # The cat sat on the old mat. The arcs of `on`, `the` and `old` come before that of their noun.
+    symbols = "the cat @L_det sat @L_nsubj on the old mat @L_amod @L_det @L_case @R_obl".split()
+    labels = [*["other"] * 3, *["prepositional"] * 3, "other"]
+    wanted = "ow ow oa ow oa pw pw pw ow pa pa pa oa".split()
+    found = phrases.of_target(symbols, labels)
+    assert ["".join(part[0] for part in label.split("-")) for label in found] == wanted

@@ -1,7 +1,7 @@
 """Selections and matches, compared with their reference. Levels are few so that ties and coincidences are frequent."""
 
+import numpy
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import patterns as twin
@@ -47,15 +47,15 @@ def find(units, query=None, others=None, exclude=None, limit=50, candidates=10_0
     return patterns.find_matches(units, unit_query(**fields), *limits, others, exclude)
 
 
-def tensor(units):
-    return torch.tensor(units, dtype=torch.int8)
+def matrix(units):
+    return numpy.array(units, dtype=numpy.int8)
 
 
 def view(units, others):
     """All units as columns; the selected units are between the others."""
     order = others[:1] + units + others[1:]
     columns = [place for place in range(len(order)) if place < len(others[:1]) or place >= len(others[:1]) + len(units)]
-    return patterns.OtherUnits(tensor(order).t().contiguous(), torch.tensor(columns, dtype=torch.long))
+    return patterns.OtherUnits(numpy.ascontiguousarray(matrix(order).T), numpy.array(columns, dtype=numpy.int64))
 
 
 def rows_of(found):
@@ -72,7 +72,7 @@ def test_matches_equal_the_twin(drawn, query, with_own, data):
         ranges, _ = twin.find_matches(units, LEVEL, **{**query, "limit": 99, "candidates": 999})
         exclude = data.draw(st.sampled_from([row[:2] for row in ranges] + [(0, 99)]))
     expected, ranked = twin.find_matches(units, LEVEL, **query, others=others, exclude=exclude)
-    found = find(tensor(units), query, view(units, others), exclude)
+    found = find(matrix(units), query, view(units, others), exclude)
     assert rows_of(found) == expected
     assert found.candidates == ranked
 
@@ -83,7 +83,7 @@ def test_selections_equal_the_twin(drawn, query, data):
     units, _ = drawn
     first = data.draw(st.integers(0, len(units[0]) - 1))
     last = data.draw(st.integers(first, len(units[0]) - 1))
-    found = patterns.selected_units(tensor(units).t(), unit_query(**query), first, last)
+    found = patterns.selected_units(matrix(units).T, unit_query(**query), first, last)
     rule = query["left"], query["right"], query["direction"]
     assert found.tolist() == [twin.matches(unit, first, last, LEVEL, *rule) for unit in units]
 
@@ -91,17 +91,17 @@ def test_selections_equal_the_twin(drawn, query, data):
 @settings(max_examples=300, deadline=None)
 @given(drawn=corpora(), query=queries, place=st.data())
 def test_units_of_a_range_lead_back_to_it(drawn, query, place):
-    units = tensor(drawn[0])
+    units = matrix(drawn[0])
     query = {**query, "left": max(1, query["left"]), "limit": 999, "candidates": 10_000}
     length = query["minimum_length"]
-    if length > units.size(1):
+    if length > units.shape[1]:
         return
-    start = place.draw(st.integers(0, units.size(1) - length))
+    start = place.draw(st.integers(0, units.shape[1] - length))
     rule = {name: value for name, value in query.items() if name in rules}
-    chosen = patterns.selected_units(units.t(), unit_query(**rule), start, start + length - 1)
+    chosen = patterns.selected_units(units.T, unit_query(**rule), start, start + length - 1)
     found = find(units[chosen], query)
     if not chosen.any():
-        assert not found.starts.numel() and found.matching.shape == (0, 0)
+        assert not len(found.starts) and found.matching.shape == (0, 0)
         return
     # Without a condition after the range, it goes on for as long as all of the units are on.
     own = [
@@ -115,14 +115,14 @@ def test_units_of_a_range_lead_back_to_it(drawn, query, place):
 @given(drawn=corpora(), query=queries)
 def test_limits_shifts_and_weaker_queries_keep_the_answer(drawn, query):
     units, others = drawn
-    whole = find(tensor(units), {**query, "limit": 999}, view(units, others))
-    found = find(tensor(units), query, view(units, others))
+    whole = find(matrix(units), {**query, "limit": 999}, view(units, others))
+    found = find(matrix(units), query, view(units, others))
     assert rows_of(found) == rows_of(whole)[: query["limit"]]
     assert found.overlap.tolist() == found.matching.sum(1).tolist()
     # Only the places change if steps without any active unit come before and after.
     quiet = [0] * 4
     moved = [quiet + unit + quiet for unit in units]
-    later, alone = find(tensor(moved), query), find(tensor(units), query)
+    later, alone = find(matrix(moved), query), find(matrix(units), query)
     assert (later.starts - 4).tolist() == alone.starts.tolist() and later.lengths.tolist() == alone.lengths.tolist()
     # A unit that matches a query also matches a weaker one.
     for start, length, _, _, matching in rows_of(found):
@@ -135,7 +135,7 @@ def test_limits_shifts_and_weaker_queries_keep_the_answer(drawn, query):
     # "below" on levels equals "above" on the negative levels.
     if not any(-128 in unit for unit in units):
         other = "below" if query["direction"] == "above" else "above"
-        turned = find(-tensor(units), {**query, "direction": other})
+        turned = find(-matrix(units), {**query, "direction": other})
         assert rows_of(turned) == rows_of(alone)
 
 
@@ -147,13 +147,13 @@ def test_limits_shifts_and_weaker_queries_keep_the_answer(drawn, query):
     block=st.sampled_from([1, 300, 1 << 20]),
 )
 def test_others_of_long_ranges_equal_the_twin(seed, left, right, block):
-    generator = torch.Generator().manual_seed(seed)
+    generator = numpy.random.default_rng(seed)
     length = 400
-    lasting = torch.rand(length, 12, generator=generator) < 0.01  # (T, C) where a unit changes
-    rows = (lasting.cumsum(0) % 2 * 60).to(torch.int8)
-    starts = torch.randint(0, length - 1, (30,), generator=generator)
-    lengths = (torch.rand(30, generator=generator) * (length - starts)).long().clamp(min=1)
-    columns = torch.tensor([11, 2, 3, 7])
+    lasting = generator.random((length, 12)) < 0.01  # (T, C) where a unit changes
+    rows = (lasting.cumsum(0) % 2 * 60).astype(numpy.int8)
+    starts = generator.integers(0, length - 1, 30)
+    lengths = numpy.maximum(1, (generator.random(30) * (length - starts)).astype(numpy.int64))
+    columns = numpy.array([11, 2, 3, 7])
     expected = [
         sum(
             twin.matches(rows[:, unit].tolist(), s, s + n - 1, LEVEL, left, right, "above") for unit in columns.tolist()
@@ -184,10 +184,10 @@ def test_a_traced_example():
     5-6 (B), in this order: 9-10 is shorter than the first two, and O also matches 5-6.
     """
     lines = [". # # . . # # # . # # .", ". # # . . # # . . # # #", ". . . . . # # . . . . ."]
-    rows = tensor([[50 if sign == "#" else 10 for sign in line.split()] for line in lines]).t().contiguous()
+    rows = matrix([[50 if sign == "#" else 10 for sign in line.split()] for line in lines]).T
     assert patterns.selected_units(rows, unit_query(1, 1), 1, 2).tolist() == [True, True, False]
-    others = patterns.OtherUnits(rows, torch.tensor([2]))
-    units = rows[:, :2].t()
+    others = patterns.OtherUnits(rows, numpy.array([2]))
+    units = rows[:, :2].T
     found = find(units, {"left": 1, "right": 0}, others)
     ranges = [(start, start + length - 1) for start, length in zip(found.starts.tolist(), found.lengths.tolist())]
     assert ranges == [(1, 2), (9, 10), (5, 6), (5, 7), (9, 11)]
@@ -202,12 +202,12 @@ def test_a_traced_example():
 
 def test_no_steps_and_no_units_have_no_matches():
     for shape in ((0, 5), (3, 0)):
-        found = find(torch.zeros(shape, dtype=torch.int8))
+        found = find(numpy.zeros(shape, dtype=numpy.int8))
         assert found.candidates == 0 and found.matching.shape == (0, shape[0])
 
 
-UNITS = torch.zeros(2, 4, dtype=torch.int8)
-FULL = torch.full((2, 4), 50, dtype=torch.int8)
+UNITS = numpy.zeros((2, 4), dtype=numpy.int8)
+FULL = numpy.full((2, 4), 50, dtype=numpy.int8)
 
 
 @pytest.mark.parametrize(
@@ -221,19 +221,19 @@ FULL = torch.full((2, 4), 50, dtype=torch.int8)
         (lambda: unit_query(direction="up"), "'up'; choose from: above, below"),
         (lambda: find(UNITS, limit=0), "limit is 0, but must be 1 or more"),
         (lambda: find(UNITS, candidates=0), "candidates is 0, but must be 1 or more"),
-        (lambda: find(UNITS.float()), "torch.float32 of shape .2, 4., but"),
-        (lambda: find(UNITS[0]), "shape .4,., but must be torch.int8 of 2 axes"),
+        (lambda: find(UNITS.astype("f")), "float32 of shape .2, 4., but"),
+        (lambda: find(UNITS[0]), "shape .4,., but must be int8 of 2 axes"),
         (
-            lambda: find(FULL, others=patterns.OtherUnits(UNITS[:, :3].t())),
-            "other units are torch.int8 of shape .3, 2., .* of 4 steps or more",
+            lambda: find(FULL, others=patterns.OtherUnits(UNITS[:, :3].T)),
+            "other units are int8 of shape .3, 2., .* of 4 steps or more",
         ),
         (
-            lambda: find(FULL, others=patterns.OtherUnits(FULL.t(), torch.tensor([1, 2]))),
+            lambda: find(FULL, others=patterns.OtherUnits(FULL.T, numpy.array([1, 2]))),
             "columns 1 to 2, but must be from 0 to 1",
         ),
         (lambda: patterns.selected_units(UNITS, unit_query(), 1, 2), "from 1 to 2, but must be within 0 to 1"),
         (lambda: patterns.selected_units(UNITS, unit_query(), 1, 0), "from 1 to 0, but must be within 0 to 1"),
-        (lambda: patterns.selected_units(UNITS.int(), unit_query(), 0, 0), "levels are torch.int32"),
+        (lambda: patterns.selected_units(UNITS.astype(int), unit_query(), 0, 0), "levels are int64"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_is_allowed(act, message):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -27,14 +28,14 @@ labels = st.sampled_from([0, 1, 3, None])
 numbers = st.sampled_from([0.0, 1.0, 2.5, 4.0, None])
 
 
-def tensors(units, track, row_major=False):
+def arrays(units, track, row_major=False):
     """Levels (C, T) and track (T,). The track holds codes, or numbers if any value is a number."""
     if any(isinstance(value, float) for value in track):
-        values = torch.tensor([math.nan if value is None else value for value in track])
+        values = numpy.array([math.nan if value is None else value for value in track], dtype=numpy.float32)
     else:
-        values = torch.tensor([-2 if value is None else value for value in track])
-    found = torch.tensor(units, dtype=torch.int8)
-    return (found.t().contiguous().t() if row_major else found), values
+        values = numpy.array([-2 if value is None else value for value in track])
+    found = numpy.array(units, dtype=numpy.int8)
+    return (numpy.asfortranarray(found) if row_major else found), values
 
 
 def labelled(units, track):
@@ -50,7 +51,7 @@ def close(found, expected):
 @settings(max_examples=200, deadline=None)
 @given(drawn=corpora(labels), row_major=st.booleans())
 def test_histograms_and_what_comes_from_them_equal_the_twin(drawn, row_major):
-    histogram = statistics.joint_histogram(*tensors(*drawn, row_major))
+    histogram = statistics.joint_histogram(*arrays(*drawn, row_major))
     units, codes = labelled(*drawn)
     assert histogram.tolist() == [twin.histogram(unit, codes, max(codes) + 1) for unit in units]
     close(statistics.correlation_ratio(histogram), [twin.correlation_ratio(unit, codes) for unit in units])
@@ -62,7 +63,7 @@ def test_histograms_and_what_comes_from_them_equal_the_twin(drawn, row_major):
 @settings(max_examples=100, deadline=None)
 @given(drawn=corpora(labels), measure=st.sampled_from(statistics.THRESHOLD_MEASURES), as_query=st.booleans())
 def test_thresholds_are_the_best_and_do_what_they_say(drawn, measure, as_query):
-    histogram = statistics.joint_histogram(*tensors(*drawn))
+    histogram = statistics.joint_histogram(*arrays(*drawn))
     units, codes = labelled(*drawn)
     label = codes[0]
     found = statistics.best_thresholds(histogram, label, measure, as_query)
@@ -78,11 +79,11 @@ def test_thresholds_are_the_best_and_do_what_they_say(drawn, measure, as_query):
 @given(drawn=corpora(numbers), row_major=st.booleans(), width=st.sampled_from([1, 2, 5, 41, 255]))
 def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
     assume(any(isinstance(value, float) for value in drawn[1]))
-    tensor, values = tensors(*drawn, row_major)
+    given_units, values = arrays(*drawn, row_major)
     units, wanted = labelled(*drawn)
     expected = [twin.correlation(unit, wanted) for unit in units]
-    close(ranking.unit_values(tensor, values, "correlation"), expected)
-    found = prediction.predict_number(tensor[0], values, width)
+    close(ranking.unit_values(given_units, values, "correlation"), expected)
+    found = prediction.predict_number(given_units[0], values, width)
     assert found.correlation == pytest.approx(expected[0], abs=1e-9)
     parts = [found.error, found.exact, found.error_of_mean, found.exact_of_mean]
     assert parts == pytest.approx(twin.predict(units[0], wanted, width))
@@ -110,7 +111,7 @@ def twin_score(criterion, label):
 def test_ranking_and_control_equal_the_twin(criterion, data):
     number = criterion == "correlation"
     units, track = data.draw(corpora(numbers if number else labels))
-    given_units, values = tensors(units, track)
+    given_units, values = arrays(units, track)
     some, wanted = labelled(units, track)
     label = None if number or criterion == "correlation_ratio" else wanted[0]
     score = twin_score(criterion, label)
@@ -142,8 +143,8 @@ def test_a_traced_example():
     2 * 20^2 + 3 * (40 / 3)^2 = 1333.3. The total sum of squares is 40^2 + 0 + 0 + 20^2 + 20^2 = 2400.
     In unit 1, 0 wins no pair and ties one, and -9 wins none, which gives 0.5 / 6: the unit is lower under the label.
     """
-    units = torch.tensor([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=torch.int8)
-    codes = torch.tensor([1, 1, 0, 0, 0, -1])
+    units = numpy.array([[60, 20, 20, 0, 0, 99], [0, -9, 50, 50, 0, 99]], dtype=numpy.int8)
+    codes = numpy.array([1, 1, 0, 0, 0, -1])
     histogram = statistics.joint_histogram(units, codes)
     close(statistics.area_under_curve(histogram, 1), [5.5 / 6, 0.5 / 6])
     assert statistics.correlation_ratio(histogram)[0].item() == pytest.approx(4000 / 3 / 2400)
@@ -165,8 +166,8 @@ def test_a_traced_example():
     ],
 )
 def test_the_track_decides_the_criterion(values, label, criterion, chance):
-    units = torch.tensor([[0, 0, 5, 9, 9, 9], [3, 1, 4, 1, 5, 9]], dtype=torch.int8)
-    track = torch.tensor(values)
+    units = numpy.array([[0, 0, 5, 9, 9, 9], [3, 1, 4, 1, 5, 9]], dtype=numpy.int8)
+    track = numpy.array(values)
     found = ranking.rank_for_track(units, track, label, 1, 4)
     assert (found.criterion, found.chance) == (criterion, chance)
     expected = ranking.rank_units(units, track, criterion, label, 1)
@@ -176,66 +177,68 @@ def test_the_track_decides_the_criterion(values, label, criterion, chance):
 
 
 def test_what_is_counted_in_pieces_adds_up(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    units = torch.randint(-127, 128, (9, 300), generator=generator, dtype=torch.int8)
-    codes = torch.randint(-1, 3, (300,), generator=generator)
-    numbers = torch.randn(300, generator=generator)
+    generator = numpy.random.default_rng(0)
+    units = generator.integers(-127, 128, (9, 300), dtype=numpy.int8)
+    codes = generator.integers(-1, 3, 300)
+    numbers = generator.normal(size=300)
     whole = statistics.joint_histogram(units, codes), ranking.unit_values(units, numbers, "correlation")
     monkeypatch.setattr(statistics, "_STEPS", 64)
     monkeypatch.setattr(statistics, "_UNITS", 4)
-    assert torch.equal(statistics.joint_histogram(units, codes), whole[0])
+    monkeypatch.setattr(statistics, "_CACHED", 10)
+    numpy.testing.assert_array_equal(statistics.joint_histogram(units, codes), whole[0])
     close(ranking.unit_values(units, numbers, "correlation"), whole[1].tolist())
 
 
 def test_a_unit_that_makes_the_track_is_far_above_the_control():
-    generator = torch.Generator().manual_seed(0)
-    depth = torch.randint(-1, 2, (3000,), generator=generator).cumsum(0).remainder(9)  # (T,) changes slowly like depth
-    units = torch.randint(-90, 91, (20, 3000), generator=generator, dtype=torch.int8)
-    units[7] = (10 * depth).to(torch.int8)
-    found = ranking.rank_units(units, depth.double(), "correlation", limit=3)
-    control = ranking.shuffled_control(units, depth.double(), "correlation")
+    generator = numpy.random.default_rng(0)
+    depth = generator.integers(-1, 2, 3000).cumsum() % 9.0  # (T,) changes slowly like depth
+    units = generator.integers(-90, 91, (20, 3000), dtype=numpy.int8)
+    units[7] = 10 * depth
+    found = ranking.rank_units(units, depth, "correlation", limit=3)
+    control = ranking.shuffled_control(units, depth, "correlation")
     assert found.units[0] == 7 and found.scores[0].item() == pytest.approx(1)
     assert control.best.max() < 0.5 and control.best.shape == (20,)
     assert control.shifts.min() >= 300 and control.shifts.max() <= 2700
-    predicted = prediction.predict_number(units[7], depth.double())
+    predicted = prediction.predict_number(units[7], depth)
     assert (predicted.error, predicted.exact) == (0, 1) and predicted.error_of_mean > 1
 
 
 def test_a_constant_unit_predicts_nothing():
-    units = torch.full((1, 4), 37, dtype=torch.int8)
-    codes = torch.tensor([0, 1, 1, 0])
+    units = numpy.full((1, 4), 37, dtype=numpy.int8)
+    codes = numpy.array([0, 1, 1, 0])
     assert ranking.unit_values(units, codes, "correlation_ratio").item() == 0
-    assert ranking.unit_values(units, codes.double(), "correlation").item() == 0
+    assert ranking.unit_values(units, codes.astype(float), "correlation").item() == 0
     assert ranking.unit_values(units, codes, "area_under_curve", 1).item() == 0.5
 
 
-UNITS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
+LOWEST = numpy.full((2, 4), -128, dtype=numpy.int8)
+UNITS, CODES = numpy.zeros((2, 4), dtype=numpy.int8), numpy.array([0, 1, 1, -1])
 
 
 @pytest.mark.parametrize(
     "act, message",
     [
         (lambda: ranking.rank_units(UNITS, CODES[:3], "correlation_ratio"), "shape .3,., but .* 4 steps"),
-        (lambda: ranking.rank_units(UNITS.int(), CODES, "correlation_ratio"), "torch.int32 .* must be torch.int8"),
+        (lambda: ranking.rank_units(UNITS.astype(int), CODES, "correlation_ratio"), "int64 .* must be int8"),
         (lambda: ranking.rank_units(UNITS, CODES, "correlation"), "'correlation' for a track of labels; choose"),
-        (lambda: ranking.rank_units(UNITS, CODES.double(), "f1", 1), "'f1' for a track of numbers; choose from"),
+        (lambda: ranking.rank_units(UNITS, CODES.astype(float), "f1", 1), "'f1' for a track of numbers; choose from"),
         (lambda: ranking.rank_units(UNITS, CODES, "f1", 7), "no step has label 7; those that occur are: 0, 1"),
         (lambda: ranking.rank_units(UNITS, CODES, "f1"), "no step has label None"),
         (lambda: ranking.rank_units(UNITS, CODES, "correlation_ratio", 1), "leave the label out"),
         (lambda: ranking.rank_units(UNITS, CODES, "f1", 1, 0), "limit is 0, but must be 1 or more"),
         (lambda: ranking.rank_units(UNITS, CODES * 0 + 5, "f1", 5), "the track is 5 at every step that has"),
         (lambda: ranking.rank_units(UNITS, CODES * 0 - 1, "f1", 5), "the track has no value"),
-        (lambda: ranking.rank_units(UNITS, CODES * math.inf, "correlation"), "infinite"),
+        (lambda: ranking.rank_units(UNITS, CODES + math.inf, "correlation"), "infinite"),
         (lambda: ranking.shuffled_control(UNITS, CODES * 0.0, "correlation"), "the track is 0.0 at every step"),
         (lambda: ranking.shuffled_control(UNITS, CODES, "f1", 1, 0), "0 repeats, but must have 1 or more"),
         (
-            lambda: prediction.predict_number(UNITS[0], CODES.double(), 0),
+            lambda: prediction.predict_number(UNITS[0], CODES.astype(float), 0),
             "a bin has 0 levels, but must have 1 to 255",
         ),
         (lambda: statistics.joint_histogram(UNITS, CODES * 5000), "largest label is 5000, but must be from 0 to 999"),
         (lambda: statistics.joint_histogram(UNITS, CODES * 0 - 1), "largest label is -1"),
-        (lambda: statistics.joint_histogram(UNITS - 128, CODES), "level -128, but levels must be from -127"),
-        (lambda: ranking.rank_units(UNITS - 128, CODES.double(), "correlation"), "level -128"),
+        (lambda: statistics.joint_histogram(LOWEST, CODES), "level -128, but levels must be from -127"),
+        (lambda: ranking.rank_units(LOWEST, CODES.astype(float), "correlation"), "level -128"),
         (lambda: statistics.best_thresholds(statistics.joint_histogram(UNITS, CODES), 1, "recall"), "measure 'recall'"),
         (
             lambda: statistics.area_under_curve(statistics.joint_histogram(UNITS, CODES), 2),
@@ -250,3 +253,12 @@ UNITS, CODES = torch.zeros(2, 4, dtype=torch.int8), torch.tensor([0, 1, 1, -1])
 def test_bad_arguments_are_refused_with_what_is_allowed(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+@pytest.mark.parametrize("steps, seed", [(2, 1), (19, 1), (13_650, 1), (1_000_000, 7)])
+def test_the_shifts_of_the_control_are_those_that_torch_draws(steps, seed):
+    """Controls in documents were made with these."""
+    least = max(1, steps // 10)
+    generator = torch.Generator().manual_seed(seed)
+    wanted = torch.randint(least, steps - least + 1, (20,), generator=generator)
+    assert ranking.random_shifts(steps, 20, seed).tolist() == wanted.tolist()

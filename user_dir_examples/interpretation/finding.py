@@ -13,8 +13,6 @@ import logging
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fairseq_bso.interpret.folder.index import open_index  # noqa: E402
@@ -37,9 +35,9 @@ def add_options(parser):
 def report(folder, side_name, track_name, label, options):
     """Prints the best units, the control for chance and the prediction from the best unit; draws that unit if asked."""
     side = open_capture(Path(folder)).sides[side_name]
-    units = torch.from_numpy(open_index(side).units)  # (C, T)
+    units = open_index(side).units  # (C, T)
     track = side.tracks[track_name]
-    values = torch.as_tensor(track.values[:])  # (T,)
+    values = track.values  # (T,)
     code = None if label is None else track.labels.index(label)
     found = rank_for_track(units, values, code, BEST, REPEATS)
     names = [side.unit_name(unit) for unit in found.ranking.units.tolist()]
@@ -48,7 +46,7 @@ def report(folder, side_name, track_name, label, options):
         print(f"  {name:16} {score:.3f} {'(lower there)' if value < found.chance else ''}".rstrip())
     print(f"  best of any unit for {REPEATS} shifted tracks: {found.control.best.max():.3f}")
     best = units[int(found.ranking.units[0])]  # (T,)
-    if values.is_floating_point():
+    if track.labels is None:
         predicted = predict_number(best, values)
         print(
             f"  {names[0]} alone, second half of the corpus: mean error {predicted.error:.2f} (without it "
@@ -67,10 +65,10 @@ def draw(side, levels, name, values, number, title, options):
 
     rows = slice(options.first, min(side.steps, options.first + options.words))
     words = side.text(rows.start, rows.stop)
-    marked = values[rows].double() if number is None else (values[rows] == number).double()
+    marked = values[rows] if number is None else (values[rows] == number).astype(float)
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=(2, 1))
     places = range(len(words))
-    above.plot(places, levels[rows].double() / 100, color="#1f77b4", marker=".", linewidth=1)
+    above.plot(places, levels[rows] / 100, color="#1f77b4", marker=".", linewidth=1)
     above.axhline(0, color="#bbbbbb", linewidth=0.8)
     above.set_ylabel(name)
     below.step(places, marked, where="mid", color="#d95f02")

@@ -5,7 +5,9 @@
 
 The model reads a sentence of UD English EWT and writes the arc-standard sequence of its tree (see dependency_parsing).
 Its encoder reads from left to right. The metadata track `phrase` labels the source words according to the treebank. It
-is `prepositional` from a preposition up to the word before its noun. The model never sees this track.
+is `prepositional` from a preposition up to the word before its noun. The track of the same name in the decoder says of
+each target symbol whether it is a word or an arc, and whether that word or the arc's dependent is `prepositional`. The
+model never sees these tracks.
 """
 
 import argparse
@@ -19,6 +21,8 @@ EXAMPLES = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(EXAMPLES / "dependency_parsing"))
 
 import prepare  # noqa: E402
+from fairseq_commands import TARGET  # noqa: E402
+from symbols import LEFT, is_reduce  # noqa: E402
 from treebank import read_treebank  # noqa: E402
 
 TREEBANK = EXAMPLES / "dependency_parsing" / "data"
@@ -32,6 +36,25 @@ def prepositional(tree):
         if relation == "case" and place < head - 1:
             labels[place : head - 1] = ["prepositional"] * (head - 1 - place)
     return labels
+
+
+def of_target(symbols, labels):
+    """For each target symbol, `phrase` or `other`, then `-word` or `-arc`.
+
+    Args:
+        symbols: a sequence that builds a tree.
+        labels: of `prepositional`, for each word.
+    """
+    left, stack, made = iter(labels), [], []
+    for symbol in symbols:
+        if is_reduce(symbol):
+            label = stack.pop(-2 if symbol.startswith(LEFT) else -1)
+        else:
+            label = next(left)
+            stack.append(label)
+        place = "phrase" if label == "prepositional" else "other"
+        made.append(f"{place}-arc" if is_reduce(symbol) else f"{place}-word")
+    return made
 
 
 def main(argv=None):
@@ -56,15 +79,19 @@ def make_states(part, arguments):
         [*words, "--out", str(part / "text"), "--lowercase", "--digits", "--min-count", "3", "--max-len", "25"]
     )
     trees = [sentence.tree() for sentence in read_treebank(files["test"]).nonempty]
-    write_lines(part / "test.phrase", map(prepositional, trees))
+    labels = [prepositional(tree) for tree in trees]
+    targets = (part / "text" / f"test.{TARGET}").read_text(encoding="utf-8").splitlines()
+    write_lines(part / "test.phrase", labels)
+    write_lines(part / "test.target-phrase", map(of_target, map(str.split, targets), labels))
     data, units = part / "text" / "data-bin", arguments.units
     training = [data, "--save-dir", part, *training_options(arguments.updates, 64, 0.003, arguments.seed)]
     training += ["--task", "translation", "--arch", "bso_lstm", "--criterion", "cross_entropy"]
     for side in ("encoder", "decoder"):
         training += [f"--{side}-embed-dim", units, f"--{side}-hidden-size", units]
     run(f"1/2 model, {arguments.updates} updates", part / "train.log", "fairseq_cli.train", *training)
-    states = [part / "checkpoint_best.pt", data, "--out", part / "states", "--sides", "encoder", "--cpu"]
+    states = [part / "checkpoint_best.pt", data, "--out", part / "states", "--cpu"]
     states += ["--track", f"phrase={part / 'test.phrase'}"]
+    states += ["--decoder-track", f"phrase={part / 'test.target-phrase'}"]
     run("2/2 states of the test sentences", part / "states.log", "bso_runtime", "states", *states)
 
 

@@ -52,6 +52,9 @@ def ablate(checkpoint: str, data: Optional[str], folder: str, options: AblationO
     labels = _labels(model, capture, corpus)
     if options.track not in labels:
         raise UserError(f"--track {options.track}: the decoder of {folder} has {', '.join(labels)}")
+    unknown = [one for one in options.columns if one not in labels[options.track].names]
+    if unknown:
+        raise UserError(f"--labels {unknown[0]}: {options.track} has {', '.join(labels[options.track].names)}")
     _check_losses(checkpoint, row_losses(model, corpus, options.max_tokens), corpus)
     sets: List[UnitSet] = [chosen] if options.together else [(unit,) for unit in chosen]
     controls = _controls(sets, chosen, side, options)

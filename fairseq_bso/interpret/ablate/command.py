@@ -43,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--track", default="word", metavar="NAME", help="the track in the table: word or one of the capture (word)"
     )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="labels of the track in the table (default: the 8 with most words)",
+    )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="units in the table (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="also write all results to this .json or .csv file")
     parser.add_argument(
@@ -64,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         control=arguments.control,
         seed=arguments.seed,
         track=arguments.track,
+        columns=tuple(arguments.labels),
         top=arguments.top,
         out=arguments.out,
         max_tokens=arguments.max_tokens,
@@ -87,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = ablate(arguments.checkpoint, arguments.data, arguments.folder, options)
     if options.out:
         write_report(report, Path(options.out))
-    print(table(report, options.track, options.top))
+    print(table(report, options))
     if options.out:
         print(f"All tracks stand in {options.out}")
     return 0

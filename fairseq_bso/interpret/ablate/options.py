@@ -27,6 +27,8 @@ class AblationOptions:
     """of the random sets"""
     track: str = "word"
     """the track whose labels the table shows"""
+    columns: Tuple[str, ...] = ()
+    """labels of the track in the table; none: those with most words"""
     top: int = 10
     """rows of the table"""
     out: Optional[str] = None

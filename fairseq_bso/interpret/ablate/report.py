@@ -9,6 +9,7 @@ import numpy
 
 from ...errors import UserError
 from ...files import atomic_write
+from .options import AblationOptions
 
 __all__ = ["Report", "Rise", "table", "write_report"]
 
@@ -51,18 +52,18 @@ class Report(NamedTuple):
         return sorted(self.chosen, key=lambda one: -one[1].total)
 
 
-def table(report: Report, track: str, top: int) -> str:
-    """The largest rises, with those of the labels of a track that have most words.
+def table(report: Report, options: AblationOptions) -> str:
+    """The largest rises, with those of some labels of a track.
 
     Args:
         report: the results.
-        track: its name.
-        top: the largest number of sets of units.
+        options: the track, its labels, and the largest number of sets of units.
     """
-    counts = report.counts[track]
-    shown = [place for place in numpy.argsort(-counts, kind="stable")[:WIDEST].tolist() if counts[place]]
+    track, counts = options.track, report.counts[options.track]
+    shown = [report.labels[track].index(label) for label in options.columns]
+    shown = shown or [place for place in numpy.argsort(-counts, kind="stable")[:WIDEST].tolist() if counts[place]]
     names = [report.labels[track][place][:LONGEST] for place in shown]
-    rows: List[List[str]] = [[f"by {track}", "all words", *names]]
+    rows: List[List[str]] = [[f"{report.facts['side']} units, by {track}", "all words", *names]]
     rows.append(["words", f"{report.words:,}", *(f"{int(counts[place]):,}" for place in shown)])
     losses = [f"{report.by_label[track][place]:.3f}" for place in shown]
     rows.append([report.facts["measure"].replace("score", "negative score"), f"{report.loss:.3f}", *losses])
@@ -70,7 +71,7 @@ def table(report: Report, track: str, top: int) -> str:
     def add(name: str, total: float, by_label: numpy.ndarray) -> None:
         rows.append([name, f"{total:+.3f}", *(f"{by_label[place]:+.3f}" for place in shown)])
 
-    ranked = report.ranked()[:top]
+    ranked = report.ranked()[: options.top]
     for _, rise in ranked:
         add(_short(rise.units), rise.total, rise.by_label[track])
     for states in dict.fromkeys(states for states, _ in ranked):

@@ -8,7 +8,8 @@ import torch
 
 from ...errors import UserError
 from ..folder.reader import Side
-from ..models.changes import UnitEdit, settable
+from ..models.changes import UnitEdit
+from ..models.settable import settable
 
 __all__ = ["UnitSet", "control_sets", "edits_of", "named_units"]
 

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from ..models.changes import Change
 from ..models.state_reader import StateReader
+from .methods import METHODS
 
-__all__ = ["METHODS", "Attribution", "attribute"]
-
-METHODS = ("gradient_input", "integrated")
+__all__ = ["Attribution", "attribute"]
 
 
 class Attribution(NamedTuple):
@@ -54,7 +53,7 @@ def attribute(
         source: (S,) int64; None for a language model.
         inputs: (T,) int64, the words that the decoder reads.
         words: (T,) int64, the word at each row whose score is attributed, such as the next word.
-        method: one of METHODS.
+        method: one of `METHODS`.
         steps: m >= 1 nodes of `integrated`.
         rows: the rows whose words are attributed; None for all.
 

@@ -1,11 +1,21 @@
 """The output words whose scores each unit raises and lowers most: a column of the output layer."""
 
-from typing import Tuple
+from typing import Dict, Tuple
 
 import numpy
 from torch import Tensor
 
-__all__ = ["top_words"]
+from ..models.state_reader import LoadedModel
+
+__all__ = ["output_words", "top_words"]
+
+COUNT = 10  # words that a unit raises, and that it lowers
+
+
+def output_words(model: LoadedModel) -> Dict[str, Tuple[numpy.ndarray, numpy.ndarray]]:
+    """Word ids and weights, as of `top_words`, for each state of the last decoder layer."""
+    padding = model.task.target_dictionary.pad()
+    return {state: top_words(columns, COUNT, padding) for state, columns in model.reader.output_columns().items()}
 
 
 def top_words(columns: Tensor, count: int, padding: int) -> Tuple[numpy.ndarray, numpy.ndarray]:

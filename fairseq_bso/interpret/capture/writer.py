@@ -12,16 +12,15 @@ import numpy
 from tqdm import tqdm
 
 from ..folder import lstmvis
-from ..folder.output_words import GROUP
+from ..folder.output_words import GROUP, NAMES
 from .hdf5_files import CaptureFiles, bytes_needed, check_room
 from .options import CaptureOptions
-from .output_words import top_words
+from .output_words import output_words
 from .records import CaptureInput, DatasetKey, Record, read_batch
 from .sentences import batches, offsets, required
 
 WINDOW_BYTES = 1 << 26
 CARD_BYTES = 6000  # of one unit
-OUTPUT_WORDS = 10  # that a unit raises, and that it lowers
 ATTENTION: DatasetKey = ("decoder/attention.hdf5", "weights")
 
 
@@ -124,9 +123,8 @@ def _finish_side(files: CaptureFiles, side: str, source: CaptureInput, lengths: 
         kind, layer = lstmvis.kind_and_layer(path)
         dataset.attrs.update({"kind": kind, "layer": layer, "directions": source.model.reader.directions(side)})
     if side == "decoder":
-        padding = source.model.task.target_dictionary.pad()
-        for state, columns in source.model.reader.output_columns().items():
-            for name, values in zip(("words", "weights"), top_words(columns, OUTPUT_WORDS, padding)):
+        for state, both in output_words(source.model).items():
+            for name, values in zip(NAMES, both):
                 files.write(train, f"{GROUP}/{state}/{name}", values)
     if side == "decoder" and ATTENTION in files.written:
         files.write(ATTENTION[0], "offsets", offsets(_areas(source)))

@@ -18,7 +18,6 @@ import zipfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy
-import torch
 
 from ...files import atomic_write
 from ..units.co_activation import CoActivation, CoActivations
@@ -113,17 +112,17 @@ class CardBuilder:
 def _score(track: Track, units: numpy.ndarray) -> Optional[TrackScores]:
     """The scores of all units for a track. None for a track that cannot be predicted, such as a constant one."""
     steps = min(units.shape[1], max(1, MOST_LEVELS // len(units)))
-    levels, values = torch.from_numpy(units[:, :steps]), torch.from_numpy(track.values[:steps])
+    levels, values = numpy.asarray(units[:, :steps]), track.values[:steps]
     try:
         found = rank_for_track(levels, values, None, len(units), REPEATS)
     except ValueError:
         return None
     scores, signed = numpy.empty((2, len(units)), dtype=numpy.float32)
-    order = found.ranking.units.numpy()
-    scores[order], signed[order] = found.ranking.scores.numpy(), found.ranking.values.numpy()
+    order = found.ranking.units
+    scores[order], signed[order] = found.ranking.scores, found.ranking.values
     means = None
     if track.labels is not None and len(track.labels) <= MOST_MEANS:
-        counts = joint_histogram(levels, values, len(track.labels)).double().numpy()  # (C, L, G)
+        counts = joint_histogram(levels, values, len(track.labels))  # (C, L, G)
         with numpy.errstate(invalid="ignore"):
             means = (numpy.arange(-127, 128) @ counts) / counts.sum(1) / 100
         means = means.astype(numpy.float32)

@@ -73,9 +73,8 @@ def open_index(side: Side, progress: Optional[Progress] = None) -> Index:
     if not _is_current(side):
         _build(side, progress)
     shape = (side.steps, side.units)
-    # Copy-on-write, because torch asks for writable memory. Nothing is written, so that nothing is copied.
-    rows = numpy.memmap(side.folder / ROWS, numpy.int8, "c", shape=shape)
-    return Index(rows, numpy.memmap(side.folder / UNITS, numpy.int8, "c", shape=shape[::-1]))
+    rows = numpy.memmap(side.folder / ROWS, numpy.int8, "r", shape=shape)
+    return Index(rows, numpy.memmap(side.folder / UNITS, numpy.int8, "r", shape=shape[::-1]))
 
 
 def open_cards(side: Side) -> Optional[Cards]:

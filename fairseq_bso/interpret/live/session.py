@@ -9,6 +9,7 @@ import torch
 
 from ..attribution.gradients import Attribution, attribute
 from ..capture.options import CaptureOptions
+from ..capture.output_words import output_words
 from ..capture.records import CaptureInput, Record, prediction_measures, read_batch
 from ..folder.fitting import check_dictionaries, check_summary, check_units
 from ..folder.reader import CaptureReader
@@ -79,6 +80,10 @@ class Session:
             while len(self.runs) > KEPT:
                 self.runs.popitem(last=False)
             return found
+
+    def output_words(self) -> Dict[str, Tuple[numpy.ndarray, numpy.ndarray]]:
+        """What `fairseq-bso states` stores of the output layer, for each state of the last decoder layer."""
+        return output_words(self.model)
 
     def changed(self, run: OwnRun, side: str, edits: Dict[str, UnitEdit]) -> Predictions:
         """The predictions and losses of a text when units are set.

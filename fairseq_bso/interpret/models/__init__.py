@@ -2,6 +2,7 @@
 
 loading              loads a checkpoint with the reader of its architecture
 state_reader         what an architecture must offer, and the steps of an nn.LSTM
+settable             which states have units that can be set
 changes              a change of a run: units that are set to values, and inputs in place of embedded words
 bso_lstm_reader      the reader of bso_lstm
 fairseq_lstm_reader  the reader of fairseq's lstm and lstm_lm

@@ -11,12 +11,12 @@ B is the number of sentences, U of units of a state, n of units that are set, T 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["UNCHANGED", "Change", "UnitEdit", "edit_cell", "settable", "split_directions"]
+__all__ = ["UNCHANGED", "Change", "UnitEdit", "edit_cell", "split_directions"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,6 @@ class Change:
 
 
 UNCHANGED = Change()
-
-
-def settable(states: Iterable[str]) -> List[str]:
-    """The names of the states whose units can be set: all but the gates."""
-    return [name for name in states if name.startswith(("hidden", "cell", "attentional"))]
 
 
 def edit_cell(

@@ -1,4 +1,4 @@
-"""Units over a corpus: pure numpy and torch.
+"""Units over a corpus: pure numpy.
 
 A unit is one column of a state: one dimension of a hidden state, a cell state, a gate or an attentional vector.
 

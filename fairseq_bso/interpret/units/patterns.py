@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Sequence
 
-import torch
-from torch import Tensor
+import numpy
 
 from .block_counts import OtherUnits, count_others
 from .ranges import DIRECTIONS, Runs, UnitQuery, best_ranges, largest, matching_units, runs_of
@@ -39,15 +38,15 @@ FAST_STEPS = 500_000
 class Matches(NamedTuple):
     """Ranges of a corpus, the best first."""
 
-    starts: Tensor
+    starts: numpy.ndarray
     """(M,) int64, the first step"""
-    lengths: Tensor
+    lengths: numpy.ndarray
     """(M,) int64, in steps"""
-    overlap: Tensor
+    overlap: numpy.ndarray
     """(M,) int64 >= 1, how many selected units match the range"""
-    others: Tensor
+    others: numpy.ndarray
     """(M,) int64, how many other units match the range; zeros if there are no others"""
-    matching: Tensor
+    matching: numpy.ndarray
     """(M, n) bool, which selected units match the range"""
     candidates: int
     """how many ranges were ranked: all candidates, or as many as were allowed"""
@@ -56,15 +55,15 @@ class Matches(NamedTuple):
 class _Candidates(NamedTuple):
     """Ranges before they are ranked."""
 
-    starts: Tensor
+    starts: numpy.ndarray
     """(M,) int64"""
-    lengths: Tensor
+    lengths: numpy.ndarray
     """(M,) int64"""
-    overlap: Tensor
+    overlap: numpy.ndarray
     """(M,) int64, not increasing"""
 
 
-def selected_units(levels: Tensor, query: UnitQuery, first: int, last: int) -> Tensor:
+def selected_units(levels: numpy.ndarray, query: UnitQuery, first: int, last: int) -> numpy.ndarray:
     """The units that match a range.
 
     Args:
@@ -80,17 +79,17 @@ def selected_units(levels: Tensor, query: UnitQuery, first: int, last: int) -> T
         ValueError: the levels are not (T, C) int8, or the range is not within the corpus.
     """
     _check_levels("levels", levels)
-    steps = levels.size(0)
+    steps = len(levels)
     if not 0 <= first <= last < steps:
         raise ValueError(f"the range is from {first} to {last}, but must be within 0 to {steps - 1}, first to last")
     begin = max(0, first - query.left)
     on = query.on(levels[begin : last + 1 + query.right])  # (before + length + after, C)
     before, stop = first - begin, last + 1 - begin
-    return on[before:stop].all(0) & ~on[:before].any(0) & ~on[stop:].any(0)
+    return numpy.asarray(on[before:stop].all(0) & ~on[:before].any(0) & ~on[stop:].any(0))
 
 
 def find_matches(
-    units: Tensor,
+    units: numpy.ndarray,
     query: UnitQuery,
     limit: int,
     candidates: int,
@@ -124,7 +123,7 @@ def find_matches(
     for name, value in (("limit", limit), ("candidates", candidates)):
         if value < 1:
             raise ValueError(f"{name} is {value}, but must be 1 or more")
-    steps = units.size(1)
+    steps = units.shape[1]
     runs = [runs_of(query.on(unit), query) for unit in units]
     if exclude is None:
         ranges = _candidates(runs, query, steps, candidates)
@@ -149,11 +148,11 @@ def _rank(
 ) -> Matches:
     """The best `limit` of the candidates: largest overlap, then fewest others."""
     starts, lengths, overlap = ranges
-    ranked = starts.numel()
+    ranked = len(starts)
     # A range with less overlap than the limit-th one is never among the best, so its others need not be counted.
     able = int((overlap >= overlap[min(limit, ranked) - 1]).sum()) if ranked else 0
     starts, lengths, overlap = starts[:able], lengths[:able], overlap[:able]
-    counted = torch.zeros_like(starts)  # (M,)
+    counted = numpy.zeros_like(starts)  # (M,)
     if others is not None:
         counted = count_others(others, query, starts, lengths, steps)
     width = int(counted.max()) + 1 if able else 1
@@ -163,6 +162,6 @@ def _rank(
     return Matches(starts, lengths, overlap[order], counted[order], matching, ranked)
 
 
-def _check_levels(name: str, levels: Tensor) -> None:
-    if levels.dtype != torch.int8 or levels.dim() != 2:
-        raise ValueError(f"{name} are {levels.dtype} of shape {tuple(levels.shape)}, but must be torch.int8 of 2 axes")
+def _check_levels(name: str, levels: numpy.ndarray) -> None:
+    if levels.dtype != numpy.int8 or levels.ndim != 2:
+        raise ValueError(f"{name} are {levels.dtype} of shape {levels.shape}, but must be int8 of 2 axes")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy
 
 from .ranking import unit_values
 
@@ -27,7 +26,7 @@ class Prediction(NamedTuple):
     """the same for the mean of the first half"""
 
 
-def predict_number(unit: Tensor, numbers: Tensor, width: int = 5) -> Prediction:
+def predict_number(unit: numpy.ndarray, numbers: numpy.ndarray, width: int = 5) -> Prediction:
     """Predicts a number, such as the depth of nesting, from one unit alone.
 
     Levels are put into bins of `width`. The prediction for a bin is the mean of its numbers in the first half of the
@@ -46,20 +45,20 @@ def predict_number(unit: Tensor, numbers: Tensor, width: int = 5) -> Prediction:
     """
     if not 1 <= width <= 255:
         raise ValueError(f"a bin has {width} levels, but must have 1 to 255")
-    value = float(unit_values(unit.unsqueeze(0), numbers, "correlation"))
-    kept = ~numbers.isnan()
-    bins = (unit[kept].long() + 127).div(width, rounding_mode="floor")  # (n,)
-    wanted = numbers[kept].double()  # (n,)
-    half = wanted.numel() // 2
-    counts = torch.bincount(bins[:half], minlength=255)  # (255,)
-    sums = torch.bincount(bins[:half], wanted[:half], minlength=255)
+    value = float(unit_values(unit[None], numbers, "correlation")[0])
+    kept = ~numpy.isnan(numbers)
+    bins = (unit[kept].astype(numpy.int64) + 127) // width  # (n,)
+    wanted = numbers[kept].astype(numpy.float64)  # (n,)
+    half = len(wanted) // 2
+    counts = numpy.bincount(bins[:half], minlength=255)  # (255,)
+    sums = numpy.bincount(bins[:half], wanted[:half], minlength=255)
     mean = wanted[:half].mean()
-    guess = torch.where(counts > 0, sums / counts.clamp(min=1), mean)[bins[half:]]  # (n - half,)
+    guess = numpy.where(counts > 0, sums / numpy.maximum(counts, 1), mean)[bins[half:]]  # (n - half,)
     tested = wanted[half:]
     return Prediction(
         correlation=value,
-        error=float((guess - tested).abs().mean()),
-        error_of_mean=float((mean - tested).abs().mean()),
-        exact=float((guess.round() == tested).double().mean()),
-        exact_of_mean=float((mean.round() == tested).double().mean()),
+        error=float(numpy.abs(guess - tested).mean()),
+        error_of_mean=float(numpy.abs(mean - tested).mean()),
+        exact=float((guess.round() == tested).mean()),
+        exact_of_mean=float((mean.round() == tested).mean()),
     )

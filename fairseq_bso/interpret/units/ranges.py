@@ -1,6 +1,6 @@
 """The candidate ranges of a pattern search, and the best of them; `patterns` defines a match.
 
-T is the number of steps (`steps`), n of selected units, R of a unit's runs, M of ranges. Everything runs on the CPU.
+T is the number of steps (`steps`), n of selected units, R of a unit's runs, M of ranges.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
-import torch
-from torch import Tensor
+import numpy
 
 __all__ = ["DIRECTIONS", "Runs", "UnitQuery", "best_ranges", "largest", "matching_units", "runs_of"]
 
@@ -46,7 +45,7 @@ class UnitQuery:
         if self.direction not in DIRECTIONS:
             raise ValueError(f"unknown direction {self.direction!r}; choose from: {', '.join(DIRECTIONS)}")
 
-    def on(self, levels: Tensor) -> Tensor:
+    def on(self, levels: numpy.ndarray) -> numpy.ndarray:
         """levels int8 -> bool of the same shape: whether a unit is on."""
         return levels >= self.level if self.direction == "above" else levels <= -self.level
 
@@ -57,27 +56,27 @@ class Runs(NamedTuple):
     The last run lies beyond the corpus, so that every step has a next run.
     """
 
-    firsts: Tensor
+    firsts: numpy.ndarray
     """(R + 1,) int64, first step of the run"""
-    lasts: Tensor
+    lasts: numpy.ndarray
     """(R + 1,) int64, last step"""
-    fits: Tensor
+    fits: numpy.ndarray
     """(R + 1,) bool: the run is long enough, and the gaps before it (if `left` > 0) and after it are too"""
 
-    def through(self, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def through(self, steps: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         """steps (m,) -> first and last step of the run that includes each step, and whether the run fits.
 
         Where the unit is off, this is the next run, whose first step is later.
         """
-        places = torch.searchsorted(self.lasts, steps)  # (m,)
+        places = numpy.searchsorted(self.lasts, steps)  # (m,)
         return self.firsts[places], self.lasts[places], self.fits[places]
 
 
-def runs_of(on: Tensor, query: UnitQuery) -> Runs:
+def runs_of(on: numpy.ndarray, query: UnitQuery) -> Runs:
     """on (T,) bool -> the runs of the unit."""
-    framed = on.new_zeros(on.numel() + 2)  # (T + 2,)
+    framed = numpy.zeros(len(on) + 2, dtype=bool)  # (T + 2,)
     framed[1:-1] = on
-    changes = (framed[1:] != framed[:-1]).nonzero().squeeze(1)  # (2R,): on, off, on, off
+    changes = numpy.flatnonzero(framed[1:] != framed[:-1])  # (2R,): on, off, on, off
     firsts, afters = changes[0::2], changes[1::2]  # (R,)
     fits = afters - firsts >= query.minimum_length
     gaps = firsts[1:] - afters[:-1]  # (R - 1,) steps between a run and the next
@@ -85,14 +84,15 @@ def runs_of(on: Tensor, query: UnitQuery) -> Runs:
         fits[1:] &= gaps >= query.left
     if query.right:
         fits[:-1] &= gaps >= query.right
-    beyond = firsts.new_full((1,), on.numel())
-    return Runs(torch.cat([firsts, beyond]), torch.cat([afters - 1, beyond]), torch.cat([fits, fits.new_zeros(1)]))
+    return Runs(numpy.append(firsts, len(on)), numpy.append(afters - 1, len(on)), numpy.append(fits, False))
 
 
-def best_ranges(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_ranges(
+    runs: Sequence[Runs], query: UnitQuery, steps: int, count: int
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """Starts, lengths and overlap (M,) of the `count` best candidates by overlap, length, start, the best first."""
     if not runs or not steps:
-        empty = torch.zeros(0, dtype=torch.long)
+        empty = numpy.zeros(0, dtype=numpy.int64)
         return empty, empty, empty
     if query.right == 0:
         starts, lengths, overlap = _ranges_from(_best_starts(runs, query, steps, count), runs, query)
@@ -100,22 +100,22 @@ def best_ranges(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) 
         # With `right` > 0 a unit matches only if its run ends with the range. Candidates are therefore whole runs or,
         # if `left` is 0, suffixes of runs that start where some selected unit turns on.
         pairs = [_whole_runs(one) for one in runs] if query.left else _run_suffixes(runs, query, steps, count)
-        keys = torch.cat([firsts * (steps + 1) + lengths for firsts, lengths in pairs])  # one key per range and unit
-        keys, overlap = keys.unique(return_counts=True)  # (M,) in order of start
-        starts = keys.div(steps + 1, rounding_mode="floor")
+        keys = numpy.concatenate([firsts * (steps + 1) + lengths for firsts, lengths in pairs])  # of a range and a unit
+        keys, overlap = numpy.unique(keys, return_counts=True)  # (M,) in order of start
+        starts = keys // (steps + 1)
         lengths = keys - starts * (steps + 1)
     order = largest(overlap * (steps + 1) + lengths, count)
     return starts[order], lengths[order], overlap[order]
 
 
-def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> Tensor:
+def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> numpy.ndarray:
     """(m,) int64, ascending: the `count` starts with the best candidates, if `right` is 0.
 
     All units that may match at a start match up to the end of the shortest of their runs. This range is a candidate,
     and the best one of this start.
     """
-    units_at = torch.zeros(steps + 2, dtype=torch.int32)  # how many units may match from a step on
-    turns_on = torch.zeros(steps + 1, dtype=torch.bool)
+    units_at = numpy.zeros(steps + 2, dtype=numpy.int32)  # how many units may match from a step on
+    turns_on = numpy.zeros(steps + 1, dtype=bool)
     for one in runs:
         turns_on[one.firsts] = True
         firsts, lasts = one.firsts[one.fits], one.lasts[one.fits]
@@ -123,84 +123,92 @@ def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int)
         if not query.left:  # a match may start at every step that leaves enough of the run; summed up below
             units_at[lasts + 2 - query.minimum_length] -= 1
     if not query.left:
-        units_at = units_at.cumsum(0, dtype=torch.int32)
-    starts = (turns_on[:-1] & (units_at[:steps] > 0)).nonzero().squeeze(1)  # (m,)
+        units_at = units_at.cumsum(dtype=numpy.int32)
+    starts = numpy.flatnonzero(turns_on[:-1] & (units_at[:steps] > 0))  # (m,)
     most = units_at[starts]  # (m,)
-    if starts.numel() > count:
+    if len(starts) > count:
         # `count` starts have this many units or more, so that starts with fewer cannot be among the best.
-        starts = starts[most >= most.kthvalue(starts.numel() - count + 1).values]
-        shortest = torch.full_like(starts, steps)  # (m,)
+        starts = starts[most >= numpy.partition(most, len(most) - count)[len(most) - count]]
+        shortest = numpy.full_like(starts, steps)  # (m,)
         for one in runs:
             firsts, lasts, fits = one.through(starts)
             lengths = lasts - starts + 1
             counted = fits & (
                 firsts == starts if query.left else (firsts <= starts) & (lengths >= query.minimum_length)
             )
-            shortest = torch.where(counted, torch.minimum(shortest, lengths), shortest)
-        starts = starts[largest(units_at[starts].long() * (steps + 1) + shortest, count).sort().values]
+            numpy.minimum(shortest, lengths, out=shortest, where=counted)
+        starts = starts[numpy.sort(largest(units_at[starts] * numpy.int64(steps + 1) + shortest, count))]
     return starts
 
 
-def _ranges_from(starts: Tensor, runs: Sequence[Runs], query: UnitQuery) -> tuple[Tensor, Tensor, Tensor]:
+def _ranges_from(
+    starts: numpy.ndarray, runs: Sequence[Runs], query: UnitQuery
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """starts (m,) -> starts, lengths and overlap (M,) of all candidates that begin there, in order of start, if `right`
     is 0. A unit then matches every range that its run covers to the end."""
     ends, counts = [], []
     for one in runs:
         firsts, lasts, fits = one.through(starts)
         on = firsts <= starts
-        ends.append(torch.where(on, lasts, torch.full_like(lasts, -1)))
+        ends.append(numpy.where(on, lasts, -1))
         counts.append(fits & (firsts == starts if query.left else on))
-    last, order = torch.stack(ends, 1).sort(1, descending=True)  # (m, n) ends of the runs through a start, latest first
-    overlap = torch.stack(counts, 1).gather(1, order).cumsum(1)  # (m, n)
-    lengths = last - starts.unsqueeze(1) + 1
-    final = torch.ones_like(order, dtype=torch.bool)  # the last of several equal ends has the whole sum
+    last = numpy.stack(ends, 1)  # (m, n) ends of the runs through a start
+    order = numpy.argsort(-last, 1)  # latest first
+    last = numpy.take_along_axis(last, order, 1)
+    overlap = numpy.take_along_axis(numpy.stack(counts, 1), order, 1).cumsum(1)  # (m, n)
+    lengths = last - starts[:, None] + 1
+    final = numpy.ones(order.shape, dtype=bool)  # the last of several equal ends has the whole sum
     final[:, :-1] = last[:, 1:] != last[:, :-1]
-    at, place = (final & (lengths >= query.minimum_length) & (overlap > 0)).nonzero(as_tuple=True)  # (M,)
+    at, place = (final & (lengths >= query.minimum_length) & (overlap > 0)).nonzero()  # (M,)
     return starts[at], lengths[at, place], overlap[at, place]
 
 
-def _whole_runs(one: Runs) -> tuple[Tensor, Tensor]:
+def _whole_runs(one: Runs) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Start and length of every run that fits."""
     firsts = one.firsts[one.fits]
     return firsts, one.lasts[one.fits] - firsts + 1
 
 
-def _run_suffixes(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> list[tuple[Tensor, Tensor]]:
+def _run_suffixes(
+    runs: Sequence[Runs], query: UnitQuery, steps: int, count: int
+) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
     """n pairs of starts and lengths (r,), for `left` = 0 and `right` > 0: the suffixes of runs that fit and end at one
     of the `count` best ends. A suffix starts where some selected unit turns on.
 
     All units whose runs end at a step match from the latest first step of these runs. This range is a candidate, and
     the best one of this end.
     """
-    units_to = torch.zeros(steps + 1, dtype=torch.long)  # how many units have a run that fits and ends at a step
-    latest = torch.zeros(steps + 1, dtype=torch.long)  # the latest first step of these runs
-    turns_on = torch.zeros(steps + 1, dtype=torch.bool)
+    units_to = numpy.zeros(steps + 1, dtype=numpy.int64)  # how many units have a run that fits and ends at a step
+    latest = numpy.zeros(steps + 1, dtype=numpy.int64)  # the latest first step of these runs
+    turns_on = numpy.zeros(steps + 1, dtype=bool)
     for one in runs:
         turns_on[one.firsts] = True
         firsts, lasts = one.firsts[one.fits], one.lasts[one.fits]
         units_to[lasts] += 1
-        latest[lasts] = torch.maximum(latest[lasts], firsts)
-    ends = units_to.nonzero().squeeze(1)  # (m,)
+        latest[lasts] = numpy.maximum(latest[lasts], firsts)
+    ends = numpy.flatnonzero(units_to)  # (m,)
     ends = ends[largest(units_to[ends] * (steps + 1) + ends - latest[ends] + 1, count)]
-    chosen = torch.zeros(steps + 1, dtype=torch.bool)
+    chosen = numpy.zeros(steps + 1, dtype=bool)
     chosen[ends] = True
-    starts = turns_on[:-1].nonzero().squeeze(1)  # (s,)
+    starts = numpy.flatnonzero(turns_on[:-1])  # (s,)
     pairs = []
     for one in runs:
         kept = one.fits & chosen[one.lasts]
         firsts, lasts = one.firsts[kept], one.lasts[kept]  # (r,)
-        begin = torch.searchsorted(starts, firsts)
-        counts = torch.searchsorted(starts, lasts - query.minimum_length + 1, right=True) - begin
-        offsets = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        within = starts[begin.repeat_interleave(counts) + offsets]
-        pairs.append((within, lasts.repeat_interleave(counts) - within + 1))
+        begin = numpy.searchsorted(starts, firsts)
+        counts = numpy.searchsorted(starts, lasts - query.minimum_length + 1, side="right") - begin
+        offsets = numpy.arange(counts.sum()) - (counts.cumsum() - counts).repeat(counts)
+        within = starts[begin.repeat(counts) + offsets]
+        pairs.append((within, lasts.repeat(counts) - within + 1))
     return pairs
 
 
-def matching_units(runs: Sequence[Runs], query: UnitQuery, starts: Tensor, lengths: Tensor) -> Tensor:
+def matching_units(
+    runs: Sequence[Runs], query: UnitQuery, starts: numpy.ndarray, lengths: numpy.ndarray
+) -> numpy.ndarray:
     """starts and lengths (M,) -> (M, n) bool, which units match each range."""
     ends = starts + lengths - 1
-    matching = torch.zeros(starts.numel(), len(runs), dtype=torch.bool)
+    matching = numpy.zeros((len(starts), len(runs)), dtype=bool)
     for place, one in enumerate(runs):
         firsts, lasts, fits = one.through(starts)
         begins = firsts == starts if query.left else firsts <= starts
@@ -208,11 +216,11 @@ def matching_units(runs: Sequence[Runs], query: UnitQuery, starts: Tensor, lengt
     return matching
 
 
-def largest(keys: Tensor, count: int) -> Tensor:
+def largest(keys: numpy.ndarray, count: int) -> numpy.ndarray:
     """keys (m,) -> the places of the `count` largest keys, the largest first. Equal keys keep their order."""
-    places = torch.arange(keys.numel())
-    if keys.numel() > count:
-        bound = keys.kthvalue(keys.numel() - count + 1).values
-        above, equal = (keys > bound).nonzero().squeeze(1), (keys == bound).nonzero().squeeze(1)
-        places = torch.cat([above, equal[: count - above.numel()]]).sort().values
-    return places[keys[places].sort(descending=True, stable=True).indices]
+    places = numpy.arange(len(keys))
+    if len(keys) > count:
+        bound = numpy.partition(keys, len(keys) - count)[len(keys) - count]
+        above, equal = numpy.flatnonzero(keys > bound), numpy.flatnonzero(keys == bound)
+        places = numpy.sort(numpy.concatenate([above, equal[: count - len(above)]]))
+    return places[numpy.argsort(-keys[places], kind="stable")]

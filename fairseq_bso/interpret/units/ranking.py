@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-import torch
-from torch import Tensor
+import numpy
 
 from .statistics import (
     THRESHOLD_MEASURES,
@@ -26,6 +25,7 @@ __all__ = [
     "Control",
     "Ranking",
     "TrackRanking",
+    "random_shifts",
     "rank_for_track",
     "rank_units",
     "shuffled_control",
@@ -40,20 +40,20 @@ NUMBER_CRITERIA = ("correlation",)
 class Ranking(NamedTuple):
     """Units, the best first."""
 
-    units: Tensor
+    units: numpy.ndarray
     """(M,) int64"""
-    scores: Tensor
+    scores: numpy.ndarray
     """(M,) float64, what the units are ranked by: the absolute value, or for an area A under the curve max(A, 1 - A)"""
-    values: Tensor
+    values: numpy.ndarray
     """(M,) float64, the criterion itself; below 0 (correlation) or 0.5 (area) if the unit is lower under the label"""
 
 
 class Control(NamedTuple):
     """The score that the best unit reaches by chance."""
 
-    best: Tensor
+    best: numpy.ndarray
     """(repeats,) float64, the best score of all units for each shifted track"""
-    shifts: Tensor
+    shifts: numpy.ndarray
     """(repeats,) int64, by how many labelled steps the track was shifted"""
 
 
@@ -68,7 +68,9 @@ class TrackRanking(NamedTuple):
     control: Control
 
 
-def unit_values(units: Tensor, track: Tensor, criterion: str, label: Optional[int] = None) -> Tensor:
+def unit_values(
+    units: numpy.ndarray, track: numpy.ndarray, criterion: str, label: Optional[int] = None
+) -> numpy.ndarray:
     """One statistic of all units.
 
     Args:
@@ -85,10 +87,12 @@ def unit_values(units: Tensor, track: Tensor, criterion: str, label: Optional[in
             track.
     """
     check_track(units, track)
-    return _values(units, _prepared(track, criterion, label).unsqueeze(0), criterion)[0]
+    return _values(units, _prepared(track, criterion, label)[None], criterion)[0]
 
 
-def rank_units(units: Tensor, track: Tensor, criterion: str, label: Optional[int] = None, limit: int = 20) -> Ranking:
+def rank_units(
+    units: numpy.ndarray, track: numpy.ndarray, criterion: str, label: Optional[int] = None, limit: int = 20
+) -> Ranking:
     """The units that predict a track best. Equally good units keep their order.
 
     Args:
@@ -105,13 +109,13 @@ def rank_units(units: Tensor, track: Tensor, criterion: str, label: Optional[int
         raise ValueError(f"limit is {limit}, but must be 1 or more")
     values = unit_values(units, track, criterion, label)  # (C,)
     scores = _scores(values, criterion)
-    order = scores.sort(descending=True, stable=True).indices[:limit]  # (M,)
+    order = numpy.argsort(-scores, kind="stable")[:limit]  # (M,)
     return Ranking(order, scores[order], values[order])
 
 
 def shuffled_control(
-    units: Tensor,
-    track: Tensor,
+    units: numpy.ndarray,
+    track: numpy.ndarray,
     criterion: str,
     label: Optional[int] = None,
     repeats: int = 20,
@@ -141,18 +145,30 @@ def shuffled_control(
     prepared = _prepared(track, criterion, label)  # (T,)
     kept = _labelled(track)  # (T,)
     values = prepared[kept]  # (n,)
-    least = max(1, values.numel() // 10)
-    generator = torch.Generator().manual_seed(seed)
-    shifts = torch.randint(least, values.numel() - least + 1, (repeats,), generator=generator)  # (repeats,)
-    best = []
-    for some in shifts.split(_tracks_at_once(prepared)):
-        moved = prepared.repeat(some.numel(), 1)  # (K, T)
-        moved[:, kept] = torch.stack([values.roll(shift) for shift in some.tolist()])
-        best.append(_scores(_values(units, moved, criterion), criterion).max(1).values)  # (K,)
-    return Control(torch.cat(best), shifts)
+    shifts = random_shifts(len(values), repeats, seed)  # (repeats,)
+    best, size = [], _tracks_at_once(prepared)
+    for begin in range(0, repeats, size):
+        some = shifts[begin : begin + size]
+        moved = numpy.tile(prepared, (len(some), 1))  # (K, T)
+        moved[:, kept] = [numpy.roll(values, shift) for shift in some.tolist()]
+        best.append(_scores(_values(units, moved, criterion), criterion).max(1))  # (K,)
+    return Control(numpy.concatenate(best), shifts)
 
 
-def rank_for_track(units: Tensor, track: Tensor, label: Optional[int], limit: int, repeats: int) -> TrackRanking:
+def random_shifts(steps: int, repeats: int, seed: int) -> numpy.ndarray:
+    """Distances of at least a tenth of `steps` steps in either direction: (repeats,) int64.
+
+    They are those of `torch.randint` after `torch.manual_seed(seed)`, with which documented controls were made: 32 bits
+    of the Mersenne Twister, modulo the number of distances.
+    """
+    least = max(1, steps // 10)
+    bits = numpy.frombuffer(numpy.random.RandomState(seed).bytes(4 * repeats), dtype="<u4")
+    return least + bits.astype(numpy.int64) % (steps - 2 * least + 1)
+
+
+def rank_for_track(
+    units: numpy.ndarray, track: numpy.ndarray, label: Optional[int], limit: int, repeats: int
+) -> TrackRanking:
     """The units that predict a track best, and the control for chance.
 
     Numbers are ranked by correlation, one label against the rest by the area under the ROC curve, and all labels by the
@@ -171,7 +187,7 @@ def rank_for_track(units: Tensor, track: Tensor, label: Optional[int], limit: in
     Raises:
         ValueError: as `rank_units` and `shuffled_control`.
     """
-    if track.is_floating_point():
+    if track.dtype.kind == "f":
         criterion = "correlation"
     else:
         criterion = "correlation_ratio" if label is None else "area_under_curve"
@@ -180,25 +196,25 @@ def rank_for_track(units: Tensor, track: Tensor, label: Optional[int], limit: in
     return TrackRanking(criterion, 0.5 if criterion == "area_under_curve" else 0.0, ranking, control)
 
 
-def _prepared(track: Tensor, criterion: str, label: Optional[int]) -> Tensor:
+def _prepared(track: numpy.ndarray, criterion: str, label: Optional[int]) -> numpy.ndarray:
     """Checks the track and returns the form (T,) that the statistic needs: numbers minus their mean; codes of 1 for the
     label and 0 for the rest; or, without a label, codes without gaps."""
     _check_criterion(track, criterion, label)
-    if track.is_floating_point():
-        numbers = track.double()
-        return numbers - numbers[~numbers.isnan()].mean()
-    codes = track.long()
+    if track.dtype.kind == "f":
+        numbers = track.astype(numpy.float64)
+        return numbers - numbers[~numpy.isnan(numbers)].mean()
+    codes = track.astype(numpy.int64)
     if label is None:
-        renamed = torch.searchsorted(codes[codes >= 0].unique(), codes)
+        renamed = numpy.searchsorted(numpy.unique(codes[codes >= 0]), codes)
     else:
-        renamed = codes.eq(label).long()
-    return torch.where(codes >= 0, renamed, codes)
+        renamed = (codes == label).astype(numpy.int64)
+    return numpy.where(codes >= 0, renamed, codes)
 
 
-def _tracks_at_once(track: Tensor) -> int:
+def _tracks_at_once(track: numpy.ndarray) -> int:
     """How many tracks with these labels one pass can count. The number of labels does not change the time of a pass
     while the counts of a unit stay in the processor's cache."""
-    if track.is_floating_point():
+    if track.dtype.kind == "f":
         return 8
     labels, tracks = int(track.max()) + 1, 1
     while labels ** (tracks + 1) <= 64:
@@ -206,25 +222,26 @@ def _tracks_at_once(track: Tensor) -> int:
     return tracks
 
 
-def _values(units: Tensor, tracks: Tensor, criterion: str) -> Tensor:
+def _values(units: numpy.ndarray, tracks: numpy.ndarray, criterion: str) -> numpy.ndarray:
     """tracks (K, T), prepared, with values at the same steps -> (K, C) float64, the statistic of each unit for each."""
-    if tracks.is_floating_point():
+    if tracks.dtype.kind == "f":
         return correlation(units, tracks)
-    number, labels = tracks.size(0), int(tracks.max()) + 1
+    number, labels = len(tracks), int(tracks.max()) + 1
     joint = tracks[0]  # (T,) one code whose digits are the labels of all tracks
     for track in tracks[1:]:
-        joint = torch.where(joint >= 0, joint * labels + track, joint)
+        joint = numpy.where(joint >= 0, joint * labels + track, joint)
     columns = []
-    for part in units.split(64):  # which limits the memory for counts
+    for begin in range(0, len(units), 64):  # which limits the memory for counts
+        part = units[begin : begin + 64]
         counts = joint_histogram(part, joint, labels**number)  # (c, L, G ** K)
         histograms = [
-            counts.reshape(part.size(0), 255, labels**place, labels, -1).sum((2, 4)) for place in range(number)
+            counts.reshape(len(part), 255, labels**place, labels, -1).sum((2, 4)) for place in range(number)
         ]  # K of (c, L, G)
-        columns.append(torch.stack([_statistic(one, criterion) for one in histograms]))
-    return torch.cat(columns, 1)
+        columns.append(numpy.stack([_statistic(one, criterion) for one in histograms]))
+    return numpy.concatenate(columns, 1)
 
 
-def _statistic(histogram: Tensor, criterion: str) -> Tensor:
+def _statistic(histogram: numpy.ndarray, criterion: str) -> numpy.ndarray:
     """histogram (C, L, G) -> (C,) float64; one label against the rest has code 1."""
     if criterion == "correlation_ratio":
         return correlation_ratio(histogram)
@@ -233,29 +250,29 @@ def _statistic(histogram: Tensor, criterion: str) -> Tensor:
     return getattr(best_thresholds(histogram, 1, criterion), criterion)
 
 
-def _labelled(track: Tensor) -> Tensor:
+def _labelled(track: numpy.ndarray) -> numpy.ndarray:
     """(T,) bool, whether a step has a value."""
-    return ~track.isnan() if track.is_floating_point() else track >= 0
+    return ~numpy.isnan(track) if track.dtype.kind == "f" else track >= 0
 
 
-def _scores(values: Tensor, criterion: str) -> Tensor:
+def _scores(values: numpy.ndarray, criterion: str) -> numpy.ndarray:
     """The scores for ranking. A unit that is off under a label predicts it as well as a unit that is on."""
     if criterion == "area_under_curve":
-        return torch.maximum(values, 1 - values)
-    return values.abs()
+        return numpy.maximum(values, 1 - values)
+    return numpy.abs(values)
 
 
-def _check_criterion(track: Tensor, criterion: str, label: Optional[int]) -> None:
+def _check_criterion(track: numpy.ndarray, criterion: str, label: Optional[int]) -> None:
     """Raises ValueError if the criterion or label does not fit the track, or the track has too few values."""
-    is_number = track.is_floating_point()
-    if is_number and track.isinf().any():
+    is_number = track.dtype.kind == "f"
+    if is_number and numpy.isinf(track).any():
         raise ValueError("the track has an infinite number, but numbers must be finite, or NaN where there is none")
     kind, allowed = ("numbers", list(NUMBER_CRITERIA)) if is_number else ("labels", list(LABEL_CRITERIA))
     if criterion not in allowed:
         raise ValueError(f"unknown criterion {criterion!r} for a track of {kind}; choose from: {', '.join(allowed)}")
-    distinct = track[_labelled(track)].unique()  # (G,)
-    if distinct.numel() < 2:
-        seen = f"is {distinct[0].item()} at every step that has a value" if distinct.numel() else "has no value"
+    distinct = numpy.unique(track[_labelled(track)])  # (G,)
+    if len(distinct) < 2:
+        seen = f"is {distinct[0]} at every step that has a value" if len(distinct) else "has no value"
         raise ValueError(f"the track {seen}, but a ranking of units needs two values or more")
     needs_label = criterion in LABEL_CRITERIA and criterion != "correlation_ratio"
     if needs_label and label not in distinct.tolist():

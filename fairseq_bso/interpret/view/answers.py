@@ -5,7 +5,6 @@ import threading
 from typing import Any, Dict, List, Tuple
 
 import numpy
-import torch
 
 from ..folder.index import Index
 from ..folder.reader import CaptureReader, Side
@@ -168,17 +167,17 @@ class Answers:
 
     def _selected(self, units: UnitColumns, query: UnitQuery, place: WordRange) -> numpy.ndarray:
         """(n,) the columns of the units in view that match the range."""
-        levels = torch.from_numpy(self.indexes[units.side.name].rows)  # (T, C)
-        on = selected_units(levels, query, place.first, place.last).numpy()  # (C,)
+        levels = numpy.asarray(self.indexes[units.side.name].rows)  # (T, C)
+        on = selected_units(levels, query, place.first, place.last)  # (C,)
         return units.columns[on[units.columns]]
 
     def _find(
         self, units: UnitColumns, request: MatchRequest, chosen: numpy.ndarray, steps: int
-    ) -> Tuple[torch.Tensor, Matches]:
+    ) -> Tuple[numpy.ndarray, Matches]:
         """The levels of the chosen units (n, steps) int8, and the ranges that they match."""
         index = self.indexes[units.side.name]
-        levels = torch.from_numpy(index.units[chosen, :steps])  # (n, T) int8
-        others = OtherUnits(torch.from_numpy(index.rows), torch.from_numpy(units.others(chosen)))
+        levels = numpy.asarray(index.units[chosen, :steps])  # (n, T) int8
+        others = OtherUnits(numpy.asarray(index.rows), units.others(chosen))
         candidates = PRECISE_CANDIDATES if request.precise else FAST_CANDIDATES
         exclude = None if request.range is None else (request.range.first, request.range.length)
         return levels, find_matches(levels, request.query, request.limit, candidates, others, exclude)
@@ -192,7 +191,7 @@ def _sentence(side: Side, number: int) -> Dict[str, Any]:
 
 
 def _match(
-    side: Side, request: MatchRequest, levels: torch.Tensor, start: int, length: int, overlap: int, others: int
+    side: Side, request: MatchRequest, levels: numpy.ndarray, start: int, length: int, overlap: int, others: int
 ) -> Dict[str, Any]:
     """One match in its context: words, number of active units, and tracks from position `from` on."""
     begin = max(0, start - request.before)

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 from ...errors import UserError
 
@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index",
         action="store_true",
-        help="write the index again first, with the cards of all units: for captures of earlier versions",
+        help="write the index again first, with the cards of all units, and with --model their output words: for "
+        "captures of earlier versions",
     )
     parser.add_argument(
         "--model",
@@ -64,8 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("waitress.queue").setLevel(
         logging.ERROR
     )  # its warnings count waiting requests, which are answered anyway
-    import torch
-
     try:
         from ..folder.reader import open_capture
         from .answers import Answers
@@ -73,12 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         from .standalone import write_page
     except ImportError as error:
         raise UserError(
-            f"fairseq-bso view needs the package {error.name}: pip install 'fairseq-bso[interpret]'"
+            f"fairseq-bso view needs the package {error.name}: pip install 'fairseq-bso[interpret]', or without "
+            "fairseq 'fairseq-bso-runtime[view]'"
         ) from None
-    torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
-    capture = open_capture(Path(arguments.folder))
-    indexes = _open_indexes(capture, arguments.index)
-    answers = Answers(capture, indexes, _own_answers(arguments, capture) if arguments.model else None)
+    capture, own = open_capture(Path(arguments.folder)), None
+    if arguments.model:
+        capture, own = _own_answers(arguments, capture)
+    answers = Answers(capture, _open_indexes(capture, arguments.index), own)
     if arguments.export:
         size = write_page(answers, arguments.address, arguments.export)
         print(f"{arguments.export}: {size:,} bytes")
@@ -104,17 +104,25 @@ def _open_indexes(capture: Any, again: bool) -> Dict[str, Any]:
     return indexes
 
 
-def _own_answers(arguments: argparse.Namespace, capture: Any) -> Any:
-    """Loads the model, and returns what answers requests about one's own text."""
+def _own_answers(arguments: argparse.Namespace, capture: Any) -> Tuple[Any, Any]:
+    """Loads the model. Returns the capture, opened again if --index adds output words, and the answers of the model."""
+    import torch
     from fairseq import utils
 
     from ...logs import show_logs
+    from ..folder.output_words import add_output_words
+    from ..folder.reader import open_capture
     from ..live.session import open_session
     from .own_answers import OwnAnswers
 
+    torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     show_logs()
     utils.import_user_module(arguments)
-    return OwnAnswers(capture, open_session(arguments.model, arguments.data, capture, arguments.cpu))
+    session = open_session(arguments.model, arguments.data, capture, arguments.cpu)
+    if arguments.index and "decoder" in capture.sides:
+        add_output_words(capture.sides["decoder"].folder / "train.hdf5", session.output_words())
+        capture = open_capture(Path(arguments.folder))
+    return capture, OwnAnswers(capture, session)
 
 
 def _say_where(address: str) -> None:

@@ -75,7 +75,7 @@ class OwnAnswers:
         _check_rows(request.first, request.last, rows)
         units = UnitColumns(side, request.states)
         values = numpy.concatenate([_values(run, side, one) for one in units.states.values()], axis=1)  # (n, C)
-        on = selected_units(torch.from_numpy(levels(values)), request.query, request.first, request.last).numpy()
+        on = selected_units(levels(values), request.query, request.first, request.last)
         return {"units": units.names(units.columns[on]), "of": len(units)}
 
     def intervention(self, request: InterventionRequest) -> Dict[str, Any]:

@@ -6,9 +6,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..attribution.gradients import METHODS
+from ..attribution.methods import METHODS
 from ..folder.reader import CaptureReader, Side
-from ..models.changes import settable
+from ..models.settable import settable
 from ..units.patterns import DIRECTIONS, UnitQuery
 from .columns import UnitColumns
 from .fields import BadRequest, RequestFields

@@ -4,7 +4,6 @@ import threading
 from typing import Any, Dict, List, Optional
 
 import numpy
-import torch
 
 from ..folder.cards import MOST_LEVELS, REPEATS
 from ..folder.index import Index
@@ -48,13 +47,13 @@ class Rankings:
 def _compute(request: RankingRequest, units: UnitColumns, index: Index) -> Dict[str, Any]:
     track = units.side.tracks[request.track]
     steps = min(units.side.steps, max(1, MOST_LEVELS // len(units)))
-    levels = torch.from_numpy(units.levels(index, steps))  # (C, steps) int8
-    values = torch.from_numpy(track.values[:steps])  # (steps,)
+    levels = numpy.asarray(units.levels(index, steps))  # (C, steps) int8
+    values = track.values[:steps]  # (steps,)
     label = None if request.label is None or track.labels is None else track.labels.index(request.label)
     found = rank_for_track(levels, values, label, request.limit, REPEATS)
     ranking = found.ranking
     best = levels[ranking.units]  # (M, steps) int8
-    names = units.names(units.columns[ranking.units.numpy()])
+    names = units.names(units.columns[ranking.units])
     rows: List[Dict[str, Any]] = [
         {"unit": name, "score": round(score, 4), "value": round(value, 4)}
         for name, score, value in zip(names, ranking.scores.tolist(), ranking.values.tolist())
@@ -78,9 +77,9 @@ def _compute(request: RankingRequest, units: UnitColumns, index: Index) -> Dict[
     }
 
 
-def _add_thresholds(rows: List[Dict[str, Any]], units: torch.Tensor, codes: torch.Tensor, label: int) -> None:
+def _add_thresholds(rows: List[Dict[str, Any]], units: numpy.ndarray, codes: numpy.ndarray, label: int) -> None:
     """Adds to each row the threshold that predicts the label best, in the terms of the select view."""
-    renamed = torch.where(codes >= 0, (codes == label).to(codes.dtype), codes)  # (steps,)
+    renamed = numpy.where(codes >= 0, codes == label, codes)  # (steps,)
     found = best_thresholds(joint_histogram(units, renamed), 1, "f1", as_query=True)
     for place, row in enumerate(rows):
         cut = int(found.cuts[place])
@@ -92,10 +91,10 @@ def _add_thresholds(rows: List[Dict[str, Any]], units: torch.Tensor, codes: torc
         )
 
 
-def _means(units: torch.Tensor, codes: torch.Tensor, labels: int) -> List[List[Optional[float]]]:
+def _means(units: numpy.ndarray, codes: numpy.ndarray, labels: int) -> List[List[Optional[float]]]:
     """units (M, steps), codes (steps,) -> the mean of each unit under each label, None for a label without steps."""
-    counts = joint_histogram(units, codes).double()  # (M, L, G)
-    sizes = counts.sum(1)  # (M, G)
-    means = ((counts * torch.arange(-127, 128).view(1, -1, 1)).sum(1) / sizes / 100).numpy()  # (M, G)
+    counts = joint_histogram(units, codes)  # (M, L, G)
+    with numpy.errstate(invalid="ignore"):
+        means = (numpy.arange(-127, 128) @ counts) / counts.sum(1) / 100  # (M, G)
     rows = numpy.where(numpy.isfinite(means), numpy.round(means, 3), numpy.nan).tolist()
     return [[None if value != value else value for value in row] + [None] * (labels - len(row)) for row in rows]
