@@ -8,6 +8,7 @@ those of the whole package: install one of the two. Nothing is downloaded.
 """
 
 import argparse
+import ast
 import base64
 import hashlib
 import io
@@ -46,12 +47,8 @@ fairseq-bso = bso_runtime.cli:main
 """
 
 
-# What `fairseq-bso view` imports, besides the rooms of the page, of the folder's format and of the units.
-VIEWER = """
-cli.py errors.py files.py interpret/__init__.py interpret/attribution/__init__.py interpret/attribution/methods.py
-interpret/models/__init__.py interpret/models/settable.py
-""".split()
-ROOMS = ("folder", "units", "view")
+# The rooms of `fairseq-bso view`. What their files import comes along.
+ROOMS = ("interpret/folder", "interpret/units", "interpret/view")
 NEEDS_MODEL = "own_answers.py"  # with --model alone, which needs fairseq
 PACKAGE = '''"""The part of fairseq_bso that shows captured states. The package fairseq-bso has all of it."""
 
@@ -73,13 +70,29 @@ def requirements(extra):
 def viewer():
     """{name in the wheel: content} of what `fairseq-bso view` needs."""
     package = ROOT / "fairseq_bso"
-    paths = [package / name for name in VIEWER]
+    paths = {package / "cli.py"}
     for room in ROOMS:
-        paths += [path for path in (package / "interpret" / room).rglob("*") if path.name != NEEDS_MODEL]
-    found = {"fairseq_bso/__init__.py": PACKAGE.format(version=version()).encode(), "fairseq_bso/py.typed": b""}
-    for path in sorted(paths):
-        if path.is_file() and "__pycache__" not in path.parts:
-            found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
+        paths |= {path for path in (package / room).rglob("*") if path.is_file() and path.name != NEEDS_MODEL}
+    left = [path for path in paths if path.suffix == ".py"]
+    while left:
+        added = imports(left.pop()) - paths
+        paths |= added
+        left += added
+    found = {"fairseq_bso/py.typed": b""}
+    for path in sorted(path for path in paths if "__pycache__" not in path.parts):
+        found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
+    found["fairseq_bso/__init__.py"] = PACKAGE.format(version=version()).encode()
+    return found
+
+
+def imports(path):
+    """The files of the package that a file imports as it is imported, and the packages around it."""
+    found = {folder / "__init__.py" for folder in path.parents if ROOT in folder.parents}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.level and path != ROOT / "fairseq_bso" / "__init__.py":
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for name in (base, *(base / alias.name for alias in node.names)):
+                found |= {one for one in (name.with_suffix(".py"), name / "__init__.py") if one.is_file()}
     return found
 
 
