@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -105,6 +106,14 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def _threads(onnxruntime: Any) -> Any:
+    """Options of a session: as many threads as OMP_NUM_THREADS says, which ONNX Runtime does not read."""
+    options, threads = onnxruntime.SessionOptions(), os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and int(threads) > 0:
+        options.intra_op_num_threads = int(threads)
+    return options
+
+
 def _session(path: str) -> Tuple[Any, Dict[str, str]]:
     """A graph, ready to run, and its metadata without the checksum. Only a file that fits its checksum is loaded."""
     try:
@@ -123,12 +132,12 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
     if content[start : start + len(UNSEALED)] != _digest(content, start):
         raise ModelFileError(
             f"{path} is damaged, or changed by another program, such as a quantizer: its checksum does not fit, copy "
-            "or export it again (int8 is for --format compact)"
+            "or export it again (with --dtype int8 for small weights)"
         )
     if EXTERNAL in content:
         raise ModelFileError(f"{path} refers to weights in another file, which no export does")
     try:
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, _threads(onnxruntime), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime does not export their classes
         raise ModelFileError(f"{path} is no ONNX file that ONNX Runtime can load: {_reason(error)}") from None
     metadata = dict(session.get_modelmeta().custom_metadata_map)

@@ -17,97 +17,28 @@ last entry, `checksum`, is the SHA-256 of the file with zeros in its place.
 import base64
 import hashlib
 import json
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy
 
 from bso_runtime.config import ModelConfig
 from bso_runtime.model_file import Model
-from bso_runtime.onnx_network import FORMAT, UNSEALED, seal
+from bso_runtime.onnx_network import FORMAT
 from bso_runtime.weights import Direction, Weights
 
-OPSET, IR_VERSION = 17, 8  # of 2022: every later runtime knows them
+from .onnx_graph import Graph
 
 
-def graphs(model: Model) -> Iterator[Tuple[str, bytes]]:
-    """The names `encoder` and `step`, each with the content of its ONNX file."""
-    weights, metadata = Weights.of(model.config, model.tensors), _metadata(model)
-    yield "encoder", _encoder_graph(model.config, weights, metadata)
-    yield "step", _step_graph(model.config, weights, metadata)
+def graphs(model: Model, dtype: str = "float32") -> Iterator[Tuple[str, bytes]]:
+    """The names `encoder` and `step`, each with the content of its ONNX file. `dtype` is float32 or int8."""
+    weights, metadata, int8 = Weights.of(model.config, model.tensors), _metadata(model, dtype), dtype == "int8"
+    yield "encoder", _encoder_graph(Graph(int8), model.config, weights, metadata)
+    yield "step", _step_graph(Graph(int8), model.config, weights, metadata)
 
 
-class _Graph:
-    """Collects nodes and weights. A method returns the name of the output that it adds."""
-
-    def __init__(self) -> None:
-        self.nodes: List[Any] = []
-        self.weights: Dict[str, Any] = {}
-        self.count = 0
-
-    def weight(self, name: str, values: numpy.ndarray) -> str:
-        """A constant; the second of a name is the first."""
-        from onnx import numpy_helper
-
-        if name not in self.weights:
-            self.weights[name] = numpy_helper.from_array(numpy.array(values, order="C"), name)
-        return name
-
-    def integers(self, *values: int) -> str:
-        """A constant list of whole numbers."""
-        return self.weight("integers_" + "_".join(map(str, values)), numpy.array(values, numpy.int64))
-
-    def many(self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> List[str]:
-        """A node with several outputs."""
-        from onnx import helper
-
-        names = [f"{kind.lower()}_{self.count + index}" for index in range(outputs)]
-        self.count += outputs
-        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names
-
-    def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """A node with one output."""
-        return self.many(kind, inputs, 1, **attributes)[0]
-
-    def linear(self, inputs: str, name: str, weight: numpy.ndarray, bias: Optional[numpy.ndarray] = None) -> str:
-        """inputs (R, I), weight (O, I), bias (O,) or None -> (R, O)."""
-        product = self("MatMul", inputs, self.weight(name, weight.T))
-        return product if bias is None else self("Add", product, self.weight(name + ".bias", bias))
-
-    def finish(
-        self, title: str, inputs: Dict[str, Tuple], outputs: Dict[str, Tuple], metadata: Dict[str, str]
-    ) -> bytes:
-        """The content of the file.
-
-        Args:
-            title: of the graph.
-            inputs: name -> (dtype, shape).
-            outputs: name -> (its name in the graph, shape).
-            metadata: all entries but the checksum.
-        """
-        import onnx
-        from onnx import TensorProto, helper
-
-        dtypes = {"int32": TensorProto.INT32, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
-        for name, (inner, _) in outputs.items():
-            self.nodes.append(helper.make_node("Identity", [inner], [name]))
-        graph = helper.make_graph(
-            self.nodes,
-            title,
-            [helper.make_tensor_value_info(name, dtypes[dtype], shape) for name, (dtype, shape) in inputs.items()],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, (_, shape) in outputs.items()],
-            list(self.weights.values()),
-        )
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, producer_name="fairseq_bso", opset_imports=opsets, ir_version=IR_VERSION)
-        helper.set_model_props(model, {**metadata, "checksum": UNSEALED})
-        onnx.checker.check_model(model, full_check=True)
-        return seal(model.SerializeToString())
-
-
-def _metadata(model: Model) -> Dict[str, str]:
+def _metadata(model: Model, dtype: str) -> Dict[str, str]:
     """The metadata of both graphs, as text."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if dtype == "float32" else dtype.encode())
     for name in sorted(model.tensors):
         digest.update(model.tensors[name].tobytes())
     facts = json.dumps(model.config.to_json(), sort_keys=True)
@@ -126,11 +57,10 @@ def _sizes(weights: Weights) -> Dict[str, int]:
     return {"hidden": hidden, "keys": keys, "values": len(weights.attentional)}
 
 
-def _encoder_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
+def _encoder_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """The encoder as an ONNX file."""
-    graph, sizes = _Graph(), _sizes(weights)
-    embedding = graph.weight("encoder.embedding.weight", weights.source_embedding)
-    inputs = graph("Gather", embedding, graph("Transpose", "words", perm=[1, 0]))  # (S, B, E)
+    sizes, words = _sizes(weights), graph("Transpose", "words", perm=[1, 0])
+    inputs = graph.lookup(words, "encoder.embedding.weight", weights.source_embedding)  # (S, B, E)
     bridges = {"hidden": weights.initial_hidden, "cell": weights.initial_cell}
     last: Dict[str, List[str]] = {"hidden": [], "cell": []}
     for index, directions in enumerate(weights.encoder_layers):
@@ -164,20 +94,17 @@ def _encoder_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, st
     return graph.finish("encoder", given, results, metadata)
 
 
-def _mask(graph: _Graph) -> str:
+def _mask(graph: Graph) -> str:
     """(B, 1, S) 0 where the sentence has a word, -inf beyond."""
-    from onnx import TensorProto
-
     first, step, axis = (graph.weight(f"number_{number}", numpy.array(number)) for number in (0, 1, 1))
     time = graph("Gather", graph("Shape", "words"), axis)  # S
     positions = graph("Range", first, time, step)  # (S,)
-    lengths = graph("Unsqueeze", graph("Cast", "lengths", to=TensorProto.INT64), graph.integers(1, 2))  # (B, 1, 1)
-    inside = graph.weight("open", numpy.array(0, numpy.float32))
-    beyond = graph.weight("shut", numpy.array(-numpy.inf, numpy.float32))
+    lengths = graph("Unsqueeze", graph("Cast", "lengths", to=graph.type("int64")), graph.integers(1, 2))  # (B, 1, 1)
+    inside, beyond = graph.number("open", 0), graph.number("shut", -numpy.inf)
     return graph("Where", graph("Less", positions, lengths), inside, beyond)
 
 
-def _lstm_weights(graph: _Graph, index: int, directions: Sequence[Direction]) -> List[str]:
+def _lstm_weights(graph: Graph, index: int, directions: Sequence[Direction]) -> List[str]:
     """Weights (D, 4H, I), recurrent weights (D, 4H, H) and both biases (D, 8H), with the gates in ONNX's order."""
 
     def ordered(tensor: numpy.ndarray) -> numpy.ndarray:
@@ -191,13 +118,15 @@ def _lstm_weights(graph: _Graph, index: int, directions: Sequence[Direction]) ->
             [numpy.concatenate([ordered(one.input_bias), ordered(one.hidden_bias)]) for one in directions]
         ),
     }
-    return [graph.weight(f"encoder.layers.{index}.{name}", tensor) for name, tensor in stacked.items()]
+    names = {name: f"encoder.layers.{index}.{name}" for name in stacked}
+    into, recurrent = (graph.stored(names[name], stacked[name]) for name in ("input", "recurrent"))
+    return [into, recurrent, graph.weight(names["bias"], stacked["bias"])]
 
 
-def _step_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
+def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """One step of the decoder as an ONNX file."""
-    graph, layers, sizes = _Graph(), config.layers, _sizes(weights)
-    embedding = graph("Gather", graph.weight("decoder.embedding.weight", weights.embedding), "words")
+    layers, sizes = config.layers, _sizes(weights)
+    embedding = graph.lookup("words", "decoder.embedding.weight", weights.embedding)
     gates = graph.linear(embedding, "decoder.input_projection", *weights.input_projection)
     hiddens, cells = (
         [graph("Gather", name, graph.weight(f"layer_{index}", numpy.array(index)), axis=0) for index in range(layers)]
@@ -230,7 +159,7 @@ def _step_graph(config: ModelConfig, weights: Weights, metadata: Dict[str, str])
     return graph.finish("step", inputs, results, metadata)
 
 
-def _cell(graph: _Graph, gates: str, cell: str) -> Tuple[str, str]:
+def _cell(graph: Graph, gates: str, cell: str) -> Tuple[str, str]:
     """One step of an LSTM.
 
     Args:
@@ -247,7 +176,7 @@ def _cell(graph: _Graph, gates: str, cell: str) -> Tuple[str, str]:
     return graph("Mul", graph("Sigmoid", out), graph("Tanh", cell)), cell
 
 
-def _context(graph: _Graph, weights: Weights, query: str) -> str:
+def _context(graph: Graph, weights: Weights, query: str) -> str:
     """The attention's weighted sum of values: (R, H) -> (R, F)."""
     sizes = _sizes(weights)
     if weights.attention_query is not None:

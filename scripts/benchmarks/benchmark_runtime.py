@@ -1,11 +1,12 @@
-"""Words a second of `fairseq-bso translate`, beside an earlier build, and with a shortlist.
+"""Words a second of `fairseq-bso translate`, beside an earlier build, with a shortlist, and with ONNX Runtime.
 
     git worktree add DIR COMMIT
     python scripts/benchmarks/benchmark_runtime.py --beside DIR [--vocabulary 4000] [--rounds 5]
     python scripts/benchmarks/benchmark_runtime.py --beside DIR --model model.bso --input text [--max-len-b 200]
 
-Without --model the weights are random, and every output is as long as its source. Each build translates in a process of
-its own, on one thread. In every round all builds translate the same lines in turn. A number is a median over rounds:
+Without --model the weights are random, and every output is as long as its source. They are also measured as ONNX files
+in float32 and int8. With --model, --onnx names files in ONNX to measure beside it. Each build translates in a process
+of its own, on one thread. In every round all builds translate the same lines in turn. A number is a median over rounds:
 source words by seconds of processor time, without the start. A ratio is the median of the ratios within rounds.
 """
 
@@ -33,6 +34,9 @@ def parse(arguments=None):
     parser.add_argument("--beside", type=Path, help="folder of an earlier build")
     parser.add_argument("--model", type=Path, help="file that `fairseq-bso export` wrote (default: random weights)")
     parser.add_argument("--input", type=Path, help="text for --model")
+    parser.add_argument(
+        "--onnx", type=Path, nargs="*", default=[], help="for --model: the start of the names of a pair"
+    )
     parser.add_argument("--max-len-b", type=int, default=200, help="for --model")
     parser.add_argument("--vocabulary", type=int, default=4000, help="words of both sides of the random model")
     parser.add_argument("--hidden", type=int, default=256, help="units of the random model")
@@ -137,10 +141,23 @@ def work(build, model, text):
         print(json.dumps([time.process_time() - start, outputs]), flush=True)
 
 
-def measure(options, model, text, limits):
-    """{setting: {build: [words a second in each round]}}, and how many lines a shortlist changes."""
+def write_graphs(model, folder):
+    """The model as ONNX files in float32 and int8. Returns the starts of their names."""
+    from fairseq_bso.export.onnx_graphs import graphs
+
+    sides = {side: model.vocabularies[side] for side in ("source", "target")}
+    starts = [Path(folder) / f"onnx-{dtype}" for dtype in ("float32", "int8")]
+    for start, dtype in zip(starts, ("float32", "int8")):
+        for name, content in graphs(model._replace(vocabularies=sides), dtype):
+            start.with_name(f"{start.name}.{name}.onnx").write_bytes(content)
+    return starts
+
+
+def measure(options, model, text, limits, onnx):
+    """{setting: {build: [words a second in each round]}}; `onnx` are the starts of names of ONNX files."""
     words = sum(len(line.split()) for line in Path(text).read_text(encoding="utf-8").splitlines())
     workers = {"now": (Worker(ROOT, model, text), []), "shortlist": (Worker(ROOT, model, text), ["--shortlist"])}
+    workers.update({start.name: (Worker(ROOT, start.resolve(), text), []) for start in onnx})
     if options.beside:
         workers = {"before": (Worker(options.beside.resolve(), model, text), []), **workers}
     speeds = {f"beam {beam}, batch {batch}": {name: [] for name in workers} for beam, batch in SETTINGS}
@@ -180,6 +197,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         model, text, limits = options.model, options.input, ["--max-len-b", str(options.max_len_b)]
+        onnx = options.onnx
         if model is None:
             made = random_model(options)
             from bso_runtime import model_file
@@ -190,8 +208,9 @@ def main():
                 ["--max-len-a", "1", "--max-len-b", "0"],
             )
             model_file.write(model, made, "float16")
+            onnx = write_graphs(made, folder)
             text.write_text("".join(line + "\n" for line in random_text(options)), encoding="utf-8")
-        table = report(measure(options, model.resolve(), text.resolve(), limits))
+        table = report(measure(options, model.resolve(), text.resolve(), limits, onnx))
     if options.out:
         options.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 

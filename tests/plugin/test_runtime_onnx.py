@@ -103,6 +103,13 @@ def test_an_altered_file_is_refused_before_its_graph_is_loaded(tmp_path, monkeyp
         OnnxNetwork(str(tmp_path / "model"))
 
 
+@pytest.mark.parametrize(("value", "threads"), [("3", 3), ("1", 1), ("", 0), ("0", 0), ("many", 0)])
+def test_threads_are_those_of_the_environment(value, threads, monkeypatch):
+    """0: as many as ONNX Runtime likes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert onnx_network._threads(pytest.importorskip("onnxruntime")).intra_op_num_threads == threads
+
+
 def test_a_missing_file_of_a_pair_is_named(tmp_path):
     write_pair(tmp_path / "model", exported(fakes.model(), {}, **VOCABULARIES))
     model, encoder = tmp_path / "model", tmp_path / "model.encoder.onnx"

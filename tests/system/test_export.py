@@ -340,5 +340,5 @@ def test_onnx_files_are_written_with_their_metadata(softmax_checkpoint, tmp_path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.encoder.onnx", "model.step.onnx"]
     metadata = {prop.key: prop.value for prop in onnx.load(model + ".step.onnx").metadata_props}
     assert '"scorer": "softmax"' in metadata["facts"] and metadata["target"].startswith("<s>\n<pad>\n</s>\n<unk>")
-    with pytest.raises(UserError, match="--dtype int8 is for --format compact"):
-        cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--dtype", "int8"])
+    with pytest.raises(UserError, match="--dtype float16 is for --format compact: choose float32 or int8"):
+        cli.main(["export", str(softmax_checkpoint), model, "--format", "onnx", "--dtype", "float16"])
