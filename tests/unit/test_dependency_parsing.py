@@ -8,7 +8,7 @@ from itertools import accumulate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parsing_example import DEVELOPMENT, SAMPLE, symbols, transitions, treebank, write
+from parsing_example import DEVELOPMENT, SAMPLE, evaluate, symbols, transitions, treebank, write
 from reference import dependency_trees
 
 Tree = treebank.Tree
@@ -195,8 +195,8 @@ ROW = "{}\tx\t_\t_\t_\t_\t{}\tdep\t_\t_\n"
         (ROW.format("1-2", 0) + ROW.format(1, 0) + ROW.format("2-3", 1), "line 3: the ID 2-3 is out of order"),
         (ROW.format("1-2", 0) + ROW.format(1, 0), r"line 1 \(sentence 1\): a multiword token ends with word 2"),
         (ROW.format("x", 0), "line 1: the ID x is out of order"),
-        (ROW.format("1" * 5000, 0), "line 1: the ID 1+ is out of order"),
-        (ROW.format(f"1-{'2' * 5000}", 0), "line 1: the ID 1-2+ is out of order"),
+        (ROW.format("1" * 5000, 0), r"line 1: the ID 1{80}\.\.\. is out of order"),
+        (ROW.format(f"1-{'2' * 5000}", 0), r"line 1: the ID 1-2{78}\.\.\. is out of order"),
         ("\xff", "not UTF-8"),
         (None, "cannot be read"),
     ],
@@ -213,7 +213,7 @@ def test_malformed_files_are_named(tmp_path, text, message):
     "heads, message",
     [
         ("03", "line 4: HEAD is 3, but the sentence has words 1 to 2"),
-        (["0", "9" * 5000], "line 4: HEAD is 9+, but the sentence has words 1 to 2"),
+        (["0", "9" * 5000], r"line 4: HEAD is 9{80}\.\.\., but the sentence has words 1 to 2"),
         ("0_", "line 4: HEAD is _, but"),
         ("00", r"line 3 \(sentence 2\): 2 words have HEAD 0"),
         ("21", r"line 3 \(sentence 2\): 0 words have HEAD 0"),
@@ -248,3 +248,15 @@ def test_the_shipped_treebank_comes_back_whole():
         lost += actions is None
         assert actions is None or transitions.to_tree(actions, len(words)) == (tree, [])
     assert (len(bank.sentences), lost) == (2001, 31)
+
+
+def test_long_words_of_a_file_are_cut_in_messages(tmp_path):
+    long = "x" * 5000
+    _, faults = transitions.to_tree([long, long], 1)
+    assert f"symbol 2, {'x' * 80}..., shifts one word more" in faults[0]
+    gold, predicted = (
+        treebank.read_treebank(write(tmp_path / name, ROW.format(1, 0).replace("\tx\t", f"\t{word}\t")))
+        for name, word in (("gold", "x"), ("predicted", long))
+    )
+    with pytest.raises(SystemExit, match=f"word 1 is {'x' * 80}[.]{{3}}, but x in"):
+        evaluate.check_words(gold.sentences[0], predicted.sentences[0], "gold", "predicted")

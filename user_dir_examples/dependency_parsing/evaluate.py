@@ -15,7 +15,7 @@ import json
 from itertools import zip_longest
 from pathlib import Path
 
-from treebank import UPOS, read_treebank
+from treebank import UPOS, read_treebank, short
 
 PUNCTUATION = "PUNCT"
 
@@ -28,8 +28,8 @@ def check_words(gold, predicted, gold_path, predicted_path):
     for number, (one, other) in enumerate(zip_longest(gold.forms, predicted.forms, fillvalue="nothing"), start=1):
         if one != other:
             raise SystemExit(
-                f"{predicted.place}: word {number} is {other}, but {one} in {gold.place}; both files must hold the "
-                "same words"
+                f"{predicted.place}: word {number} is {short(other)}, but {short(one)} in {gold.place}; both files "
+                "must hold the same words"
             )
 
 

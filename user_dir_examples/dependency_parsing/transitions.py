@@ -6,7 +6,7 @@ stack. The last remaining item is the root.
 """
 
 from symbols import LEFT, RIGHT, escape, is_reduce, unescape
-from treebank import Tree
+from treebank import Tree, short
 
 ROOT = "root"
 """the relation of the root, which has no symbol"""
@@ -60,12 +60,12 @@ def to_tree(actions, words):
     for place, symbol in enumerate(actions, start=1):
         if not is_reduce(symbol):
             if shifted == words:
-                faults.append(f"symbol {place}, {symbol}, shifts one word more than the {words} of the sentence")
+                faults.append(f"symbol {place}, {short(symbol)}, shifts one word more than the {words} of the sentence")
             else:
                 shifted += 1
                 stack.append(shifted)
         elif len(stack) < 2:
-            faults.append(f"symbol {place}, {symbol}, needs two items on the stack, there are {len(stack)}")
+            faults.append(f"symbol {place}, {short(symbol)}, needs two items on the stack, there are {len(stack)}")
         else:
             dependent = stack.pop(-2 if symbol.startswith(LEFT) else -1)
             attach(tree, dependent, stack[-1], unescape(symbol[len(LEFT) :]) or UNKNOWN)

@@ -74,7 +74,7 @@ class Sentence:
             )
         cycle = find_cycle(heads)
         if cycle:
-            words = ", ".join(map(str, cycle))
+            words = short(", ".join(map(str, cycle)))
             raise SystemExit(
                 f"{self.place}: no tree, the heads of the words {words} form a circle; correct one of them"
             )
@@ -83,7 +83,7 @@ class Sentence:
     def _head(self, index, text):
         if NUMBER.fullmatch(text) is None or int(text) > len(self):
             raise SystemExit(
-                f"{self.path}, line {index + 1}: HEAD is {text}, but the sentence has words 1 to {len(self)} "
+                f"{self.path}, line {index + 1}: HEAD is {short(text)}, but the sentence has words 1 to {len(self)} "
                 "(and 0 is the root); correct it, or leave the sentence out"
             )
         return int(text)
@@ -176,8 +176,8 @@ def read_sentence(path, number, block):
             empty += 1
         else:
             raise SystemExit(
-                f"{place}: the ID {columns[0]} is out of order; here may stand the word {words + 1}, the empty node "
-                f"{words}.{empty + 1} or a multiword token that begins with {words + 1} and overlaps no other"
+                f"{place}: the ID {short(columns[0])} is out of order; here may stand the word {words + 1}, the empty "
+                f"node {words}.{empty + 1} or a multiword token that begins with {words + 1} and overlaps no other"
             )
     if span > len(rows):
         raise SystemExit(
@@ -185,6 +185,11 @@ def read_sentence(path, number, block):
             f"sentence has {len(rows)}; correct its ID"
         )
     return Sentence(path, number, rows)
+
+
+def short(text, most=80):
+    """A text of a file as a message shows it."""
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def split_columns(place, line):
