@@ -3,7 +3,12 @@
 The fixtures `browser` and `page` stand in tests/system/conftest.py; `page` needs a fixture `address` of the module.
 """
 
+import re
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
@@ -24,6 +29,42 @@ MARKS = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH (apt-get install chromium)"),
 ]
 """of every module that uses it"""
+
+
+@contextmanager
+def serving(folder, *options):
+    """Runs `fairseq-bso view` on a folder; yields the address of its page."""
+    command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder), "--port", "0", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def open_page(page, address, state=""):
+    page.goto(f"{address}#{state}")
+    page.locator(".plot .word").first.wait_for()
+
+
+def first_opening(page):
+    """The place in the window of a first parenthesis that stays open for three words."""
+    texts = words(page).all_text_contents()
+    depth = 0
+    for place, word in enumerate(texts):
+        if word == "(" and depth == 0 and place > 0 and ")" not in texts[place : place + 3]:
+            return place
+        depth += (word == "(") - (word == ")")
+    raise AssertionError(texts)
+
+
+def all_answered(page):
+    """Waits until every request of the page has its answer, and the answer is shown."""
+    page.locator("main[aria-busy=false]").wait_for()
 
 
 def fields(page):

@@ -17,7 +17,7 @@ PLACES = {
     "distill": (4.2, 3, "student and teacher"),
     "tasks": (2.2, 2, "bso_translation"),
     "bso": (6.6, 2, "loss, costs, criterion"),
-    "interpret.attribution": (9.6, 2.3, "words by gradients"),
+    "interpret.attribution": (9.45, 2.3, "words by gradients"),
     "interpret.capture": (12.1, 2.3, "states -> files"),
     "interpret.ablate": (14.6, 2.3, "the loss without a unit"),
     "interpret.models": (10.9, 1.5, "states read and set"),
@@ -37,7 +37,7 @@ PLACES = {
 """room -> x, level and caption"""
 PURE = ("search", "interpret.units", "bso_runtime")
 """rooms without fairseq"""
-WIDTH, HEIGHT, LEVEL = 2.3, 0.62, 1.25
+WIDTH, HEIGHT, LEVEL, LETTER = 2.3, 0.62, 1.25, 0.125
 EDGE, PLAIN, LIGHT, ARROW = "#37474f", "#e3edf7", "#dcefdc", "#78909c"
 
 
@@ -82,7 +82,8 @@ def draw(out):
     for one, other in pairs:
         _arrow(axes, one, other)
     for name, (x, level, caption) in PLACES.items():
-        _box(axes, x, level * LEVEL, WIDTH, name, caption, LIGHT if name in PURE else PLAIN)
+        width = max(WIDTH, LETTER * len(name))  # a long name widens its box
+        _box(axes, x, level * LEVEL, width, name, caption, LIGHT if name in PURE else PLAIN)
     middle, whole = 9.3, 18.4
     _box(
         axes,

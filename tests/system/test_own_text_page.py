@@ -1,16 +1,12 @@
 """One's own text on the page of `fairseq-bso view --model`, in a real headless Chromium."""
 
 import json
-import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from browser_pages import MARKS, drag_over_words, eventually, fields, units, words
+from browser_pages import MARKS, drag_over_words, eventually, fields, serving, units, words
 from tiny_captures import run
 
 pytestmark = MARKS
@@ -21,16 +17,9 @@ def address(tmp_path_factory):
     """The address of a page with a translation model of random weights."""
     folder = tmp_path_factory.mktemp("own")
     run(folder, "bso_lstm", {"index": True}, encoder_layers=2, decoder_layers=2, max_target_positions=14)
-    command = [str(Path(sys.executable).parent / "fairseq-bso"), "view", str(folder / "out"), "--port", "0", "--cpu"]
-    command += ["--model", str(folder / "model.pt"), "--data", str(folder / "data")]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        found = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
-        assert found
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
+    model = ["--model", str(folder / "model.pt"), "--data", str(folder / "data"), "--cpu"]
+    with serving(folder / "out", *model) as found:
+        yield found
 
 
 def test_own_text_is_read_selected_changed_and_attributed(page, address):
