@@ -153,6 +153,7 @@ TATOEBA = ordering(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
+        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450),
         Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
