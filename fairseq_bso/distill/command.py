@@ -7,12 +7,12 @@ import subprocess
 import sys
 from typing import Any, List
 
-from fairseq import utils
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from ..errors import UserError
 from ..logs import show_logs
 from ..subsets import is_raw
+from ..user_dirs import import_user_dir
 from .job import Shard
 from .tasks import SequenceDistillationConfig, SequenceDistillationTask
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is None:
         raise UserError("fairseq-bso distill needs the data folder of fairseq-preprocess as its first argument")
     _choose_device(arguments)
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     task = _task(arguments)
     gold = task.load_gold()
     if arguments.rank:

@@ -26,13 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: there is no task, model or criterion of this name.
     """
-    from fairseq import utils
-
     from ..logs import show_logs
+    from ..user_dirs import import_user_dir
     from .registered import KINDS, own_sections, sections_of
 
     show_logs()
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     named = [(kind, getattr(arguments, kind[2:])) for kind in KINDS if getattr(arguments, kind[2:])]
     sections = [section for kind, name in named for section in sections_of(kind, name)]
     for section in sections if named else own_sections():

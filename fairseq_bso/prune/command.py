@@ -8,6 +8,7 @@ from ..checkpoints import config_of, distinct_parameters, load_state, model_clas
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
+from ..user_dirs import import_user_dir
 from .schemes import Schedule, get_scheme
 from .unit_classes import UnitClasses, unit_sets_of
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
@@ -48,10 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: for a file that is no checkpoint or cannot be written, and for options that do not fit.
     """
-    from fairseq import utils
-
     show_logs()
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     schedule = _schedule(arguments)
     with claim(Path(arguments.output), "output"):
         _prune(arguments, schedule)

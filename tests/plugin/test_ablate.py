@@ -245,6 +245,18 @@ def test_the_table_names_the_side_and_shows_the_labels_that_are_asked_for(tmp_pa
         cli.main([*command, "--labels", "</s>", "word77"])
 
 
+def test_a_file_that_cannot_be_written_leaves_the_table(tmp_path, capsys):
+    _, _, (model, data, out) = captured(tmp_path, "bso_lstm", {})
+    command = ["ablate", model, out, "--data", data, "--cpu", "--units", "hidden1:2", "--control", "0", "--out"]
+    with pytest.raises(UserError, match="--out .*model.pt/rises.csv cannot be written: "):
+        cli.main([*command, f"{model}/rises.csv"])
+    assert "hidden1:2" in capsys.readouterr().out
+    (tmp_path / "rises.csv").mkdir()
+    with pytest.raises(UserError, match="--out .*rises.csv is a folder: give another name"):
+        cli.main([*command, str(tmp_path / "rises.csv")])
+    assert not capsys.readouterr().out
+
+
 def test_what_does_not_fit_ends_with_one_message(tmp_path):
     model, _, (path, data, out) = captured(tmp_path, "bso_lstm", {}, gates=True)
 

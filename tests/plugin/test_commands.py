@@ -8,6 +8,7 @@ import pytest
 
 import fairseq_bso
 from fairseq_bso import cli
+from fairseq_bso.errors import UserError
 
 PACKAGE = Path(fairseq_bso.__file__).resolve().parent
 
@@ -83,3 +84,15 @@ def test_the_help_lists_every_subcommand_once(capsys):
         line.split()[0] for line in capsys.readouterr().err.splitlines() if line.startswith("    ") and line[4] != " "
     ]
     assert sorted(lines) == NAMES
+
+
+@pytest.mark.parametrize("command", ["ablate x y", "distill x", "options", "prune x y", "states x --out y"])
+def test_a_user_dir_that_cannot_be_imported_is_one_message(command, tmp_path, capsys):
+    words = [*command.split(), "--user-dir"]
+    with pytest.raises(UserError, match="^--user-dir .*none does not exist: give a folder with plugins$"):
+        cli.main([*words, str(tmp_path / "none")])
+    plugin = tmp_path / f"broken_{command.split()[0]}"
+    plugin.mkdir()
+    (plugin / "__init__.py").write_text("import no_such_package\n")
+    with pytest.raises(UserError, match="^--user-dir .* cannot be imported: No module named 'no_such_package'$"):
+        cli.main([*words, str(plugin)])

@@ -170,6 +170,11 @@ def spoil_track(folder):
     "spoil, message",
     [
         (lambda folder: (folder / "capture.json").unlink(), "no whole capture"),
+        (
+            lambda folder: (folder / "decoder" / "lstm.yml").unlink(),
+            "lstm.yml is missing: capture the states again",
+        ),
+        (lambda folder: (folder / "decoder" / "words.dict").unlink(), "the file .*words.dict is missing: capture the"),
         (lambda folder: (folder / "capture.json").write_text("{"), "cannot be read"),
         (lambda folder: (folder / "capture.json").write_text('{"version": 2, "sides": ["decoder"]}'), "version 2"),
         (lambda folder: (folder / "capture.json").write_text('{"version": 1, "sides": ["../x"]}'), "only encoder"),
@@ -269,6 +274,8 @@ def test_a_capture_with_damaged_bytes_opens_or_is_refused_in_one_line(tmp_path_f
 def test_no_folder():
     with pytest.raises(UserError, match="does not exist"):
         open_capture(Path("/nowhere/at/all"))
+    with pytest.raises(UserError, match="test_index.py is no folder: fairseq-bso states writes one"):
+        open_capture(Path(__file__))
 
 
 @pytest.fixture

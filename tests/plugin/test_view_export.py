@@ -15,6 +15,7 @@ from fairseq_bso.errors import UserError
 from fairseq_bso.interpret import show
 from fairseq_bso.interpret.folder.index import open_index
 from fairseq_bso.interpret.folder.reader import open_capture
+from fairseq_bso.interpret.view.addresses import FIELDS
 from fairseq_bso.interpret.view.answers import Answers
 from fairseq_bso.interpret.view.server import make_app
 from fairseq_bso.interpret.view.standalone import PAGE, standalone
@@ -125,6 +126,7 @@ def test_words_cannot_leave_their_element(tmp_path):
         *("from=5&to=2", "from=0&to=999", "from=x&to=1", "threshold=2&from=1&to=1", "view=units&direction=up"),
         *("view=attention&sentence=30", "units=hidden1:99", "shortest=0&units=hidden1:1", "pos=" + "9" * 5000),
         *("x=" + "a" * 70_000, "&".join(f"a{number}=1" for number in range(200))),
+        *("trak=depth", "%%%", "side=left", "view=units&states=hidden1,hidden9", "view=statistics&track=height"),
     ],
 )
 def test_an_address_without_meaning_is_refused(client, folder, tmp_path, address):
@@ -133,6 +135,12 @@ def test_an_address_without_meaning_is_refused(client, folder, tmp_path, address
     assert answer.status_code == 400 and 8 < len(error) < 700 and "\n" not in error
     with pytest.raises(UserError):
         show(folder, address)
+
+
+def test_the_fields_of_an_address_are_those_of_the_page():
+    text = (PAGE / "state.js").read_text(encoding="utf-8")
+    of_page = re.findall(r"^  (\w+): \[", text[text.index("const FIELDS") : text.index("const OLD_NAMES")], re.M)
+    assert sorted(FIELDS) == sorted([*of_page, "cells"])
 
 
 def test_the_server_gives_out_the_file_of_a_view(client, answers):
@@ -153,8 +161,9 @@ def test_the_command_writes_the_file(folder, answers, tmp_path, capsys):
         cli.main([*command[:-1], "view=x"])
     with pytest.raises(UserError, match="says what --export writes"):
         cli.main(["view", str(folder), "--address", "view=unit"])
-    with pytest.raises(UserError, match="cannot be written"):
-        cli.main(["view", str(folder), "--export", str(tmp_path)])
+    for wrong in (str(tmp_path), ""):
+        with pytest.raises(UserError, match="--export .*cannot be written: Is a directory"):
+            cli.main(["view", str(folder), "--export", wrong])
 
 
 def test_a_notebook_shows_a_view_in_a_frame_of_its_own(folder, answers, tmp_path):

@@ -21,7 +21,7 @@ PLAIN = set(
 
 GROUND = set(
     "batches blockwise byte_pieces checkpoints compat errors files linear locks logs registry restarts sentence_bleu "
-    "subsets unit_sets".split()
+    "subsets unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
@@ -41,6 +41,7 @@ ARROWS = {
     "sentence_bleu": set(),
     "subsets": {"errors"},
     "unit_sets": set(),
+    "user_dirs": {"errors"},
     "search": GROUND,
     "bso": GROUND | {"search", "models"},  # the criterion calls `search_in_training`, which takes any model
     "cross_entropy": GROUND | {"search", "models"},

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ...logs import show_logs
+from ...user_dirs import import_user_dir
 from .options import AblationOptions
 
 EXPLANATION = """
@@ -78,12 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
         cpu=arguments.cpu,
     )
     options.check()
-    from fairseq import utils
-
     from ...errors import UserError
 
     show_logs()
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     try:
         from .ablation import ablate
     except ImportError as error:
@@ -93,9 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     from .report import table, write_report
 
     report = ablate(arguments.checkpoint, arguments.data, arguments.folder, options)
+    print(table(report, options), flush=True)  # first: the file may not be written
     if options.out:
         write_report(report, Path(options.out))
-    print(table(report, options))
-    if options.out:
         print(f"All tracks stand in {options.out}")
     return 0

@@ -47,5 +47,7 @@ class AblationOptions:
                 problems.append(f"--{name.replace('_', '-')} is {value}, but must be at least {least}")
         if self.out is not None and Path(self.out).suffix not in ENDINGS:
             problems.append(f"--out {self.out} must end in {' or '.join(ENDINGS)}, which says what is written")
+        elif self.out is not None and Path(self.out).is_dir():
+            problems.append(f"--out {self.out} is a folder: give another name")
         if problems:
             raise UserError("; ".join(problems))

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from ...logs import show_logs
+from ...user_dirs import import_user_dir
 from .options import BREAK_MODES, DECODE_ON, CaptureOptions
 
 ROWS = """
@@ -103,12 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the checkpoint, sentences or options do not fit together, or the folder is not writable.
     """
-    from fairseq import utils
-
     from .capture import capture
 
     show_logs()
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     options = CaptureOptions(
         subset=arguments.gen_subset,
         text=arguments.text,

@@ -37,6 +37,8 @@ class Project:
         self.remedy = AGAIN if own else f"correct the file, or what {self.path} says of it"
         try:
             self.content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"the file {self.path} is missing: {self.remedy}") from None
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from None
         if not isinstance(self.content, dict):

@@ -195,7 +195,8 @@ def open_capture(folder: Path) -> CaptureReader:
 
 def _open_capture(folder: Path) -> CaptureReader:
     if not folder.is_dir():
-        raise UserError(f"the folder {folder} does not exist: fairseq-bso states writes one")
+        what = f"{folder} is no folder" if folder.exists() else f"the folder {folder} does not exist"
+        raise UserError(f"{what}: fairseq-bso states writes one")
     path = folder / "capture.json"
     if not path.is_file():
         if (folder / "lstm.yml").is_file():  # made for LSTMVis by another program, or one side of a capture

@@ -12,11 +12,15 @@ from .fields import BadRequest, RequestFields
 from .own_requests import OWN_PARSERS
 from .requests import LIMITS, PARSERS
 
-__all__ = ["LONGEST", "answers_of"]
+__all__ = ["FIELDS", "LONGEST", "answers_of"]
 
 LONGEST = 60_000  # characters of an address
 MOST_FIELDS = 100
 MOST_WORDS = 110  # of the window of the select view
+FIELDS = """
+view side states pos from to threshold direction left right off units cells shortest mode maps colour track label unit
+sort sentence text target first last opos ounits ooff set value sfrom sto tint
+""".split()  # of an address, as in page/state.js
 VIEWS = ("explore", "units", "unit", "attention", "statistics", "own")
 RULE = ("threshold", "direction")
 AROUND = ("left", "right")
@@ -43,6 +47,7 @@ def answers_of(answers: Answers, address: str) -> Dict[str, Any]:
     view = state.get("view", "explore")
     if view not in VIEWS:
         raise BadRequest(f"view is {view[:40]!r}, but must be one of {', '.join(VIEWS)}")
+    _check(answers.capture, state)
     asked = _Asked(answers)
     info = asked.ask("info", {})
     if view != "own":
@@ -150,6 +155,22 @@ class _Asked:
         side = _side(self.capture, state)
         states = [one.name for one in side.states if one.name in _names(state, "states")]
         return side, states or [side.states[0].name]
+
+
+def _check(capture: CaptureReader, state: Fields) -> None:
+    """Refuses fields and names that are unknown. The page ignores them, but a saved page would show something else."""
+    sides = list(capture.sides.values())
+    known = {
+        "the field": (state, FIELDS),
+        "side": ([one for one in (state.get("side"),) if one], list(capture.sides)),
+        "states": (_names(state, "states"), [one.name for side in sides for one in side.states]),
+        "track": ([one for one in (state.get("track"),) if one], [name for side in sides for name in side.tracks]),
+    }
+    for what, (given, allowed) in known.items():
+        for name in given:
+            if name not in allowed:
+                there = ", ".join(dict.fromkeys(allowed)) or "none"
+                raise BadRequest(f"{what} {name[:40]!r} is not known; known are: {there}")
 
 
 def _side(capture: CaptureReader, state: Fields) -> Side:

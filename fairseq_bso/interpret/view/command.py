@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the folder is incomplete, a package is missing, or the address cannot be used.
     """
-    if arguments.address and not arguments.export:
+    if arguments.address and arguments.export is None:
         raise UserError(f"--address {arguments.address} says what --export writes: give both, or neither")
     if not 0 <= arguments.port <= 65535:
         raise UserError(f"--port is {arguments.port}, but must be from 0 to 65535")
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model:
         capture, own = _own_answers(arguments, capture)
     answers = Answers(capture, _open_indexes(capture, arguments.index), own)
-    if arguments.export:
+    if arguments.export is not None:
         size = write_page(answers, arguments.address, arguments.export)
         print(f"{arguments.export}: {size:,} bytes")
         return 0
@@ -107,9 +107,9 @@ def _open_indexes(capture: Any, again: bool) -> Dict[str, Any]:
 def _own_answers(arguments: argparse.Namespace, capture: Any) -> Tuple[Any, Any]:
     """Loads the model. Returns the capture, opened again if --index adds output words, and the answers of the model."""
     import torch
-    from fairseq import utils
 
     from ...logs import show_logs
+    from ...user_dirs import import_user_dir
     from ..folder.output_words import add_output_words
     from ..folder.reader import open_capture
     from ..live.session import open_session
@@ -117,7 +117,7 @@ def _own_answers(arguments: argparse.Namespace, capture: Any) -> Tuple[Any, Any]
 
     torch.set_num_threads(1)  # requests run in parallel and keep the processors busy
     show_logs()
-    utils.import_user_module(arguments)
+    import_user_dir(arguments)
     session = open_session(arguments.model, arguments.data, capture, arguments.cpu)
     if arguments.index and "decoder" in capture.sides:
         add_output_words(capture.sides["decoder"].folder / "train.hdf5", session.output_words())

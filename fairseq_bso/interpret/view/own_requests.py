@@ -172,8 +172,9 @@ def _units(side: Side, text: str) -> Tuple[Tuple[str, int], ...]:
                 raise KeyError(name)
             columns.number(name)
         except KeyError:
-            known = ", ".join(able) or "none"
-            raise BadRequest(f"units names {name[:40]!r}, but units can be set of the states {known}") from None
+            ranges = [f"{one.name}:0 to {one.name}:{one.units - 1}" for one in side.states if one.name in able]
+            known = ", ".join(ranges[:20]) or "none"
+            raise BadRequest(f"units names {name[:40]!r}, but the units that can be set are {known}") from None
         state, _, column = name.rpartition(":")
         found.append((state, int(column)))
     return tuple(dict.fromkeys(found))
