@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,7 @@ def parse(argv=None):
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="CAMPAIGN or CAMPAIGN/KIND")
     parser.add_argument("--quick", action="store_true", help="a few cases of every campaign")
     parser.add_argument("--table", action="store_true", help="print the table of what was run")
+    parser.add_argument("--again", action="store_true", help="run failed cases once more, after a correction")
     parser.add_argument("--steps", type=int, default=20_000, metavar="N", help="words of the capture under load")
     parser.add_argument("--units", type=int, default=100, metavar="N", help="its units")
     parser.add_argument("--clients", type=int, default=200, metavar="N", help="clients under load")
@@ -118,6 +120,8 @@ def main(argv=None):
         return 0
     logging.disable(logging.WARNING)  # of this process alone
     failed, began = 0, time.monotonic()
+    for campaign, journal in journals.items() if arguments.again else ():
+        journal.forget_failures(partial(wanted, arguments.only, campaign))
     finished = {campaign: journal.done(arguments.seed) for campaign, journal in journals.items()}
     for campaign, module, number, kind in plan(arguments):
         if number in finished[campaign]:

@@ -39,9 +39,13 @@ class Journal:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(case, sort_keys=True) + "\n")
 
-    def failures(self):
-        """The cases that failed."""
-        return [case for case in self.cases if case["failure"]]
+    def forget_failures(self, wanted):
+        """Removes the failed cases whose kind is `wanted(kind)`. They are then run once more."""
+        self.cases = [case for case in self.cases if not (case["failure"] and wanted(case["kind"]))]
+        if self.path.exists():
+            beside = self.path.with_name(f"{self.path.name}.new")
+            beside.write_text("".join(json.dumps(case, sort_keys=True) + "\n" for case in self.cases), encoding="utf-8")
+            beside.replace(self.path)
 
 
 def table(journals, checked):
