@@ -86,7 +86,9 @@ def test_the_help_lists_every_subcommand_once(capsys):
     assert sorted(lines) == NAMES
 
 
-@pytest.mark.parametrize("command", ["ablate x y", "distill x", "options", "prune x y --amount 0.5", "states x --out y"])
+@pytest.mark.parametrize(
+    "command", ["ablate x y", "distill x", "options", "prune x y --amount 0.5", "states x --out y"]
+)
 def test_a_user_dir_that_cannot_be_imported_is_one_message(command, tmp_path, capsys):
     words = [*command.split(), "--user-dir"]
     with pytest.raises(UserError, match="^--user-dir .*none does not exist: give a folder with plugins$"):

@@ -5,9 +5,9 @@
 
 The model reads a sentence of UD English EWT and writes the arc-standard sequence of its tree (see dependency_parsing).
 Its encoder reads from left to right. The metadata track `phrase` labels the source words according to the treebank. It
-is `prepositional` from a preposition up to the word before its noun. The track of the same name in the decoder says of
-each target symbol whether it is a word or an arc, and whether that word or the arc's dependent is `prepositional`. The
-model never sees these tracks.
+is `prepositional` from a preposition up to the word before its noun. A track of the same name labels the target
+symbols: `phrase-word` or `other-word`, and for an arc `phrase-arc` or `other-arc`, by its dependent. The model never
+sees these tracks.
 """
 
 import argparse
