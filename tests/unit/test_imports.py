@@ -132,6 +132,14 @@ def test_pure_files_import_torch_numpy_and_each_other():
                 assert library in PLAIN, f"{name} is pure, but imports {target}"
 
 
+def test_the_page_reads_and_searches_states_without_torch():
+    """The wheel of the runtime holds these rooms; tests/unit/test_build_runtime.py opens its page."""
+    for name, targets in GRAPH.items():
+        if room(name) in ("interpret.units", "interpret.folder"):
+            libraries = {target.split(".")[0] for target in targets}
+            assert not libraries & {"torch", "fairseq"}, f"{name} imports {', '.join(sorted(libraries))}"
+
+
 def test_rooms_import_only_what_they_may():
     for name, targets in GRAPH.items():
         for target in targets:
