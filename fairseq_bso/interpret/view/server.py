@@ -49,8 +49,6 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
     """
     app = flask.Flask("fairseq_bso_view", static_folder=None)
     app.url_map.merge_slashes = False
-    # Files are looked up by name, so that no text of a request becomes a path.
-    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
 
     @app.before_request
     def check_host() -> None:
@@ -78,20 +76,26 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
         response.headers["Content-Disposition"] = 'attachment; filename="finding.html"'
         return response
 
+    @app.after_request
+    def add_headers(response: flask.Response) -> flask.Response:
+        response.headers.update(HEADERS)
+        return response
+
+    _serve_files(app)
+    _handle_errors(app)
+    return app
+
+
+def _serve_files(app: flask.Flask) -> None:
+    """The files of the page, looked up by name, so that no text of a request becomes a path."""
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+
     @app.get("/")
     @app.get("/page/<name>")
     def page(name: str = "index.html") -> flask.Response:
         if name not in files:
             raise BadRequest("there is no such page", 404)
         return flask.Response(files[name].read_bytes(), content_type=f"{TYPES[files[name].suffix]}; charset=utf-8")
-
-    @app.after_request
-    def add_headers(response: flask.Response) -> flask.Response:
-        response.headers.update(HEADERS)
-        return response
-
-    _handle_errors(app)
-    return app
 
 
 def _handle_errors(app: flask.Flask) -> None:
