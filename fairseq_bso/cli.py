@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NamedTuple, Optional, Sequence
 
 from . import __version__
+from .logs import quietly
 
 HERE = Path(__file__).resolve().parent
 
@@ -137,7 +138,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if named and (named.needs_fairseq or getattr(parsed, "model", None)):
         if not is_whole():
             return _needs_whole(f"{parsed.subcommand} --model")
-        importlib.import_module("fairseq_bso.plugins")
+        with quietly():
+            importlib.import_module("fairseq_bso.plugins")
     return parsed.run(parsed)
 
 

@@ -1,6 +1,19 @@
 """Which log messages a subcommand shows."""
 
 import logging
+from contextlib import contextmanager
+from typing import Iterator
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leaves out messages that are less than warnings, such as those that importing fairseq writes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def show_logs(level: int = logging.WARNING) -> None:

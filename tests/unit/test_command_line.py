@@ -40,6 +40,7 @@ def test_a_subcommand_that_needs_fairseq_registers_everything(tmp_path):
     done = python(code, "options", "--arch", "bso_lstm")
     assert done.returncode == 0, done.stderr
     assert "--init-range" in done.stdout and done.stdout.rstrip().endswith("True")
+    assert not done.stderr  # importing fairseq writes messages
 
 
 def test_the_public_face_is_there_after_an_import_without_fairseq():

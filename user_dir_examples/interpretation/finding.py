@@ -9,11 +9,14 @@ shift.
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import bso_runtime.cli  # noqa: E402
+
+bso_runtime.cli.without_fairseq = True  # captured states are read without it, and its import takes seconds
 
 from fairseq_bso.interpret.folder.index import open_index  # noqa: E402
 from fairseq_bso.interpret.folder.reader import open_capture  # noqa: E402
@@ -22,8 +25,6 @@ from fairseq_bso.interpret.units.ranking import rank_for_track  # noqa: E402
 
 BEST = 5  # number of printed units
 REPEATS = 20  # number of random shifts of the control
-# Importing fairseq sets the log level of every library to debug.
-logging.getLogger().setLevel(logging.WARNING)
 
 
 def add_options(parser):

@@ -8,6 +8,10 @@ from pathlib import Path
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
 sys.path.insert(0, str(PLUGIN.parent))
 
+import bso_runtime.cli  # noqa: E402
+
+bso_runtime.cli.without_fairseq = True  # fairseq runs in processes of its own
+
 from fairseq_bso.files import AtomicFolder  # noqa: E402
 
 
