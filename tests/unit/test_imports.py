@@ -70,7 +70,7 @@ ARROWS = {
     "interpret": {"interpret.view"},  # `show`, for notebooks
     "overview": GROUND,
     "doctor": GROUND | {"bso", "models", "plugins"},
-    "cli": {"bso_runtime", "fairseq_bso"},
+    "cli": {"bso_runtime", "fairseq_bso", "logs"},
     "plugins": GROUND | {"search", "bso", "cross_entropy", "decoding", "models", "prune", "distill"},
     "fairseq_bso": {"plugins"},
     "bso_runtime": {"cli"},
