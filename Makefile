@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help demo test check bench docs test-legacy clean
 
 # The Python to build with: PYTHON=... names one, else the first of these that runs.
-PYTHON ?= python3.11 python3.12 python3.10 python3.9
+PYTHON ?= python3.11 python3.12 python3.13 python3.10 python3.9
 # Test processes, and threads in each: torch's own threads would fight over the same cores. Files keep their order.
 WORKERS ?= 2
 RUN_TESTS = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(2)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build a virtual environment with fairseq and this package in it.
 #   scripts/tools/build_venv.sh FOLDER [PYTHON ...]     the first PYTHON that runs is taken
-# Python 3.11 and 3.12 get fairseq-fixed and a current torch; 3.9 and 3.10 get fairseq 0.12.2 and torch 1.13.
+# Python 3.11 to 3.13 get fairseq-fixed and a current torch; 3.9 and 3.10 get fairseq 0.12.2 and torch 1.13.
 # The stages, and their order, matter: see each function.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 folder=${1:?usage: scripts/tools/build_venv.sh FOLDER [PYTHON ...]}
 shift
 candidates=("$@")
-[ ${#candidates[@]} -gt 0 ] || candidates=(python3.11 python3.12 python3.10 python3.9 python3)
+[ ${#candidates[@]} -gt 0 ] || candidates=(python3.11 python3.12 python3.13 python3.10 python3.9 python3)
 # The release the tests are run with. For a build for other hardware: make TORCH=torch==2.12.0 ...
 TORCH=${TORCH:-torch==2.13.0}
 
@@ -32,12 +32,12 @@ find_python() {
     local candidate path
     for candidate in "${candidates[@]}"; do
         path=$(run_path "$candidate") || continue
-        "$path" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' \
+        "$path" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))' \
             2>/dev/null || continue
         echo "$path"
         return
     done
-    echo "No usable Python among: ${candidates[*]}. Python 3.9 to 3.12 with its venv and ensurepip modules is needed" \
+    echo "No usable Python among: ${candidates[*]}. Python 3.9 to 3.13 with its venv and ensurepip modules is needed" \
         "(on Debian: python3-venv). Name one with: make PYTHON=/path/to/python ..." >&2
     return 1
 }

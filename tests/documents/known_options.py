@@ -17,8 +17,8 @@ FAIRSEQ_PROGRAMS = (
     "fairseq-validate",
 )
 SCRIPT_FOLDERS = ("scripts", "user_dir_examples")
-OTHER_PROGRAMS = {"--no-cov", "--all-files", "--no-enhanced", "--config-dir", "--config-name"}
-"""options of pytest, pre-commit, udeval and hydra that documents name"""
+OTHER_PROGRAMS = {"--no-cov", "--no-deps", "--all-files", "--no-enhanced", "--config-dir", "--config-name"}
+"""options of pytest, pip, pre-commit, udeval and hydra that documents name"""
 
 
 def parser_of(program: str) -> argparse.ArgumentParser:
