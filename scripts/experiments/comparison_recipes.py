@@ -153,7 +153,7 @@ TATOEBA = ordering(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
-        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450),
+        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 600),
         Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
@@ -189,6 +189,7 @@ EWT = Recipe(
     trainings=(
         *cross_entropy(1500, 4e-3, 700, 1e-3),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 6)}", 500, constrained=True),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 6)}", 450, constrained=True),
     ),
     generate="--batch-size 64 --max-len-a 2 --max-len-b 0",
     free=None,
@@ -251,6 +252,7 @@ TATOEBA_TRANSFORMER = replace(
         *cross_entropy(4000, 2e-3, 1400, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 550),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 550, constrained=True),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 550, constrained=True),
     ),
     quick_model=QUICK_TRANSFORMER,
 )

@@ -96,7 +96,7 @@ def test_minutes_become_the_updates_that_fit_into_them(tmp_path):
 
     class Runner:
         def run(self, stage):
-            self.log(stage).write_text("seconds of processor time: " + ("60.0" if "bso" in stage.name else "20.0"))
+            self.log(stage).write_text("seconds of processor time: " + ("60.0" if "con" in stage.name else "20.0"))
             return 1.0
 
         def log(self, stage):
@@ -104,7 +104,7 @@ def test_minutes_become_the_updates_that_fit_into_them(tmp_path):
 
     comparison = Comparison(RECIPES["parsing"], tmp_path, [3])
     updates = {one.name: one.updates for one in comparison.within(2, Runner()).trainings}
-    assert updates == {START: RECIPES["parsing"].named[START].updates, MORE: 240, "bso-con": 80}
+    assert updates == {START: RECIPES["parsing"].named[START].updates, MORE: 240, "bso-con": 80, "cost-con": 80}
     stage = comparison.trial_stage(RECIPES["parsing"].named["bso-con"])
     assert stage.command[stage.command.index("--max-update") + 1] == "40" and "--no-save" in stage.command
 
