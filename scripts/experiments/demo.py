@@ -11,7 +11,7 @@ yourself (the first line of each file in `logs/`):
     more          cross entropy continued, from the end of `nll`, for about as long as each of the next three takes
     bso           beam search optimization, from the end of `nll`; the score is the sum of log-probabilities
     bso-con       the same with --successors word_order: the search knows that an output has the words of its source
-    last-con      the same with the paper's loss, that of violators alone, and its score, that of the last word alone
+    last-con      the same with the paper's score, that of the last word alone
     decode-...    fairseq-generate for several beams, with and without that constraint
 
 Then it prints a table of BLEU and writes `results.txt`, `results.json` and `demo.png`. A second run does only the
@@ -80,7 +80,7 @@ FULL = Budget(
     nll_lr=4e-3,
     more_updates=400,
     more_lr=1e-3,
-    bso_updates=280,
+    bso_updates=220,
     bso_con_updates=220,
     bso_lr=1e-3,
     last_updates=220,
@@ -132,15 +132,14 @@ def nll_options(lr):
 
 def bso_options(budget, lr):
     return [
-        *["--criterion", "beam_search_optimization", "--lr", str(lr), "--margin", "1.0"],
+        *["--criterion", "beam_search_optimization", "--lr", str(lr), "--delta", "zero_one", "--margin", "1.0"],
         *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam), "--mixed-beams"],
     ]
 
 
 def trainings(budget):
     """(name, title, options, updates) of each training; the first is the start of all others."""
-    bso = [*bso_options(budget, budget.bso_lr), "--loss", "cost_margin", "--delta", "hamming"]
-    last = [*bso_options(budget, budget.last_lr), "--loss", "margin", "--delta", "zero_one", "--scorer", "unnormalized"]
+    bso, last = bso_options(budget, budget.bso_lr), [*bso_options(budget, budget.last_lr), "--scorer", "unnormalized"]
     return [
         ("nll", "Train with cross entropy", nll_options(budget.nll_lr), budget.nll_updates),
         ("more", "Continue with cross entropy", nll_options(budget.more_lr), budget.more_updates),
