@@ -173,6 +173,9 @@ def draw(rows, path):
             for speed, score, beam in zip(speeds, scores, row["beams"]):
                 axes.annotate(str(beam), (speed, score), ha="center", va="center", fontsize=8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(pyplot.matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_xlabel("source words a second, one thread")
         axes.set_title(f"{title} (area: bytes; number: beam)", loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
