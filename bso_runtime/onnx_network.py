@@ -140,7 +140,10 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
         session = onnxruntime.InferenceSession(content, _threads(onnxruntime), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime does not export their classes
         raise ModelFileError(f"{path} is no ONNX file that ONNX Runtime can load: {_reason(error)}") from None
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError:
+        metadata = {}
     if metadata.get("format") != FORMAT:
         raise ModelFileError(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
     metadata.pop("checksum", None)

@@ -5,7 +5,7 @@ import sys
 from types import TracebackType
 from typing import Optional, Type
 
-__all__ = ["UserError"]
+__all__ = ["UserError", "short"]
 
 
 class UserError(BaseException):
@@ -31,3 +31,10 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
 
 
 sys.excepthook = _report
+
+
+def short(value: object) -> str:
+    """A value out of a file, for a message: checksums and long texts are cut."""
+    text = str(value)
+    most = 12 if len(text) == 64 else 100
+    return text if len(text) <= most else text[:most] + "..."

@@ -22,7 +22,7 @@ import torch
 from fairseq import utils
 from fairseq.data import indexed_dataset
 
-from ..errors import UserError
+from ..errors import UserError, short
 from ..files import atomic_path, atomic_write, remove_abandoned, sha256
 from ..locks import InUse, alone
 from ..shortlist.files import path_in
@@ -212,7 +212,7 @@ class Cache:
             stored, now = manifest.get(group, {}), json.loads(json.dumps(self.identity[group]))
             for name in sorted({*stored, *now}):
                 if stored.get(name) != now.get(name):
-                    differences.append(f"{name} was {_short(stored.get(name))}, is now {_short(now.get(name))}")
+                    differences.append(f"{name} was {short(stored.get(name))}, is now {short(now.get(name))}")
         if differences:
             raise UserError(
                 f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "
@@ -284,9 +284,3 @@ def _training_files(cfg: Any) -> List[Path]:
     name = re.compile(rf"{re.escape(cfg.train_subset)}\d*\.({both})\.({'|'.join(map(re.escape, pair))})(\.\w+)?")
     files = [path for path in folder.iterdir() if name.fullmatch(path.name)]
     return sorted(files) + [folder / f"dict.{language}.txt" for language in pair]
-
-
-def _short(value: Any) -> str:
-    """A value for a message; checksums are cut."""
-    text = str(value)
-    return text[:12] + "..." if len(text) == 64 else text

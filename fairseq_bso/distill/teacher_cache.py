@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import UserError
+from ..errors import UserError, short
 from ..files import atomic_write, remove_abandoned, sha256
 from ..locks import alone
 from .teacher import Teacher
@@ -208,6 +208,6 @@ class TopKFolder:
         for name in identity:
             if stored.get(name) != identity[name]:
                 raise UserError(
-                    f"{self.folder} holds the words of another teacher: {name} was {stored.get(name)}, is now "
-                    f"{identity[name]}: give the same value, or another --teacher-memory-folder"
+                    f"{self.folder} holds the words of another teacher: {name} was {short(stored.get(name))}, is now "
+                    f"{short(identity[name])}: give the same value, or another --teacher-memory-folder"
                 )

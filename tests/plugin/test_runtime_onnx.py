@@ -103,6 +103,14 @@ def test_an_altered_file_is_refused_before_its_graph_is_loaded(tmp_path, monkeyp
         OnnxNetwork(str(tmp_path / "model"))
 
 
+def test_metadata_that_are_no_text_are_refused(tmp_path):
+    write_pair(tmp_path / "model", exported(fakes.model(), {}, **VOCABULARIES))
+    encoder = tmp_path / "model.encoder.onnx"
+    encoder.write_bytes(sealed_again(encoder.read_bytes().replace("abcdä".encode()[-2:], b"\xff\xff")))
+    with pytest.raises(ModelFileError, match="is not of this release's"):
+        OnnxNetwork(str(tmp_path / "model"))
+
+
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("1", 1), ("", 0), ("0", 0), ("many", 0)])
 def test_threads_are_those_of_the_environment(value, threads, monkeypatch):
     """0: as many as ONNX Runtime likes."""

@@ -131,6 +131,14 @@ def test_two_trainings_with_other_teachers_that_begin_together(caching, tmp_path
         caching(**four)
 
 
+def test_a_long_value_of_a_manifest_is_cut_in_the_message(caching, tmp_path):
+    cache = caching()[0].cache.folder
+    identity = {**cache.identity, "--teacher-top-k": "9" * 5000}
+    cache.manifest_path.write_text(json.dumps(identity))
+    with pytest.raises(UserError, match=r"--teacher-top-k was 9{100}\.\.\., is now 3"):
+        caching()
+
+
 def test_a_cache_of_another_teacher_is_refused(caching, tmp_path):
     caching()
     with pytest.raises(UserError, match="memory holds the words of another teacher: --teacher-top-k was 3, is now 4"):
