@@ -212,7 +212,7 @@ class Cache:
             stored, now = manifest.get(group, {}), json.loads(json.dumps(self.identity[group]))
             for name in sorted({*stored, *now}):
                 if stored.get(name) != now.get(name):
-                    differences.append(f"{name} was {short(stored.get(name))}, is now {short(now.get(name))}")
+                    differences.append(f"{short(name)} was {short(stored.get(name))}, is now {short(now.get(name))}")
         if differences:
             raise UserError(
                 f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "

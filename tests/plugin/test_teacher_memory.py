@@ -133,9 +133,9 @@ def test_two_trainings_with_other_teachers_that_begin_together(caching, tmp_path
 
 def test_a_long_value_of_a_manifest_is_cut_in_the_message(caching, tmp_path):
     cache = caching()[0].cache.folder
-    identity = {**cache.identity, "--teacher-top-k": "9" * 5000}
+    identity = {**cache.identity, "--teacher-top-k": "\n" + "9" * 5000}
     cache.manifest_path.write_text(json.dumps(identity))
-    with pytest.raises(UserError, match=r"--teacher-top-k was 9{100}\.\.\., is now 3"):
+    with pytest.raises(UserError, match=r"--teacher-top-k was \\n9{98}\.\.\., is now 3"):
         caching()
 
 
