@@ -65,8 +65,8 @@ def search(
     """Searches B sentences together.
 
     Args:
-        network: a Network, or anything else with its `config`, `vocabulary_size`, `encode` and `step`; with a shortlist
-            a Network.
+        network: a Network, or anything else with its `config`, `vocabulary_size`, `encode` and `step`, and for a
+            shortlist its `advance` and `output_rows`.
         sources: the word ids of each sentence, with its `</s>`.
         options: of the search.
         constraint: which words may follow a prefix; it replaces `max_len_a` and `max_len_b`.

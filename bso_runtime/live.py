@@ -30,21 +30,20 @@ class ShortOutput:
     """The output layer for the words of each of b sentences.
 
     Args:
-        weight: (V, H).
-        bias: (V,).
+        network: of the model.
         words: the ids (C,) of each sentence, ascending, `</s>` first.
     """
 
-    def __init__(self, weight: Array, bias: Array, words: Sequence[Array]) -> None:
-        self.weights = [weight[one] for one in words]  # (C, H) of each sentence
+    def __init__(self, network: Any, words: Sequence[Array]) -> None:
+        self.weights, biases = zip(*map(network.output_rows, words))  # (C, F) and (C,) of each sentence
         self.words = np.full((len(words), max(map(len, words))), PAD)  # (b, C)
         self.bias = np.full((len(words), 1, self.words.shape[1]), -np.inf, np.float32)  # -inf where there is no word
-        for row, one in enumerate(words):
+        for row, (one, bias) in enumerate(zip(words, biases)):
             self.words[row, : len(one)] = one
-            self.bias[row, 0, : len(one)] = bias[one]
+            self.bias[row, 0, : len(one)] = bias
 
     def __call__(self, outputs: Array) -> Array:
-        """Attentional vectors (R, H) -> scores f (b, W, C)."""
+        """Attentional vectors (R, F) -> scores f (b, W, C)."""
         if len(self.weights) == 1:
             return (outputs @ self.weights[0].T)[None] + self.bias
         sentences, _, columns = self.bias.shape
@@ -95,7 +94,7 @@ class Live:
         limits = _length_limits(network, sources, options) if followed is None else followed.limits()
         output = None
         if shortlist is not None:
-            output = ShortOutput(network.output.weight, network.output_bias, [shortlist(source) for source in sources])
+            output = ShortOutput(network, [shortlist(source) for source in sources])
         memory, state = network.encode(sources)
         return Live(np.arange(len(sources)), limits, np.full(len(sources), END), memory, state, followed, output)
 

@@ -94,7 +94,10 @@ class InputTable:
             self.known[new] = True  # last, for other threads
         if len(words) == 1:
             return self.rows[0][words]
-        return np.stack([rows[read] for rows, read in zip(self.rows, words)])
+        gates = np.empty((*words.shape, self.rows.shape[2]), np.float32)
+        for out, rows, read in zip(gates, self.rows, words):
+            np.take(rows, read, 0, out=out, mode="clip")  # another mode first writes elsewhere
+        return gates
 
     def _products(self, words: Array) -> Array:
         """words (D, N) -> (D, N, O)."""

@@ -172,6 +172,10 @@ class Network:
         output += self._context(top, memory)
         return State(hidden, cell, np.tanh(output, out=output))
 
+    def output_rows(self, words: Array) -> Tuple[Array, Array]:
+        """The output layer of some words (C,): weight (C, F) and bias (C,)."""
+        return self.output.weight[words], self.output_bias[words]
+
     def _context(self, query: Array, memory: Memory) -> Array:
         """The attention's weighted sum of values: (R, H) -> (R, F)."""
         sentences, _, size = memory.keys.shape

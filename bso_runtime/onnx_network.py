@@ -14,10 +14,16 @@ from .model_file import ModelFileError
 from .network import Memory, State
 
 Array = np.ndarray
-FORMAT = "3"
+FORMAT = "4"
+READABLE = ("3", FORMAT)
+"""3 is without shortlists"""
 ENDINGS = (".encoder.onnx", ".step.onnx")
+BINARY = ("sentencepiece", "shortlist")
+"""entries of the metadata in base64"""
 UNSEALED = "0" * 64
 BEFORE_CHECKSUM = b"\x0a\x08checksum\x12\x40"  # protobuf: a key of 8 bytes, then the length of a value of 64 bytes
+CHOSEN, SCORED = "chosen", "scored_rows"
+"""inputs of a step for a shortlist: words, and how many rows to score over all words"""
 EXTERNAL = b"\x0a\x08location\x12"  # protobuf: the key that every tensor in another file has
 
 
@@ -47,8 +53,9 @@ class OnnxNetwork:
         try:
             self.config = ModelConfig.from_json(json.loads(first["facts"]))
             self.vocabularies = {name: first[name].encode("utf-8") for name in ("source", "target")}
-            if "sentencepiece" in first:
-                self.vocabularies["sentencepiece"] = base64.b64decode(first["sentencepiece"])
+            for name in BINARY:
+                if name in first:
+                    self.vocabularies[name] = base64.b64decode(first[name])
         except (LookupError, RecursionError, ValueError) as error:
             raise ModelFileError(f"{prefix}{ENDINGS[0]} does not describe its model: {error}") from None
         self.source_words = None  # the graph does not say
@@ -56,7 +63,8 @@ class OnnxNetwork:
         sizes = {one.name: one.shape[-1] for one in self.decoder.get_inputs() if one.shape}
         if not isinstance(sizes.get("fed"), int):
             raise ModelFileError(f"{prefix}{ENDINGS[1]} is no step of a decoder: export it again")
-        self.fed_size = sizes["fed"]
+        self.fed_size, self.chooses = sizes["fed"], CHOSEN in sizes
+        self.output: Optional[Tuple[Array, Array]] = None  # weight (V, F) and bias (V,) in float32, made on first use
 
     def encode(self, sentences: Sequence[Sequence[int]]) -> Tuple[Memory, State]:
         """As `Network.encode`."""
@@ -69,10 +77,29 @@ class OnnxNetwork:
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
         """As `Network.step`."""
-        inputs: Dict[str, Any] = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict()}
-        scores, hidden, cell, fed = _run(self.decoder, inputs)
+        scores, new = self._step(words, state, memory, len(words))
         if scores.shape[1] != self.vocabulary_size:
             raise ModelFileError("the target dictionary does not fit the graph: export the model again")
+        return scores, new
+
+    def advance(self, words: Array, state: State, memory: Memory) -> State:
+        """As `Network.advance`."""
+        return self._step(words, state, memory, 0)[1]
+
+    def output_rows(self, words: Array) -> Tuple[Array, Array]:
+        """As `Network.output_rows`."""
+        if self.output is None:
+            rows = {one.name: _one_row(one) for one in self.decoder.get_inputs()}
+            weight, bias = _run(self.decoder, {**rows, CHOSEN: np.arange(self.vocabulary_size)})[4:]
+            self.output = np.ascontiguousarray(weight.T), bias
+        weight, bias = self.output
+        return weight[words], bias[words]
+
+    def _step(self, words: Array, state: State, memory: Memory, scored: int) -> Tuple[Array, State]:
+        """Scores over all words of the first `scored` rows, and the next state of all rows."""
+        more = {CHOSEN: np.zeros(0, np.int64), SCORED: np.array([scored])} if self.chooses else {}
+        inputs = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict(), **more}
+        scores, hidden, cell, fed = _run(self.decoder, inputs)[:4]
         return scores, State(hidden, cell, fed)
 
 
@@ -92,6 +119,12 @@ def _digest(content: bytes, start: int) -> bytes:
     """SHA-256, in hexadecimal, of an ONNX file as it was before it was sealed."""
     unsealed = content[:start] + UNSEALED.encode() + content[start + len(UNSEALED) :]
     return hashlib.sha256(unsealed).hexdigest().encode()
+
+
+def _one_row(value: Any) -> Array:
+    """Zeros for an input of a graph, as ONNX Runtime describes it: one row, one sentence, one word."""
+    shape = [size if isinstance(size, int) else 1 for size in value.shape]
+    return np.zeros(shape, np.int64 if value.type == "tensor(int64)" else np.float32)
 
 
 def _run(session: Any, inputs: Dict[str, Any]) -> Any:
@@ -144,7 +177,7 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
         metadata = dict(session.get_modelmeta().custom_metadata_map)
     except UnicodeDecodeError:
         metadata = {}
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in READABLE:
         raise ModelFileError(f"{path} is not of this release's `fairseq-bso export --format onnx`: export again")
     metadata.pop("checksum", None)
     return session, metadata

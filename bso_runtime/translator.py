@@ -153,8 +153,8 @@ class Translator:
         if name == NAME and self.shortlist is None:
             trained = "" if asked is not None else f", but was trained with --successors {NAME}"
             raise ModelFileError(
-                f"{self.path} holds no shortlist{trained}: export the model as a compact file with --shortlist, or "
-                f"choose --successors {FREE}"
+                f"{self.path} holds no shortlist{trained}: export the model with --shortlist, or choose "
+                f"--successors {FREE}"
             )
         if name == NAME:
             return None, self.shortlist
@@ -170,7 +170,7 @@ class Translator:
 
     def _shortlist(self, vocabularies: Dict[str, bytes]) -> Optional[SentenceWords]:
         """The shortlist of the file, if it holds one. Raises ModelFileError if it does not fit the dictionaries."""
-        if NAME not in vocabularies or not isinstance(self.network, Network):
+        if NAME not in vocabularies:
             return None
         sides = vocabularies["source"], vocabularies["target"]
         shortlist = Shortlist.from_bytes(vocabularies[NAME], *sides, self.path)

@@ -141,8 +141,6 @@ def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
     """Writes the two ONNX files and prints their sizes."""
     if arguments.dtype == "float16":
         raise UserError("--dtype float16 is for --format compact: choose float32 or int8 for --format onnx")
-    if "shortlist" in model.vocabularies:
-        raise UserError("--shortlist is for --format compact: an ONNX graph scores all words")
     try:
         import onnx  # noqa: F401
     except ImportError:

@@ -81,6 +81,14 @@ class Graph:
         rows = self("Cast", self("Gather", self.weight(name, whole), words), to=self.type("float32"))
         return self("Mul", rows, self("Gather", self.weight(name + ".scale", scale), words))
 
+    def columns(self, name: str, words: str) -> Tuple[str, str]:
+        """The weights (I, N) and biases (N,) of some outputs of a `linear` with this name; `words` (N,) int64."""
+        weight = self("Gather", name, words, axis=1)
+        if self.int8:
+            scale = self("Gather", name + ".scale", words)
+            weight = self("Mul", self("Cast", weight, to=self.type("float32")), scale)
+        return weight, self("Gather", name + ".bias", words)
+
     def stored(self, name: str, values: numpy.ndarray) -> str:
         """A weight that is computed with in float32. ONNX Runtime scales one in int8 once, when it loads the file."""
         if not self.int8:

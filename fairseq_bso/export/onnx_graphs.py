@@ -4,13 +4,15 @@
              -> keys (B, S, A), values (B, S, F), mask (B, 1, S), hidden (L, B, H), cell (L, B, H)
     step     words (R,) int64, hidden (L, R, H), cell (L, R, H), fed (R, F), keys, values, mask
              -> scores (R, V) f of all next words, and the next hidden, cell and fed
+             with a shortlist also: words chosen (N,) int64, scored_rows (1,) int64, the rows in scores
+             -> output_weight (F, N) and output_bias (N,) of the chosen words
 
 R is a multiple of B: all sentences have the same number of hypotheses, and those of a sentence stand together. `fed`
 starts as zeros (R, F) and `words` as `</s>`. The encoder's hidden and cell are repeated for the hypotheses of each
 sentence. A and F are H unless units are pruned. bso_runtime/onnx_network.py runs the graphs.
 
 The metadata of both files hold the same as a compact file: `facts` (the ModelConfig in JSON), `source` and `target`
-(dictionaries, a symbol a line) and the subword model in base64. `weights` shows that two files are of one model. The
+(dictionaries, a symbol a line), and the subword model and the shortlist in base64. `weights` shows that two files are of one model. The
 last entry, `checksum`, is the SHA-256 of the file with zeros in its place.
 """
 
@@ -23,7 +25,7 @@ import numpy
 
 from bso_runtime.config import ModelConfig
 from bso_runtime.model_file import Model
-from bso_runtime.onnx_network import FORMAT
+from bso_runtime.onnx_network import BINARY, CHOSEN, FORMAT, SCORED
 from bso_runtime.weights import Direction, Weights
 
 from .onnx_graph import Graph
@@ -44,8 +46,8 @@ def _metadata(model: Model, dtype: str) -> Dict[str, str]:
     facts = json.dumps(model.config.to_json(), sort_keys=True)
     entries = {"format": FORMAT, "facts": facts, "weights": digest.hexdigest()}
     for name, content in model.vocabularies.items():
-        readable = name != "sentencepiece"
-        entries[name] = content.decode("utf-8") if readable else base64.b64encode(content).decode("ascii")
+        binary = name in BINARY
+        entries[name] = base64.b64encode(content).decode("ascii") if binary else content.decode("utf-8")
     return entries
 
 
@@ -124,7 +126,7 @@ def _lstm_weights(graph: Graph, index: int, directions: Sequence[Direction]) -> 
 
 
 def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
-    """One step of the decoder as an ONNX file."""
+    """One step of the decoder as an ONNX file. With a shortlist it also gives rows of the output layer."""
     layers, sizes = config.layers, _sizes(weights)
     embedding = graph.lookup("words", "decoder.embedding.weight", weights.embedding)
     gates = graph.linear(embedding, "decoder.input_projection", *weights.input_projection)
@@ -143,7 +145,9 @@ def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: D
         top = graph("Add", hiddens[index], top) if config.residual else hiddens[index]
     own = graph.linear(top, "decoder.attentional", weights.attentional)
     fed = graph("Tanh", graph("Add", _context(graph, weights, top), own))
-    scores = graph.linear(fed, "decoder.output", *weights.output)
+    short = "shortlist" in metadata
+    ranked = graph("Slice", fed, graph.integers(0), SCORED, graph.integers(0)) if short else fed
+    scores = graph.linear(ranked, "decoder.output", *weights.output)
     states: Dict[str, Tuple] = dict.fromkeys(("hidden", "cell"), (layers, "R", sizes["hidden"]))
     states["fed"] = ("R", sizes["values"])
     new = [
@@ -154,8 +158,12 @@ def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: D
     inputs.update({name: ("float32", shape) for name, shape in states.items()})
     inputs.update({name: ("float32", ("B", "S", sizes[name])) for name in ("keys", "values")})
     inputs["mask"] = ("float32", ("B", 1, "S"))
-    results: Dict[str, Tuple] = {"scores": (scores, ("R", len(weights.output.bias)))}
+    results: Dict[str, Tuple] = {"scores": (scores, ("scored" if short else "R", len(weights.output.bias)))}
     results.update({f"new_{name}": (output, states[name]) for name, output in zip(states, [*new, fed])})
+    if short:
+        inputs.update({CHOSEN: ("int64", ("N",)), SCORED: ("int64", (1,))})
+        weight, bias = graph.columns("decoder.output", CHOSEN)
+        results["output_weight"], results["output_bias"] = (weight, (sizes["values"], "N")), (bias, ("N",))
     return graph.finish("step", inputs, results, metadata)
 
 

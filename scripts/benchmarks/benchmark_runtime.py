@@ -5,7 +5,7 @@
     python scripts/benchmarks/benchmark_runtime.py --beside DIR --model model.bso --input text [--max-len-b 200]
 
 Without --model the weights are random, and every output is as long as its source. They are also measured as ONNX files
-in float32 and int8. With --model, --onnx names files in ONNX to measure beside it. Each build translates in a process
+in float32 and int8. With --model, --onnx names files in ONNX to measure beside it; all files must hold a shortlist. Each build translates in a process
 of its own, on one thread. In every round all builds translate the same lines in turn. A number is a median over rounds:
 source words by seconds of processor time, without the start. A ratio is the median of the ratios within rounds.
 """
@@ -145,10 +145,9 @@ def write_graphs(model, folder):
     """The model as ONNX files in float32 and int8. Returns the starts of their names."""
     from fairseq_bso.export.onnx_graphs import graphs
 
-    sides = {side: model.vocabularies[side] for side in ("source", "target")}
     starts = [Path(folder) / f"onnx-{dtype}" for dtype in ("float32", "int8")]
     for start, dtype in zip(starts, ("float32", "int8")):
-        for name, content in graphs(model._replace(vocabularies=sides), dtype):
+        for name, content in graphs(model, dtype):
             start.with_name(f"{start.name}.{name}.onnx").write_bytes(content)
     return starts
 
@@ -156,8 +155,9 @@ def write_graphs(model, folder):
 def measure(options, model, text, limits, onnx):
     """{setting: {build: [words a second in each round]}}; `onnx` are the starts of names of ONNX files."""
     words = sum(len(line.split()) for line in Path(text).read_text(encoding="utf-8").splitlines())
-    workers = {"now": (Worker(ROOT, model, text), []), "shortlist": (Worker(ROOT, model, text), ["--shortlist"])}
-    workers.update({start.name: (Worker(ROOT, start.resolve(), text), []) for start in onnx})
+    files = {"now": model, **{start.name: start.resolve() for start in onnx}}
+    workers = {name: (Worker(ROOT, path, text), []) for name, path in files.items()}
+    workers.update({f"{name}, shortlist": (worker, ["--shortlist"]) for name, (worker, _) in tuple(workers.items())})
     if options.beside:
         workers = {"before": (Worker(options.beside.resolve(), model, text), []), **workers}
     speeds = {f"beam {beam}, batch {batch}": {name: [] for name in workers} for beam, batch in SETTINGS}
@@ -168,7 +168,7 @@ def measure(options, model, text, limits, onnx):
                 seconds, outputs[name] = worker.seconds([batch, "--beam", str(beam), *limits, *more])
                 found[name].append(words / seconds)
             assert outputs.get("before", outputs["now"]) == outputs["now"], "the builds translate differently"
-    for worker, _ in workers.values():
+    for worker in {worker for worker, _ in workers.values()}:
         worker.close()
     return speeds
 

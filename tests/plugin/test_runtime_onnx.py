@@ -15,6 +15,7 @@ from bso_runtime.beam_search import Options, search
 from bso_runtime.model_file import ModelFileError
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
+from bso_runtime.shortlist import SentenceWords, Shortlist
 from fairseq_bso.errors import UserError
 from fairseq_bso.export import command, onnx_graphs
 
@@ -50,6 +51,26 @@ def test_graphs_equal_the_numpy_network(options, tmp_path):
         network.config = graphs.config = replace(model.config, scorer=scorer)
         expected, found = (search(one, sources, Options(beam, 1, 3)) for one in (network, graphs))
         assert [[words for _, words in one] for one in found] == [[words for _, words in one] for one in expected]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_a_shortlist_gives_what_it_gives_in_numpy(options, tmp_path):
+    model = exported(fakes.model(3, **options), options, **VOCABULARIES)
+    shortlist = Shortlist(np.array([5]), np.full(10, 2), np.arange(20) * 7 % 6 + 4)
+    content = shortlist.to_bytes(SYMBOLS, SYMBOLS)
+    write_pair(tmp_path / "model", model._replace(vocabularies={**VOCABULARIES, "shortlist": content}))
+    network, graphs = Network(model.config, model.tensors), OnnxNetwork(str(tmp_path / "model"))
+    assert graphs.vocabularies["shortlist"] == content
+    words, sources = SentenceWords(shortlist, 10), [[5, 6, 2], [5, 6, 7, 4, 2], [2]]
+    for chosen in (words(source) for source in sources):
+        for found, expected in zip(graphs.output_rows(chosen), network.output_rows(chosen)):
+            np.testing.assert_array_equal(found, expected)
+    for scorer, beam, short in itertools.product(("softmax", "unnormalized"), (1, 4), (words, None)):
+        network.config = graphs.config = replace(model.config, scorer=scorer)
+        expected, found = (search(one, sources, Options(beam, 1, 3), shortlist=short) for one in (network, graphs))
+        assert [[output for _, output in one] for one in found] == [[output for _, output in one] for one in expected]
+        for (score, _), (right, _) in zip(sum(found, []), sum(expected, [])):
+            assert score == pytest.approx(right, rel=1e-4, abs=1e-4)
 
 
 def test_what_is_no_pair_is_refused(tmp_path):

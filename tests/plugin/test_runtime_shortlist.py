@@ -160,7 +160,7 @@ def test_a_shortlist_that_cannot_be_used_is_one_line(tmp_path, capsys):
     for path, options, message in (
         (written(tmp_path / "foreign", shortlist=b"something else"), [], "foreign is no shortlist"),
         (written(tmp_path / "another", shortlist=other), [], "another was made with another source dictionary"),
-        (str(tmp_path / "without"), ["--shortlist"], "without holds no shortlist: export the model as a compact file"),
+        (str(tmp_path / "without"), ["--shortlist"], "without holds no shortlist: export the model with --shortlist"),
         (str(tmp_path / "trained"), [], "trained holds no shortlist, but was trained with --successors shortlist"),
         (whole, ["--shortlist", "--successors", "none"], "--shortlist cannot be used with --successors none"),
     ):

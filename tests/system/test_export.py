@@ -101,15 +101,20 @@ def test_a_shortlist_from_the_data_folder_to_the_translation(data, checkpoints, 
     said = capsys.readouterr().out
     assert f"{folder}/shortlist.src-tgt: " in said and re.search(r"\nvalid: \d+ words a sentence hold [\d.]+% of", said)
     text, model = data.parent / "test.src", tmp_path / "model"
+    onnx = importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")
     for kind, checkpoint in checkpoints.items():
         exported = ["export", str(checkpoint), str(model), "--data", str(folder), "--shortlist"]
         assert cli.main(exported) == 0
+        if onnx:
+            exported[2] = str(tmp_path / "graphs")
+            assert cli.main([*exported, "--format", "onnx"]) == 0
         for beam in (1, 5):
             short = ["--task", "bso_translation", "--successors", "shortlist"]
             expected = generated(folder, checkpoint, "--beam", beam, *short)
             for options in (["--shortlist"], ["--successors", "shortlist", "--batch-size", 7]):
-                done = translate(model, "--beam", beam, "--input", text, *options)
-                assert done.stdout.splitlines() == expected, (kind, done.stderr)
+                for path in [model, tmp_path / "graphs"] if onnx else [model]:
+                    done = translate(path, "--beam", beam, "--input", text, *options)
+                    assert done.stdout.splitlines() == expected, (kind, path, done.stderr)
     free = translate(model, "--beam", 5, "--input", text).stdout.splitlines()
     assert free == generated(data, checkpoint, "--beam", 5) != expected
 
