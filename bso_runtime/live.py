@@ -35,7 +35,8 @@ class ShortOutput:
     """
 
     def __init__(self, network: Any, words: Sequence[Array]) -> None:
-        self.weights, biases = zip(*map(network.output_rows, words))  # (C, F) and (C,) of each sentence
+        weights, biases = zip(*map(network.output_rows, words))  # (C, F) and (C,) of each sentence
+        self.weights: List[Array] = list(weights)
         self.words = np.full((len(words), max(map(len, words))), PAD)  # (b, C)
         self.bias = np.full((len(words), 1, self.words.shape[1]), -np.inf, np.float32)  # -inf where there is no word
         for row, (one, bias) in enumerate(zip(words, biases)):

@@ -12,8 +12,8 @@ starts as zeros (R, F) and `words` as `</s>`. The encoder's hidden and cell are 
 sentence. A and F are H unless units are pruned. bso_runtime/onnx_network.py runs the graphs.
 
 The metadata of both files hold the same as a compact file: `facts` (the ModelConfig in JSON), `source` and `target`
-(dictionaries, a symbol a line), and the subword model and the shortlist in base64. `weights` shows that two files are of one model. The
-last entry, `checksum`, is the SHA-256 of the file with zeros in its place.
+(dictionaries, a symbol a line), and the subword model and the shortlist in base64. `weights` shows that two files are
+of one model. The last entry, `checksum`, is the SHA-256 of the file with zeros in its place.
 """
 
 import base64

@@ -5,9 +5,10 @@
     python scripts/benchmarks/benchmark_runtime.py --beside DIR --model model.bso --input text [--max-len-b 200]
 
 Without --model the weights are random, and every output is as long as its source. They are also measured as ONNX files
-in float32 and int8. With --model, --onnx names files in ONNX to measure beside it; all files must hold a shortlist. Each build translates in a process
-of its own, on one thread. In every round all builds translate the same lines in turn. A number is a median over rounds:
-source words by seconds of processor time, without the start. A ratio is the median of the ratios within rounds.
+in float32 and int8. With --model, --onnx names files in ONNX to measure beside it; all files must hold a shortlist.
+Each build translates in a process of its own, on one thread. In every round all builds translate the same lines in
+turn. A number is a median over rounds: source words by seconds of processor time, without the start. A ratio is the
+median of the ratios within rounds.
 """
 
 import argparse
