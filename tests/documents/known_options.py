@@ -17,7 +17,15 @@ FAIRSEQ_PROGRAMS = (
     "fairseq-validate",
 )
 SCRIPT_FOLDERS = ("scripts", "user_dir_examples")
-OTHER_PROGRAMS = {"--no-cov", "--no-deps", "--all-files", "--no-enhanced", "--config-dir", "--config-name"}
+OTHER_PROGRAMS = {
+    "--no-cov",
+    "--no-deps",
+    "--noconftest",
+    "--all-files",
+    "--no-enhanced",
+    "--config-dir",
+    "--config-name",
+}
 """options of pytest, pip, pre-commit, udeval and hydra that documents name"""
 
 
