@@ -1,4 +1,4 @@
-"""Updates of small models under a pruner, with fairseq's optimizers."""
+"""The weight classes of small models, and their updates under a pruner with fairseq's optimizers."""
 
 from argparse import Namespace
 
@@ -9,6 +9,11 @@ from reference import fakes
 from torch import nn
 
 from fairseq_bso.prune import task
+from fairseq_bso.prune.weight_classes import WeightClasses, class_namer, named_parameters
+
+
+def classes_of(model, exclude=""):
+    return WeightClasses(named_parameters(model), class_namer(model), exclude)
 
 
 def one_update(model, optimizer, callback, update):
