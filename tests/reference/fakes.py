@@ -7,6 +7,18 @@ from fairseq.data import Dictionary
 
 from fairseq_bso.models.bso_lstm import BsoLSTMConfig, BsoLSTMModel
 
+VARIANTS = [
+    {},
+    {"encoder_layers": 2, "decoder_layers": 2},
+    {"encoder_layers": 3, "decoder_layers": 3, "residual": True, "share_all_embeddings": True},
+    {"encoder_bidirectional": True, "no_input_feeding": True, "share_decoder_input_output_embed": True},
+    {"attention": "dot", "encoder_layers": 2, "decoder_layers": 2},
+    {"attention": "mlp", "encoder_bidirectional": True, "decoder_hidden_size": 4},
+    {"encoder_hidden_size": 3, "decoder_embed_dim": 2, "dropout": 0.4, "embedding_dropout": 0.3},
+    {"encoder_layers": 2, "decoder_layers": 2, "residual": True, "dropout": 0.4, "attention": "mlp"},
+]
+"""Options of ``bso_lstm``: layers, directions, kinds of attention, shared embeddings, sizes and dropout."""
+
 
 def dictionary(words: int) -> Dictionary:
     """``words`` words after fairseq's four special symbols."""
