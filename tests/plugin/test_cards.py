@@ -1,6 +1,5 @@
 """The cards of the units: what `fairseq-bso states` stores for them, and what the server answers."""
 
-import json
 import shutil
 
 import h5py
@@ -10,14 +9,13 @@ import torch
 from reference import cards as twin
 from reference.capture_folders import parentheses_capture, write_capture, write_side
 from tiny_captures import run, write_data
+from view_applications import application, ask
 
 from fairseq_bso import cli
 from fairseq_bso.interpret.folder.index import build_index, levels, open_cards, open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.units.ranking import rank_for_track
 from fairseq_bso.interpret.view import cards as view_cards
-from fairseq_bso.interpret.view.answers import Answers
-from fairseq_bso.interpret.view.server import make_app
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder):
-    return client_of(folder)
-
-
-def client_of(folder):
-    capture = open_capture(folder)
-    answers = Answers(capture, {name: open_index(side) for name, side in capture.sides.items()})
-    return make_app(capture, answers).test_client()
-
-
-def ask(client, path, status=200):
-    answer = client.get(f"/api/{path}")
-    assert answer.status_code == status, answer.get_data(as_text=True)
-    return json.loads(answer.get_data())
+    return application(folder).test_client()
 
 
 def stored(folder, unit, side="decoder"):
@@ -153,7 +139,7 @@ def test_a_capture_of_an_earlier_version_opens_and_says_how_to_add_cards(folder,
     old = tmp_path / "old"
     shutil.copytree(folder, old, copy_function=shutil.copy2)
     (old / "decoder" / "cards.npz").unlink()
-    client = client_of(old)
+    client = application(old).test_client()
     assert ask(client, "select?side=decoder&from=3&to=5")["of"] == 72
     for path in ("card?side=decoder&unit=hidden1:1", "table?side=decoder"):
         assert ask(client, path) == {"missing": view_cards.MISSING}
@@ -161,7 +147,7 @@ def test_a_capture_of_an_earlier_version_opens_and_says_how_to_add_cards(folder,
     monkeypatch.setattr("fairseq_bso.interpret.view.server.serve", lambda *arguments: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     assert cli.main(["view", str(old), "--index"]) == 0
-    assert "missing" not in ask(client_of(old), "card?side=decoder&unit=hidden1:1")
+    assert "missing" not in ask(application(old).test_client(), "card?side=decoder&unit=hidden1:1")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "nonsense", "other states", "fewer units"])
@@ -202,7 +188,7 @@ def test_constant_infinite_and_single_states_have_cards(tmp_path):
     values[1] = [numpy.inf, -1e30]
     write_side(tmp_path / "decoder", {"hidden1": values, "cell1": numpy.full((3, 1), 2.0)}, ["a"] * 3, [3])
     write_capture(tmp_path, ["decoder"])
-    client = client_of(tmp_path)
+    client = application(tmp_path).test_client()
     for unit in ("hidden1:0", "hidden1:1", "cell1:0"):
         card = ask(client, f"card?unit={unit}")
         assert card["unit"] == unit and [value for _, value in card["correlated"]][-1] == 0

@@ -18,11 +18,7 @@ from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.tasks import BsoTranslationConfig, BsoTranslationTask
 
 PADDING, END = 1, 2
-
-
 TRAINING = {"dropout": 0.0, "max_source_positions": 64, "max_target_positions": 64}
-
-
 EVERY_SCORER = ["softmax", "summed", "unnormalized"]
 
 

@@ -9,14 +9,13 @@ from urllib.parse import quote
 import numpy
 import pytest
 from reference.capture_folders import parentheses_capture, write_capture, write_side
+from view_applications import answers_over
 
 from fairseq_bso import cli
 from fairseq_bso.errors import UserError
 from fairseq_bso.interpret import show
-from fairseq_bso.interpret.folder.index import open_index
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.view.addresses import FIELDS
-from fairseq_bso.interpret.view.answers import Answers
 from fairseq_bso.interpret.view.server import make_app
 from fairseq_bso.interpret.view.standalone import PAGE, standalone
 
@@ -26,14 +25,9 @@ def folder(tmp_path_factory):
     return parentheses_capture(tmp_path_factory.mktemp("export") / "capture", sentences=30)
 
 
-def answers_of(folder):
-    capture = open_capture(folder)
-    return Answers(capture, {name: open_index(side) for name, side in capture.sides.items()})
-
-
 @pytest.fixture(scope="module")
 def answers(folder):
-    return answers_of(folder)
+    return answers_over(open_capture(folder))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +101,7 @@ def test_words_cannot_leave_their_element(tmp_path):
     words = ["</script><script>alert(1)</script>", "<!--", "\u2028", "]]>", "&lt;"]
     write_side(tmp_path / "decoder", {"hidden1": numpy.zeros((5, 2))}, words, [5])
     write_capture(tmp_path, ["decoder"])
-    text = standalone(answers_of(tmp_path), "")
+    text = standalone(answers_over(open_capture(tmp_path)), "")
     assert "alert" in text and "<script>alert" not in text and text.count("</script>") == 3
     assert held(text)["answers"]["context"]["words"] == words
 

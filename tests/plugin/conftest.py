@@ -1,0 +1,24 @@
+"""Capture folders, and servers over them, that several files of tests share."""
+
+import pytest
+from reference.capture_folders import parentheses_capture
+from view_applications import application, ask
+
+
+@pytest.fixture(scope="session")
+def parentheses(tmp_path_factory):
+    """A capture folder of 80 sentences of the parentheses language."""
+    return parentheses_capture(tmp_path_factory.mktemp("view") / "capture", sentences=80)
+
+
+@pytest.fixture(scope="session")
+def view(parentheses):
+    """The server over `parentheses`."""
+    return application(parentheses)
+
+
+@pytest.fixture(scope="session")
+def ask_view(view):
+    """The answers of `view`, by their path."""
+    client = view.test_client()
+    return lambda path, status=200: ask(client, path, status)
