@@ -5,6 +5,12 @@ from reference.capture_folders import parentheses_capture
 from view_applications import application, ask
 
 
+@pytest.fixture
+def capture_folder(tmp_path):
+    """A capture folder of 8 sentences of the parentheses language, for one test alone."""
+    return parentheses_capture(tmp_path / "capture", sentences=8)
+
+
 @pytest.fixture(scope="session")
 def parentheses(tmp_path_factory):
     """A capture folder of 80 sentences of the parentheses language."""
