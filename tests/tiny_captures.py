@@ -30,6 +30,8 @@ LANGUAGE_MODEL_OPTIONS = {
 }
 SIZES = {f"{side}_{kind}": 6 for side in ("encoder", "decoder") for kind in ("embed_dim", "hidden_size")}
 
+LANGUAGE_MODEL = {"arch": "lstm_lm", "task": "language_modeling"}
+
 
 def write_sentences(path, sentences):
     """Writes one side of a binarised subset."""
@@ -87,6 +89,12 @@ def run(folder, arch, options=None, data=None, task="translation", **model_optio
     options = {"cpu": True, "index": False, "overwrite": True, **(options or {})}
     capture(str(folder / "model.pt"), str(data), str(folder / "out"), CaptureOptions(**options))
     return model, read(folder / "out")
+
+
+def states(folder, out, model="bso", **options):
+    """Captures the states of MODEL.pt of a folder with `data`; returns the content of capture.json."""
+    options = {"cpu": True, "index": False, **options}
+    return capture(str(folder / f"{model}.pt"), str(folder / "data"), str(out), CaptureOptions(**options))
 
 
 def read(out):

@@ -1,7 +1,8 @@
-"""Capture folders, and servers over them, that several files of tests share."""
+"""Models, capture folders, and servers over them, that several files of tests share."""
 
 import pytest
 from reference.capture_folders import parentheses_capture
+from tiny_captures import LANGUAGE_MODEL, write_checkpoint, write_data
 from view_applications import application, ask
 
 
@@ -28,3 +29,13 @@ def ask_view(view):
     """The answers of `view`, by their path."""
     client = view.test_client()
     return lambda path, status=200: ask(client, path, status)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """A folder with `data`, and the checkpoints `bso.pt` and `lm.pt`."""
+    folder = tmp_path_factory.mktemp("states")
+    write_data(folder / "data")
+    write_checkpoint(folder / "bso.pt", folder / "data", "bso_lstm")
+    write_checkpoint(folder / "lm.pt", folder / "data", **LANGUAGE_MODEL)
+    return folder
