@@ -1,8 +1,11 @@
 """Models, capture folders, and servers over them, that several files of tests share."""
 
+from urllib.parse import urlencode
+
 import pytest
+from own_text_servers import MODELS, own_application
 from reference.capture_folders import parentheses_capture
-from tiny_captures import LANGUAGE_MODEL, write_checkpoint, write_data
+from tiny_captures import LANGUAGE_MODEL, states, write_checkpoint, write_data
 from view_applications import application, ask
 
 
@@ -39,3 +42,27 @@ def tiny_models(tmp_path_factory):
     write_checkpoint(folder / "bso.pt", folder / "data", "bso_lstm")
     write_checkpoint(folder / "lm.pt", folder / "data", **LANGUAGE_MODEL)
     return folder
+
+
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory):
+    """A folder with data, checkpoints, and captures of the corpus by all MODELS."""
+    folder = tmp_path_factory.mktemp("own")
+    write_data(folder / "data")
+    for name, (arch, options) in MODELS.items():
+        write_checkpoint(folder / f"{name}.pt", folder / "data", arch, **options)
+        states(folder, folder / name, name, index=True, gates=name == "lstm")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def own_apps(own_folder):
+    """The server of each model, and its answers about one's own text."""
+    return {name: own_application(own_folder, name) for name in MODELS}
+
+
+@pytest.fixture(scope="session")
+def ask_own(own_apps):
+    """The answers of the server of a model, by their path and fields."""
+    clients = {name: app.test_client() for name, (app, _) in own_apps.items()}
+    return lambda name, path, status=200, **fields: ask(clients[name], f"{path}?{urlencode(fields)}", status)
