@@ -1,6 +1,6 @@
 """A real headless Chromium for the tests of pages, and what they do with a page of `fairseq-bso view`.
 
-The fixtures `browser` and `page` stand in tests/system/conftest.py; `page` needs a fixture `address` of the module.
+The fixtures `browser`, `address` and `page` stand in tests/system/conftest.py. `page` shows `address`.
 """
 
 import re

@@ -1,11 +1,19 @@
-"""Binary data, trained models and a browser that the system tests share."""
+"""Binary data, trained models, the runtime by itself and a browser that the system tests share."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from browser_pages import CHROMIUM, FLAGS
-from system_commands import BSO, preprocess, train
+from browser_pages import CHROMIUM, FLAGS, serving
+from reference.capture_folders import parentheses_capture
+from system_commands import BSO, ROOT, preprocess, train
 
 from fairseq_bso.checkpoints import load_state
+
+ALL_OF_IT = ["numpy", "sentencepiece", "onnxruntime"]  # the packages that `translate` may need
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +59,32 @@ def bso_run(data, softmax_checkpoint, tmp_path_factory):
     return folder / "checkpoint_last.pt", done.stderr + done.stdout
 
 
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory):
+    """Runs Python in an environment that has only the packages for `translate`."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for found in filter(None, map(importlib.util.find_spec, ALL_OF_IT)):
+        installed = Path(found.origin).parent
+        for path in (installed, installed.with_name(installed.name + ".libs")):
+            if path.is_dir():
+                (packages / path.name).symlink_to(path)
+    (packages / "bso_runtime").symlink_to(ROOT / "bso_runtime")
+
+    def python(*arguments, text=None):
+        line = [folder / "bin" / "python", "-I", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, input=text, encoding="utf-8", cwd=folder)
+
+    return python
+
+
+@pytest.fixture(scope="session")
+def translate(bare):
+    """Runs `translate` in the bare environment."""
+    return lambda *arguments, **streams: bare("-m", "bso_runtime", "translate", *arguments, **streams)
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -58,6 +92,16 @@ def browser():
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory):
+    """The address of a page that shows the parentheses language. Units 0 to 3 are on at depths of at least 1 to 4.
+
+    A file of tests that shows something else has a fixture `address` of its own.
+    """
+    with serving(parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)) as found:
+        yield found
 
 
 @pytest.fixture

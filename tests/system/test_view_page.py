@@ -12,20 +12,11 @@ from browser_pages import (
     first_opening,
     open_page,
     place_of,
-    serving,
     units,
     words,
 )
-from reference.capture_folders import parentheses_capture
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The address of a page that shows the parentheses language. Units 0 to 3 are on at depths of at least 1 to 4."""
-    with serving(parentheses_capture(tmp_path_factory.mktemp("page") / "capture", sentences=60)) as found:
-        yield found
 
 
 def test_brush_selects_units_and_finds_matches(page, address):
