@@ -65,6 +65,9 @@ def test_a_shortlist_gives_what_it_gives_in_numpy(options, tmp_path):
     for chosen in (words(source) for source in sources):
         for found, expected in zip(graphs.output_rows(chosen), network.output_rows(chosen)):
             np.testing.assert_array_equal(found, expected)
+    memory, state = graphs.encode(sources)
+    scores, _ = graphs._step(np.array([2, 2, 2]), state, memory, 0)
+    assert scores.shape == (0, 10)  # the search over a shortlist scores no row over all words
     for scorer, beam, short in itertools.product(("softmax", "unnormalized"), (1, 4), (words, None)):
         network.config = graphs.config = replace(model.config, scorer=scorer)
         expected, found = (search(one, sources, Options(beam, 1, 3), shortlist=short) for one in (network, graphs))
