@@ -1,9 +1,10 @@
-"""Models, capture folders, and servers over them, that several files of tests share."""
+"""Models, capture folders, servers over them and float64, which several files of tests share."""
 
 from urllib.parse import urlencode
 
 import pytest
 from own_text_servers import MODELS, own_application
+from reference import stock
 from reference.capture_folders import parentheses_capture
 from tiny_captures import LANGUAGE_MODEL, states, write_checkpoint, write_data
 from view_applications import application, ask
@@ -66,3 +67,10 @@ def ask_own(own_apps):
     """The answers of the server of a model, by their path and fields."""
     clients = {name: app.test_client() for name, (app, _) in own_apps.items()}
     return lambda name, path, status=200, **fields: ask(clients[name], f"{path}?{urlencode(fields)}", status)
+
+
+@pytest.fixture(scope="module")
+def double_precision():
+    """Softmaxes of fairseq keep float64 in a whole file of tests."""
+    with stock.double_precision():
+        yield

@@ -6,6 +6,7 @@ from typing import List, NamedTuple, Optional
 
 import pytest
 import torch
+from bso_runs import make_model, train_until_no_violation
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reference import fakes, stock, successors
@@ -15,15 +16,11 @@ from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.objective import BeamCurriculum
 from fairseq_bso.decoding.constraint import Constraint
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 END = 2
 MODELS = [*stock.VARIANTS, "bso_lstm"]
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # a seed cannot be shrunk
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    with stock.double_precision():
-        yield
 
 
 class Task(fakes.FakeTask):
@@ -40,13 +37,6 @@ class Batch(NamedTuple):
 
     sources: List[List[int]]
     golds: List[List[int]]
-
-
-def make_model(name: str, seed: int, task: Task):
-    """A model of fairseq, or ``bso_lstm`` with the same kind of scores."""
-    if name == "bso_lstm":
-        return fakes.model(seed, task, scorer="softmax", init_range=1.6)
-    return stock.model(name, seed, task)
 
 
 def allows(source: List[int], prefix: List[int]):
@@ -205,15 +195,8 @@ def test_training_ends_with_no_violation_and_zero_loss(name):
     task = Task()
     model = make_model(name, 1, task)
     sample = stock.batch(task, [[5, 6, END], [7, END]], [[4, 5, 6, END], [9, 9, END]])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     bso = criterion(task, Options(3))
-    for _ in range(200):
-        loss, _, logged = bso(model, sample)
-        optimizer.zero_grad()
-        loss.backward()
-        if logged["violations"] == 0:
-            break
-        optimizer.step()
+    loss, logged = train_until_no_violation(model, lambda: bso(model, sample))
     assert logged["violations"] == 0 and loss.item() == 0
 
 

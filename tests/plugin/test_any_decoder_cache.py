@@ -16,14 +16,10 @@ from fairseq_bso.search.decoder import GoldRun, Rows
 from fairseq_bso.search.segments import SearchOptions, search_and_score
 from fairseq_bso.search.violations import Violations
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 END, WIDTH = 2, 3
 SEEDS = range(2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    with stock.double_precision():
-        yield
 
 
 class Case(NamedTuple):

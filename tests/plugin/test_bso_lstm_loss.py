@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from bso_runs import train_until_no_violation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes, lstm
@@ -85,14 +86,8 @@ def test_loss_and_gradients_equal_the_twin(options, scorer, delta, data, beam, s
 
 def test_training_ends_with_no_violation_zero_loss_and_zero_gradient_for_every_parameter():
     model = fakes.model(encoder_bidirectional=True)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(200):
-        loss, _, logged = fast_loss(model, [[5, 6, 2], [7, 2]], [[4, 5, 6, 2], [9, 9, 2]], 3, "zero_one")
-        optimizer.zero_grad()
-        loss.backward()
-        if logged["violations"] == 0:
-            break
-        optimizer.step()
+    batch = [[5, 6, 2], [7, 2]], [[4, 5, 6, 2], [9, 9, 2]]
+    loss, logged = train_until_no_violation(model, lambda: fast_loss(model, *batch, 3, "zero_one"))
     assert logged["violations"] == 0 and loss.item() == 0
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
 

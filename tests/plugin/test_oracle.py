@@ -2,18 +2,18 @@
 
 import math
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 
+import bso_runs
 import pytest
-import sacrebleu
 import torch
+from bso_runs import bleu_cost, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes, lstm, oracle, stock, whole_prefixes
 from reference import successors as slow
 
-from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.oracle import with_oracle
 from fairseq_bso.decoding.constraint import Constraint
 from fairseq_bso.errors import UserError
@@ -21,43 +21,11 @@ from fairseq_bso.models.any_model import prefix_score
 from fairseq_bso.search.finished_search import Finished, lowest_cost
 from fairseq_bso.search.segments import SearchOptions
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 END, PADDING = 2, 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    with stock.double_precision():
-        yield
-
-
-def criterion(task, beam=3, **options):
-    given = {"search_words": 0, "target": "oracle", **options}
-    return BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.25, "model", 2, False, **given)
-
-
-def make(name, seed, task):
-    if name.startswith("bso_lstm"):
-        return fakes.model(seed, task, scorer=name.partition(" ")[2] or "softmax", init_range=1.6)
-    return stock.model(name, seed, task)
-
-
-def make_batch(random):
-    """Three sentences of different lengths."""
-    sources = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 3, 1)]
-    golds = [[random.randint(4, 9) for _ in range(random.randint(2, 5))] + [END] for _ in range(3)]
-    return sources, golds
-
-
-def bleu_cost(task):
-    """One minus sentence BLEU of texts, by sacrebleu itself."""
-
-    def cost(path, gold):
-        text, right = (
-            " ".join(task.target_dictionary[word] for word in words if word not in (END, 0)) for words in (path, gold)
-        )
-        return 1 - sacrebleu.sentence_bleu(text, [right], use_effective_order=True).score / 100
-
-    return cost
+criterion = partial(bso_runs.criterion, target="oracle")
+make_batch = partial(bso_runs.make_batch, shortest=2)
 
 
 def oracles(model, task, batch, beam, allows=None):
@@ -90,7 +58,7 @@ def test_the_oracle_of_plain_loops_takes_golds_place(name):
     different = 0
     for seed, loss in enumerate(["margin", "cost_margin", "log_beam"]):
         task, beam = fakes.FakeTask(words=6), 2 + seed
-        model, (sources, golds) = make(name, seed, task), make_batch(Random(seed))
+        model, (sources, golds) = make_model(name, seed, task), make_batch(Random(seed))
         right = oracles(model, task, (sources, golds), beam)
         different += sum(one != gold for one, gold in zip(right, golds))
         ours, size, logged = criterion(task, beam, loss=loss)(model, stock.batch(task, sources, golds))
@@ -106,7 +74,7 @@ def test_the_oracle_of_plain_loops_takes_golds_place(name):
 
 def test_the_margin_loss_is_that_of_whole_prefixes_along_the_oracle():
     task = fakes.FakeTask(words=6)
-    model, (sources, golds) = make("transformer", 2, task), make_batch(Random(2))
+    model, (sources, golds) = make_model("transformer", 2, task), make_batch(Random(2))
     right = oracles(model, task, (sources, golds), 4)
     expected = whole_prefixes.beam_search_loss(model, sources, right, whole_prefixes.Options(4, nll_weight=0.25))
     found, _, _ = criterion(task, 4)(model, stock.batch(task, sources, golds))
@@ -116,7 +84,7 @@ def test_the_margin_loss_is_that_of_whole_prefixes_along_the_oracle():
 
 def test_the_oracle_has_a_beam_of_its_own():
     task = fakes.FakeTask(words=6)
-    model, batch = make("bso_lstm", 1, task), make_batch(Random(1))
+    model, batch = make_model("bso_lstm", 1, task), make_batch(Random(1))
     wide = oracles(model, task, batch, 8)
     assert wide != oracles(model, task, batch, 2)
     ours, _, _ = criterion(task, 2, oracle_beam=8)(model, stock.batch(task, *batch))
@@ -132,7 +100,7 @@ def test_the_oracle_of_a_constrained_search_obeys_the_constraint(seed, beam, ran
     sources = [[random.randint(4, 7) for _ in range(length)] + [END] for length in (4, 3, 2)]
     golds = [[*random.sample(words[:-1], len(words) - 1), END] for words in sources]
     for name in ("bso_lstm summed", "transformer"):
-        model = make(name, seed, task)
+        model = make_model(name, seed, task)
 
         def allows(source, prefix):
             return slow.word_order(source[:-1], prefix, END)
@@ -190,7 +158,7 @@ def endless(model, bias):
 @pytest.mark.parametrize("bias, beam", [(-1e4, 4), (1e4, 1)], ids=["nothing ends", "all are empty"])
 def test_without_an_oracle_the_reference_stays(bias, beam):
     task = fakes.FakeTask(words=6)
-    model, sample = endless(make("bso_lstm", 1, task), bias), stock.batch(task, *make_batch(Random(1)))
+    model, sample = endless(make_model("bso_lstm", 1, task), bias), stock.batch(task, *make_batch(Random(1)))
     ours, size, logged = criterion(task, 4, oracle_beam=beam)(model, sample)
     theirs, right_size, _ = criterion(task, 4, target="reference")(model, sample)
     torch.testing.assert_close(ours, theirs)
@@ -239,6 +207,6 @@ def test_options_without_meaning_are_refused(options, message):
 
 def test_an_oracle_needs_whole_scores():
     task = fakes.FakeTask(words=6)
-    model = make("bso_lstm unnormalized", 1, task)
+    model = make_model("bso_lstm unnormalized", 1, task)
     with pytest.raises(UserError, match="--target oracle compares whole hypotheses, but --scorer unnormalized"):
         criterion(task)(model, stock.batch(task, *make_batch(Random(1))))

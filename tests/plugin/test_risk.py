@@ -1,55 +1,27 @@
 """``--loss risk`` and the other losses of the criterion on real models, against plain loops; and their bad input."""
 
 import re
+from functools import partial
 from pathlib import Path
 from random import Random
 
+import bso_runs
 import pytest
-import sacrebleu
 import torch
+from bso_runs import bleu_cost, make_batch, make_model
 from reference import fakes, stock
 from reference.finished_search import finished_search
 from reference.whole_prefixes import Scores
 
-from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.losses import get_loss
 from fairseq_bso.bso.text_costs import get_text_cost
 from fairseq_bso.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 END = 2
 MODELS = ["transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv", "bso_lstm"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    with stock.double_precision():
-        yield
-
-
-def criterion(task, beam=3, **options):
-    given = {"loss": "risk", "search_words": 0, **options}
-    return BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.25, "model", 2, False, **given)
-
-
-def make(name, seed, task):
-    if name == "bso_lstm":
-        return fakes.model(seed, task, scorer="softmax", init_range=1.6)
-    return stock.model(name, seed, task)
-
-
-def make_batch(random):
-    """Three sentences of different lengths."""
-    draw = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 3, 1)]
-    golds = [[random.randint(4, 9) for _ in range(random.randint(1, 5))] + [END] for _ in range(3)]
-    return draw, golds
-
-
-def cost(task, path, gold):
-    """One minus sentence BLEU of the text, by sacrebleu itself."""
-    text, right = (
-        " ".join(task.target_dictionary[word] for word in words if word not in (END, 0)) for words in (path, gold)
-    )
-    return 1 - sacrebleu.sentence_bleu(text, [right], use_effective_order=True).score / 100
+criterion = partial(bso_runs.criterion, loss="risk")
 
 
 def expected(model, task, batch, options, beam):
@@ -73,7 +45,7 @@ def expected(model, task, batch, options, beam):
         if paths:
             means = torch.stack([total(path) / len(path) for path in paths])
             weights = (options.get("risk_alpha", 1.0) * means).softmax(0)
-            risk = risk + (weights * torch.tensor([cost(task, path, gold) for path in paths])).sum()
+            risk = risk + (weights * torch.tensor([bleu_cost(task)(path, gold) for path in paths])).sum()
     return risk * sum(map(len, golds)) / len(golds) + 0.25 * nll
 
 
@@ -82,7 +54,7 @@ def test_risk_and_its_gradients_are_those_of_plain_loops(name):
     risks = []
     for seed in range(4):
         task = fakes.FakeTask(words=6)
-        model, batch, beam = make(name, seed, task), make_batch(Random(seed)), 2 + seed
+        model, batch, beam = make_model(name, seed, task), make_batch(Random(seed)), 2 + seed
         options = {"risk_alpha": 0.5, "risk_reference": True} if seed % 2 else {}
         loss, sample_size, logged = criterion(task, beam, **options)(model, stock.batch(task, *batch))
         right = expected(model, task, batch, options, beam)
@@ -101,7 +73,7 @@ def test_risk_and_its_gradients_are_those_of_plain_loops(name):
 @pytest.mark.parametrize("name", ["transformer", "bso_lstm", "fconv"])
 def test_losses_over_the_beam_run_on_every_kind_of_model(name, loss):
     task = fakes.FakeTask(words=6)
-    model, sample = make(name, 1, task), stock.batch(task, *make_batch(Random(1)))
+    model, sample = make_model(name, 1, task), stock.batch(task, *make_batch(Random(1)))
     found, _, logged = criterion(task, 4, loss=loss)(model, sample)
     found.backward()
     assert found.item() > 0 and logged["violations"] > 0
@@ -137,5 +109,5 @@ def test_the_documented_loss_and_cost_of_ones_own_work():
     task = fakes.FakeTask(words=6)
     sample = stock.batch(task, *make_batch(Random(2)))
     for options in ({"loss": "contrast"}, {"text_cost": "length"}):
-        found, _, _ = criterion(task, **options)(make("transformer", 1, task), sample)
+        found, _, _ = criterion(task, **options)(make_model("transformer", 1, task), sample)
         assert torch.isfinite(found)

@@ -16,15 +16,11 @@ from fairseq_bso.cross_entropy.mixing import Schedule, draw, own_words
 from fairseq_bso.cross_entropy.scheduled_sampling import ScheduledSamplingCriterion
 from fairseq_bso.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 END, PADDING, UNKNOWN = 2, 1, 3
 SOURCES = [[5, 6, 7, 8, END], [8, 9, 4, END], [7, END]]
 GOLDS = [[7, 8, 4, 9, 5, END], [5, END], [6, 6, 7, 8, END]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    with stock.double_precision():
-        yield
 
 
 def criterion(task=None, smoothing=0.1, **options):

@@ -4,17 +4,19 @@ import itertools
 import re
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from random import Random
 
+import bso_runs
 import pytest
 import sacrebleu
 import torch
+from bso_runs import make_batch, make_model
 from fairseq.utils import import_user_module
 from reference import fakes, stock
 
 from fairseq_bso import register_text_cost
-from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.losses import Hypotheses, get_loss
 from fairseq_bso.bso.text_costs import Compared, TextCosts, get_text_cost, text_cost_names
 from fairseq_bso.errors import UserError
@@ -22,6 +24,7 @@ from fairseq_bso.search.finished_search import Finished
 
 ROOT = Path(__file__).resolve().parents[2]
 END, PADDING = 2, 1
+criterion = partial(bso_runs.criterion, loss="risk")
 OURS = ["chrf", "hamming", "sentence_bleu", "ter"]
 TEXTS = ["the cat sat on the mat", "", "the cat", "dogs bark", "cat", "Cat.", "the the the the", "a b a b"]
 
@@ -116,16 +119,6 @@ def test_equal_hypotheses_give_their_cost_as_risk_and_no_gradient(name):
         assert torch.autograd.grad(risk, scores)[0].abs().max() < 1e-9
 
 
-def criterion(task, **options):
-    given = {"loss": "risk", "search_words": 0, **options}
-    return BeamSearchOptimizationCriterion(task, 3, 2, 0, "zero_one", 1.0, 0.25, "model", 2, False, **given)
-
-
-def make_batch(random):
-    sources = [[random.randint(4, 9) for _ in range(length)] + [END] for length in (4, 3, 1)]
-    return sources, [[random.randint(4, 9) for _ in range(random.randint(1, 5))] + [END] for _ in range(3)]
-
-
 def failing(hypotheses, references):
     raise RuntimeError("no network")
 
@@ -150,7 +143,7 @@ def test_a_cost_that_fails_is_one_line(function, message, options):
     made = criterion(task, **options)
     made.text_costs.cost = function
     with pytest.raises(UserError, match=re.escape(message)):
-        made(fakes.model(1, task, scorer="softmax", init_range=1.6), stock.batch(task, *make_batch(Random(1))))
+        made(make_model("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1))))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +181,7 @@ def test_the_example_of_a_loss_is_that_of_plain_loops(example):
 @pytest.mark.parametrize("options", [{"loss": "ranked_pairs"}, {"loss": "log_beam", "target": "oracle"}])
 def test_the_examples_train_a_model_together(example, options):
     task = fakes.FakeTask(words=6)
-    model, sample = fakes.model(1, task, scorer="softmax", init_range=1.6), stock.batch(task, *make_batch(Random(2)))
+    model, sample = make_model("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(2)))
     with torch.no_grad():
         model.decoder.output_bias[END] += 3  # several hypotheses end
     found, _, logged = criterion(task, text_cost="embedding", **options)(model, sample)
