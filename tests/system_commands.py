@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -68,6 +69,14 @@ def run(command, *arguments, check=True, text=""):
 def train(data, save_dir, *arguments, check=True):
     """Runs ``fairseq-train`` with a tiny model."""
     return run("train", data, "--user-dir", PLUGIN, *TINY, *QUIET, "--save-dir", save_dir, *arguments, check=check)
+
+
+def train_with_two_workers(data, save_dir, meeting, *arguments, train=train):
+    """Runs both workers of one training, which meet at a new file; ``train`` runs one of them."""
+    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
+    group += ["--distributed-init-method", f"file://{meeting}", "--ddp-backend", "legacy_ddp"]
+    with ThreadPoolExecutor(2) as workers:
+        list(workers.map(lambda rank: train(data, save_dir, *arguments, *group, "--distributed-rank", rank), range(2)))
 
 
 def generated(data, checkpoint, *options):

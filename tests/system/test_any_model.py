@@ -2,10 +2,9 @@
 
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from system_commands import PLUGIN, QUIET, ROOT, difference, last_line, parameters, run
+from system_commands import PLUGIN, QUIET, ROOT, difference, last_line, parameters, run, train_with_two_workers
 
 SIZES = [f"--{side}-{name}" for side in ("encoder", "decoder") for name in ("embed-dim", "ffn-embed-dim")]
 TRANSFORMER = ["--arch", "transformer_iwslt_de_en", *[word for size in SIZES for word in (size, 16)], "--dropout", 0.1]
@@ -106,11 +105,7 @@ def test_two_workers_equal_one_with_twice_the_batches(data, pretrained, tmp_path
     options = [*BSO, "--finetune-from-model", pretrained, "--max-update", 3, "--dropout", 0, "--margin", 3]
     options += ["--disable-validation", "--batch-size", 8, "--updates-per-beam", 1]
     train(data, tmp_path / "one", *options, "--update-freq", 2)
-    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
-    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
-    with ThreadPoolExecutor(2) as workers:
-        commands = [[*options, *group, "--distributed-rank", rank] for rank in range(2)]
-        list(workers.map(lambda command: train(data, tmp_path / "two", *command), commands))
+    train_with_two_workers(data, tmp_path / "two", tmp_path / "meeting", *options, train=train)
     assert difference(tmp_path / "one" / "checkpoint_last.pt", tmp_path / "two" / "checkpoint_last.pt") < 1e-5
 
 

@@ -2,13 +2,23 @@
 
 import math
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from fairseq import checkpoint_utils
 from reference import lstm
-from system_commands import BSO, PLUGIN, QUIET, difference, last_line, parameters, preprocess, run, train
+from system_commands import (
+    BSO,
+    PLUGIN,
+    QUIET,
+    difference,
+    last_line,
+    parameters,
+    preprocess,
+    run,
+    train,
+    train_with_two_workers,
+)
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 
@@ -153,14 +163,7 @@ def test_two_workers_equal_one_with_twice_the_batches(data, softmax_checkpoint, 
     options = [*bso, "--finetune-from-model", softmax_checkpoint, "--train-beam", 4, "--max-update", 5]
     options += ["--disable-validation", "--clip-norm", 1.0, "--batch-size", 8]
     train(data, tmp_path / "one", *options, "--update-freq", 2)
-    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
-    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
-    with ThreadPoolExecutor(2) as workers:
-        list(
-            workers.map(
-                lambda rank: train(data, tmp_path / "two", *options, *group, "--distributed-rank", rank), range(2)
-            )
-        )
+    train_with_two_workers(data, tmp_path / "two", tmp_path / "meeting", *options)
     assert difference(tmp_path / "one" / "checkpoint_last.pt", tmp_path / "two" / "checkpoint_last.pt") < 1e-5
 
 

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train
+from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train, train_with_two_workers
 
 from fairseq_bso import cli
 from fairseq_bso.distill import tasks
@@ -147,11 +146,7 @@ def test_a_killed_job_goes_on_and_ends_the_same(data, softmax_checkpoint, cache,
 def test_training_makes_the_cache_with_two_workers_and_reads_it_again(data, softmax_checkpoint, cache, tmp_path):
     options = [*SEQUENCE, "--teacher-path", softmax_checkpoint, "--distill-cache", tmp_path / "cache", *SLOW]
     options += ["--max-update", 3, "--disable-validation", "--batch-size", 8]
-    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
-    group += ["--distributed-init-method", f"file://{tmp_path}/meeting", "--ddp-backend", "legacy_ddp"]
-    with ThreadPoolExecutor(2) as workers:
-        each = [[*group, "--distributed-rank", rank] for rank in range(2)]
-        list(workers.map(lambda mine: train(data, tmp_path / "two", *options, *mine), each))
+    train_with_two_workers(data, tmp_path / "two", tmp_path / "meeting", *options)
     assert contents(tmp_path / "cache") == contents(cache)
     # BSO on distilled and original pairs reads the cache, so the teacher does not decode again.
     more = ["--finetune-from-model", tmp_path / "two" / "checkpoint_last.pt", "--distill-keep-original"]

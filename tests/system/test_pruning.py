@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from endurance.number_words import write_corpus
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train
+from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train, train_with_two_workers
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 from fairseq_bso import cli
@@ -92,21 +91,13 @@ def test_without_an_amount_training_is_the_same_bit_by_bit_as_without_the_callba
     assert all(torch.equal(one, stock["model"][name]) for name, one in ours["model"].items())
 
 
-def two_workers(data, folder, meeting, *options):
-    """Runs both workers of one training."""
-    group = ["--distributed-world-size", 2, "--distributed-backend", "gloo", "--distributed-no-spawn", "--device-id", 0]
-    group += ["--distributed-init-method", f"file://{meeting}", "--ddp-backend", "legacy_ddp"]
-    with ThreadPoolExecutor(2) as workers:
-        list(workers.map(lambda rank: train(data, folder, *options, *group, "--distributed-rank", rank), range(2)))
-
-
 def test_two_workers_prune_as_one_with_twice_the_batches_and_go_on_in_the_middle(data, tmp_path):
     options = [*TASK, "--prune-amount", 0.6, "--prune-schedule", "iterative", "--prune-end", 4, "--prune-every", 2]
     options += ["--max-update", 6, "--clip-norm", 1.0, "--batch-size", 8, "--save-interval-updates", 1]
     train(data, tmp_path / "one", *options, "--update-freq", 2)
-    two_workers(data, tmp_path / "two", tmp_path / "first", *options)
+    train_with_two_workers(data, tmp_path / "two", tmp_path / "first", *options)
     middle = ["--restore-file", tmp_path / "two" / "checkpoint_1_3.pt"]
-    two_workers(data, tmp_path / "resumed", tmp_path / "second", *options, *middle)
+    train_with_two_workers(data, tmp_path / "resumed", tmp_path / "second", *options, *middle)
     one, two, resumed = (matrices(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two", "resumed"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
     assert all(torch.equal(two[name], resumed[name]) for name in two)
@@ -146,7 +137,7 @@ def test_units_stay_zero_in_every_checkpoint_and_when_a_run_resumes(data, tmp_pa
 def test_two_workers_prune_the_units_of_one_with_twice_the_batches(data, tmp_path):
     options = [*TASK, "--prune-units", 0.3, "--prune-start", 2, "--max-update", 4, "--batch-size", 8]
     train(data, tmp_path / "one", *options, "--update-freq", 2)
-    two_workers(data, tmp_path / "two", tmp_path / "meeting", *options)
+    train_with_two_workers(data, tmp_path / "two", tmp_path / "meeting", *options)
     one, two = (tmp_path / name / "checkpoint_last.pt" for name in ("one", "two"))
     assert zero_units_of(one) == zero_units_of(two) and zero_units_of(one)[0][0][1] == 10
     assert difference(one, two) < 1e-5
