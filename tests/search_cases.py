@@ -2,7 +2,7 @@
 
 import torch
 from hypothesis import strategies as st
-from reference.decoder import TableDecoder
+from reference.decoder import TableDecoder, without_ties
 
 END, PADDING = 0, -1
 
@@ -39,3 +39,11 @@ def cases(draw):
                 table[state % states, word] += 4
                 state = (state * 31 + word + 1) % states
     return table, golds, draw(st.integers(2, 6))
+
+
+@st.composite
+def padded_cases(draw):
+    """As ``cases``, without ties, and with a last word in the table that is padding."""
+    table, golds, beam = draw(cases())
+    table = without_ties(table)
+    return torch.cat([table, table[:, :1] - 0.5], 1), golds, beam

@@ -4,7 +4,7 @@ Its row is a hash of the sentence and the prefix. ``TableDecoder`` serves the fa
 """
 
 import math
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import pytest
 import torch
@@ -19,12 +19,26 @@ MULTIPLIER = 31
 STATES = 211
 
 
-def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
-    """The row of the table at the hash of ``prefix``."""
+def state_of(states: int, sentence: int, prefix: Prefix) -> int:
+    """The hash of ``prefix``, from 0 to ``states`` - 1."""
     state = sentence
     for word in prefix:
-        state = (state * MULTIPLIER + word + 1) % table.size(0)
-    return table[state].tolist()
+        state = (state * MULTIPLIER + word + 1) % states
+    return state
+
+
+def table_score(table: Tensor, sentence: int, prefix: Prefix) -> List[float]:
+    """The row of the table at the hash of ``prefix``."""
+    return table[state_of(table.size(0), sentence, prefix)].tolist()
+
+
+def table_of(scores: Dict[Prefix, Dict[int, float]], words: int, states: int) -> Tensor:
+    """A table with one row per prefix of sentence 0 in ``scores``, prefix -> word -> score; 0 elsewhere."""
+    table = torch.zeros(states, words, dtype=torch.float64)
+    for prefix, row in scores.items():
+        for word, value in row.items():
+            table[state_of(states, 0, prefix), word] = value
+    return table
 
 
 def local_scores(table, sentence, scorer, barred=()):
@@ -36,6 +50,16 @@ def local_scores(table, sentence, scorer, barred=()):
             total = math.log(sum(math.exp(value) for value in values))
             values = [value - total for value in values]
         return [-math.inf if word in barred else value for word, value in enumerate(values)]
+
+    return score
+
+
+def tensor_scores(table, sentence, scorer):
+    """As ``local_scores``, with gradient and with padding."""
+
+    def score(prefix):
+        row = table[state_of(table.size(0), sentence, prefix)]
+        return row.log_softmax(0) if scorer.normalized else row
 
     return score
 

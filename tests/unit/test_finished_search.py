@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import finished_search as slow
-from reference.decoder import local_scores, without_ties
-from search_cases import END, cases, gold_run
+from reference.decoder import local_scores, tensor_scores
+from search_cases import END, gold_run, padded_cases
 
 from fairseq_bso.search import finished_search as finished_module
 from fairseq_bso.search.finished_search import finished_search, search_finished
@@ -19,27 +19,8 @@ from fairseq_bso.search.segments import SearchOptions
 CUMULATIVE = [score for score in SCORERS.values() if score.cumulative]
 
 
-def padded(case):
-    """A table without ties, with a word of padding at its end, and gold sentences that all have some room."""
-    table, golds, beam = case
-    table = without_ties(table)
-    return torch.cat([table, table[:, :1] - 0.5], 1), golds, beam
-
-
-def tensor_scores(table, sentence, scorer):
-    """As ``local_scores``, with gradient and with padding."""
-
-    def score(prefix):
-        state = sentence
-        for word in prefix:
-            state = (state * 31 + word + 1) % table.size(0)
-        return table[state].log_softmax(0) if scorer.normalized else table[state]
-
-    return score
-
-
 @settings(max_examples=80)
-@given(cases().map(padded), st.sampled_from(CUMULATIVE))
+@given(padded_cases(), st.sampled_from(CUMULATIVE))
 def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
     table, golds, beam = case
     padding = table.size(1) - 1
@@ -58,7 +39,7 @@ def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
 
 
 @settings(max_examples=60)
-@given(cases().map(padded), st.sampled_from(CUMULATIVE), st.sampled_from([0, 2]))
+@given(padded_cases(), st.sampled_from(CUMULATIVE), st.sampled_from([0, 2]))
 def test_scores_and_their_gradients_are_those_of_the_reference(case, scorer, n):
     table, golds, beam = case
     table = table.clone().requires_grad_()
@@ -85,7 +66,7 @@ def test_scores_and_their_gradients_are_those_of_the_reference(case, scorer, n):
 
 
 @settings(max_examples=60)
-@given(cases().map(padded), st.sampled_from(CUMULATIVE))
+@given(padded_cases(), st.sampled_from(CUMULATIVE))
 def test_what_follows_a_shared_prefix_is_normalised_once(case, scorer):
     """Without the whole of gold, only those of its prefixes count that are prefixes of a hypothesis too."""
     table, golds, beam = case

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import finished_search as slow_finished
 from reference import search as slow
-from reference.decoder import local_scores, without_ties
-from search_cases import END, cases, gold_run
+from reference.decoder import local_scores, tensor_scores
+from search_cases import END, gold_run, padded_cases
 
 from fairseq_bso.bso.losses import Hypotheses, OnBeam, cost_margin, get_loss, log_beam, register_loss, risk
 from fairseq_bso.search.finished_search import search_finished
@@ -19,23 +19,12 @@ from fairseq_bso.search.segments import SearchOptions, search_and_score
 CUMULATIVE = [score for score in SCORERS.values() if score.cumulative]
 
 
-@st.composite
-def padded_cases(draw):
-    table, golds, beam = draw(cases())
-    table = without_ties(table)
-    return torch.cat([table, table[:, :1] - 0.5], 1), golds, beam
-
-
 def tensor_score(table, sentence, scorer):
     """``s`` of a whole path, with gradient."""
+    local = tensor_scores(table, sentence, scorer)
 
     def total(path):
-        state, sums = sentence, table.sum() * 0
-        for word in path:
-            row = table[state].log_softmax(0) if scorer.normalized else table[state]
-            sums = sums + row[word]
-            state = (state * 31 + word + 1) % table.size(0)
-        return sums
+        return sum((local(path[:time])[word] for time, word in enumerate(path)), table.sum() * 0)
 
     return total
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow
-from reference.decoder import local_scores, without_ties
-from search_cases import END, cases, gold_run
+from reference.decoder import local_scores, table_of, tensor_scores
+from search_cases import END, gold_run, padded_cases
 
 from fairseq_bso.bso.losses import OnBeam, margin
 from fairseq_bso.search.scorer import SCORERS
@@ -18,14 +18,6 @@ from fairseq_bso.search.vocabulary_search import VocabularyProduct, best_after_g
 
 every_scorer = st.sampled_from(list(SCORERS.values()))
 lenpens = st.sampled_from([None, None, 0.0, 1.0, 0.6])
-
-
-@st.composite
-def padded_cases(draw):
-    """As ``cases``, without ties, and with a last word in the table that is padding."""
-    table, golds, beam = draw(cases())
-    table = without_ties(table)
-    return torch.cat([table, table[:, :1] - 0.5], 1), golds, beam
 
 
 def options_of(table, beam, scorer, lenpen=None, **others):
@@ -112,21 +104,11 @@ def test_agreement_is_the_share_that_the_exact_search_finds_too(after_gold, afte
     """Words A = 1 .. C = 3, padding 4, K = 2, gold A A A </s>, last scores. After no gold prefix C is one of the two
     best, so that the search over search words does not know it; the exact search sees C after B at t = 1."""
     scores = {(): [0, 9, 5, 0, 0], (1,): after_gold, (2,): after_b, (1, 1): [0, 9, 1, 0, 0], (1, 1, 1): [9, 0, 1, 0, 0]}
+    table = table_of({prefix: dict(enumerate(row)) for prefix, row in scores.items()}, words=5, states=101)
     golds, last = [[1, 1, 1, END]], SCORERS["unnormalized"]
-    (found, gold, words), (exact, _, _) = (searched(_table_of(scores), golds, 2, last, n=n) for n in (2, 0))
+    (found, gold, words), (exact, _, _) = (searched(table, golds, 2, last, n=n) for n in (2, 0))
     assert words.tolist() == [[END, 1, 2]]
     assert agreement(found, exact, gold, words, 4) == (3, 1, pytest.approx(kept), violators)
-
-
-def _table_of(scores):
-    """A table with a row for each prefix of sentence 0 in ``scores``; 0 elsewhere."""
-    table = torch.zeros(101, 5, dtype=torch.float64)
-    for prefix, row in scores.items():
-        state = 0
-        for word in prefix:
-            state = (state * 31 + word + 1) % 101
-        table[state] = torch.tensor(row, dtype=torch.float64)
-    return table
 
 
 @settings(max_examples=150)
@@ -142,13 +124,7 @@ def test_exact_gaps_and_their_gradients_equal_the_slow_twin(case, scorer, lenpen
     violations, total, gaps = found.violations, table.sum() * 0, []
     for row, (sentence, time) in enumerate(zip(violations.sentences.tolist(), violations.times.tolist())):
         violator = tuple(violations.paths[row, : int(violations.ends[row]) + 1].tolist())
-
-        def local(prefix, sentence=sentence):
-            state = sentence
-            for word in prefix:
-                state = (state * 31 + word + 1) % table.size(0)
-            return table[state].log_softmax(0) if scorer.normalized else table[state]
-
+        local = tensor_scores(table, sentence, scorer)
         seen = slow.Violation(time, 0, violator, float(violations.gaps[row]))
         gaps.append(slow.gap(seen, golds[sentence], local, scorer.cumulative, options.finished_lenpen))
         if gaps[-1] < 1:

@@ -1,13 +1,14 @@
 """Violation-reset search: the fast one against the slow twin, hand-traced examples, and its properties."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import search as slow
-from reference.decoder import local_scores, same_violations, table_score, without_ties
+from reference.decoder import local_scores, same_violations, table_of, table_score, without_ties
 from reference.host_reads import ForbidHostReads
 from search_cases import END, PADDING, cases, gold_run
 
@@ -162,16 +163,7 @@ def test_a_bfloat16_screen_wide_enough_to_hold_everything_changes_nothing(case):
         torch.testing.assert_close(exact, screened)
 
 
-def _table_from(scores):
-    """A table with one state per prefix that occurs in ``scores`` {(sentence 0's) prefix: {word: f}}; 0 elsewhere."""
-    table = torch.zeros(9973, 6, dtype=torch.float64)
-    for prefix, row in scores.items():
-        state = 0
-        for word in prefix:
-            state = (state * 31 + word + 1) % 9973
-        for word, value in row.items():
-            table[state, word] = value
-    return table
+table_from = partial(table_of, words=6, states=9973)  # one state for each prefix that occurs
 
 
 def test_hand_traced_beam_violation_and_reset():
@@ -186,7 +178,7 @@ def test_hand_traced_beam_violation_and_reset():
     """
     a, b, c, d, e = range(1, 6)
     low = dict.fromkeys(range(6), -9.0)
-    table = _table_from(
+    table = table_from(
         {
             (): {**low, a: 9, b: 5, c: 4},
             (a,): {**low, b: 7, d: 6.5},
@@ -205,7 +197,7 @@ def test_hand_traced_beam_violation_and_reset():
 
 def test_gold_in_the_last_place_is_measured_against_the_one_above_it():
     """K = 2, gold = A </s>: B 3, A 2.5, rest 0. Gold is second of two, so the violator is B, not gold itself."""
-    table = _table_from({(): {1: 2.5, 2: 3}, (1,): {END: 9}})
+    table = table_from({(): {1: 2.5, 2: 3}, (1,): {END: 9}})
     assert run_fast(table, [[1, END]], beam=2)[0] == [(0, 0, 0, (2,), -0.5)]
 
 
@@ -220,14 +212,14 @@ def test_fewer_candidates_than_the_beam_are_no_violation():
 
 def test_an_ended_hypothesis_takes_a_place_and_has_no_successors():
     """K = 2, gold = A B </s>. At t = 0 the beam is A and </s>; at t = 1 only A has successors."""
-    table = _table_from({(): {1: 9, END: 5}, (1,): {2: 9, 3: 1}, (1, 2): {END: 9}, (1, 3): {END: 3}})
+    table = table_from({(): {1: 9, END: 5}, (1,): {2: 9, 3: 1}, (1, 2): {END: 9}, (1, 3): {END: 3}})
     found, decoder = run_fast(table, [[1, 2, END]], beam=2)
     assert found == []
     assert decoder.calls == [1]  # only A D is ever extended
 
 
 def test_barred_words_are_no_candidates():
-    table = _table_from({(): {1: 9, 2: 8.5}, (1,): {END: 9, 2: 8.5}})
+    table = table_from({(): {1: 9, 2: 8.5}, (1,): {END: 9, 2: 8.5}})
     assert len(run_fast(table, [[1, END]], beam=2)[0]) == 2
     assert run_fast(table, [[1, END]], beam=2, barred=[2])[0] == []
 
