@@ -30,11 +30,13 @@ from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
+from fairseq.modules import dynamic_convolution
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 
 from .byte_pieces import join_bytes
 
 __all__ = [
+    "DYNAMIC_CONVOLUTIONS",
     "allow_in_checkpoints",
     "autocast_settings",
     "broadcast_object_slow",
@@ -49,6 +51,13 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+DYNAMIC_CONVOLUTIONS = tuple(
+    getattr(dynamic_convolution, name)
+    for name in ("DynamicConv1dTBC", "DynamicConv_scripatable")  # fairseq 0.12.2 has the first alone
+    if hasattr(dynamic_convolution, name)
+)
+"""the modules of dynamic convolutions"""
 
 
 def torch_version() -> Tuple[int, int]:

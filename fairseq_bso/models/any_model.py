@@ -14,17 +14,14 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from fairseq.models import FairseqDecoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
-from fairseq.modules import DynamicConv1dTBC, DynamicConv_scripatable
 from torch import Tensor, nn
 
-from ..compat import autocast_settings
+from ..compat import DYNAMIC_CONVOLUTIONS, autocast_settings
 from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore, Scorer
 
 PROBES = 3
 """number of random feature vectors by which the output layer is recognized"""
-
-DYNAMIC = (DynamicConv1dTBC, DynamicConv_scripatable)
 
 
 class OutputLayer(NamedTuple):
@@ -197,7 +194,7 @@ def lengthened(model: FairseqEncoderDecoderModel, tokens: Tensor) -> Tensor:
 
     Those normalize by fewer weights in sequences shorter than their kernel. In decoding they do not.
     """
-    kernels = [part.kernel_size for part in model.decoder.modules() if isinstance(part, DYNAMIC)]
+    kernels = [part.kernel_size for part in model.decoder.modules() if isinstance(part, DYNAMIC_CONVOLUTIONS)]
     if not kernels or max(kernels) <= tokens.size(1):
         return tokens
     missing = min(max(kernels), int(model.decoder.max_positions())) - tokens.size(1)

@@ -9,8 +9,9 @@ from functools import lru_cache, partial
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from fairseq.modules import DynamicConv_scripatable
 from torch import Tensor
+
+from fairseq_bso.compat import DYNAMIC_CONVOLUTIONS
 
 from . import costs
 from .search import Violation, gap, search
@@ -53,7 +54,7 @@ class Scores:
         self.model, self.vocabulary = model, model.decoder.dictionary
         self.encoder_out = model.encoder(torch.tensor([source]), src_lengths=torch.tensor([len(source)]))
         self.known: Dict[Tuple[int, ...], Tensor] = {}
-        kernels = [one.kernel_size for one in model.decoder.modules() if isinstance(one, DynamicConv_scripatable)]
+        kernels = [one.kernel_size for one in model.decoder.modules() if isinstance(one, DYNAMIC_CONVOLUTIONS)]
         self.shortest = max([1, *kernels])
 
     def __call__(self, prefix: Sequence[int]) -> Tensor:
