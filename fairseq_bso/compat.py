@@ -37,6 +37,7 @@ from .byte_pieces import join_bytes
 
 __all__ = [
     "DYNAMIC_CONVOLUTIONS",
+    "SEARCHABLE",
     "allow_in_checkpoints",
     "autocast_settings",
     "broadcast_object_slow",
@@ -58,6 +59,10 @@ DYNAMIC_CONVOLUTIONS = tuple(
     if hasattr(dynamic_convolution, name)
 )
 """the modules of dynamic convolutions"""
+SEARCHABLE = ["bso_lstm", "transformer", "lstm", "fconv"]
+"""the architectures whose decoders give features apart from scores, as the search in training needs"""
+if len(DYNAMIC_CONVOLUTIONS) > 1:  # the decoder of fairseq 0.12.2 multiplies with a bare parameter
+    SEARCHABLE.append("lightconv")
 
 
 def torch_version() -> Tuple[int, int]:

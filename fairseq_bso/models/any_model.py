@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fairseq.models import FairseqDecoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder
 from torch import Tensor, nn
 
-from ..compat import DYNAMIC_CONVOLUTIONS, autocast_settings
+from ..compat import DYNAMIC_CONVOLUTIONS, SEARCHABLE, autocast_settings
 from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore, Scorer
 
@@ -87,8 +87,7 @@ def unsearchable(model: Any, missing: str) -> UserError:
     """The refusal of a model that lacks something."""
     return UserError(
         f"beam_search_optimization cannot train {type(model).__name__}, because it lacks {missing}: use --arch "
-        "bso_lstm, transformer, lstm, fconv, lightconv, or another encoder-decoder with an incremental decoder and a "
-        "softmax"
+        f"{', '.join(SEARCHABLE)}, or another encoder-decoder with an incremental decoder and a softmax"
     )
 
 

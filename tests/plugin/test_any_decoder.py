@@ -129,7 +129,9 @@ def test_loss_and_gradients_equal_the_twin(name, options, seed, training):
     assert all(module.training == training for module in model.modules())
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv"])
+@pytest.mark.parametrize(
+    "name", stock.of_these("transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv")
+)
 @settings(max_examples=8, phases=PHASES)
 @given(options=OPTIONS, seed=st.integers(0, 99_999))
 def test_constrained_loss_and_gradients_equal_the_twin(name, options, seed):
@@ -138,7 +140,7 @@ def test_constrained_loss_and_gradients_equal_the_twin(name, options, seed):
     check(model, task, draw_batch(model, task, Random(seed), word_order=True), options, allows)
 
 
-@pytest.mark.parametrize("name", ["transformer", "lstm", "lightconv", "fconv"])
+@pytest.mark.parametrize("name", stock.of_these("transformer", "lstm", "lightconv", "fconv"))
 def test_one_sentence_equals_many(name):
     """Padding of sources and targets changes nothing."""
     task, options = Task(), Options(4, nll_weight=0.5, finished_lenpen=1.0)
@@ -151,7 +153,7 @@ def test_one_sentence_equals_many(name):
     torch.testing.assert_close(together, sum(loss for loss, _, _ in alone))
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer_cross_self", "lstm", "lightconv", "fconv"])
+@pytest.mark.parametrize("name", stock.of_these("transformer", "transformer_cross_self", "lstm", "lightconv", "fconv"))
 def test_an_update_of_the_weights_is_seen(name):
     """Nothing that is kept from one update to the next depends on the weights."""
     task, options = Task(), Options(4)

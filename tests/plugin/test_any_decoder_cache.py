@@ -118,7 +118,7 @@ def test_a_transformer_in_fairseqs_own_incremental_decoding_gives_the_same(name)
 
 
 @pytest.mark.parametrize("fastest", [False, True])
-@pytest.mark.parametrize("name", ["transformer", "lstm", "lightconv", "fconv"])
+@pytest.mark.parametrize("name", stock.of_these("transformer", "lstm", "lightconv", "fconv"))
 def test_violators_scores_equal_those_of_the_recomputed_prefix(name, fastest):
     """Segments of all lengths, several in one sentence, and a violator that ended before."""
     for seed in SEEDS:
@@ -166,7 +166,7 @@ def draw_violations(case: Case, random: Random) -> Violations:
     return Violations(sentences, times, resets, branches, ends, paths, torch.zeros(len(found)))
 
 
-@pytest.mark.parametrize("name", ["lstm", "lightconv", "fconv_two_layers"])
+@pytest.mark.parametrize("name", stock.of_these("lstm", "lightconv", "fconv_two_layers"))
 def test_the_decoder_searches_without_dropout(name):
     random = Random(1)
     case = make_case(name, random, 1, training=True, dropout=0.4)

@@ -9,6 +9,7 @@ from fairseq.models.transformer import TransformerModel
 from reference import fakes
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
+from fairseq_bso.compat import SEARCHABLE
 from fairseq_bso.errors import UserError
 from fairseq_bso.models import any_model
 from fairseq_bso.models.training_search import make_decoder
@@ -59,7 +60,10 @@ def batch(*golds):
 SHORT, LONG = [4, 5, END], [5, 6, 7, 8, 9, 4, 5, 6, END]
 
 
-@pytest.mark.parametrize("arch, options", [("fconv", CONVOLUTIONS), ("lightconv", DYNAMIC)])
+@pytest.mark.parametrize(
+    "arch, options",
+    [(arch, options) for arch, options in (("fconv", CONVOLUTIONS), ("lightconv", DYNAMIC)) if arch in SEARCHABLE],
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_convolutions_score_a_short_sentence_as_they_do_next_to_a_long_one(arch, options, training):
     """fairseq's encoder changes the dict that it reorders; its dynamic convolutions change with the length."""
@@ -68,6 +72,19 @@ def test_convolutions_score_a_short_sentence_as_they_do_next_to_a_long_one(arch,
     together, _, logged = bso(model, batch(SHORT, LONG))
     assert logged["violations"] > 0
     torch.testing.assert_close(together, sum(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_lightconv_is_trained_or_refused_in_one_line():
+    """Its decoder in fairseq 0.12.2 does not give features apart from scores."""
+    model, bso = build("lightconv", **DYNAMIC), criterion()
+    if "lightconv" in SEARCHABLE:
+        assert bso(model, batch(SHORT))[0].requires_grad
+        return
+    message = (
+        "LightConvModel, because it lacks a linear output layer: use --arch bso_lstm, transformer, lstm, fconv, or"
+    )
+    with pytest.raises(UserError, match=message):
+        bso(model, batch(SHORT))
 
 
 def test_the_first_update_draws_the_random_numbers_of_any_other():

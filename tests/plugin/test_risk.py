@@ -20,7 +20,7 @@ from fairseq_bso.errors import UserError
 pytestmark = pytest.mark.usefixtures("double_precision")
 
 END = 2
-MODELS = ["transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv", "bso_lstm"]
+MODELS = stock.of_these("transformer", "transformer_learned_pre_norm", "lstm", "lightconv", "fconv", "bso_lstm")
 criterion = partial(bso_runs.criterion, loss="risk")
 
 

@@ -9,6 +9,8 @@ from fairseq import utils
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch.nn import functional
 
+from fairseq_bso.compat import SEARCHABLE
+
 from . import fakes
 
 SIDES = ("encoder", "decoder")
@@ -79,6 +81,14 @@ VARIANTS = {
     ),
 }
 """name -> (the architecture, its options)"""
+VARIANTS = {name: variant for name, variant in VARIANTS.items() if variant[0] in SEARCHABLE}
+
+
+def of_these(*names):
+    """Those of some variants that this release of fairseq has."""
+    return [name for name in names if name in VARIANTS or name == "bso_lstm"]
+
+
 NOISE = {"transformer": 1.2, "lightconv": 1.2, "lstm": 2.0, "fconv": 1.6}
 """the range of the random numbers that are added to matrices"""
 
