@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from .material import CLI, program
 from .programs import start
 
 TURNS = 4  # of each client: a window, a selection and a match
+LONGEST = 3600  # seconds of a session
 FLAT = 64  # megabytes that the second half of the requests may add
 CHECKED = {"view": "requests of 200 clients at once: no error; memory after the second half as after the first"}
 QUICK = {"view": 1}
@@ -25,7 +27,7 @@ def case(kind, chance, material, folder):
     name = f"load-{steps}-{units}"
     capture = material._made(name, lambda path: benchmark_view.write_capture(path, steps, units, "float32"))
     asked = partial(_questions, steps)
-    running = start(program(CLI, "view", capture, "--port", 0))
+    running = start(replace(program(CLI, "view", capture, "--port", 0), kill_after=LONGEST))
     try:
         address, memory, errors, count = _address(running), [], [], 0
         for _ in range(2):
