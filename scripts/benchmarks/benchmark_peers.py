@@ -163,11 +163,12 @@ def draw(rows, path):
         pyplot = silent_pyplot()
     except ImportError:
         return False
+    palette = pyplot.matplotlib.colormaps["tab20"].colors  # ten strong colours, each before its pale one
     figure, panels = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained", sharey=True)
     for axes, batch, title in zip(panels, (1, 32), ("line by line", "in batches of 32")):
         for number, row in enumerate(rows):
             speeds, scores = ([found[what] for found in row["beams"].values()] for what in ("words/s", "bleu"))
-            speeds, colour = [speed[batch] for speed in speeds], f"C{number}"
+            speeds, colour = [speed[batch] for speed in speeds], palette[2 * number % 20 + number // 10 % 2]
             axes.plot(speeds, scores, "-", color=colour, linewidth=1)
             axes.scatter(speeds, scores, s=row["bytes"] / 5e4, color=colour, alpha=0.5, label=row["name"])
             for speed, score, beam in zip(speeds, scores, row["beams"]):
