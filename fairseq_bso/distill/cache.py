@@ -30,6 +30,7 @@ from ..shortlist.files import path_in
 logger = logging.getLogger(__name__)
 
 VERSION = 1
+NAMED = 5  # differences that a message names
 
 Targets = Tuple[int, List[List[int]]]
 """The index of a sentence in the training set, and the word ids of its distilled targets."""
@@ -214,9 +215,11 @@ class Cache:
                 if stored.get(name) != now.get(name):
                     differences.append(f"{short(name)} was {short(stored.get(name))}, is now {short(now.get(name))}")
         if differences:
+            named, more = differences[:NAMED], len(differences) - NAMED
+            named += [f"{more} more"] if more > 0 else []
             raise UserError(
-                f"the distilled data in {self.folder} was made with other options or data: {'; '.join(differences)}: "
-                "give the same options and data, or another --distill-cache"
+                f"the distilled data in {self.folder} was made with other options or data: {'; '.join(named)}: give "
+                "the same options and data, or another --distill-cache"
             )
 
     def _part(self, number: int) -> Path:

@@ -35,6 +35,17 @@ def finish(cache, sentences=2):
     cache.finish(1, gold, "train.de-en", {"de": fakes.dictionary(6), "en": fakes.dictionary(6)}, {})
 
 
+def test_a_message_names_a_few_of_many_differences(tmp_path):
+    first = Cache(str(tmp_path / "cache"), dict.fromkeys("abcdefghi", 1), {})
+    with first.alone():
+        first.write_part(0, [(0, [[4, END]])])
+        finish(first)
+    second = Cache(str(tmp_path / "cache"), dict.fromkeys("abcdefghi", 2), {})
+    message = "data: a was 1, is now 2; b .*; e was 1, is now 2; 4 more: give the same options and data, or another"
+    with pytest.raises(UserError, match=message):
+        second.complete()
+
+
 def test_two_processes_that_begin_together_make_one_cache(tmp_path):
     """The second waits for the first, then finds its cache, or is refused if it has other options."""
     first, same, other = (Cache(str(tmp_path / "cache"), {"a": value}, {}) for value in (1, 1, 2))

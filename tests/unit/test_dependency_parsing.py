@@ -215,6 +215,7 @@ def test_malformed_files_are_named(tmp_path, text, message):
         ("03", "line 4: HEAD is 3, but the sentence has words 1 to 2"),
         (["0", "9" * 5000], r"line 4: HEAD is 9{80}\.\.\., but the sentence has words 1 to 2"),
         ("0_", "line 4: HEAD is _, but"),
+        (["0", "\x1c/\x8511"], r"line 4: HEAD is \\x1c/\\x8511, but"),
         ("00", r"line 3 \(sentence 2\): 2 words have HEAD 0"),
         ("21", r"line 3 \(sentence 2\): 0 words have HEAD 0"),
         ("0243", r"line 3 \(sentence 2\): no tree, the heads of the words 2 form a circle"),

@@ -188,7 +188,8 @@ def read_sentence(path, number, block):
 
 
 def short(text, most=80):
-    """A text of a file as a message shows it."""
+    """A text of a file as a message of one line shows it."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: most + 1])
     return text if len(text) <= most else text[:most] + "..."
 
 
