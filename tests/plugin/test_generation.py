@@ -190,6 +190,7 @@ def test_other_models_than_ours_are_softmax_models():
 def command(task="translation", path="model.pt", **options):
     """The config that a decoding command passes to its models."""
     given = {"_name": None, "unnormalized": False, "score_reference": False, "lenpen": 1, "print_alignment": None}
+    given.update({"temperature": 1.0, "sampling_topp": -1.0, "match_source_len": False})
     return OmegaConf.create(
         {"common_eval": {"path": path}, "task": {"_name": task}, "generation": {**given, **options}}
     )
