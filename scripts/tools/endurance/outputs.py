@@ -142,6 +142,8 @@ def same_memory(expected, path):
     A training that was killed after its last checkpoint asks for none any more, so that none at all are right too.
     """
     one, other = (_remembered(Path(folder) / "memory") for folder in (expected, path))
+    if not one:
+        return "a training that was never stopped remembered no sentence"
     if not other.keys() <= one.keys():
         return f"{len(other)} sentences are remembered, {len(other.keys() - one.keys())} of them unknown"
     for name, (log_probs, _) in other.items():
