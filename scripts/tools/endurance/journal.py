@@ -14,7 +14,8 @@ class Journal:
 
     def __init__(self, folder, campaign):
         self.path, self.campaign = folder / f"{campaign}.jsonl", campaign
-        self.cases = list(self._read())
+        # Two runs at once may both have done a case: the last result counts.
+        self.cases = list({(case["seed"], case["number"]): case for case in self._read()}.values())
 
     def _read(self):
         """The whole lines. A run that was killed may leave half a line, which is cut off."""
