@@ -30,3 +30,11 @@ def test_failed_cases_of_a_kind_are_run_again(tmp_path):
         "| kills/export | 2,001 | E | 0 |",
         "| kills/prune | 1 | P | 1 |",
     ]
+
+
+def test_a_case_that_two_runs_did_at_once_counts_once(tmp_path):
+    case = {"seed": 1, "number": 4, "kind": "export", "size": 1, "failure": None, "about": ""}
+    for failure in ("a fault", None):  # neither run has read the other's line
+        Journal(tmp_path, "kills").add(**{**case, "failure": failure})
+    (tmp_path / "kills.jsonl").write_text((tmp_path / "kills.jsonl").read_text() * 2)
+    assert [one["failure"] for one in Journal(tmp_path, "kills").cases] == [None]
