@@ -150,5 +150,6 @@ class Live:
 def _length_limits(network: Any, sources: Sequence[List[int]], options: Options) -> Array:
     """(B,) the longest output of each sentence, without `</s>`."""
     lengths = np.array([len(source) for source in sources])
-    asked = (options.max_len_a * lengths + options.max_len_b).astype(int)
-    return np.minimum(asked, network.config.max_target_positions - 1)
+    positions = network.config.max_target_positions
+    factor, words = (min(number, positions) for number in (options.max_len_a, options.max_len_b))  # int64 holds these
+    return np.minimum((factor * lengths + words).astype(int), positions - 1)

@@ -7,8 +7,6 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from .vocabulary import PAD
-
 GROUPS = 128
 LOWEST = np.finfo(np.float32).min
 SLACK = np.float32(1e-5)  # a bound and the scores compared with it are rounded in different places
@@ -17,7 +15,7 @@ Array = np.ndarray
 
 
 class Ranked(NamedTuple):
-    """Hypotheses with their next words, best first, N for each sentence; -inf where there are fewer."""
+    """Hypotheses with their next words, best first, N for each sentence; -inf and word 0 where there are fewer."""
 
     scores: Array
     """(b, N)"""
@@ -54,7 +52,7 @@ def best_of(values: Array, offsets: Array, count: int) -> Ranked:
     ranked = Ranked(
         np.full((sentences, count), -np.inf, np.float32),
         np.arange(sentences)[:, None] * width + np.zeros(count, int),
-        np.full((sentences, count), PAD),
+        np.zeros((sentences, count), int),
     )
     for table, column in zip(ranked, (scores[kept], rows, columns)):
         table[owners[among], ranks[among]] = column

@@ -88,6 +88,13 @@ def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
         np.testing.assert_allclose([score for score, _ in one], [score for score, _ in other], atol=1e-4)
 
 
+@pytest.mark.parametrize("factor, words", [(0, 10**19), (0, 10**400), (1e19, 0), (1e308, 200)])
+def test_a_huge_length_limit_is_that_of_the_model(factor, words):
+    network, sources = network_of(fakes.model(3), {}), [[6, 2], [4, 4, 4, 2]]
+    expected = search(network, sources, Options(2, 0, network.config.max_target_positions))
+    assert all(expected) and search(network, sources, Options(2, factor, words)) == expected
+
+
 @settings(max_examples=60)
 @given(
     name=st.sampled_from(["word_order", "arc_standard"]),

@@ -80,6 +80,14 @@ def test_greedy_search_without_scores_gives_the_same_words(scorer):
         assert all(np.isnan(score) for one in without for score, _ in one)
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_sentence_without_any_word_in_the_shortlist_has_no_output(beam):
+    network, shortlist = network_of(fakes.model(5), {}), SentenceWords(tables(common=[])[0], 10)
+    for sources in ([[7, 2]], [[7, 2], [2]], [[7, 2], [4, 2]]):
+        first, *others = search(network, sources, Options(beam, 0, 7), shortlist=shortlist)
+        assert first == [] and all(bool(found) == (source != [2]) for found, source in zip(others, sources[1:]))
+
+
 @pytest.mark.parametrize("largest", [0, 2**28])
 def test_a_table_of_inputs_gives_the_products(largest):
     generator = np.random.default_rng(0)
