@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+import zipfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Iterable, Iterator, List
@@ -13,6 +14,8 @@ from typing import Any, Iterable, Iterator, List
 from .errors import UserError
 from .locks import InUse, alone, lock, remove_if_unlocked
 
+DAMAGED_NPZ = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+"""what `numpy.load` raises for a damaged file of `numpy.savez`: a single bit may claim an encryption, for example"""
 UNWRITTEN = 0  # the time of change of a temporary file that nobody has opened yet
 
 

@@ -12,7 +12,6 @@ import json
 import logging
 import re
 import shutil
-import zipfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -23,7 +22,7 @@ from fairseq import utils
 from fairseq.data import indexed_dataset
 
 from ..errors import UserError, short
-from ..files import atomic_path, atomic_write, remove_abandoned, sha256
+from ..files import DAMAGED_NPZ, atomic_path, atomic_write, remove_abandoned, sha256
 from ..locks import InUse, alone
 from ..shortlist.files import path_in
 
@@ -131,7 +130,7 @@ class Cache:
             with numpy.load(path, allow_pickle=False) as arrays:
                 counts, lengths = arrays["counts"].tolist(), arrays["lengths"].tolist()
                 sentences, words = arrays["sentences"].tolist(), arrays["words"].tolist()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED_NPZ as error:
             raise UserError(
                 f"the part {path} of the distilled data is damaged ({error}): remove this file and distil again"
             ) from None

@@ -9,6 +9,7 @@ import torch
 from fairseq import utils
 
 from ..batches import Batch, length_batches
+from ..errors import UserError
 from .cache import Cache, Targets
 from .selection import HypothesisSelector
 
@@ -123,6 +124,13 @@ class Shard:
             return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), True)
         return cls()
 
+    def agree(self, answer: bool) -> bool:
+        """The answer of worker 0, on every worker of torch.distributed."""
+        answers = [answer]
+        if self.distributed:
+            torch.distributed.broadcast_object_list(answers)
+        return answers[0]
+
     def wait(self) -> None:
         """Waits for the other workers of torch.distributed."""
         if self.distributed:
@@ -163,8 +171,16 @@ class DistillationJob:
             shard: of this worker.
             wanted: called before every batch; if it returns False, decoding stops.
             before_finish: called when all parts exist, before they are joined and removed.
+
+        Raises:
+            UserError: if every source is too long, or a file cannot be written.
         """
         parts, left_out = self.plan()
+        if not parts:
+            raise UserError(
+                f"no pair is left to distil: every source has more than {self.longest_source} words, the longest that "
+                "the teacher and --max-source-positions allow"
+            )
         if not all(self.cache.has_part(number) for number in range(len(parts))):
             decode_missing(self.cache, parts, self.make_decoder(), shard.rank, shard.workers, wanted)
             self.release_teacher()

@@ -129,9 +129,10 @@ class SequenceDistillationTask(WordDistillationTask):
         if split != self.cfg.train_subset:
             super().load_dataset(split, epoch, combine, **kwargs)
             return
-        gold = self.load_gold(combine)
-        if not self.is_distilled():
-            self._distil(gold, Shard.here())
+        gold, shard = self.load_gold(combine), Shard.here()
+        # Another process may finish the cache between the questions of two workers.
+        if not shard.agree(self.is_distilled()):
+            self._distil(gold, shard)
         distilled = self._load_distilled(split)
         facts = ", ".join(f"{count:,} {name}" for name, count in self.cache.facts().items())
         logger.info(f"training on the distilled pairs in {self.cfg.distill_cache}: {facts}")

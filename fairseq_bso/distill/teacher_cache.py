@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import uuid
-import zipfile
 from contextlib import contextmanager
 from hashlib import blake2b
 from multiprocessing.util import Finalize
@@ -19,11 +18,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import numpy
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import UserError, short
-from ..files import atomic_write, remove_abandoned, sha256
+from ..files import DAMAGED_NPZ, atomic_write, remove_abandoned, sha256
 from ..locks import alone
 from .teacher import Teacher
 
@@ -65,27 +62,29 @@ class TeacherTopKCache:
             UserError: if the folder cannot be written.
         """
         prefixes = net_input["prev_output_tokens"]
-        digests, lengths = self._digests(net_input)
+        digests = self._digests(net_input)
         if all(digest in self.known for digest in digests):
             self._write_if(1)  # a known batch begins a new epoch or another subset
         else:
-            self._compute(net_input, digests, lengths)
+            self._compute(net_input, digests)
             self._write_if(TopKFolder.PART)
-        sentences = [self.known[digest] for digest in digests]
-        log_probs = pad_sequence([part for part, _ in sentences], batch_first=True)
-        words = pad_sequence([part for _, part in sentences], batch_first=True)
-        missing = (0, 0, 0, prefixes.size(1) - log_probs.size(1))  # a batch may be wider than its longest sentence
-        log_probs, words = pad(log_probs, missing), pad(words, missing)
+        real = prefixes.ne(self.padding).cpu()  # (B, T)
+        log_probs, words = (torch.cat(parts) for parts in zip(*(self.known[digest] for digest in digests)))  # (N, C)
+        log_probs, words = (
+            part.new_zeros(*real.shape, part.size(1)).masked_scatter_(real.unsqueeze(2), part)
+            for part in (log_probs, words)
+        )
         return log_probs.to(prefixes.device), words.to(prefixes.device, torch.int64)
 
-    def _compute(self, net_input: Dict[str, Any], digests: List[bytes], lengths: List[int]) -> None:
+    def _compute(self, net_input: Dict[str, Any], digests: List[bytes]) -> None:
         """Adds a batch. Sentences known before keep their numbers, which rounding may change from batch to batch."""
         log_probs = self.teacher.log_probs(net_input)  # (B, T, V)
         log_probs, words = log_probs.topk(min(self.size, log_probs.size(-1)), dim=-1)  # (B, T, C)
         log_probs, words = log_probs.cpu(), words.to("cpu", torch.int32)
-        for row, (digest, length) in enumerate(zip(digests, lengths)):
+        real = net_input["prev_output_tokens"].ne(self.padding).cpu()  # (B, T)
+        for row, digest in enumerate(digests):
             if digest not in self.known:
-                self.known[digest] = log_probs[row, :length].clone(), words[row, :length].clone()
+                self.known[digest] = log_probs[row, real[row]], words[row, real[row]]
                 self.unwritten[digest] = self.known[digest]
 
     def _write_if(self, count: int) -> None:
@@ -95,17 +94,16 @@ class TeacherTopKCache:
                 self.folder.write(self.unwritten)
             self.unwritten.clear()
 
-    def _digests(self, net_input: Dict[str, Any]) -> Tuple[List[bytes], List[int]]:
-        """A digest of each pair's words without padding, and its number of target words."""
+    def _digests(self, net_input: Dict[str, Any]) -> List[bytes]:
+        """A digest of each pair's words without padding."""
         sides = [net_input[side].to("cpu", torch.int32).numpy() for side in ("src_tokens", "prev_output_tokens")]
-        digests, lengths = [], []
+        digests = []
         for pair in zip(*sides):
             source, prefix = (row[row != self.padding] for row in pair)
             # The length marks the border between source and prefix.
             text = len(source).to_bytes(4, "little") + source.tobytes() + prefix.tobytes()
             digests.append(blake2b(text, digest_size=TopKFolder.DIGEST).digest())
-            lengths.append(len(prefix))
-        return digests, lengths
+        return digests
 
 
 def _write_rest(folder: "TopKFolder", unwritten: TopK) -> None:
@@ -168,7 +166,7 @@ class TopKFolder:
                     digests, lengths = arrays["names"], arrays["lengths"].tolist()
                     log_probs, words = (torch.from_numpy(arrays[name]) for name in ("log_probs", "words"))
                 sentences = list(zip(digests, log_probs.split(lengths), words.split(lengths)))
-            except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            except DAMAGED_NPZ as error:
                 raise UserError(
                     f"{path} with the teacher's top k words is damaged ({error}): remove this file; the next training "
                     "computes it again"

@@ -197,9 +197,11 @@ def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[
     """The symbols of both dictionaries, one a line.
 
     Raises:
-        UserError: a dictionary is missing, or numbers its special symbols in its own way.
+        UserError: a dictionary is missing or damaged, or numbers its special symbols in its own way.
     """
     from fairseq.data import Dictionary
+
+    from ..shortlist.files import symbols_of
 
     folder, languages = _data_folder(arguments, state)
     dictionaries = {}
@@ -209,10 +211,13 @@ def _dictionaries(arguments: argparse.Namespace, state: Dict[str, Any]) -> Dict[
             raise UserError(
                 f"the dictionary {path} does not exist: give its folder with --data, or the language with --{side}-lang"
             )
-        dictionary = Dictionary.load(str(path))
+        try:
+            dictionary = Dictionary.load(str(path))
+        except Exception as error:  # fairseq raises a plain Exception where a text is not UTF-8
+            raise UserError(f"the dictionary {path} cannot be read ({' '.join(str(error).split())})") from None
         if (dictionary.pad(), dictionary.eos(), dictionary.unk()) != (1, 2, 3):
             raise UserError(f"{path} numbers its special symbols in its own way: it cannot be exported")
-        dictionaries[side] = "\n".join(dictionary.symbols).encode("utf-8")
+        dictionaries[side] = symbols_of(dictionary)
     return dictionaries
 
 

@@ -150,7 +150,7 @@ def test_a_capture_of_an_earlier_version_opens_and_says_how_to_add_cards(folder,
     assert "missing" not in ask(application(old).test_client(), "card?side=decoder&unit=hidden1:1")
 
 
-@pytest.mark.parametrize("damage", ["cut off", "nonsense", "other states", "fewer units"])
+@pytest.mark.parametrize("damage", ["cut off", "nonsense", "one bit", "other states", "fewer units"])
 def test_cards_that_are_damaged_or_of_other_states_are_left_out(folder, tmp_path, damage):
     side = tmp_path / "copy" / "decoder"
     shutil.copytree(folder, side.parent, copy_function=shutil.copy2)
@@ -159,6 +159,10 @@ def test_cards_that_are_damaged_or_of_other_states_are_left_out(folder, tmp_path
         path.write_bytes(path.read_bytes()[:1000])
     elif damage == "nonsense":
         path.write_bytes(b"PK\x03\x04 no file")
+    elif damage == "one bit":
+        content = bytearray(path.read_bytes())
+        content[content.index(b"PK\x01\x02") + 8] |= 1  # claims an encryption
+        path.write_bytes(content)
     elif damage == "other states":
         with h5py.File(side / "states.hdf5", "r+") as file:
             file["hidden1"][:] = 0.5

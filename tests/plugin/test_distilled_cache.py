@@ -9,6 +9,7 @@ import torch
 from reference import fakes
 
 from fairseq_bso.distill.cache import Cache
+from fairseq_bso.distill.job import DistillationJob, Shard
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -68,6 +69,22 @@ def test_two_processes_that_begin_together_make_one_cache(tmp_path):
             waiting[1].result()
     assert reports == [True] and first.complete()
     assert not (tmp_path / "cache" / "lock").exists()
+
+
+def test_all_workers_follow_the_answer_of_the_first(monkeypatch):
+    def broadcast(answers):
+        answers[0] = True
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    assert Shard(1, 2, distributed=True).agree(False)  # the cache was finished after this worker had looked
+    assert not Shard(1, 2).agree(False)
+
+
+def test_a_training_set_of_too_long_sources_is_refused(tmp_path):
+    gold = type("Gold", (list,), {"src_sizes": [9, 8]})([None] * 2)
+    job = DistillationJob(Cache(str(tmp_path), {}, {}), gold, 7, 100, None, None, "train.de-en", {})
+    with pytest.raises(UserError, match="every source has more than 7 words, the longest that the teacher"):
+        job.run(Shard())
 
 
 def test_parts_that_were_made_otherwise_are_not_taken(tmp_path):

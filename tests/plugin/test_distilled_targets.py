@@ -91,9 +91,13 @@ def test_parts_come_back_as_they_were_written_and_a_damaged_one_is_named(tmp_pat
     cache.write_part(0, targets)
     assert cache.read_part(0) == targets
     path = tmp_path / "cache" / "parts" / f"00000.{cache.digest}.npz"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match=f"the part {path} .* is damaged"):
-        cache.read_part(0)
+    whole = path.read_bytes()
+    encrypted = bytearray(whole)
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1  # a single bit claims an encryption
+    for content in (whole[:-30], encrypted):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"the part {path} .* is damaged"):
+            cache.read_part(0)
     with pytest.raises(UserError, match="a was 1, is now 2; b was 2, is now 3"):
         Cache(str(tmp_path / "cache"), {"a": 2}, {"b": 3}).complete()
 

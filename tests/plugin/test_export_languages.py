@@ -9,6 +9,15 @@ from fairseq_bso.errors import UserError
 from fairseq_bso.export.command import _dictionaries
 
 
+@pytest.mark.parametrize("content", [b"word\n", b"h\xe9 3\n", b"a 3\na 2\n"])
+def test_a_damaged_dictionary_is_named(tmp_path, content):
+    for language in ("de", "en"):
+        (tmp_path / f"dict.{language}.txt").write_bytes(content)
+    arguments = Namespace(checkpoint="model.pt", data=str(tmp_path), source_lang="de", target_lang="en")
+    with pytest.raises(UserError, match=r"the dictionary .*dict.de.txt cannot be read \("):
+        _dictionaries(arguments, {"cfg": {"task": {}}})
+
+
 def test_languages_that_nothing_names_are_asked_for(tmp_path):
     """Which of two dictionaries is the source cannot be known. A data set or two options say it."""
     for language in ("de", "en"):

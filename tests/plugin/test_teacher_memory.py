@@ -4,15 +4,17 @@ import json
 import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import fakes
 from reference.teaching import END, criterion, pairs_batch, teaching_task
 
 from fairseq_bso.distill.teacher import Teacher
-from fairseq_bso.distill.teacher_cache import TopKFolder
+from fairseq_bso.distill.teacher_cache import TeacherTopKCache, TopKFolder
 from fairseq_bso.errors import UserError
 from fairseq_bso.locks import alone
 
@@ -55,6 +57,17 @@ def test_caching_the_teachers_words_changes_no_loss(pairs, data, temperature, to
         assert teacher.runs - before == (not known.issuperset(batch))
         known.update(batch)
     assert len(caching.cache.known) == len(known)
+
+
+@pytest.mark.parametrize("prefixes", [[[2, 5, 6], [2, 7, 1]], [[2, 5, 6], [1, 2, 7]], [[1, 2, 5], [1, 2, 7]]])
+def test_padding_may_stand_on_either_side(prefixes):
+    scores = torch.randn(2, 3, 9, generator=torch.manual_seed(1)).log_softmax(2)
+    cache = TeacherTopKCache(SimpleNamespace(log_probs=lambda net_input: scores.clone()), 4, 1)
+    net_input = {"src_tokens": torch.tensor([[4, 2], [5, 2]]), "prev_output_tokens": torch.tensor(prefixes)}
+    real = net_input["prev_output_tokens"].ne(1)
+    for _ in range(2):  # computed, then from memory
+        for found, expected in zip(cache.top_k(net_input), scores.topk(4)):
+            assert torch.equal(found[real], expected[real]) and not found[~real].any()
 
 
 @pytest.fixture

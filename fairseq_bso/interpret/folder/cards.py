@@ -14,12 +14,11 @@ description                      JSON: the version, the states that the cards ar
 """
 
 import json
-import zipfile
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy
 
-from ...files import atomic_write
+from ...files import DAMAGED_NPZ, atomic_write
 from ..units.co_activation import CoActivation, CoActivations
 from ..units.level_counts import LevelCounter, LevelCounts
 from ..units.peaks import PeakFinder, Peaks
@@ -174,7 +173,7 @@ def read_cards(side: Side, description: Dict[str, Any]) -> Optional[Cards]:
                 return None
             arrays = {name: file[name] for name in file.files}
         cards = _from_arrays(arrays, content["tracks"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (*DAMAGED_NPZ, TypeError):
         return None
     rows = [*cards.levels, *cards.moments, *cards.highest, *cards.lowest]
     rows += [part for one in cards.tracks for part in one[3:] if part is not None]
