@@ -155,8 +155,12 @@ class SequenceDistillationTask(WordDistillationTask):
     def load_gold(self, combine: bool = True) -> LanguagePairDataset:
         """Loads the original training set. Raises UserError if it is empty or options do not fit."""
         check_options(self.cfg)
-        split = self.cfg.train_subset
-        super().load_dataset(split, 1, combine)
+        split, buckets = self.cfg.train_subset, self.cfg.num_batch_buckets
+        self.cfg.num_batch_buckets = 0  # fairseq would pad the sentences, and the padding would enter the cache
+        try:
+            super().load_dataset(split, 1, combine)
+        finally:
+            self.cfg.num_batch_buckets = buckets
         refuse_one_sided(self.datasets[split], split, self.cfg.data, self.cfg.target_lang)
         return self.datasets[split]
 
@@ -167,7 +171,7 @@ class SequenceDistillationTask(WordDistillationTask):
             cache=self.cache,
             gold=gold,
             longest_source=min(self.cfg.max_source_positions, self.teacher.max_positions()[0]),
-            max_tokens=max(1, self.cfg.distill_max_tokens // self._beam()),
+            max_tokens=max(1, self.cfg.distill_max_tokens // beam_of(self.cfg)),
             make_decoder=lambda: self._decoder(gold),
             release_teacher=lambda: self.teacher.place(torch.device("cpu")),
             prefix="{}.{}-{}".format(self.cfg.train_subset, *languages),
@@ -187,13 +191,13 @@ class SequenceDistillationTask(WordDistillationTask):
     def cache(self) -> Cache:
         """The folder, with the inputs and options that its targets depend on."""
         dtype = dtype_on(self._device(), str(self.cfg.teacher_dtype))
-        return cache_of(self.cfg, self._beam(), self._remove_bpe(), dtype)
+        return cache_of(self.cfg, beam_of(self.cfg), self._remove_bpe(), dtype)
 
     def _decoder(self, gold: LanguagePairDataset) -> TeacherDecoder:
         device = self._device()
         models = self.teacher.place(device)
         longest = {"max_len_a": self.cfg.distill_max_len_a, "max_len_b": self.cfg.distill_max_len_b}
-        options = Namespace(beam=self._beam(), lenpen=self.cfg.distill_lenpen, **longest)
+        options = Namespace(beam=beam_of(self.cfg), lenpen=self.cfg.distill_lenpen, **longest)
         generator = self.build_generator(models, options)
         selector = HypothesisSelector(
             str(self.cfg.distill_mode),
@@ -203,9 +207,6 @@ class SequenceDistillationTask(WordDistillationTask):
             self._remove_bpe(),
         )
         return TeacherDecoder(models, generator, gold, selector, device)
-
-    def _beam(self) -> int:
-        return self.cfg.distill_beam or BEAMS[str(self.cfg.distill_mode)]
 
     def _remove_bpe(self) -> Optional[str]:
         return self.cfg.distill_remove_bpe or self.cfg.eval_bleu_remove_bpe
@@ -254,6 +255,11 @@ class SequenceDistillationTask(WordDistillationTask):
         )
 
 
+def beam_of(cfg: SequenceDistillationConfig) -> int:
+    """The beam of the teacher's search."""
+    return cfg.distill_beam or BEAMS[str(cfg.distill_mode)]
+
+
 def check_options(cfg: SequenceDistillationConfig) -> None:
     """Raises UserError that names all options that do not fit."""
     problems = []
@@ -261,7 +267,7 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
         problems.append("give --distill-cache FOLDER for the distilled training set")
     if not cfg.teacher_path:
         problems.append("give --teacher-path CHECKPOINT")
-    beam = cfg.distill_beam or BEAMS[str(cfg.distill_mode)]
+    beam = beam_of(cfg)
     if beam < 1:
         problems.append(f"--distill-beam is {cfg.distill_beam}, but must be at least 1 (0: the beam of the paper)")
     elif not 1 <= cfg.distill_nbest <= beam:

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from reference import fakes
+from tiny_captures import SOURCES, TARGETS, write_data
 
 from fairseq_bso.distill.cache import Cache
 from fairseq_bso.distill.job import DistillationJob, Shard
+from fairseq_bso.distill.tasks import SequenceDistillationConfig, SequenceDistillationTask
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -78,6 +80,16 @@ def test_all_workers_follow_the_answer_of_the_first(monkeypatch):
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
     assert Shard(1, 2, distributed=True).agree(False)  # the cache was finished after this worker had looked
     assert not Shard(1, 2).agree(False)
+
+
+def test_sentences_are_not_padded_to_buckets_before_the_teacher_reads_them(tmp_path):
+    options = {"source_lang": "src", "target_lang": "tgt", "distill_cache": "cache", "teacher_path": "teacher.pt"}
+    cfg = SequenceDistillationConfig(data=str(write_data(tmp_path / "data")), num_batch_buckets=2, **options)
+    cfg.train_subset, cfg.dataset_impl, cfg.required_seq_len_multiple = "test", None, 1
+    gold = SequenceDistillationTask.setup_task(cfg).load_gold()
+    assert [sentence.tolist() for sentence in gold.src] == SOURCES
+    assert [sentence.tolist() for sentence in gold.tgt] == TARGETS
+    assert cfg.num_batch_buckets == 2  # the distilled pairs are padded
 
 
 def test_a_training_set_of_too_long_sources_is_refused(tmp_path):
