@@ -48,6 +48,20 @@ def test_a_folder_made_for_lstmvis_opens(foreign):
     assert index.rows[0].tolist() == [96, 96, 96, 50, 50]
 
 
+def test_states_that_change_in_any_of_several_files_get_a_new_index(foreign):
+    def write(value):
+        with h5py.File(foreign / "more.h5", "w") as file:
+            file["states3"] = numpy.full((4, 1), value, dtype=numpy.float32)
+
+    named = foreign / "lstm.yml"
+    more = "    - {type: state, layer: 3, file: more.h5, path: states3, transform: none}\n"
+    named.write_text(named.read_text().replace("meta:", more + "meta:"))
+    for value in (0.25, 0.75):
+        write(value)
+        index = open_index(open_capture(foreign).sides["states"])
+        assert index.rows[0].tolist() == [96, 96, 96, 50, 50, 100 * value]
+
+
 def test_whole_numbers_in_floats_are_taken(foreign):
     """MATLAB, pandas and torch write word numbers as floats."""
     rewrite(foreign, "words", numpy.array([1, 2, 1, 3], dtype=numpy.float64))

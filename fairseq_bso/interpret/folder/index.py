@@ -83,7 +83,9 @@ def open_cards(side: Side) -> Optional[Cards]:
 
 
 def _describe(side: Side) -> Dict[str, Any]:
-    source = os.stat(side.states[0].data.file.filename)
+    """The states that an index is of. Those of another program may be in several files."""
+    first, *others = (os.stat(name) for name in dict.fromkeys(one.data.file.filename for one in side.states))
+    several = {"other_sources": [[one.st_size, one.st_mtime_ns] for one in others]} if others else {}
     return {
         "version": VERSION,
         "steps": side.steps,
@@ -91,8 +93,9 @@ def _describe(side: Side) -> Dict[str, Any]:
             {"states": one.name, "first": one.first, "units": one.units, "transform": one.transform}
             for one in side.states
         ],
-        "source_size": source.st_size,
-        "source_mtime_ns": source.st_mtime_ns,
+        "source_size": first.st_size,
+        "source_mtime_ns": first.st_mtime_ns,
+        **several,
     }
 
 
