@@ -9,7 +9,7 @@ import uuid
 import zipfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List
+from typing import Any, Iterable, Iterator, List, Optional
 
 from .errors import UserError
 from .locks import InUse, alone, lock, remove_if_unlocked
@@ -87,16 +87,16 @@ def _closing(descriptor: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove_abandoned(folder: Path, name: str) -> None:
-    """Removes the temporary files of `atomic_path` for one name whose processes have ended.
+def remove_abandoned(folder: Path, name: Optional[str] = None) -> None:
+    """Removes the temporary files of `atomic_path` whose processes have ended.
 
     Args:
         folder: where they are.
-        name: of the file.
+        name: of the file; None for all files.
     """
-    ours = re.compile(re.escape(name) + r"\.[0-9a-f]{32}\.partial")
-    found = [Path(left) for left in glob.glob(os.path.join(glob.escape(str(folder)), glob.escape(name) + ".*.partial"))]
-    for left in found:
+    ours = re.compile((".+" if name is None else re.escape(name)) + r"\.[0-9a-f]{32}\.partial")
+    start = "*" if name is None else glob.escape(name)
+    for left in list(folder.glob(f"{start}.*.partial")):
         if ours.fullmatch(left.name):
             remove_if_unlocked(left)
 

@@ -69,8 +69,7 @@ class Cache:
     def _remove_remains(self) -> None:
         """Removes what a killed process left in a complete cache: joined parts, unfinished files, its lock."""
         shutil.rmtree(self.parts_folder, ignore_errors=True)
-        for left in self.folder.glob("*.partial"):
-            remove_abandoned(self.folder, left.name.rsplit(".", 2)[0])
+        remove_abandoned(self.folder)
         if self.lock.exists():
             with suppress(InUse, OSError), alone(self.lock):
                 pass

@@ -143,8 +143,7 @@ class TopKFolder:
         if not self.manifest_path.exists():
             self._begin()
         self._refuse_other()
-        for left in self.folder.glob("*.partial"):
-            remove_abandoned(self.folder, left.name.rsplit(".", 2)[0])
+        remove_abandoned(self.folder)
 
     def _begin(self) -> None:
         """Writes the manifest, unless another process has written one: those that start together may differ."""

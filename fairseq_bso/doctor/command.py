@@ -27,8 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
         _show("plugins", f"cannot be imported: {error}; install what is missing, or reinstall fairseq_bso")
         return 1
     show_logs()
-    names = ("bso_lstm", ARCH_MODEL_REGISTRY), ("beam_search_optimization", CRITERION_REGISTRY)
-    missing = [name for name, registry in (*names, ("bso_translation", TASK_REGISTRY)) if name not in registry]
+    wanted = {
+        "bso_lstm": ARCH_MODEL_REGISTRY,
+        "beam_search_optimization": CRITERION_REGISTRY,
+        "bso_translation": TASK_REGISTRY,
+    }
+    missing = [name for name, registry in wanted.items() if name not in registry]
     _show("plugins", f"not registered: {', '.join(missing)}" if missing else "registered with fairseq")
     outcome = self_test()
     text = f"loss {outcome.before:.2f}, after {outcome.seconds:.1f} seconds of training {outcome.after:.2f}"

@@ -9,8 +9,8 @@ import yaml
 from tiny_captures import LANGUAGE_MODEL, SOURCES, TARGETS, attention_of, of_sentence, read, run, states, write_data
 
 from fairseq_bso.errors import UserError
-from fairseq_bso.interpret.capture import records
 from fairseq_bso.interpret.folder.reader import open_capture
+from fairseq_bso.interpret.models import state_reader
 
 
 def track(tmp_path, name, lines):
@@ -170,7 +170,7 @@ def test_one_word_one_sentence_and_a_very_long_one(tmp_path):
 
 def test_scores_of_all_words_are_never_held_for_all_rows(tiny_models, tmp_path, monkeypatch):
     states(tiny_models, tmp_path / "whole")
-    monkeypatch.setattr(records, "LARGEST_PRODUCT", 10)  # one row at a time
+    monkeypatch.setattr(state_reader, "LARGEST_PRODUCT", 10)  # one row at a time
     states(tiny_models, tmp_path / "cut")
     for name in ("loss", "predictions", "prediction_scores"):
         whole, cut = (read(tmp_path / folder)["decoder"][name] for folder in ("whole", "cut"))

@@ -12,9 +12,7 @@ from ..models.state_reader import LoadedModel, StateReader
 from .corpus import Corpus
 from .labels import Labels
 
-__all__ = ["LossSums", "losses_under"]
-
-LARGEST_PRODUCT = 1 << 24  # scores of all words that are held at a time
+__all__ = ["LossSums", "losses_under", "row_losses"]
 
 Edits = Dict[str, UnitEdit]
 
@@ -51,7 +49,6 @@ def losses_under(
     Returns:
         The sums of each change, of -ln p of every word; of a model without probabilities, of its negative scores.
     """
-    losses = [numpy.zeros(0)] * len(changes)
     totals = numpy.zeros(len(changes))
     sums = [{name: numpy.zeros(len(one.names)) for name, one in labels.items()} for _ in changes]
     for places in _batches(corpus, max_tokens):
@@ -114,11 +111,8 @@ def _batch_losses(
 
 def _losses(reader: StateReader, outputs: Tensor, following: Tensor) -> numpy.ndarray:
     """(r, H), (r,) -> (r,) float64."""
-    size = max(1, LARGEST_PRODUCT // len(reader.model.decoder.dictionary))
-    parts = [
-        -reader.scores(some).gather(1, words.unsqueeze(1)).squeeze(1)
-        for some, words in zip(outputs.split(size), following.split(size))
-    ]
+    blocks = reader.score_blocks(outputs, following)
+    parts = [-scores.gather(1, words.unsqueeze(1)).squeeze(1) for scores, words in blocks]
     return torch.cat(parts).double().cpu().numpy()
 
 

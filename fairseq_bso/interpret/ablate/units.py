@@ -81,9 +81,10 @@ def control_sets(chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int]
     """
     generator = numpy.random.default_rng(seed)
     wanted = {state: states.count(state) for state in states}
+    left_out = set(chosen)
     pools: Dict[str, List[int]] = {}
     for state, need in wanted.items():
-        free = [column for column in range(sizes[state]) if (state, column) not in set(chosen)]
+        free = [column for column in range(sizes[state]) if (state, column) not in left_out]
         pools[state] = free if len(free) >= need else list(range(sizes[state]))
     sets: Dict[UnitSet, None] = {}
     for _ in range(50 * count):

@@ -11,8 +11,6 @@ from ..models.state_reader import LoadedModel, StateReader
 from .options import CaptureOptions
 from .sentences import Sentences
 
-LARGEST_PRODUCT = 1 << 24  # scores of all words that are held at a time
-
 DatasetKey = Tuple[str, str]
 """a file, such as encoder/states.hdf5, and a dataset in it"""
 
@@ -105,9 +103,7 @@ def prediction_measures(
         above 0 adds `predictions` (R, k) int32 and `prediction_scores` (R, k), best first.
     """
     parts = []
-    size = max(1, LARGEST_PRODUCT // len(reader.model.decoder.dictionary))
-    for some, following in zip(outputs.split(size), words.split(size)):
-        scores = reader.scores(some)  # (r, V)
+    for scores, following in reader.score_blocks(outputs, words):  # (r, V), (r,)
         of_next = scores.gather(1, following.unsqueeze(1)).squeeze(1)
         scores[:, padding] = -torch.inf
         best, ids = scores.topk(top_k, dim=1)

@@ -23,11 +23,11 @@ from ..units.co_activation import CoActivation, CoActivations
 from ..units.level_counts import LevelCounter, LevelCounts
 from ..units.peaks import PeakFinder, Peaks
 from ..units.ranking import rank_for_track
-from ..units.statistics import joint_histogram
+from ..units.statistics import means_by_label
 from .reader import Side
 from .tracks import Track
 
-__all__ = ["MOST_LEVELS", "REPEATS", "CardBuilder", "Cards", "TrackScores", "read_cards", "write_cards"]
+__all__ = ["MOST_LEVELS", "MOST_MEANS", "REPEATS", "CardBuilder", "Cards", "TrackScores", "read_cards", "write_cards"]
 
 VERSION = 1
 FILE = "cards.npz"
@@ -121,10 +121,7 @@ def _score(track: Track, units: numpy.ndarray) -> Optional[TrackScores]:
     scores[order], signed[order] = found.ranking.scores, found.ranking.values
     means = None
     if track.labels is not None and len(track.labels) <= MOST_MEANS:
-        counts = joint_histogram(levels, values, len(track.labels))  # (C, L, G)
-        with numpy.errstate(invalid="ignore"):
-            means = (numpy.arange(-127, 128) @ counts) / counts.sum(1) / 100
-        means = means.astype(numpy.float32)
+        means = means_by_label(levels, values, len(track.labels)).astype(numpy.float32)
     return TrackScores(track.name, found.criterion, float(found.control.best.max()), scores, signed, means)
 
 

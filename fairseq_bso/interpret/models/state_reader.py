@@ -4,7 +4,7 @@ An nn.LSTM returns only its last cell states, and no gates. `read_layer` therefo
 Sentences are padded on the right. Padded places of the results are undefined and never affect real places.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ TORCH_ORDER = ("input", "forget", "candidate", "output")
 """order of the blocks in the weights of an nn.LSTM or nn.LSTMCell"""
 GATES = ("input", "forget", "output", "candidate")
 """order of the gates in the results"""
+LARGEST_PRODUCT = 1 << 24  # scores of all words that are in memory at a time
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -73,6 +74,12 @@ class StateReader:
     def scores(self, outputs: Tensor) -> Tensor:
         """(R, H) -> (R, V) float32 log-probabilities of all next words, or raw scores f if `unnormalized`."""
         raise NotImplementedError
+
+    def score_blocks(self, outputs: Tensor, words: Tensor) -> Iterator[Tuple[Tensor, Tensor]]:
+        """The scores (r, V) and the words (r,) of blocks of the R rows, so that few scores are in memory at a time."""
+        size = max(1, LARGEST_PRODUCT // len(self.model.decoder.dictionary))
+        for some, following in zip(outputs.split(size), words.split(size)):
+            yield self.scores(some), following
 
     def output_columns(self) -> Dict[str, Tensor]:
         """(V, units) for each state of the last decoder layer: what one unit adds to the score of every word.

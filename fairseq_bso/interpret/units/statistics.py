@@ -23,6 +23,7 @@ __all__ = [
     "correlation",
     "correlation_ratio",
     "joint_histogram",
+    "means_by_label",
 ]
 
 LABEL_LIMIT = 1000
@@ -75,6 +76,20 @@ def joint_histogram(units: numpy.ndarray, codes: numpy.ndarray, labels: Optional
         for unit, levels in enumerate(part, place):
             counts[unit] += numpy.bincount(levels + some, minlength=labels * 256).reshape(labels, 256)
     return _without_lowest(counts.swapaxes(1, 2))
+
+
+def means_by_label(units: numpy.ndarray, codes: numpy.ndarray, labels: int) -> numpy.ndarray:
+    """The mean of each unit under each label.
+
+    Args:
+        units, codes, labels: see `joint_histogram`.
+
+    Returns:
+        (C, G) float64, a hundredth of the mean level; NaN for a label without steps.
+    """
+    counts = joint_histogram(units, codes, labels)  # (C, L, G)
+    with numpy.errstate(invalid="ignore"):
+        return (numpy.arange(-127, 128) @ counts) / counts.sum(1) / 100
 
 
 def area_under_curve(histogram: numpy.ndarray, label: int) -> numpy.ndarray:

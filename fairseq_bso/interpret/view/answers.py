@@ -35,7 +35,7 @@ from .requests import (
     WordRange,
 )
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "truncated"]
 
 LONGEST_MATCH = 120  # words of a match that are shown, with its context
 MOST_LEVELS = 128_000_000  # of the selected units in one match
@@ -72,7 +72,7 @@ class Answers:
         return {
             "start": start,
             "words": side.text(start, stop),
-            "states": [{"name": one.name, "values": _truncated(one.window(start, stop)).T.tolist()} for one in states],
+            "states": [{"name": one.name, "values": truncated(one.window(start, stop)).T.tolist()} for one in states],
             "tracks": {name: track.window(start, stop) for name, track in side.tracks.items()},
             "predictions": side.predicted(start, stop),
             "sentences": [_sentence(side, number) for number in range(first, last + 1)],
@@ -110,7 +110,7 @@ class Answers:
             "source": {**source, "words": encoder.text(source["start"], source["start"] + source["length"])},
             # A row holds the weights for the prediction of the next word.
             "target": {**target, "read": read, "words": read[1:] + ["</s>"]},
-            "weights": _truncated(self.capture.weights(request.number)).tolist(),
+            "weights": truncated(self.capture.weights(request.number)).tolist(),
         }
 
     def select(self, request: SelectRequest) -> Dict[str, Any]:
@@ -210,7 +210,7 @@ def _match(
     }
 
 
-def _truncated(values: numpy.ndarray) -> numpy.ndarray:
+def truncated(values: numpy.ndarray) -> numpy.ndarray:
     """Values with four digits, truncated toward zero. The page and the index then agree on every threshold."""
     return numpy.trunc(values.astype(numpy.float64) * 10_000) / 10_000 + 0.0
 

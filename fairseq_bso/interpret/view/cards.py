@@ -11,7 +11,7 @@ from ..units.peaks import Peaks
 from .card_requests import CardRequest, OnRule, TableRequest
 from .columns import UnitColumns
 
-__all__ = ["CardAnswers"]
+__all__ = ["CardAnswers", "numbers"]
 
 MISSING = "This capture was made without cards. Stop the server and add them: fairseq-bso view DIR --index"
 BEFORE, AFTER = 16, 14  # words around a peak; the page shows those that fit
@@ -87,9 +87,9 @@ def _fixed(side: Side, cards: Cards, units: UnitColumns) -> Dict[str, Any]:
         "units": units.names(units.columns),
         "steps": side.steps,
         "partner": [side.unit_name(one) if one >= 0 else None for one in partners],
-        "correlation": _numbers(cards.moments.correlations[units.columns, 0]),
+        "correlation": numbers(cards.moments.correlations[units.columns, 0]),
         "tracks": [
-            {"track": one.name, "control": round(one.control, 4), "scores": _numbers(one.scores[units.columns])}
+            {"track": one.name, "control": round(one.control, 4), "scores": numbers(one.scores[units.columns])}
             for one in cards.tracks
         ],
         "histograms": (counts * SHARES // highest).tolist(),
@@ -108,14 +108,14 @@ def _figures(cards: Cards, rule: OnRule, units: Any) -> Dict[str, List[Optional[
     }
     steps = cards.levels.steps[units].sum(1)
     return {
-        **{name: _numbers(values[units]) for name, values in figures.items()},
-        "share": _numbers(on / steps, 6),
+        **{name: numbers(values[units]) for name, values in figures.items()},
+        "share": numbers(on / steps, 6),
         "runs": runs.tolist(),
-        "run": _numbers(numpy.divide(on, runs, out=numpy.zeros(len(on)), where=runs > 0), 2),
+        "run": numbers(numpy.divide(on, runs, out=numpy.zeros(len(on)), where=runs > 0), 2),
     }
 
 
-def _numbers(values: numpy.ndarray, digits: int = 4) -> List[Optional[float]]:
+def numbers(values: numpy.ndarray, digits: int = 4) -> List[Optional[float]]:
     """Rounded numbers; None for one that is not finite."""
     rounded = numpy.round(values.astype(numpy.float64), digits)
     return [one if numpy.isfinite(one) else None for one in rounded.tolist()]
@@ -147,7 +147,7 @@ def _span(side: Side, levels: numpy.ndarray, value: float, position: int) -> Dic
 
 def _track(track: TrackScores, unit: int) -> Dict[str, Any]:
     """How well one unit predicts one track, beside the best unit for shifted tracks."""
-    means = None if track.means is None else _numbers(track.means[unit], 3)
+    means = None if track.means is None else numbers(track.means[unit], 3)
     return {
         "track": track.name,
         "criterion": track.criterion,

@@ -62,9 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--data and --user-dir are for --model, which is not given: give it, or leave them out")
     # Importing fairseq sets the log level of every library to debug, including h5py and the web server.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
-    logging.getLogger("waitress.queue").setLevel(
-        logging.ERROR
-    )  # its warnings count waiting requests, which are answered anyway
+    # The warnings of this logger count waiting requests, which are answered anyway.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
         from ..folder.reader import open_capture
         from .answers import Answers

@@ -10,17 +10,18 @@ from ..folder.reader import CaptureReader, Side, States
 from ..live.session import OwnRun, Session
 from ..models.changes import UnitEdit
 from ..units.patterns import selected_units
+from .answers import truncated
 from .columns import UnitColumns
 from .fields import BadRequest
 from .own_requests import (
     LONGEST_TEXT,
-    MOST_VALUES,
     AttributionRequest,
     InterventionRequest,
     OwnRequest,
     OwnSelectRequest,
     Text,
 )
+from .requests import MOST_VALUES
 
 __all__ = ["OwnAnswers"]
 
@@ -55,7 +56,10 @@ class OwnAnswers:
         chosen = UnitColumns(side, request.states)
         if len(chosen) * len(words) > MOST_VALUES:
             raise BadRequest(f"the text has {len(words)} rows: of {len(chosen)} units show fewer at a time")
-        states = [{"name": one.name, "values": _window(run, side, one).T.tolist()} for one in chosen.states.values()]
+        states = [
+            {"name": one.name, "values": truncated(_values(run, side, one)).T.tolist()}
+            for one in chosen.states.values()
+        ]
         of_decoder = request.side == "decoder" or "encoder" not in self.session.sides
         return {
             "start": 0,
@@ -185,11 +189,6 @@ def _values(run: OwnRun, side: Side, states: States) -> numpy.ndarray:
     """(n, units), after tanh where the page shows the state so."""
     values = run.states(side.name, states.name)
     return numpy.tanh(values) if states.transform == "tanh" else values
-
-
-def _window(run: OwnRun, side: Side, states: States) -> numpy.ndarray:
-    """Values with four digits, truncated toward zero as those of the corpus are."""
-    return numpy.trunc(_values(run, side, states).astype(numpy.float64) * 10_000) / 10_000 + 0.0
 
 
 def _measure(session: Session, run: OwnRun) -> numpy.ndarray:

@@ -9,9 +9,10 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from ..attribution.methods import METHODS
 from ..folder.reader import CaptureReader, Side
 from ..models.settable import settable
-from ..units.patterns import DIRECTIONS, UnitQuery
-from .columns import UnitColumns
+from ..units.patterns import UnitQuery
+from .columns import UnitColumns, side_of, states_of
 from .fields import BadRequest, RequestFields
+from .requests import query_of
 
 __all__ = [
     "LONGEST_TEXT",
@@ -25,8 +26,6 @@ __all__ = [
 
 LONGEST_TEXT = 100  # words of a side
 MOST_LETTERS = 4000  # of a side
-MOST_VALUES = 500_000  # states in one answer
-MOST_OFF = 20  # steps around a selection
 LARGEST_VALUE = 100  # to which a unit is set
 
 
@@ -85,28 +84,25 @@ class AttributionRequest:
 
 def parse_own(capture: CaptureReader, fields: RequestFields) -> OwnRequest:
     """`text`, `target`, `side`, `states`."""
-    text, side = _text(fields), _side(capture, fields)
-    states = fields.choices("states", [one.name for one in side.states])
+    text, side = _text(fields), side_of(capture, fields)
+    states = states_of(side, fields)
     fields.end()
     return OwnRequest(text, side.name, states)
 
 
 def parse_own_select(capture: CaptureReader, fields: RequestFields) -> OwnSelectRequest:
     """The fields of `own`, `from`, `to`, and when a unit is on and off."""
-    text, side = _text(fields), _side(capture, fields)
-    states = fields.choices("states", [one.name for one in side.states])
+    text, side = _text(fields), side_of(capture, fields)
+    states = states_of(side, fields)
     first, last = _rows(fields)
-    level = fields.hundredths("threshold", 30)
-    direction = fields.choice("direction", DIRECTIONS, "above")
-    left = fields.integer("left", 0, MOST_OFF, 1)
-    right = fields.integer("right", 0, MOST_OFF, 0)
+    query = query_of(fields, minimum_length=1)
     fields.end()
-    return OwnSelectRequest(text, side.name, states, first, last, UnitQuery(level, left, right, 1, direction))
+    return OwnSelectRequest(text, side.name, states, first, last, query)
 
 
 def parse_intervention(capture: CaptureReader, fields: RequestFields) -> InterventionRequest:
     """`text`, `target`, `side`, `units`, `value`, `from`, `to`."""
-    text, side = _text(fields), _side(capture, fields)
+    text, side = _text(fields), side_of(capture, fields)
     units = _units(side, fields.text("units", 100_000))
     value = _value(fields.text("value", 20))
     first, last = _rows(fields)
@@ -146,11 +142,6 @@ def _plain(name: str, text: str) -> str:
     if len(words) > LONGEST_TEXT:
         raise BadRequest(f"{name} has {len(words)} words, but at most {LONGEST_TEXT} are read at a time")
     return " ".join(words)
-
-
-def _side(capture: CaptureReader, fields: RequestFields) -> Side:
-    names = list(capture.sides)
-    return capture.sides[fields.choice("side", names, names[0] if len(names) == 1 else None)]
 
 
 def _rows(fields: RequestFields) -> Tuple[int, int]:

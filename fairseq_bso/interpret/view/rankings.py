@@ -1,15 +1,16 @@
 """The answers of the statistics view, each computed once."""
 
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import numpy
 
-from ..folder.cards import MOST_LEVELS, REPEATS
+from ..folder.cards import MOST_LEVELS, MOST_MEANS, REPEATS
 from ..folder.index import Index
 from ..units.prediction import predict_number
 from ..units.ranking import rank_for_track
-from ..units.statistics import best_thresholds, joint_histogram
+from ..units.statistics import best_thresholds, joint_histogram, means_by_label
+from .cards import numbers
 from .columns import UnitColumns
 from .fields import BadRequest
 from .requests import RankingRequest
@@ -17,7 +18,6 @@ from .requests import RankingRequest
 __all__ = ["Rankings"]
 
 KEPT = 64  # answers
-MOST_MEANS = 12  # labels whose means are shown
 
 
 class Rankings:
@@ -65,8 +65,8 @@ def _compute(request: RankingRequest, units: UnitColumns, index: Index) -> Dict[
             predicted = predict_number(unit, values)
             row.update(error=round(predicted.error, 4), error_of_mean=round(predicted.error_of_mean, 4))
     elif len(track.labels) <= MOST_MEANS:
-        for row, means in zip(rows, _means(best, values, len(track.labels))):
-            row["means"] = means
+        for row, means in zip(rows, means_by_label(best, values, len(track.labels))):
+            row["means"] = numbers(means, 3)
     return {
         "criterion": found.criterion,
         "steps": steps,
@@ -89,12 +89,3 @@ def _add_thresholds(rows: List[Dict[str, Any]], units: numpy.ndarray, codes: num
             f1=round(float(found.f1[place]), 4),
             accuracy=round(float(found.accuracy[place]), 4),
         )
-
-
-def _means(units: numpy.ndarray, codes: numpy.ndarray, labels: int) -> List[List[Optional[float]]]:
-    """units (M, steps), codes (steps,) -> the mean of each unit under each label, None for a label without steps."""
-    counts = joint_histogram(units, codes)  # (M, L, G)
-    with numpy.errstate(invalid="ignore"):
-        means = (numpy.arange(-127, 128) @ counts) / counts.sum(1) / 100  # (M, G)
-    rows = numpy.where(numpy.isfinite(means), numpy.round(means, 3), numpy.nan).tolist()
-    return [[None if value != value else value for value in row] + [None] * (labels - len(row)) for row in rows]

@@ -23,6 +23,7 @@ __all__ = [
     "SelectRequest",
     "SentenceRequest",
     "WordRange",
+    "query_of",
 ]
 
 LONGEST_WINDOW = 400  # words in one answer
@@ -181,7 +182,7 @@ def parse_select(capture: CaptureReader, fields: RequestFields) -> SelectRequest
     side = side_of(capture, fields)
     states = states_of(side, fields)
     first, last = (fields.integer(name, 0, side.steps - 1) for name in ("from", "to"))
-    query = _query(fields, minimum_length=1)
+    query = query_of(fields, minimum_length=1)
     fields.end()
     return SelectRequest(side.name, states, _range(first, last), query)
 
@@ -193,7 +194,7 @@ def parse_match(capture: CaptureReader, fields: RequestFields) -> MatchRequest:
     named = fields.optional_text("units", 100_000)
     read = fields.integer if named is None else fields.optional_integer
     first, last = (read(name, 0, side.steps - 1) for name in ("from", "to"))
-    query = _query(fields, fields.integer("minimum", 1, LONGEST_RANGE, 2))
+    query = query_of(fields, fields.integer("minimum", 1, LONGEST_RANGE, 2))
     precise = fields.choice("mode", ("fast", "precise"), "fast") == "precise"
     limit = fields.integer("limit", 1, MOST_MATCHES, 50)
     before = fields.integer("before", 0, WIDEST_CONTEXT, 8)
@@ -242,7 +243,7 @@ PARSERS: Dict[str, Parser] = {
 """name of a request -> its parser"""
 
 
-def _query(fields: RequestFields, minimum_length: int) -> UnitQuery:
+def query_of(fields: RequestFields, minimum_length: int) -> UnitQuery:
     """When a unit is on, and where it must be off."""
     level = fields.hundredths("threshold", 30)
     direction = fields.choice("direction", DIRECTIONS, "above")
