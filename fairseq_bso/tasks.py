@@ -150,31 +150,25 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
     def _with_room(self, indices, dataset, max_positions):
         """The sentences whose output has at most as many words as the models' positions."""
         most = max_positions[1] if isinstance(max_positions, (tuple, list)) else max_positions
-        fitting = []
-        for start in range(0, len(indices) if most is not None else 0, CHECKED_AT_ONCE):
-            chunk = indices[start : start + CHECKED_AT_ONCE]
-            sample = dataset.collater([dataset[int(index)] for index in chunk])
-            longest = self.constraint(sample["net_input"]["src_tokens"]).longest
-            if longest is None:
-                return indices
-            fitting.extend(sample["id"][longest <= most].tolist())
-        kept = numpy.asarray([index for index in indices if index in set(fitting)], dtype=numpy.int64)
-        if most is None or len(kept) == len(indices):
+        if most is None or not self.constraint.bounds_length():
             return indices
-        left_out = sorted(set(map(int, indices)) - set(fitting))
-        logger.warning(
-            f"{len(left_out)} sentences are skipped, because --successors {self.constraint.name} needs outputs of more "
-            f"than {most} words for them; the first sentence ids are {left_out[:10]}"
-        )
+        fits = numpy.zeros(len(dataset), dtype=bool)
+        for sample in _batches(indices, dataset):
+            longest = self.constraint(sample["net_input"]["src_tokens"]).longest
+            fits[sample["id"].numpy()] = (longest <= most).numpy()
+        kept, left_out = indices[fits[indices]], numpy.sort(indices[~fits[indices]]).tolist()
+        if left_out:
+            logger.warning(
+                f"{len(left_out)} sentences are skipped, because --successors {self.constraint.name} needs outputs of "
+                f"more than {most} words for them; the first sentence ids are {left_out[:10]}"
+            )
         return kept
 
     def _allowed(self, indices, dataset):
         """One bool per sentence of a dataset, True if its target is allowed. One warning covers all other sentences."""
         allowed = numpy.zeros(len(dataset), dtype=bool)
         examples = []
-        for start in range(0, len(indices), CHECKED_AT_ONCE):
-            chunk = indices[start : start + CHECKED_AT_ONCE]
-            sample = dataset.collater([dataset[int(index)] for index in chunk])
+        for sample in _batches(indices, dataset):
             first = self.constraint.first_disallowed(sample["net_input"]["src_tokens"], sample["target"])
             allowed[sample["id"][first < 0].numpy()] = True
             for row in (first >= 0).nonzero().squeeze(1).tolist():
@@ -215,6 +209,12 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             if len(models) > 1 and self.constraint is None:
                 generator.model = UnnormalizedEnsemble(models)
         return generator
+
+
+def _batches(indices, dataset):
+    """fairseq's batches of the sentences at some indices of a dataset."""
+    for start in range(0, len(indices), CHECKED_AT_ONCE):
+        yield dataset.collater([dataset[int(index)] for index in indices[start : start + CHECKED_AT_ONCE]])
 
 
 def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, constraint: Constraint) -> None:
