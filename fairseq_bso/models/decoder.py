@@ -127,8 +127,7 @@ class LSTMDecoder(FairseqIncrementalDecoder):
             outputs, attention = outputs_by_time.transpose(0, 1), torch.stack(weights, 1)
             previous = None
             if not self.prefix_score.cumulative:
-                scored = self.scorer.score_words(outputs[:, :-1], prev_output_tokens[:, 1:])  # (B, T - 1)
-                previous = F.pad(scored, (1, 0))
+                previous = F.pad(self._score_words(outputs[:, :-1], prev_output_tokens[:, 1:]), (1, 0))  # (B, T)
         extra = {
             "attn": [in_batch_order(attention, encoder_out)],
             "previous_scores": previous,
@@ -141,20 +140,23 @@ class LSTMDecoder(FairseqIncrementalDecoder):
     ) -> Tuple[Tensor, Optional[Tensor], Tensor]:
         """One step of N = B * width hypotheses -> h~ (N, H), f of the last words (N,) or None, attention (N, S)."""
         cached = self.get_incremental_state(incremental_state, "states")
-        words = tokens[:, -1]  # (N,)
+        words, previous = tokens[:, -1], None  # (N,)
         if cached is None:
             states = self.initial_states(encoder_out)
-            previous = words.new_zeros(words.size(0), dtype=torch.float32)
         else:
             states = tuple(cached[str(i)] for i in range(2 * self.layers + 1))
-            # Rounded like the scores from which it is subtracted, so that sums telescope in 16 bits too.
-            telescopes = not self.prefix_score.cumulative
-            previous = self.scorer.score_words(states[-1], words).to(states[-1].dtype) if telescopes else None
+        if not self.prefix_score.cumulative:
+            outputs = states[-1]
+            previous = outputs.new_zeros(words.shape) if cached is None else self._score_words(outputs, words)
         run = DecoderPass(self, encoder_out, 0)
         rows = run.every_row()
         outputs, states = run.advance(run.embed(words, rows.slots, rows.slots), states, rows, rows.slots)
         self.set_incremental_state(incremental_state, "states", {str(i): part for i, part in enumerate(states)})
-        return outputs, (None if self.prefix_score.cumulative else previous), run.attention
+        return outputs, previous, run.attention
+
+    def _score_words(self, outputs: Tensor, words: Tensor) -> Tensor:
+        """h~ (..., H), words (...) -> f (...), rounded like the scores of all words: sums telescope in 16 bits too."""
+        return self.scorer.score_words(outputs, words).to(outputs.dtype)
 
     def reorder_incremental_state(self, incremental_state, new_order: Tensor) -> None:
         """Selects hypotheses: ``new_order`` (N,)."""

@@ -99,6 +99,15 @@ def test_forced_scores_of_an_unnormalized_model_telescope_too():
     torch.testing.assert_close(total, lstm.scores_after(model, source, gold[:-1])[2].detach(), rtol=1e-5, atol=1e-5)
 
 
+def test_forced_scores_in_sixteen_bits_telescope_exactly():
+    model = fakes.model(init_range=0.3).bfloat16()
+    source, gold = [5, 6, 2], [7, 8, 9, 4, 5, 6, 7, 2]
+    net_input, target = fakes.batch(model, [source], [gold])
+    scores, extra = model(**net_input)
+    emitted = model.get_normalized_probs((scores, extra), log_probs=True, sample={"target": target})
+    assert emitted[0].gather(1, target.t()).sum() == scores[0, -1, 2].float()
+
+
 def test_an_unnormalized_model_refuses_to_be_a_probability():
     model = fakes.model()
     net_input, _ = fakes.batch(model, [[5, 2]], [[4, 2]])
