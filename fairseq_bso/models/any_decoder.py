@@ -57,7 +57,7 @@ class AnyDecoder:
                 outputs = features(self.model, self.layer, self.inputs, self.memory)  # (B, T, H)
         return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
 
-    def prepare(self, words: Tensor) -> None:
+    def prepare(self, words: Optional[Tensor]) -> None:
         """Nothing is prepared."""
 
     def extend(self, t: int, states: States, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, States]:

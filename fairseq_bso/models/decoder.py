@@ -233,9 +233,10 @@ class DecoderPass(RecurrentDecoder):
         stacked = tuple(torch.stack(part) for part in zip(*history))
         return stacked[-1], stacked, attention
 
-    def prepare(self, words: Tensor) -> None:
-        """Computes the inputs of words (U,), each once. Without gradient, ``embed`` then looks them up."""
-        if self.masks.embedded is not None:  # each step has a mask of its own
+    def prepare(self, words: Optional[Tensor]) -> None:
+        """As in ``Decoder``: computes the inputs of the words. Without gradient, ``embed`` then looks them up."""
+        self.table = None
+        if words is None or self.masks.embedded is not None:  # with dropout each step has a mask of its own
             return
         rows = words.new_zeros(self.decoder.embedding.num_embeddings)
         rows[words] = torch.arange(words.numel(), device=words.device)

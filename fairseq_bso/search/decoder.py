@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, Tuple
+from typing import Any, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
@@ -74,8 +74,11 @@ class Decoder(Protocol):
     end: int
     """``</s>``"""
 
-    def prepare(self, words: Tensor) -> None:
-        """Announces the only words (U,), each once, that a search will embed; their embeddings may be looked up now."""
+    def prepare(self, words: Optional[Tensor]) -> None:
+        """Called before every search. ``words`` (U,), each once, are the only ones that it will embed; None is any.
+
+        Their embeddings may be looked up now.
+        """
 
     def extend(self, t: int, states: Any, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, Any]:
         """Extends hypotheses of ``t`` words by one word, without gradient. The search calls it for ascending ``t``.

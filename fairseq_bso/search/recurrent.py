@@ -7,7 +7,7 @@ more run over the target.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class RecurrentDecoder(ABC):
         """inputs (R, I), states each (R, ...), times (R,) -> outputs (R, H) and the states after these inputs."""
 
     @abstractmethod
-    def prepare(self, words: Tensor) -> None:
+    def prepare(self, words: Optional[Tensor]) -> None:
         """As in ``Decoder``."""
 
     def extend(self, t: int, states: State, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, State]:

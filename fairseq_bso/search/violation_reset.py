@@ -126,10 +126,10 @@ class Searcher:
 
     def _prepare_decoder(self) -> None:
         """Announces the words that the decoder will embed, if they are fewer than the embeddings of the search."""
-        if self.search.candidates is not None:
-            words = self.search.candidates.unique()
-            if words.numel() < self.gold.words.numel() * (self.rules.beam - 1):
-                self.decoder.prepare(words)
+        words = None if self.search.candidates is None else self.search.candidates.unique()
+        if words is not None and words.numel() >= self.gold.words.numel() * (self.rules.beam - 1):
+            words = None
+        self.decoder.prepare(words)
 
     def _nothing_kept(self, scores: Tensor) -> Hypotheses:
         ended = torch.zeros_like(scores, dtype=torch.long)

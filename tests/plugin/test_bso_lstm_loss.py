@@ -92,6 +92,19 @@ def test_training_ends_with_no_violation_zero_loss_and_zero_gradient_for_every_p
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
 
 
+def test_a_search_of_any_words_does_not_use_the_inputs_of_the_search_before():
+    model = fakes.model()
+    net_input, target = fakes.batch(model, [[5, 6, 2]], [[4, 2]])
+    run = model(**net_input, target=target, search=lambda decoder, gold: decoder)
+    words, zeros = torch.arange(10), torch.zeros(10, dtype=torch.long)
+    with torch.no_grad():
+        right = run.embed(words, zeros, zeros)
+        run.prepare(torch.tensor([5, 6]))
+        torch.testing.assert_close(run.embed(words, zeros, zeros)[5:7], right[5:7])
+        run.prepare(None)
+        torch.testing.assert_close(run.embed(words, zeros, zeros), right)
+
+
 @pytest.mark.parametrize("device, dtype", [("cpu", torch.bfloat16), *CUDA_TYPES])
 def test_sixteen_bit_losses_and_gradients_are_close_to_float32s(device, dtype):
     model = fakes.model(encoder_layers=2, decoder_layers=2, init_range=0.3).float().to(device)

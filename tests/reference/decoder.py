@@ -4,7 +4,7 @@ Its row is a hash of the sentence and the prefix. ``TableDecoder`` serves the fa
 """
 
 import math
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ class TableDecoder(RecurrentDecoder):
         """(R,) -> (R, N)."""
         return torch.eye(self.table.size(0), dtype=self.table.dtype)[state]
 
-    def prepare(self, words: Tensor) -> None:
+    def prepare(self, words: Optional[Tensor]) -> None:
         """Nothing is prepared."""
 
     def embed(self, words: Tensor, sentences: Tensor, times: Tensor) -> Tensor:

@@ -152,5 +152,17 @@ def test_the_comparison_is_made_where_it_is_asked_for_and_the_search_is_not_exac
         decoder, gold = gold_run(table, [[1, 2, 3, END], [4, END]], scorer, 8)
         for n, compare, made in ((0, True, False), (2, False, False), (2, True, True)):
             options = SearchOptions(3, 1.0, search_words=n, compare=compare)
+            prepared = []
+            decoder.prepare = prepared.append
             found = search_and_score(decoder, gold, options)
             assert (found.agreement is not None) == made
+            assert len(prepared) == 1 + made and (n > 0 and not made or prepared[-1] is None)
+
+
+def test_log_totals_of_a_low_precision_product_have_their_own_type():
+    decoder, gold = gold_run(torch.randn(50, 9, dtype=torch.float64), [[1, 2, 3, END], [4, END]], SCORERS["softmax"], 8)
+    exact, screened = (
+        make_search(decoder, gold, SearchOptions(3, 1.0, dtype=dtype))[0] for dtype in (None, torch.bfloat16)
+    )
+    inside = torch.arange(4) < gold.lengths.unsqueeze(1)
+    torch.testing.assert_close(screened.gold_scores[inside], exact.gold_scores[inside], rtol=0, atol=0.05)
