@@ -169,8 +169,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             "hypotheses": (found.finished.lengths > 0).sum(),
             "best_cost": best.masked_fill(best == torch.inf, 0).sum(),
         }
-        nll = -found.gold_locals.sum() if options.nll else None
-        return Result(scale * self.loss.function(hypotheses), nll, logged)
+        return Result(scale * self.loss.function(hypotheses), found.nll, logged)
 
     def _hypotheses(self, found: FinishedScores, sample: Dict[str, Any], golds: List[Words]) -> Hypotheses:
         """The finished hypotheses with their costs; with ``--risk-reference`` gold too."""

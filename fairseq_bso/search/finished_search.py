@@ -6,7 +6,7 @@ step; of the others the K best go on, until K are finished. Gold plays no part i
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..blockwise import log_partition
 from .decoder import Decoder, GoldRun, Rows, Scored
 from .scorer import Candidates
-from .segments import SearchOptions, make_search
+from .segments import SearchOptions, gold_nll, make_search
 from .violation_reset import Hypotheses, select
 from .violations import Violations
 
@@ -38,8 +38,8 @@ class FinishedScores(NamedTuple):
     """(B, K) float, the sum of local scores; 0 for none"""
     gold: Tensor
     """(B,) float, if the whole of gold is scored"""
-    gold_locals: Tensor
-    """(T, B) float, the local scores of the gold words that are scored; 0 elsewhere"""
+    nll: Optional[Tensor]
+    """() negative log-likelihood of the gold words, if it is wanted"""
 
 
 def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> FinishedScores:
@@ -53,15 +53,14 @@ def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     bare = gold.detach()
     with torch.no_grad():
         finished = finished_search(decoder, bare, options)
-    return finished_scores(decoder, gold, finished, options.whole_gold)
+    return finished_scores(decoder, gold, finished, options)
 
 
 def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
     """The search alone, without gradient; ``gold`` is detached."""
     time, (sentences, beam) = gold.outputs.size(0), (gold.words.size(0), options.beam)
     search, _ = make_search(decoder, gold, options._replace(beam=2 * beam))  # at most K of 2 K end
-    if search.candidates is not None:
-        decoder.prepare(search.candidates.unique())
+    decoder.prepare(None if search.candidates is None else search.candidates.unique())
     ends = _Ends(gold.words, beam)
     scores, words = (part[0] for part in search.best_after_gold(2 * beam))
     found = Candidates(scores, torch.zeros_like(words), words)
@@ -162,26 +161,24 @@ def lowest_cost(finished: Finished, costs: Tensor, normalized: bool) -> Tensor:
     return best.masked_fill(~there.any(1), -1)
 
 
-def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, whole_gold: bool = True) -> FinishedScores:
+def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, options: SearchOptions) -> FinishedScores:
     """Scores finished hypotheses with gradient. What follows a prefix that several share is normalised once.
 
     Args:
         decoder: the model on this batch.
         gold: its gold run.
         finished: hypotheses.
-        whole_gold: whether gold is scored too; otherwise its scores are 0 where no hypothesis shares them.
+        options: say whether the whole of gold is scored. Otherwise its scores are 0 where no hypothesis shares them.
     """
     scorer, score, (sentences, beam, time) = decoder.scorer, decoder.prefix_score, finished.paths.shape
     there = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,)
-    owners, paths = there.div(beam, rounding_mode="floor"), finished.paths.flatten(0, 1)[there]
-    ends = finished.lengths.view(-1)[there] - 1
-    place = torch.arange(time, device=ends.device)
-    differs = (paths != gold.words[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
-    branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
-    found = Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
+    found = _as_violations(finished, there, gold.words)
+    owners, branches = found.sentences, found.branches
     gold, own = decoder.score(gold, found)
-    farthest = torch.full_like(gold.lengths, -1).scatter_reduce(0, owners, branches, "amax")
-    needed = place.unsqueeze(1) < gold.lengths if whole_gold else place.unsqueeze(1) <= farthest
+    last = gold.lengths - 1
+    if not options.whole_gold:  # the last gold prefix that a hypothesis shares
+        last = torch.full_like(last, -1).scatter_reduce(0, owners, branches, "amax")
+    needed = torch.arange(time, device=last.device).unsqueeze(1) <= last  # (T, B)
     inside = needed.view(-1).nonzero().squeeze(1)  # (G,) of the T * B gold words
     rows, node = _nodes(finished.paths, there, branches, own, inside)
     outputs = torch.cat([gold.outputs.flatten(0, 1).index_select(0, inside), own.outputs.index_select(0, rows)])
@@ -194,9 +191,20 @@ def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, whole_g
     before = torch.cat([gold_locals.new_zeros(1, sentences), gold_locals.cumsum(0)])  # (T + 1, B)
     sums = before[branches, owners].index_add(0, own.owners, of_own)
     scores = sums.new_zeros(sentences * beam).index_copy(0, there, sums).view(sentences, beam)
-    return FinishedScores(
-        finished, scores, before[gold.lengths, torch.arange(sentences, device=ends.device)], gold_locals
-    )
+    nll = None
+    if options.nll:  # raw scores are no log-probabilities
+        nll = -gold_locals.sum() if score.normalized else gold_nll(gold, scorer, decoder.padding)
+    return FinishedScores(finished, scores, before[gold.lengths, torch.arange(sentences, device=last.device)], nll)
+
+
+def _as_violations(finished: Finished, there: Tensor, gold: Tensor) -> Violations:
+    """The hypotheses at the places ``there`` (M,) of a flat ``B * K``, which leave the gold words (B, T) once."""
+    owners = there.div(finished.paths.size(1), rounding_mode="floor")
+    paths, ends = finished.paths.flatten(0, 1)[there], finished.lengths.view(-1)[there] - 1
+    place = torch.arange(paths.size(1), device=ends.device)
+    differs = (paths != gold[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
+    branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
+    return Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
 
 
 def _nodes(paths: Tensor, there: Tensor, branches: Tensor, own: Scored, inside: Tensor) -> Tuple[Tensor, Tensor]:

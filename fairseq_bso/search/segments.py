@@ -37,7 +37,7 @@ class SearchOptions(NamedTuple):
     finished_lenpen: Optional[float] = None
     """if given, finished hypotheses stay rivals, by ``s / length ** lenpen``"""
     nll: bool = False
-    """whether log-probabilities of the gold words are wanted too"""
+    """whether the negative log-likelihood of the gold words is wanted too"""
     constraint: Optional[BatchConstraint] = None
     """the successor function; None allows any word"""
     rivals: bool = False
@@ -45,7 +45,7 @@ class SearchOptions(NamedTuple):
     compare: bool = False
     """whether to also run the exact search, and report the agreement of the search over search words with it"""
     whole_gold: bool = True
-    """whether the search for finished hypotheses scores gold too"""
+    """whether the search for finished hypotheses scores the whole of gold too; needed by ``nll``"""
 
 
 class SearchScores(NamedTuple):
@@ -131,9 +131,9 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:
     """() the negative log-likelihood of the gold words."""
-    return cross_entropy(
-        gold.outputs.flatten(0, 1), scorer.weight, scorer.bias, gold.words.t().reshape(-1), padding
-    ).loss
+    beyond = torch.arange(gold.words.size(1), device=gold.words.device).unsqueeze(1) >= gold.lengths  # (T, B)
+    words = gold.words.t().masked_fill(beyond, padding).flatten()
+    return cross_entropy(gold.outputs.flatten(0, 1), scorer.weight, scorer.bias, words, padding).loss
 
 
 def violation_gaps(
