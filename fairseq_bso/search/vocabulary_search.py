@@ -171,7 +171,7 @@ def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: b
             part.words.new_zeros(time * sentences, n).index_copy_(0, real, part.words),
             part.log_totals
             if part.log_totals is None
-            else outputs.new_zeros(time * sentences, dtype=part.scores.dtype).index_copy_(0, real, part.log_totals),
+            else part.log_totals.new_zeros(time * sentences).index_copy_(0, real, part.log_totals),
         )
     log_totals = None if found.log_totals is None else found.log_totals.view(time, sentences)
     return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_totals)
