@@ -121,6 +121,7 @@ class _Ends:
         """Notes those of 2 K candidates that end in step ``t``. Returns the places (B, K) of the best others."""
         rank = torch.arange(found.words.size(1), device=found.words.device)
         is_end = (found.words == end) & (found.scores > -torch.inf)
+        is_end = is_end | found.scores.isnan()  # a NaN must reach the loss: it ends its hypothesis
         ending = is_end & (rank < self.beam)
         place = torch.where(
             ending, self.counts.unsqueeze(1) + ending.cumsum(1) - 1, torch.full_like(found.words, self.beam)

@@ -163,7 +163,8 @@ class Searcher:
         gold_score = self.search.gold_scores[:, t].to(rival.dtype)
         gap = gold_score - rival
         threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold stays on the beam
-        violated = active & (threatened & (gap < self.rules.margin) | gap.isnan())  # a NaN must reach the loss
+        is_nan = gap.isnan()  # a NaN must reach the loss: it is a violation, and whatever is on the beam is a rival
+        violated = active & (threatened & (gap < self.rules.margin) | is_nan)
         # The next beam skips gold's place. Gold is among the K candidates in every sentence without a violation.
         gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
         others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
@@ -177,7 +178,7 @@ class Searcher:
             gap=gap,
             violator_slot=slots.gather(1, place).squeeze(1),
             violator_word=words.gather(1, place).squeeze(1),
-            exists=exists.gather(1, others),
+            exists=exists.gather(1, others) | is_nan.unsqueeze(1),
             slots=next_slots,
             words=next_words,
             scores=next_scores if self.rules.cumulative else torch.zeros_like(next_scores),

@@ -74,7 +74,7 @@ class Decision(NamedTuple):
     violator_word: Tensor
     """(B,) int64, padding for a hypothesis that had ended"""
     exists: Tensor
-    """(B, W) bool, whether the top K hold such another hypothesis than gold, kept or not"""
+    """(B, W) bool, whether the top K hold such another hypothesis than gold, kept or not; True for a NaN gap"""
     slots: Tensor
     """(B, W) int64, the parents of the other hypotheses kept"""
     words: Tensor

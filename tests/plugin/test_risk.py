@@ -84,6 +84,18 @@ def test_losses_over_the_beam_run_on_every_kind_of_model(name, loss):
     assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
 
 
+@pytest.mark.parametrize("loss", ["risk", "cost_margin", "log_beam", "margin"])
+@pytest.mark.parametrize("search_words", [0, 4])
+def test_a_model_of_nan_has_a_loss_of_nan(loss, search_words):
+    task = fakes.FakeTask(words=6)
+    model = make_model("bso_lstm", 1, task)
+    torch.nn.init.constant_(model.decoder.output_weight, math.nan)
+    found, _, _ = criterion(task, loss=loss, search_words=search_words)(
+        model, stock.batch(task, *make_batch(Random(1)))
+    )
+    assert found.isnan()
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
