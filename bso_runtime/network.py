@@ -61,7 +61,7 @@ class EncoderLayer(NamedTuple):
 
     @staticmethod
     def of(directions: Sequence[Direction]) -> "EncoderLayer":
-        """From the parameters."""
+        """The layer of these parameters."""
         input_weight, hidden_weight, input_bias, hidden_bias = (
             np.stack([_with_halved_gates(_candidate_last(tensor)) for tensor in kind]) for kind in zip(*directions)
         )

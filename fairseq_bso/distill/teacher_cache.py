@@ -107,7 +107,7 @@ class TeacherTopKCache:
 
 
 def _write_rest(folder: "TopKFolder", unwritten: TopK) -> None:
-    """Writes what is left when the cache or the process ends. Nobody would catch an error then."""
+    """Writes what is left when the cache or the process ends. No caller would catch an error then."""
     try:
         if unwritten:
             folder.write(unwritten)

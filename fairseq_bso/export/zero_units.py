@@ -41,8 +41,8 @@ def without_zero_units(state: Dict[str, Any], tensors: Dict[str, Tensor]) -> Tup
         chosen[places[: units.size - kept[units.kind]]] = True
         if chosen.any():
             counts[units.name] = kept[units.kind], units.size
-        for name, dimension, gone in indices(units, chosen):
-            removed.setdefault((name, dimension), []).append(gone)
+        for name, dimension, lost in indices(units, chosen):
+            removed.setdefault((name, dimension), []).append(lost)
     return {name: _without(tensor, first[name], removed) for name, tensor in tensors.items()}, counts
 
 

@@ -52,7 +52,7 @@ def read_batch(source: CaptureInput, places: List[int], options: CaptureOptions)
 
 
 def _dtype(options: CaptureOptions) -> torch.dtype:
-    """Of states and attention."""
+    """The type in which states and attention are written."""
     return torch.float16 if options.float16 else torch.float32
 
 

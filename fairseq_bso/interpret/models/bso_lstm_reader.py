@@ -96,7 +96,7 @@ class BsoLSTMReader(StateReader):
         return scores if self.unnormalized else torch.log_softmax(scores, dim=-1)
 
     def output_columns(self) -> Dict[str, Tensor]:
-        """Of h~, and through it of the hidden and cell states of the last layer."""
+        """The columns of h~, and through it those of the hidden and cell states of the last layer."""
         decoder = self.model.decoder
         hidden = decoder.output_weight.matmul(decoder.attentional.weight)  # (V, H)
         return {

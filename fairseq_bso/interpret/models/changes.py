@@ -1,7 +1,7 @@
 """A change of a run (an intervention): units that are set to values, and inputs in place of the embedded words.
 
-A hidden unit is set after each step of its layer. The next step of the layer sees the set value, and so do the layer
-above, the attention, and from an encoder the initial state of the decoder. A unit of a cell state is set before the
+A hidden unit is set after each step of its layer. The next step of the layer sees the set value. So do the layer
+above and the attention, and for an encoder the initial state of the decoder. A unit of a cell state is set before the
 hidden state of that step is computed from it. A unit of the attentional vector h~ is set before the output layer and
 the next step read it. Later steps run as the model computes them from what was set.
 

@@ -95,7 +95,7 @@ class FairseqLSTMReader(StateReader):
         return self.model.get_normalized_probs(net_output, log_probs=True).squeeze(0).float()
 
     def output_columns(self) -> Dict[str, Tensor]:
-        """Of the hidden and cell states of the last layer; nothing of an adaptive softmax."""
+        """The columns of the hidden and cell states of the last layer; none of an adaptive softmax."""
         decoder = self.model.decoder
         if decoder.adaptive_softmax is not None:
             return {}

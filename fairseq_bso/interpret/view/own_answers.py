@@ -104,7 +104,7 @@ class OwnAnswers:
         }
 
     def attribution(self, request: AttributionRequest) -> Dict[str, Any]:
-        """From which words each predicted word comes: (T, S) and (T, T), and how far the sum is from the difference."""
+        """The words that each predicted word comes from, (T, S) and (T, T), and what their sum misses of the difference."""
         run = self._run(request.text)
         words = self._following(run)
         if len(words) > MOST_ATTRIBUTED:
@@ -165,7 +165,7 @@ class OwnAnswers:
         }
 
     def _value(self, request: InterventionRequest, state: str, column: int) -> float:
-        """To which a unit is set, of a cell state before tanh."""
+        """The value to which a unit is set, of a cell state before tanh."""
         if request.value is not None:
             return request.value
         key = request.side, state

@@ -83,7 +83,7 @@ class WordRange:
 
     @property
     def length(self) -> int:
-        """In words."""
+        """The number of words."""
         return self.last - self.first + 1
 
 

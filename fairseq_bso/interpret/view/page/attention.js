@@ -4,9 +4,9 @@
 import { Latest } from "./api.js";
 import { svgButton } from "./export.js";
 import { button, h, hideTooltip, measure, number, problem, shorten, showTooltip } from "./dom.js";
+import { weightColour } from "./palette.js";
 
 const LONGEST = 130; // pixels of a word
-const colour = (value) => d3.interpolateRgb("#ffffff", "#1f5f9e")(Math.sqrt(Math.max(0, Math.min(1, value))));
 
 export class Attention {
   // `look(side, position)` shows the word in the select view.
@@ -132,7 +132,7 @@ export class Attention {
     weights.forEach((line, y) => {
       line.forEach((value, x) => {
         group.append("rect").attr("x", left + x * column).attr("y", top + y * row).attr("width", column - 1).attr("height", row - 1)
-          .attr("fill", colour(value)).attr("data-weight", value)
+          .attr("fill", weightColour(value)).attr("data-weight", value)
           .on("pointermove", (event) => {
             this.mark(x, y);
             showTooltip(event, h("b", {}, `${target.words[y]} → ${source.words[x]}`), ` ${(100 * value).toFixed(1)} % of the attention; after reading “${target.read[y]}”`);
@@ -154,7 +154,7 @@ export class Attention {
     const group = this.svg.append("g").attr("class", "key");
     group.append("text").attr("class", "legend").attr("x", x).attr("y", y + 10).text("attention");
     [0, 0.05, 0.1, 0.25, 0.5, 1].forEach((value, place) => {
-      group.append("rect").attr("class", "swatch").attr("x", x).attr("y", y + 20 + place * 18).attr("width", 16).attr("height", 14).attr("fill", colour(value));
+      group.append("rect").attr("class", "swatch").attr("x", x).attr("y", y + 20 + place * 18).attr("width", 16).attr("height", 14).attr("fill", weightColour(value));
       group.append("text").attr("class", "legend").attr("x", x + 22).attr("y", y + 31 + place * 18).text(`${Math.round(100 * value)} %`);
     });
   }

@@ -2,7 +2,7 @@
 /* global d3 */
 
 import { h } from "./dom.js";
-import { ruleText } from "./rule.js";
+import { isOn, ruleText, signedThreshold } from "./rule.js";
 
 const WIDTH = 348;
 const HEIGHT = 92;
@@ -24,13 +24,12 @@ export function histogram(counts, state) {
   const y = d3.scaleSqrt([0, d3.max(counts)], [HEIGHT - 18, 8]);
   const svg = d3.create("svg").attr("class", "histogram").attr("width", WIDTH).attr("height", HEIGHT).attr("role", "img");
   svg.attr("aria-label", "Histogram of the values; the heights are square roots of counts");
-  const edge = state.direction === "below" ? -state.threshold : state.threshold;
+  const edge = signedThreshold(state);
   counts.forEach((one, place) => {
     if (!one) return;
     const middle = centre(place);
-    const on = state.direction === "below" ? middle <= edge : middle >= edge;
     const top = Math.min(y(one), HEIGHT - 19.5);
-    svg.append("rect").attr("class", on ? "on" : "off").attr("x", x(middle - width / 2) + 0.4).attr("width", Math.max(1, x(width) - x(0) - 0.8))
+    svg.append("rect").attr("class", isOn(middle, state) ? "on" : "off").attr("x", x(middle - width / 2) + 0.4).attr("width", Math.max(1, x(width) - x(0) - 0.8))
       .attr("y", top).attr("height", HEIGHT - 18 - top).append("title").text(`${middle.toFixed(2)}: ${one.toLocaleString("en-US")}`);
   });
   svg.append("line").attr("class", "base").attr("x1", 4).attr("x2", WIDTH - 4).attr("y1", HEIGHT - 17.5).attr("y2", HEIGHT - 17.5);

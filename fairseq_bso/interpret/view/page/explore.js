@@ -8,11 +8,10 @@ import { Matches } from "./matches.js";
 import { lineColour } from "./palette.js";
 import { Plot } from "./plot.js";
 import { UnitList, WordDetails } from "./sidebar.js";
+import { names, statesInView } from "./state.js";
 
 const LEAD = 6; // words shown before the target of a jump
 const MOST_WORDS = 110;
-
-const names = (text) => (text ? text.split(",") : []);
 
 export class Explore {
   constructor(store, info) {
@@ -62,16 +61,9 @@ export class Explore {
     );
   }
 
-  // The states in view, of this side and in its order.
-  statesOf(state) {
-    const all = this.side.states.map((one) => one.name);
-    const chosen = all.filter((name) => names(state.states).includes(name));
-    return chosen.length ? chosen : all.slice(0, 1);
-  }
-
   show(state, side) {
     this.side = side;
-    const states = this.statesOf(state);
+    const states = statesInView(state, side);
     const columns = side.states.filter((one) => states.includes(one.name)).reduce((sum, one) => sum + one.units, 0);
     this.controls.show(state, side, states);
     const length = Math.max(1, Math.min(MOST_WORDS, Math.floor(this.info.limits.values / columns)));
@@ -237,7 +229,7 @@ export class Explore {
     const { from, to, threshold, direction, left, right, mode, shortest } = state;
     const place = from === null || !this.context ? null : from - this.context.start;
     const words = place !== null && place >= 0 ? this.context.words.slice(place, place + to - from + 1) : [];
-    const query = { side: this.side.name, states: this.statesOf(state), from, to, words, threshold, direction, left, right, mode, shortest };
+    const query = { side: this.side.name, states: statesInView(state, this.side), from, to, words, threshold, direction, left, right, mode, shortest };
     const units = this.entries().filter((one) => one.on).map((one) => one.name);
     return { query, units, chosen_by_name: this.pinned.length > 0, matches: this.matches.answer?.matches ?? [] };
   }

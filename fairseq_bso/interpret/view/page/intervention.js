@@ -55,7 +55,7 @@ export class Intervention {
     this.remove.hidden = !state.set;
     if (!state.set) {
       this.request.stop();
-      this.note.textContent = "Sets hidden or cell units after each of these words, as the next step, the layer above and the attention then see them, and compares what the model predicts.";
+      this.note.textContent = "Sets hidden or cell units after each of these words, and compares what the model predicts. The next step, the layer above and the attention see the values that are set.";
       this.place.replaceChildren();
       return;
     }
@@ -83,8 +83,7 @@ export class Intervention {
   }
 
   draw(answer) {
-    const measure = answer.measure === "score" ? "score" : "loss";
-    const [before, after] = [answer.mean_before, answer.mean_after];
+    const { measure, mean_before: before, mean_after: after } = answer;
     const set = answer.units.slice(0, 4).map((name, place) => `${name} = ${answer.values[place]}`).join(", ");
     const more = answer.units.length > 4 ? ` and ${count(answer.units.length - 4, "more unit")}` : "";
     this.note.textContent = `With ${set}${more}, the mean ${measure} of the next word goes from ${before.toFixed(2)} to ${after.toFixed(2)} (${signed(after - before)}).`;

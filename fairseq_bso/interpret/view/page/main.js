@@ -8,12 +8,11 @@ import { Explore } from "./explore.js";
 import { copy, download } from "./export.js";
 import { OwnText } from "./own.js";
 import { Statistics } from "./statistics.js";
-import { Store } from "./state.js";
+import { Store, names, statesInView } from "./state.js";
 import { UnitCard } from "./unit_card.js";
 import { UnitTable } from "./unit_table.js";
 
 const store = new Store();
-const names = (text) => (text ? text.split(",") : []);
 
 function describe(info) {
   const name = info.checkpoint || info.description || "capture";
@@ -65,10 +64,13 @@ function freeze() {
 function start(info) {
   describe(info);
   const explore = new Explore(store, info);
+  const sideOf = (state) => info.sides.find((one) => one.name === state.side) ?? info.sides[info.sides.length - 1];
+  const viewOf = (state) => (views[state.view] ? state.view : "explore");
   const look = (side, position) => store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, units: "", off: "" });
   const lookAtUnit = (row) => {
     const { threshold = store.state.threshold, direction = store.state.direction } = row;
-    store.set({ view: "explore", units: row.unit, states: [...new Set([...explore.statesOf(store.state), row.unit.split(":")[0]])].join(","), off: "", threshold, direction });
+    const states = [...new Set([...statesInView(store.state, sideOf(store.state)), row.unit.split(":")[0]])].join(",");
+    store.set({ view: "explore", units: row.unit, states, off: "", threshold, direction });
   };
   const lookAtPlace = (patch) => {
     const { states } = store.state;
@@ -88,8 +90,8 @@ function start(info) {
   addActions(explore, info);
 
   const render = (state) => {
-    const side = info.sides.find((one) => one.name === state.side) ?? info.sides[info.sides.length - 1];
-    const name = views[state.view] ? state.view : "explore";
+    const side = sideOf(state);
+    const name = viewOf(state);
     if (state.to !== null && state.to >= side.steps) return store.set({ from: null, to: null }, "start");
     explore.side = side;
     for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === (name === "unit" ? "units" : name) ? "page" : "false");
@@ -107,7 +109,7 @@ function start(info) {
   let waiting;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => views[store.state.view]?.resize(), 120);
+    waiting = setTimeout(() => views[viewOf(store.state)].resize(), 120);
   });
   document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();

@@ -23,7 +23,7 @@ export class MatchChart {
     this.node.addEventListener("pointerleave", hideTooltip);
   }
 
-  // model: { answer, maps: [{ name, colour(value), text(value), legend }], colour: a map or null, width, state }
+  // model: { answer, maps: [{ name, title, colour(value), text(value), values(match), legend }], colour: a map or null, width }
   draw(model) {
     this.model = model;
     const { answer, maps, width } = model;

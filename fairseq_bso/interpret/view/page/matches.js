@@ -130,7 +130,7 @@ export class Matches {
     const chosen = this.chosenMaps(state, side);
     const maps = all.filter((map) => chosen.includes(map.name));
     const colour = all.find((map) => map.name === state.colour) ?? null;
-    this.chart.draw({ answer, maps, colour, width: this.place.clientWidth, state });
+    this.chart.draw({ answer, maps, colour, width: this.place.clientWidth });
     if (this.chart.node.parentNode !== this.place) this.place.replaceChildren(this.chart.node);
   }
 

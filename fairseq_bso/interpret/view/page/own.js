@@ -5,6 +5,7 @@ import { button, h, problem } from "./dom.js";
 import { Explore } from "./explore.js";
 import { Intervention } from "./intervention.js";
 import { PairCard } from "./pair.js";
+import { statesInView } from "./state.js";
 
 // The fields of the select view, and those in which this view keeps its own.
 const OWN = { from: "first", to: "last", pos: "opos", units: "ounits", off: "ooff" };
@@ -96,7 +97,7 @@ export class OwnText extends Explore {
     this.corpus = side;
     this.side = { ...side, steps: this.rows(side), sentences: 1, tracks: [] };
     this.number.max = side.sentences - 1;
-    const states = this.statesOf(mine);
+    const states = statesInView(mine, side);
     this.controls.show(mine, this.side, states);
     this.fields = { text: state.text, target: state.target };
     if (!state.text) return this.clearAll();
@@ -118,7 +119,7 @@ export class OwnText extends Explore {
     this.pair.hide();
     this.note.textContent = "";
     this.selected = [];
-    this.matches.show({ ...this.real.state, from: null }, this.corpus, this.statesOf(this.real.state), [], false);
+    this.matches.show({ ...this.real.state, from: null }, this.corpus, statesInView(this.real.state, this.corpus), [], false);
     this.matches.node.hidden = true;
   }
 
@@ -133,7 +134,7 @@ export class OwnText extends Explore {
     this.tell(answer.unknown);
     this.matches.node.hidden = false;
     if (state.to !== null && state.to >= answer.words.length) return this.store.set({ from: null, to: null }, "start");
-    this.showSelection(state, this.statesOf(state));
+    this.showSelection(state, statesInView(state, this.side));
     this.intervention.show(this.real.state, this.fields, this.side, this.entries().filter((one) => one.on).map((one) => one.name), state);
     this.pair.show(this.real.state, this.fields, answer.pair);
     return undefined;

@@ -4,10 +4,10 @@
 import { Latest } from "./api.js";
 import { h, hideTooltip, measure, segments, press, shorten, showTooltip } from "./dom.js";
 import { svgButton } from "./export.js";
+import { weightColour } from "./palette.js";
 
 const LONGEST = 130; // pixels of a word
 const GAP = 26; // between source and target words
-const weightColour = (value) => d3.interpolateRgb("#ffffff", "#1f5f9e")(Math.sqrt(Math.max(0, Math.min(1, value))));
 const positive = d3.interpolateRgb("#ffffff", "#1f5f9e");
 const negative = d3.interpolateRgb("#ffffff", "#c2570c");
 
@@ -107,7 +107,7 @@ export class PairCard {
     let x = left;
     let first = 0;
     for (const block of blocks) {
-      this.drawBlock(block, x, first, largest);
+      this.drawBlock(block, x, first);
       x += block.words.length * column + GAP;
       first += block.words.length;
     }
@@ -127,12 +127,12 @@ export class PairCard {
     block.values.forEach((line, y) => {
       line.forEach((value, place) => {
         if (block.triangle && place > y) return;
-        const told = weights ? `${(100 * value).toFixed(1)} % of the attention` : value.toFixed(3).replace("-", "−");
+        const text = weights ? `${(100 * value).toFixed(1)} % of the attention` : value.toFixed(3).replace("-", "−");
         group.append("rect").attr("x", x + place * column).attr("y", top + y * row).attr("width", column - 1).attr("height", row - 1)
           .attr("fill", this.colour(value)).attr("data-value", value)
           .on("pointermove", (event) => {
             this.mark(first + place, y);
-            showTooltip(event, h("b", {}, `${block.words[place]} → ${words[y]}`), ` ${told}`);
+            showTooltip(event, h("b", {}, `${block.words[place]} → ${words[y]}`), ` ${text}`);
           });
       });
     });

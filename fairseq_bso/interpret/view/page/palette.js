@@ -15,6 +15,9 @@ export function activeColour(count, most) {
   return d3.interpolateRgb("#e3eefa", "#6ba6dd")(most === 1 ? 1 : (count - 1) / (most - 1));
 }
 
+// The colour of a field for an attention weight from 0 to 1.
+export const weightColour = (value) => d3.interpolateRgb("#ffffff", "#1f5f9e")(Math.sqrt(Math.max(0, Math.min(1, value))));
+
 const isNumber = (label) => /^-?\d+$/.test(label);
 
 // The appearance of a track's values: `colour(value)`, `text(value)`, and `legend(values)` for the values in view.

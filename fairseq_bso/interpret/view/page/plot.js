@@ -4,6 +4,7 @@
 import { hideTooltip, h, measure, number, shorten, showTooltip } from "./dom.js";
 import { MARGIN, TRACK, WORD, columnAt, columnsOf, domainOf, panelHeight } from "./layout.js";
 import { activeColour, trackScale } from "./palette.js";
+import { isOn, ruleText, signedThreshold } from "./rule.js";
 import { drawLegends, drawTrack } from "./tracks.js";
 
 const GAP = 26; // between panels
@@ -123,13 +124,11 @@ export class Plot {
   }
 
   drawThreshold(group, panel, state, right) {
-    const below = state.direction === "below";
-    const y = panel.y(below ? -state.threshold : state.threshold);
+    const y = panel.y(signedThreshold(state));
     const line = group.append("g").attr("class", "threshold");
     line.append("line").attr("x1", MARGIN.left).attr("x2", right).attr("y1", y).attr("y2", y);
     line.append("rect").attr("x", right + 4).attr("y", y - 10).attr("width", 50).attr("height", 20).attr("rx", 4);
-    const text = `${below ? "≤ −" : "≥ "}${state.threshold.toFixed(2)}`;
-    line.append("text").attr("x", right + 29).attr("y", y + 4).text(text);
+    line.append("text").attr("x", right + 29).attr("y", y + 4).text(ruleText(state));
   }
 
   // The number of active units at each word, among those that are switched on.
@@ -143,8 +142,7 @@ export class Plot {
       const levels = values.get(states)?.[column];
       if (!levels) continue;
       levels.forEach((value, place) => {
-        const on = state.direction === "below" ? value <= -state.threshold : value >= state.threshold;
-        counts[place] += on;
+        counts[place] += isOn(value, state);
       });
     }
     return counts;
@@ -213,8 +211,7 @@ export class Plot {
   thresholdPanel([x, y]) {
     if (x < MARGIN.left) return undefined;
     const { state } = this.model;
-    const value = state.direction === "below" ? -state.threshold : state.threshold;
-    return this.panels.find((panel) => Math.abs(panel.y(value) - y) <= (x > this.right() ? 11 : GRIP));
+    return this.panels.find((panel) => Math.abs(panel.y(signedThreshold(state)) - y) <= (x > this.right() ? 11 : GRIP));
   }
 
   grab(event) {

@@ -5,6 +5,11 @@ import { h, press, segments } from "./dom.js";
 
 export const ruleText = ({ threshold, direction }) => `${direction === "below" ? "≤ −" : "≥ "}${threshold.toFixed(2)}`;
 
+// The value from which a unit is on, or down from which with "below".
+export const signedThreshold = ({ threshold, direction }) => (direction === "below" ? -threshold : threshold);
+
+export const isOn = (value, rule) => (rule.direction === "below" ? value <= signedThreshold(rule) : value >= signedThreshold(rule));
+
 export class OnRule {
   // `set(patch, kind)` changes the state of the page.
   constructor(set) {

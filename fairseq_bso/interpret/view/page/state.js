@@ -14,6 +14,16 @@ const hundredths = (value) => {
   return level >= 1 && level <= 100 ? level / 100 : undefined;
 };
 
+// The names in a field, which are separated by commas.
+export const names = (field) => (field ? field.split(",") : []);
+
+// The names of the states in view, in the order of their side; its first state if the address names none of them.
+export function statesInView(state, side) {
+  const all = side.states.map((one) => one.name);
+  const chosen = all.filter((name) => names(state.states).includes(name));
+  return chosen.length ? chosen : all.slice(0, 1);
+}
+
 const FIELDS = {
   view: ["explore", oneOf("explore", "units", "unit", "attention", "statistics", "own")],
   side: ["", text(20)],

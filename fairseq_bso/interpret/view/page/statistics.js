@@ -6,6 +6,8 @@ import { StateChoice } from "./controls.js";
 import { svgButton } from "./export.js";
 import { count, h, hideTooltip, number, problem, shorten, showTooltip } from "./dom.js";
 import { trackScale } from "./palette.js";
+import { ruleText } from "./rule.js";
+import { statesInView } from "./state.js";
 
 const ROW = 26;
 const TOP = 44;
@@ -59,9 +61,7 @@ export class Statistics {
 
   show(state, side) {
     this.side = side;
-    const all = side.states.map((one) => one.name);
-    const states = all.filter((name) => state.states.split(",").includes(name));
-    if (!states.length) states.push(all[0]);
+    const states = statesInView(state, side);
     this.states.show(side, states);
     if (!side.tracks.length) {
       this.empty("This capture has no tracks: give labels or numbers for the words to fairseq-bso states.");
@@ -174,8 +174,7 @@ export class Statistics {
 
 function describe(row) {
   if (row.threshold !== undefined) {
-    const sign = row.direction === "below" ? "≤ −" : "≥ ";
-    return `on at ${sign}${row.threshold.toFixed(2)}: F1 ${row.f1.toFixed(2)}, accuracy ${row.accuracy.toFixed(2)}`;
+    return `on at ${ruleText(row)}: F1 ${row.f1.toFixed(2)}, accuracy ${row.accuracy.toFixed(2)}`;
   }
   if (row.error !== undefined) return `${row.value < 0 ? "falls" : "rises"} with it; mean error ${row.error.toFixed(2)} (of the mean ${row.error_of_mean.toFixed(2)})`;
   return "";

@@ -5,6 +5,7 @@ import { smallHistogram } from "./card_charts.js";
 import { StateChoice } from "./controls.js";
 import { announce, button, count, fixed, h, number, problem } from "./dom.js";
 import { OnRule, ruleText } from "./rule.js";
+import { statesInView } from "./state.js";
 
 const FIRST = 200; // rows that are shown at first
 const figure = (digits) => (value) => fixed(value, digits);
@@ -49,9 +50,7 @@ export class UnitTable {
   show(state, side) {
     this.side = side;
     this.rule.show(state);
-    const names = side.states.map((one) => one.name);
-    const states = names.filter((name) => state.states.split(",").includes(name));
-    if (!states.length) states.push(names[0]);
+    const states = statesInView(state, side);
     this.states.show(side, states);
     const { threshold, direction } = state;
     const fields = { side: side.name, states: states.join(","), threshold: threshold.toFixed(2), direction };
