@@ -9,6 +9,8 @@ import yaml
 from tiny_captures import LANGUAGE_MODEL, SOURCES, TARGETS, attention_of, of_sentence, read, run, states, write_data
 
 from fairseq_bso.errors import UserError
+from fairseq_bso.interpret.capture.sentences import Pairs
+from fairseq_bso.interpret.capture.track_files import read_tracks
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.models import state_reader
 
@@ -55,6 +57,12 @@ def read_dictionary(path):
     pairs = [line.split() for line in path.read_text().splitlines()]
     assert all(len(pair) == 2 for pair in pairs)
     return {int(number): word for word, number in pairs}
+
+
+def test_labels_that_python_alone_reads_as_numbers_stay_labels(tmp_path):
+    given = track(tmp_path, "class", ["1_1 1_2"])
+    (found,) = read_tracks(given, "--track", Pairs([[4, 5, 2]], None, 2), "encoder")
+    assert found.labels == ["1_1", "1_2"] and found.values.tolist() == [0, 1, -1]
 
 
 def test_encoder_tracks_end_and_decoder_tracks_begin_with_no_value(tiny_models, tmp_path):

@@ -83,7 +83,9 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
 
 
 def _as_numbers(values: List[str]) -> Optional[numpy.ndarray]:
-    """(values,) float32, or None if a value is not a number."""
+    """(values,) float32, or None if a value is not a number. Python alone reads the label 1_2 as 12."""
+    if any("_" in value for value in values):
+        return None
     try:
         table = [float(value) for value in values]
     except ValueError:

@@ -41,20 +41,14 @@ class BsoLSTMReader(StateReader):
         encoder = self.model.encoder
         if not change.changes:
             return encoder(words, lengths)
-        run = self._run_encoder(words, lengths, change)
+        run = self.run_encoder(words, lengths, change)
         keys = run.outputs if encoder.attention_keys is None else linear(run.outputs, encoder.attention_keys.weight)
         values = linear(run.outputs, encoder.attention_values.weight)
         padding = torch.arange(words.size(1), device=words.device) >= lengths.to(words).unsqueeze(1)  # (B, S)
         return EncoderOut(keys, values, padding, torch.zeros_like(words[:, 0]), run.hidden, run.cell, 1)
 
-    def encoder_states(self, words: Tensor, lengths: Tensor) -> Dict[str, Tensor]:
-        """Hidden and cell states of every layer, and gates."""
-        found: Dict[str, Tensor] = {}
-        for layer, states in enumerate(self._run_encoder(words, lengths, UNCHANGED).states, start=1):
-            found.update(named(layer, states))
-        return found
-
-    def _run_encoder(self, words: Tensor, lengths: Tensor, change: Change) -> EncoderRun:
+    def run_encoder(self, words: Tensor, lengths: Tensor, change: Change) -> EncoderRun:
+        """The layers of the encoder, step by step."""
         encoder = self.model.encoder
         inputs = encoder.embedding(words) if change.embedded is None else change.embedded  # (B, S, E)
         layers = [(layer, 0) for layer in encoder.layers]

@@ -38,18 +38,12 @@ class FairseqLSTMReader(StateReader):
         """The attention memory and the initial states of the decoder."""
         if not change.changes:
             return self.model.encoder(words, lengths, enforce_sorted=False)
-        run = self._run_encoder(words, lengths, change)
+        run = self.run_encoder(words, lengths, change)
         padding = torch.arange(words.size(1), device=words.device) >= lengths.to(words).unsqueeze(1)  # (B, S)
         return run.outputs.transpose(0, 1), run.hidden, run.cell, padding.t()
 
-    def encoder_states(self, words: Tensor, lengths: Tensor) -> Dict[str, Tensor]:
-        """Hidden and cell states of every layer, and gates."""
-        found: Dict[str, Tensor] = {}
-        for layer, states in enumerate(self._run_encoder(words, lengths, UNCHANGED).states, start=1):
-            found.update(named(layer, states))
-        return found
-
-    def _run_encoder(self, words: Tensor, lengths: Tensor, change: Change) -> EncoderRun:
+    def run_encoder(self, words: Tensor, lengths: Tensor, change: Change) -> EncoderRun:
+        """The layers of the encoder, step by step."""
         encoder = self.model.encoder
         inputs = encoder.embed_tokens(words) if change.embedded is None else change.embedded  # (B, S, E)
         layers = [(encoder.lstm, layer) for layer in range(encoder.num_layers)]

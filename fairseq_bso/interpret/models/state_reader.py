@@ -57,9 +57,16 @@ class StateReader:
         """words (B, S), lengths (B,) -> the memory of the sources for `decoder_states`."""
         raise NotImplementedError
 
+    def run_encoder(self, words: Tensor, lengths: Tensor, change: Change) -> "EncoderRun":
+        """words (B, S), lengths (B,) -> all states of the encoder under a change."""
+        raise NotImplementedError
+
     def encoder_states(self, words: Tensor, lengths: Tensor) -> Dict[str, Tensor]:
         """words (B, S), lengths (B,) -> states (B, S, units) by their names in files."""
-        raise NotImplementedError
+        found: Dict[str, Tensor] = {}
+        for layer, states in enumerate(self.run_encoder(words, lengths, UNCHANGED).states, start=1):
+            found.update(named(layer, states))
+        return found
 
     def decoder_states(self, words: Tensor, memory: Any, change: Change = UNCHANGED) -> DecoderStates:
         """The decoder under teacher forcing.

@@ -104,7 +104,7 @@ class OwnAnswers:
         }
 
     def attribution(self, request: AttributionRequest) -> Dict[str, Any]:
-        """The words that each predicted word comes from, (T, S) and (T, T), and what their sum misses of the difference."""
+        """The words that each predicted word comes from: (T, S) and (T, T), and what their sum misses."""
         run = self._run(request.text)
         words = self._following(run)
         if len(words) > MOST_ATTRIBUTED:

@@ -3,7 +3,7 @@
 
 import { Latest } from "./api.js";
 import { svgButton } from "./export.js";
-import { button, h, hideTooltip, measure, number, problem, shorten, showTooltip } from "./dom.js";
+import { button, h, hideTooltip, markWords, measure, number, problem, shorten, showTooltip } from "./dom.js";
 import { weightColour } from "./palette.js";
 
 const LONGEST = 130; // pixels of a word
@@ -134,20 +134,15 @@ export class Attention {
         group.append("rect").attr("x", left + x * column).attr("y", top + y * row).attr("width", column - 1).attr("height", row - 1)
           .attr("fill", weightColour(value)).attr("data-weight", value)
           .on("pointermove", (event) => {
-            this.mark(x, y);
+            markWords(this.svg, x, y);
             showTooltip(event, h("b", {}, `${target.words[y]} → ${source.words[x]}`), ` ${(100 * value).toFixed(1)} % of the attention; after reading “${target.read[y]}”`);
           });
       });
     });
     group.on("pointerleave", () => {
       hideTooltip();
-      this.mark(-1, -1);
+      markWords(this.svg, -1, -1);
     });
-  }
-
-  mark(column, row) {
-    this.svg.selectAll("[data-column]").classed("marked", function isMarked() { return Number(this.dataset.column) === column; });
-    this.svg.selectAll("[data-row]").classed("marked", function isMarked() { return Number(this.dataset.row) === row; });
   }
 
   drawKey(x, y) {

@@ -81,6 +81,13 @@ export function hideTooltip() {
   tooltip.hidden = true;
 }
 
+// Marks the words of one column and one row of a chart (a selection of d3); -1 marks none.
+export function markWords(svg, column, row) {
+  for (const [axis, place] of [["column", column], ["row", row]]) {
+    svg.selectAll(`[data-${axis}]`).classed("marked", function isMarked() { return Number(this.dataset[axis]) === place; });
+  }
+}
+
 export const number = (value) => Number(value).toLocaleString("en-US");
 // A number with a fixed number of digits; – for none.
 export const fixed = (value, digits = 2) => {

@@ -2,7 +2,7 @@
 /* global d3 */
 
 import { Latest } from "./api.js";
-import { h, hideTooltip, measure, segments, press, shorten, showTooltip } from "./dom.js";
+import { h, hideTooltip, markWords, measure, segments, press, shorten, showTooltip } from "./dom.js";
 import { svgButton } from "./export.js";
 import { weightColour } from "./palette.js";
 
@@ -131,20 +131,15 @@ export class PairCard {
         group.append("rect").attr("x", x + place * column).attr("y", top + y * row).attr("width", column - 1).attr("height", row - 1)
           .attr("fill", this.colour(value)).attr("data-value", value)
           .on("pointermove", (event) => {
-            this.mark(first + place, y);
+            markWords(this.svg, first + place, y);
             showTooltip(event, h("b", {}, `${block.words[place]} → ${words[y]}`), ` ${text}`);
           });
       });
     });
     group.on("pointerleave", () => {
       hideTooltip();
-      this.mark(-1, -1);
+      markWords(this.svg, -1, -1);
     });
-  }
-
-  mark(column, row) {
-    this.svg.selectAll("[data-column]").classed("marked", function isMarked() { return Number(this.dataset.column) === column; });
-    this.svg.selectAll("[data-row]").classed("marked", function isMarked() { return Number(this.dataset.row) === row; });
   }
 
   drawKey(x, y, largest) {
