@@ -282,13 +282,10 @@ class DecoderPass(RecurrentDecoder):
 
     def _attend(self, query: Tensor, rows: Rows) -> Tensor:
         """(R, H) -> (R, H) projected contexts. Rows are grouped by sentence, so that keys and values are not copied."""
-        places = self.sentences * rows.width
-        if not rows.everywhere:
-            query = query.new_zeros(places, query.size(1)).index_copy(0, rows.slots, query)
-        query = query.view(self.sentences, rows.width, -1)  # (B, n, H)
+        query = rows.by_sentence(query, self.sentences)  # (B, n, H)
         context, weights = self._additive(query) if self.decoder.attention_query is not None else self.memory(query)
-        self.attention, context = weights.flatten(0, 1), context.flatten(0, 1)
-        return context if rows.everywhere else context.index_select(0, rows.slots)
+        self.attention = weights.flatten(0, 1)
+        return rows.by_row(context)
 
     def _additive(self, query: Tensor) -> Tuple[Tensor, Tensor]:
         """MLP attention (Bahdanau et al. 2015, appendix A.1.2): ``v . tanh(W_k key + W_q query)``."""

@@ -193,10 +193,7 @@ class TransformerSteps:
 
     def _by_sentence(self, of_rows: Tensor, rows: Rows) -> Tensor:
         """(R, heads, N) -> (B, heads, W, N); slots without a row are zero."""
-        if not rows.everywhere:
-            slots = self.sentences * rows.width
-            of_rows = of_rows.new_zeros(slots, *of_rows.shape[1:]).index_copy_(0, rows.slots, of_rows)
-        return of_rows.unflatten(0, (self.sentences, rows.width)).transpose(1, 2)
+        return rows.by_sentence(of_rows, self.sentences).transpose(1, 2)
 
 
 def _joined(attention: Any) -> Tuple[Tensor, Optional[Tensor]]:
@@ -215,5 +212,4 @@ def _keys_and_values(attention: Any, inputs: Tensor) -> KeysAndValues:
 
 def _by_row(of_sentence: Tensor, rows: Rows) -> Tensor:
     """(B, heads, W, N) -> (R, heads, N)."""
-    flat = of_sentence.transpose(1, 2).flatten(0, 1)
-    return flat if rows.everywhere else flat.index_select(0, rows.slots)
+    return rows.by_row(of_sentence.transpose(1, 2))

@@ -86,7 +86,7 @@ class ExactLogTotals:
         """(B, W) of the other hypotheses; empty places hold 0."""
         found = self.product.best_words(kept.outputs, 1, True).log_totals
         assert found is not None
-        return in_places(found, kept)
+        return kept.rows.by_sentence(found, kept.alive.size(0))
 
 
 class CandidateSearch:
@@ -142,9 +142,9 @@ class CandidateSearch:
 
     def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
-        sentences, width = kept.alive.shape
-        allowed = in_places(self.constraint.allowed(kept.memory, kept.rows.sentences), kept)  # (B, W, C)
-        outputs = in_places(kept.outputs, kept)
+        sentences, rows = kept.alive.size(0), kept.rows
+        allowed = rows.by_sentence(self.constraint.allowed(kept.memory, rows.sentences), sentences)  # (B, W, C)
+        outputs = rows.by_sentence(kept.outputs, sentences)  # (B, W, H)
         scores, added = self.scores(outputs), kept.scores  # (B, W, C), (B, W)
         if self.log_totals is not None:
             added = added - self.log_totals.of_others(kept, t, outputs, scores if self.shared else None)
@@ -157,11 +157,3 @@ class CandidateSearch:
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
         """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
         return self.constraint.advance(memory, words, sentences)
-
-
-def in_places(rows: Tensor, kept: Hypotheses) -> Tensor:
-    """(R, ...) -> (B, W, ...); places without a row are zero."""
-    sentences, width = kept.alive.shape
-    if not kept.rows.everywhere:
-        rows = rows.new_zeros(sentences * width, *rows.shape[1:]).index_copy_(0, kept.rows.slots, rows)
-    return rows.view(sentences, width, *rows.shape[1:])

@@ -28,6 +28,24 @@ class Rows(NamedTuple):
         """(R,) int64"""
         return self.slots.div(self.width, rounding_mode="floor")
 
+    def row_of_slot(self, sentences: int) -> Tensor:
+        """(B * width,) int64, the row in each slot of B sentences; 0 for slots without a row."""
+        rows = self.slots.new_zeros(sentences * self.width)
+        rows[self.slots] = torch.arange(self.slots.numel(), device=rows.device)
+        return rows
+
+    def by_sentence(self, values: Tensor, sentences: int) -> Tensor:
+        """(R, ...) -> (B, width, ...); slots without a row are zero."""
+        if not self.everywhere:
+            empty = values.new_zeros(sentences * self.width, *values.shape[1:])
+            values = empty.index_copy_(0, self.slots, values)
+        return values.unflatten(0, (sentences, self.width))
+
+    def by_row(self, values: Tensor) -> Tensor:
+        """(B, width, ...) -> (R, ...)."""
+        values = values.flatten(0, 1)
+        return values if self.everywhere else values.index_select(0, self.slots)
+
 
 class GoldRun(NamedTuple):
     """The model's pass along the gold words."""

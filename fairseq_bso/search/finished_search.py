@@ -1,7 +1,7 @@
 """Beam search to the end, in training: the best finished hypotheses of every sentence, and their scores with gradient.
 
 The search is that of fairseq's generator. A hypothesis is finished if ``</s>`` is among the K best candidates of a
-step; of the others the K best go on, until K are finished. Gold plays no part in it.
+step. The K best of the other candidates go on, until K hypotheses are finished. Gold plays no part in it.
 """
 
 from __future__ import annotations
@@ -89,12 +89,10 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
 
 def _sources(slots: Tensor, kept: Hypotheses | None, rows: Rows) -> Tensor:
     """(R,) the parent of each row: the empty gold prefix of its sentence, or a row of ``kept``."""
-    of = rows.sentences
     if kept is None:
-        return of
-    row_of_slot = torch.zeros_like(slots).view(-1)
-    row_of_slot[kept.rows.slots] = torch.arange(kept.rows.slots.numel(), device=of.device)
-    return slots.size(0) + row_of_slot[of * rows.width + slots.reshape(-1)[rows.slots]]
+        return rows.sentences
+    parents = rows.sentences * rows.width + slots.reshape(-1)[rows.slots]  # (R,) in the flat beam of ``kept``
+    return slots.size(0) + kept.rows.row_of_slot(slots.size(0))[parents]
 
 
 class _Ends:
@@ -148,7 +146,7 @@ class _Ends:
 def lowest_cost(finished: Finished, costs: Tensor, normalized: bool) -> Tensor:
     """The slot of the lowest-cost hypothesis of each sentence that has a word besides ``</s>``: (B,), -1 for none.
 
-    Of equal costs the best by the measure of decoding wins.
+    Among equal costs the best by the measure of decoding wins.
 
     Args:
         finished: hypotheses.

@@ -121,8 +121,8 @@ class Searcher:
             if t + 1 < time:
                 kept = self._extend(decisions[-1], kept, t)
         zero = self.gold.words.new_zeros(sentences, 1)
-        parents = torch.stack([torch.cat([zero, made.slots], 1) for made in decisions])  # (T, B, K)
-        return Trace(decisions, parents, torch.stack([torch.cat([zero, made.words], 1) for made in decisions]))
+        parents = torch.stack([torch.cat([zero, decision.slots], 1) for decision in decisions])  # (T, B, K)
+        return Trace(decisions, parents, torch.stack([torch.cat([zero, decision.words], 1) for decision in decisions]))
 
     def _prepare_decoder(self) -> None:
         """Announces the words that the decoder will embed, if they are fewer than the embeddings of the search."""
@@ -193,34 +193,30 @@ class Searcher:
         before = kept.ended.gather(1, (slots - 1).clamp(min=0)).masked_fill(slots == 0, 0)
         return torch.where(words == self.rules.end, torch.full_like(words, t + 1), before)
 
-    def _extend(self, made: Decision, kept: Hypotheses, t: int) -> Hypotheses:
+    def _extend(self, decision: Decision, kept: Hypotheses, t: int) -> Hypotheses:
         """Feeds the kept words to the decoder and returns the other hypotheses one step later.
 
         One index selects the model's states and the search's memory, and resets both to gold's.
         """
-        sentences, width = made.slots.shape
-        every = torch.arange(sentences * width, device=made.slots.device)
-        slots = made.alive.view(-1).nonzero().squeeze(1) if self.live_rows_only else every  # (R,)
-        rows = Rows(slots, width, not self.live_rows_only)
+        alive = decision.alive.view(-1)  # (B * W,)
+        slots = alive.nonzero().squeeze(1) if self.live_rows_only else torch.arange(alive.numel(), device=alive.device)
+        rows = Rows(slots, decision.alive.size(1), not self.live_rows_only)
         if slots.numel() == 0:
-            nothing = self._nothing_kept(made.scores)
-            return nothing._replace(alive=made.alive, ended=made.ended)
-        of = rows.sentences
-        source = self._sources(made, kept, rows, every)
+            nothing = self._nothing_kept(decision.scores)
+            return nothing._replace(alive=decision.alive, ended=decision.ended)
+        source = _sources(decision, kept, rows)
         memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
-        words = made.words.view(-1)[slots]
+        words = decision.words.view(-1)[slots]
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
-        memory = self.search.follow(memory, words, of)
-        return Hypotheses(rows, outputs, states, memory, made.scores, made.alive, made.ended)
+        memory = self.search.follow(memory, words, rows.sentences)
+        return Hypotheses(rows, outputs, states, memory, decision.scores, decision.alive, decision.ended)
 
-    def _sources(self, made: Decision, kept: Hypotheses, rows: Rows, every: Tensor) -> Tensor:
-        """(R,) the index of each row's parent among the B gold prefixes and then the rows of the other hypotheses."""
-        sentences, width = made.slots.shape
-        parent, of = made.slots.view(-1)[rows.slots], rows.sentences  # 0 is gold, k is slot k - 1 of the others
-        row_of_slot = torch.zeros_like(every)
-        row_of_slot[kept.rows.slots] = every[: kept.rows.slots.numel()]
-        other = sentences + row_of_slot[of * width + (parent - 1).clamp(min=0)]
-        return torch.where(parent == 0, of, other)
+
+def _sources(decision: Decision, kept: Hypotheses, rows: Rows) -> Tensor:
+    """(R,) the index of each row's parent among the B gold prefixes and then the rows of the other hypotheses."""
+    parent, count = decision.slots.view(-1)[rows.slots], decision.slots.size(0)  # 0 is gold, k is slot k - 1 of others
+    slots = rows.sentences * rows.width + (parent - 1).clamp(min=0)  # (R,) in the flat beam of ``kept``
+    return torch.where(parent == 0, rows.sentences, count + kept.rows.row_of_slot(count)[slots])
 
 
 def select(gold: State, others: State, source: Tensor) -> State:

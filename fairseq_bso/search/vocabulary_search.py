@@ -214,10 +214,9 @@ class VocabularySearch:
         if kept.rows.everywhere:
             dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None
         else:
-            slots = kept.rows.slots
-            dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf).index_copy_(0, slots, maxima)
-            row_of_slot = slots.new_zeros(sentences * width)
-            row_of_slot[slots] = torch.arange(slots.numel(), device=slots.device)
+            dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf)
+            dense.index_copy_(0, kept.rows.slots, maxima)
+            row_of_slot = kept.rows.row_of_slot(sentences)
         dense, columns = dense.view(sentences, -1), scores.size(1)  # (B, W * V'/BLOCK)
         if not product.screened:
             values, flat = best_in_blocks(scores, dense, k, row_of_slot, added)  # (B, k)
