@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..registry import Registry
@@ -142,14 +143,18 @@ def get_successors(name: str) -> Optional[Factory]:
 
 def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> Tensor:
     """Each word of a sentence and ``</s>`` once, ascending: (B, S), (B,) -> (B, S + 1), padding last."""
-    beyond = len(vocabulary.symbols)  # sorts after every word
-    place = torch.arange(words.size(1), device=words.device)
-    words = words.masked_fill(place >= lengths.unsqueeze(1), beyond)
-    words = torch.cat([words, words.new_full((words.size(0), 1), vocabulary.end)], 1).sort(1).values  # (B, S + 1)
-    repeated = torch.zeros_like(words, dtype=torch.bool)
-    repeated[:, 1:] = words[:, 1:] == words[:, :-1]
+    exists = torch.arange(words.size(1), device=words.device) < lengths.unsqueeze(1)  # (B, S)
+    words, exists = F.pad(words, (0, 1), value=vocabulary.end), F.pad(exists, (0, 1), value=True)
+    return distinct(words, exists, vocabulary.padding)
+
+
+def distinct(words: Tensor, exists: Tensor, padding: int) -> Tensor:
+    """The words of each row that exist, each once, ascending, then padding: (B, N) int64, (B, N) bool -> (B, N)."""
+    beyond = torch.iinfo(words.dtype).max  # sorts after every word
+    words = words.masked_fill(~exists, beyond).sort(1).values
+    repeated = F.pad(words[:, 1:] == words[:, :-1], (1, 0), value=False)
     words = words.masked_fill(repeated, beyond).sort(1).values
-    return words.masked_fill(words == beyond, vocabulary.padding)
+    return words.masked_fill(words == beyond, padding)
 
 
 class WordOrder(BatchConstraint):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .candidate_search import CandidateScorer
+from .constraints import distinct
 from .decoder import GoldRun
 from .scorer import Scorer
 from .violation_reset import Hypotheses, Searched
@@ -34,16 +35,10 @@ def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
     Returns:
         (B, C) int64, each word once, ascending, then padding.
     """
-    time, sentences, n = best.words.shape
-    beyond = torch.iinfo(best.words.dtype).max  # sorts after every word
-    found = best.words.masked_fill(best.scores == -torch.inf, beyond).transpose(0, 1).reshape(sentences, time * n)
-    inside = torch.arange(time, device=found.device) < gold.lengths.unsqueeze(1)  # (B, T)
-    words = torch.cat([found, gold.words.masked_fill(~inside, beyond)], 1).sort(1).values
-    again = torch.cat([torch.zeros_like(inside[:, :1]), words[:, 1:] == words[:, :-1]], 1)
-    words = words.masked_fill(again, beyond).sort(1).values
-    longest = int((words != beyond).sum(1).max())
-    words = words[:, :longest]
-    return words.masked_fill(words == beyond, padding)
+    found, exists = (part.transpose(0, 1).flatten(1) for part in (best.words, best.scores > -torch.inf))  # (B, T * n)
+    inside = torch.arange(gold.words.size(1), device=found.device) < gold.lengths.unsqueeze(1)  # (B, T)
+    words = distinct(torch.cat([found, gold.words], 1), torch.cat([exists, inside], 1), padding)
+    return words[:, : int((words != padding).sum(1).max())]
 
 
 class SearchWordsLogTotals:
@@ -124,7 +119,7 @@ def _share(found: Set[Words], exact: Set[Words]) -> float:
 def kept_hypotheses(trace: Trace, gold: GoldRun) -> Set[Words]:
     """(sentence, step, words ...) of every hypothesis other than gold that a search kept."""
     parents, words = trace.parents.tolist(), trace.words.tolist()  # T of B of K
-    holds = torch.stack([made.alive | (made.ended > 0) for made in trace.decisions]).tolist()  # T of B of W
+    holds = torch.stack([decision.alive | (decision.ended > 0) for decision in trace.decisions]).tolist()  # T of B of W
     found = set()
     for sentence, right in enumerate(gold.words.tolist()):
         before: Dict[int, Words] = {0: ()}  # the hypothesis in each slot

@@ -127,7 +127,7 @@ class Trace(NamedTuple):
         return found, times * lengths.numel() + sentences
 
     def _over_time(self, name: str) -> Tensor:
-        return torch.stack([getattr(made, name) for made in self.decisions])
+        return torch.stack([getattr(decision, name) for decision in self.decisions])
 
     def _paths(
         self, gold: Tensor, rules: Rules, times: Tensor, sentences: Tensor, slots: Tensor, last: Tensor, gaps: Tensor
