@@ -19,7 +19,7 @@ __all__ = ["load_vectors", "read_vectors"]
 logger = logging.getLogger(__name__)
 Wanted = Callable[[str], bool]
 LONGEST_WORD = 1000  # bytes of a word in word2vec's binary format
-BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"  # the mark that some editors write before UTF-8
 
 
 def load_vectors(path: str, option: str, embedding: nn.Embedding, dictionary: Any) -> None:
@@ -85,7 +85,7 @@ def read_vectors(path: str, option: str, size: int, wanted: Wanted) -> Dict[str,
 
 def _header(line: bytes) -> Optional[Tuple[int, int]]:
     """Count and size if the first line is a pair of whole numbers."""
-    fields = line.split()
+    fields = line.removeprefix(BOM).split()
     return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(map(bytes.isdigit, fields)) else None
 
 
@@ -110,9 +110,7 @@ def _text_records(
 ) -> Iterator[Tuple[str, List[float]]]:
     """Word and numbers of each line."""
     for number, line in enumerate(file, 1 if header is None else 2):
-        if number == 1 and line.startswith(BOM):
-            line = line[len(BOM) :]
-        fields = line.rsplit(None, size)
+        fields = (line.removeprefix(BOM) if number == 1 else line).rsplit(None, size)
         if not fields:
             continue
         if header is None and number == 1:

@@ -49,12 +49,23 @@ def equal(found, expected):
         as_text(VECTORS, header=True),
         as_text(VECTORS, header=True, end=" "),
         b"\xef\xbb\xbf" + as_text(VECTORS),
+        b"\xef\xbb\xbf" + as_text(VECTORS, header=True),
         as_text(VECTORS).replace(b"\n", b"\r\n").replace(b" ", b"\t"),
         as_text(VECTORS) + b"\n",
         as_binary(VECTORS),
         as_binary(VECTORS, end=b""),
     ],
-    ids=["GloVe", "word2vec", "with blanks at the ends", "BOM", "tabs", "empty line", "binary", "fastText's binary"],
+    ids=[
+        "GloVe",
+        "word2vec",
+        "blanks at the ends",
+        "BOM",
+        "BOM, word2vec",
+        "tabs",
+        "empty line",
+        "binary",
+        "fastText's binary",
+    ],
 )
 def test_every_format_is_read(tmp_path, content):
     assert equal(read(tmp_path, content), VECTORS)
