@@ -137,19 +137,17 @@ def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
         )
     except ValueError as fault:
         raise UserError(f"beam_search_optimization: {fault}") from None
-    for name, value, right in (
-        ("--margin", cfg.margin, 0 < cfg.margin < math.inf),
-        ("--search-screen", cfg.search_screen, cfg.search_screen >= 1),
-        ("--risk-alpha", cfg.risk_alpha, 0 < cfg.risk_alpha < math.inf),
-        ("--nll-weight", cfg.nll_weight, 0 <= cfg.nll_weight < math.inf),
-        ("--search-words", cfg.search_words, cfg.search_words >= 0),
-        ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen < math.inf),
-        ("--oracle-beam", cfg.oracle_beam, cfg.oracle_beam >= 0),
+    for name, value, is_allowed, allowed in (
+        ("--margin", cfg.margin, 0 < cfg.margin < math.inf, "above 0, and finite"),
+        ("--search-screen", cfg.search_screen, cfg.search_screen >= 1, "above 0"),
+        ("--risk-alpha", cfg.risk_alpha, 0 < cfg.risk_alpha < math.inf, "above 0, and finite"),
+        ("--nll-weight", cfg.nll_weight, 0 <= cfg.nll_weight < math.inf, "at least 0, and finite"),
+        ("--search-words", cfg.search_words, cfg.search_words >= 0, "at least 0"),
+        ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen < math.inf, "at least 0, and finite"),
+        ("--oracle-beam", cfg.oracle_beam, cfg.oracle_beam >= 0, "at least 0"),
     ):
-        if not right:
-            allowed = "above 0" if name in ("--margin", "--search-screen", "--risk-alpha") else "at least 0"
-            finite = ", and finite" if isinstance(value, float) else ""
-            raise UserError(f"beam_search_optimization: {name} is {value}, but must be {allowed}{finite}")
+        if not is_allowed:
+            raise UserError(f"beam_search_optimization: {name} is {value}, but must be {allowed}")
     if str(cfg.finished) == "dropped" and cfg.finished_lenpen != 1:
         raise UserError(
             f"beam_search_optimization: --finished-lenpen is {cfg.finished_lenpen}, but --finished dropped compares "

@@ -9,7 +9,7 @@ A cost is a function of lists of equal length, which hold every distinct pair of
 """
 
 import math
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -25,8 +25,6 @@ TextCost = Callable[..., Sequence[float]]
 Words = Tuple[int, ...]
 _COSTS: Registry[TextCost] = Registry("text cost", "register_text_cost")
 get_text_cost, text_cost_names = _COSTS.get, _COSTS.names
-
-
 _WITH_SOURCES: Set[str] = set()
 """the names of costs that get the source sentences too"""
 
@@ -50,34 +48,35 @@ def register_text_cost(name: str, sources: bool = False) -> Callable[[TextCost],
 @register_text_cost("sentence_bleu")
 def sentence_bleu(hypotheses: List[str], references: List[str]) -> List[float]:
     """One minus sacrebleu's sentence BLEU: smoothing ``exp``, effective order, its default tokens."""
-    metric = BLEU(effective_order=True)
-    return [max(0.0, 1 - metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
+    return [max(0.0, 1 - score) for score in _scores(BLEU(effective_order=True), hypotheses, references)]
 
 
 @register_text_cost("chrf")
 def chrf(hypotheses: List[str], references: List[str]) -> List[float]:
     """One minus sacrebleu's chrF2."""
-    metric = CHRF()
-    return [max(0.0, 1 - metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
+    return [max(0.0, 1 - score) for score in _scores(CHRF(), hypotheses, references)]
 
 
 @register_text_cost("ter")
 def ter(hypotheses: List[str], references: List[str]) -> List[float]:
     """sacrebleu's translation edit rate, at most 1."""
-    metric = TER()
-    return [min(1.0, metric.sentence_score(one, [right]).score / 100) for one, right in zip(hypotheses, references)]
+    return [min(1.0, score) for score in _scores(TER(), hypotheses, references)]
+
+
+def _scores(metric: Any, hypotheses: List[str], references: List[str]) -> List[float]:
+    """The scores of a sacrebleu metric for each pair, divided by 100."""
+    return [metric.sentence_score(hypothesis, [right]).score / 100 for hypothesis, right in zip(hypotheses, references)]
 
 
 @register_text_cost("hamming")
 def hamming(hypotheses: List[str], references: List[str]) -> List[float]:
     """The share of places with another word, of the places of the longer text. A place that one text lacks differs."""
-    return [_hamming(one.split(), right.split()) for one, right in zip(hypotheses, references)]
+    return [_hamming(hypothesis.split(), right.split()) for hypothesis, right in zip(hypotheses, references)]
 
 
 def _hamming(words: List[str], right: List[str]) -> float:
-    longer = max(len(words), len(right), 1)
     equal = sum(one == other for one, other in zip(words, right))
-    return 1 - equal / longer if words or right else 0.0
+    return 1 - equal / max(len(words), len(right)) if words or right else 0.0
 
 
 class Compared(NamedTuple):

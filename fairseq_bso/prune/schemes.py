@@ -16,6 +16,7 @@ weight (by class, then by position) is pruned first, so that the masks do not de
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Callable, NamedTuple, Sequence, TypeVar
@@ -220,9 +221,8 @@ class Schedule:
         if self.kind == "gradual":
             left = 1 - done * self.every / (self.end - self.start)
             return self.amount * (1 - left**3)
-        rounds = (
-            1 - (self.start - self.end) // self.every
-        )  # at the start, at every full step before the end, at the end
+        # Rounds are at the start, at every full step before the end, and at the end.
+        rounds = 1 + math.ceil(Fraction(self.end - self.start, self.every))
         return 1 - (1 - self.amount) ** ((done + 1) / rounds)
 
     def count(self, update: int, weights: int) -> int:

@@ -110,7 +110,7 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
 
 
 def _check_units(amount: float, units: float, scheme: str) -> None:
-    """Raises UserError for options that have no place beside --prune-units."""
+    """Raises UserError for options that cannot be used with --prune-units."""
     if amount != 0:
         raise UserError(
             f"--prune-units {units} and --prune-amount {amount} cannot be given together: prune units first, then "

@@ -26,7 +26,7 @@ def unit_sets_of(model: Any, parameters: Sequence[Named], residual: bool, option
 
 
 class UnitClasses:
-    """The units of a model, in the sets of its ``unit_sets``. Of every set the same share is pruned.
+    """The units of a model, in the sets of its ``unit_sets``. The same share of every set is pruned.
 
     Args:
         parameters: of the model, with all their names.
