@@ -1,4 +1,4 @@
-"""What the criterion checks in every batch: its target, and the number of updates."""
+"""What the criterion checks in every batch: its target, the number of updates, and the costs."""
 
 from typing import Any, Dict
 
@@ -52,3 +52,22 @@ def checked_target(sample: Dict[str, Any], padding: int, end: int) -> Tensor:
             which = int(faulty.nonzero()[0])
             raise UserError(f"the target of sentence {int(sample['id'][which])} (counted from 0) {reason}")
     return target
+
+
+def checked_costs(costs: Tensor, violations: Tensor, delta: str) -> Tensor:
+    """The costs (M,), without gradient.
+
+    Args:
+        costs: the result of a Delta.
+        violations: (M,) anything of M violations.
+        delta: the value of ``--delta``.
+
+    Raises:
+        UserError: if there is not one cost for each violation. A broadcast would silently make another loss.
+    """
+    if costs.shape != violations.shape:
+        raise UserError(
+            f"--delta {delta} returned a tensor of shape {tuple(costs.shape)} for {len(violations)} violations, but "
+            f"must return one cost for each: {tuple(violations.shape)}"
+        )
+    return costs.detach()

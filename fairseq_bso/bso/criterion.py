@@ -16,7 +16,7 @@ from ..search.constraints import BatchConstraint
 from ..search.finished_search import FinishedScores, search_finished
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores, search_and_score
-from .batch_checks import beam_of_update, checked_target
+from .batch_checks import beam_of_update, checked_costs, checked_target
 from .losses import Hypotheses, OnBeam
 from .objective import words_since_reset
 from .options import SEARCH_DTYPES, BeamSearchOptimizationConfig, check_scorer, checked, finished_lenpen
@@ -147,7 +147,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         self._log_agreement(options, found)
         with torch.no_grad():
             costs = self.delta(*words_since_reset(found.rivals, target))
-        on_beam = _by_event(found, costs.detach(), options.margin) if options.rivals else _alone(found, costs, options)
+        costs = checked_costs(costs, found.gaps, self.cfg.delta)
+        on_beam = (_by_event if options.rivals else _alone)(found, costs, options.margin)
         loss = self.loss.function(on_beam)
         violations = found.violations
         logged = {
@@ -239,10 +240,10 @@ def _ratio(total: float, count: float) -> float:
     return total / count if count > 0 else 0.0
 
 
-def _alone(found: SearchScores, costs: Tensor, options: SearchOptions) -> OnBeam:
+def _alone(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
     """Every violator in a row of its own."""
-    gaps, costs = found.gaps.unsqueeze(1), costs.detach().unsqueeze(1)
-    return OnBeam(gaps, costs, torch.ones_like(gaps, dtype=torch.bool), options.margin)
+    gaps, costs = found.gaps.unsqueeze(1), costs.unsqueeze(1)
+    return OnBeam(gaps, costs, torch.ones_like(gaps, dtype=torch.bool), margin)
 
 
 def _by_event(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:

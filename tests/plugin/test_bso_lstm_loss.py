@@ -92,6 +92,15 @@ def test_training_ends_with_no_violation_zero_loss_and_zero_gradient_for_every_p
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("loss", ["margin", "log_beam"])
+def test_a_delta_must_return_one_cost_for_each_violation(loss):
+    model, bso = fakes.model(), criterion(3, loss=loss)
+    bso.delta = lambda hypothesis, gold, lengths: torch.ones(len(lengths), 1)
+    net_input, target = fakes.batch(model, [[5, 6, 2]], [[4, 5, 2]])
+    with pytest.raises(UserError, match=r"--delta zero_one returned a tensor of shape \((\d+), 1\) for \1 violations"):
+        bso(model, {"net_input": net_input, "target": target, "ntokens": 3, "id": torch.arange(1)})
+
+
 def test_a_search_of_any_words_does_not_use_the_inputs_of_the_search_before():
     model = fakes.model()
     net_input, target = fakes.batch(model, [[5, 6, 2]], [[4, 2]])
