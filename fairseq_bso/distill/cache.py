@@ -157,7 +157,7 @@ class Cache:
         if not pairs:
             raise UserError(
                 "no distilled pair is left, because every hypothesis of the teacher was dropped: give a larger "
-                "--distill-max-ratio, or 0 for no limit"
+                "--distill-max-ratio, or 0 for no limit, and another --distill-cache"
             )
         (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
         names = [f"{prefix}.{language}.{kind}" for language in (source, target) for kind in ("bin", "idx")]

@@ -1,6 +1,7 @@
 """The tasks ``word_distillation`` and ``sequence_distillation``: learning from a teacher's words or from its output."""
 
 import logging
+import math
 from argparse import Namespace
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -274,11 +275,13 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
         problems.append(f"--distill-nbest is {cfg.distill_nbest}, but must be from 1 to the beam, {beam}")
     if cfg.distill_max_ratio != 0 and not cfg.distill_max_ratio >= 1:
         problems.append(f"--distill-max-ratio is {cfg.distill_max_ratio}, but must be 0 (no limit) or at least 1")
-    if not (cfg.distill_max_len_a >= 0 and cfg.distill_max_len_b >= 1):
+    if not (0 <= cfg.distill_max_len_a < math.inf and cfg.distill_max_len_b >= 1):
         problems.append(
             f"--distill-max-len-a is {cfg.distill_max_len_a} and --distill-max-len-b is {cfg.distill_max_len_b}, but "
-            "they must be at least 0 and 1"
+            "they must be finite, and at least 0 and 1"
         )
+    if not math.isfinite(cfg.distill_lenpen):
+        problems.append(f"--distill-lenpen is {cfg.distill_lenpen}, but must be finite")
     if cfg.distill_max_tokens < 1:
         problems.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
     if cfg.load_alignments:

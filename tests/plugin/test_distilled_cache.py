@@ -1,5 +1,6 @@
 """The folder of distilled targets, when processes meet in it or are killed."""
 
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from tiny_captures import SOURCES, TARGETS, write_data
 
 from fairseq_bso.distill.cache import Cache
 from fairseq_bso.distill.job import DistillationJob, Shard
-from fairseq_bso.distill.tasks import SequenceDistillationConfig, SequenceDistillationTask
+from fairseq_bso.distill.tasks import SequenceDistillationConfig, SequenceDistillationTask, check_options
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -90,6 +91,19 @@ def test_sentences_are_not_padded_to_buckets_before_the_teacher_reads_them(tmp_p
     assert [sentence.tolist() for sentence in gold.src] == SOURCES
     assert [sentence.tolist() for sentence in gold.tgt] == TARGETS
     assert cfg.num_batch_buckets == 2  # the distilled pairs are padded
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"distill_lenpen": math.nan}, "--distill-lenpen is nan, but must be finite"),
+        ({"distill_max_len_a": math.inf}, "--distill-max-len-a is inf .* must be finite, and at least 0 and 1"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(options, message):
+    cfg = SequenceDistillationConfig(data="data", distill_cache="cache", teacher_path="teacher.pt", **options)
+    with pytest.raises(UserError, match=message):
+        check_options(cfg)
 
 
 def test_a_training_set_of_too_long_sources_is_refused(tmp_path):
