@@ -9,9 +9,9 @@ Input: one tokenised sentence per line, plain, `.gz` or `.xz`. Output: `train.sh
     fairseq-preprocess --source-lang shuffled --target-lang ordered --joined-dictionary --srcdict ordering/dict.txt \\
         --trainpref ordering/train --validpref ordering/valid --testpref ordering/test --destdir ordering/data-bin
 
-A word that occurs fewer than `--min-count` times in the training sentences is not in `dict.txt`; fairseq-preprocess
-makes `<unk>` of it, in the source and in the target. (`--thresholdsrc` has the same effect, but with a joined
-dictionary it counts every word twice, once in each language.) The text files keep the word itself, for scoring.
+A word that occurs fewer than `--min-count` times in the training sentences is not in `dict.txt`. fairseq-preprocess
+makes `<unk>` of it, in the source and in the target. (Its `--thresholdsrc` would count every word twice with a joined
+dictionary, once in each language.) The text files keep the word itself, for scoring.
 
 The order of the source is random, and a small model memorises such random orders. `--train-copies` therefore shuffles
 each training sentence several times.
@@ -20,13 +20,14 @@ The same seed and input give the same output. The shuffle of a sentence depends 
 number only. It stays the same when the length filter or the number of sentences changes.
 """
 
-import argparse
 import gzip
 import lzma
 import random
+import zlib
 from collections import Counter
 from pathlib import Path
 
+from command_line import make_parser
 from outputs import whole_folder
 
 SOURCE, TARGET = "shuffled", "ordered"
@@ -46,7 +47,7 @@ def read_sentences(path, lowercase=False):
         raise SystemExit(
             f"{path}: not UTF-8 text ({problem.reason} at byte {problem.start}); convert it first"
         ) from None
-    except (OSError, EOFError, lzma.LZMAError) as problem:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as problem:
         raise SystemExit(f"{path}: cannot be read ({problem}); give a text file, plain, .gz or .xz") from None
     sentences = [line.split() for line in (text.lower() if lowercase else text).split("\n")]
     for number, words in enumerate(sentences, start=1):
@@ -107,9 +108,7 @@ def report(name, ordered, vocabulary):
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     for name in ("train", "valid", "test"):
         parser.add_argument(f"--{name}", required=True, type=Path, metavar="FILE", help=f"the {name} sentences")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write; must not exist")

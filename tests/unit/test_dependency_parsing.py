@@ -209,6 +209,13 @@ def test_malformed_files_are_named(tmp_path, text, message):
         treebank.read_treebank(path)
 
 
+def test_a_damaged_archive_is_named(tmp_path):
+    packed = gzip.compress(ROW.format(1, 0).encode())
+    (tmp_path / "bad.gz").write_bytes(packed[:10] + b"\xff" + packed[11:])  # no such type of block
+    with pytest.raises(SystemExit, match="bad.gz: cannot be read"):
+        treebank.read_treebank(tmp_path / "bad.gz")
+
+
 @pytest.mark.parametrize(
     "heads, message",
     [

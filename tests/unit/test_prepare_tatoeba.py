@@ -56,3 +56,17 @@ def test_a_file_that_is_another_one_is_one_message(prepare, tmp_path, name):
     (tmp_path / name).write_bytes(b"Go.\tGeh.\n")
     with pytest.raises(SystemExit, match=f"{name}: (.*; needed is deu.txt|sha256 of its deu.txt is .* fetch it again)"):
         prepare.read_pairs(tmp_path / name)
+
+
+def test_every_damaged_byte_of_an_archive_is_one_message_or_harmless(prepare, tmp_path):
+    path = tmp_path / "deu-eng.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("deu.txt", LINES)
+    whole, messages = path.read_bytes(), []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x81]) + whole[place + 1 :])
+        try:
+            assert len(prepare.read_pairs(path)) == 3
+        except SystemExit as problem:
+            messages.append(str(problem))
+    assert len(messages) > 50 and all("needed is deu.txt" in message for message in messages)

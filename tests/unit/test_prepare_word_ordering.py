@@ -113,11 +113,13 @@ def test_bad_input_is_named(tmp_path, content, message):
         prepare.read_sentences(path)
 
 
-def test_a_cut_off_archive_is_named(tmp_path):
-    path = tmp_path / "cut.xz"
-    path.write_bytes(lzma.compress(b"a b\n" * 1000)[:-20])
-    with pytest.raises(SystemExit, match="cut.xz: cannot be read"):
-        prepare.read_sentences(path)
+@pytest.mark.parametrize("suffix, pack", [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_damaged_archive_is_named(tmp_path, suffix, pack):
+    path, packed = tmp_path / f"bad{suffix}", pack(b"a b\n" * 1000)
+    for damaged in (packed[:-20], packed[:10] + b"\xff" + packed[11:]):  # cut off; gzip: no such type of block
+        path.write_bytes(damaged)
+        with pytest.raises(SystemExit, match=f"bad{suffix}: cannot be read"):
+            prepare.read_sentences(path)
 
 
 def test_an_existing_folder_is_not_overwritten(text, tmp_path):

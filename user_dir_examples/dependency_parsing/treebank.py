@@ -9,6 +9,7 @@ import lzma
 import os
 import re
 import runpy
+import zlib
 from pathlib import Path
 from typing import List, NamedTuple
 
@@ -144,7 +145,7 @@ def read_treebank(path):
         raise SystemExit(
             f"{path}: not UTF-8 text ({problem.reason} at byte {problem.start}); convert it first"
         ) from None
-    except (OSError, EOFError, lzma.LZMAError) as problem:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as problem:
         raise SystemExit(f"{path}: cannot be read ({problem}); give a CoNLL-U file, plain, .gz or .xz") from None
     lines, sentences, block = text.split("\n"), [], []
     for index, line in enumerate([*lines, ""]):

@@ -16,6 +16,7 @@ import lzma
 import os
 import random
 import zipfile
+import zlib
 from pathlib import Path
 
 from prepare import download, only_writer, ready_folder, text_to_data, write_lines
@@ -26,6 +27,8 @@ SHA256 = "a79c90b3cd3102decffa49cc00fb6f20023974f2ae5c4782515bebe133fcc07b"  # o
 SOURCE, TARGET = "en", "de"
 HELD_OUT = 1000  # English sentences in each of `valid` and `test`
 SEED = 1
+# What the readers of .zip and .xz raise for damaged files.
+UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
 
 
 def parse_arguments(argv=None):
@@ -59,7 +62,7 @@ def read_pairs(path):
         else:
             content = path.read_bytes()
             content = lzma.decompress(content) if path.suffix == ".xz" else content
-    except (OSError, KeyError, lzma.LZMAError, zipfile.BadZipFile) as problem:
+    except UNREADABLE as problem:
         raise SystemExit(f"{path}: {problem}; needed is deu.txt, deu.txt.xz or deu-eng.zip") from None
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
