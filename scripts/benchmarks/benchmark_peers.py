@@ -19,7 +19,6 @@ import os
 import resource
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -27,8 +26,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 for folder in ("scripts/experiments", "scripts/tools", "scripts/benchmarks", "."):
     sys.path.insert(0, str(ROOT / folder))
+from json_worker import Worker  # noqa: E402
+
 SETTINGS = [(beam, batch) for beam in (1, 5) for batch in (1, 32)]
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def parse(arguments=None):
@@ -70,35 +70,21 @@ def system(text):
     return name, kind, path, dict(option.split("=", 1) for option in options)
 
 
-class Worker:
-    """A process with one system."""
+class System(Worker):
+    """A process with one system; `start` is the seconds from its call to its first translation.
+
+    `ask(lines, beam, batch)` translates. It returns seconds of processor time, the peak of memory in MiB, and the
+    translations."""
 
     def __init__(self, kind, path, options, pieces):
-        words = [sys.executable, __file__, "--worker", kind, str(path), json.dumps(options), str(pieces)]
         started = time.monotonic()
-        self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **THREADS}
-        )
+        super().__init__(f"{kind} {path}", __file__, "--worker", kind, path, json.dumps(options), pieces)
         self.ask(["ein hund ."], 1, 1)
         self.start = time.monotonic() - started
 
-    def ask(self, lines, beam, batch):
-        """Translates. Returns seconds of processor time, the peak of memory in MiB, and the translations."""
-        self.process.stdin.write(json.dumps([lines, beam, batch]) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{' '.join(self.process.args[3:5])}: the process ended, see above")
-        return json.loads(answer)
-
-    def close(self):
-        """Ends the process."""
-        self.process.stdin.close()
-        self.process.wait()
-
 
 def work(kind, path, options, pieces):
-    """Answers the lines of a Worker. What libraries print goes to standard error."""
+    """Answers the requests to a System. What libraries print goes to standard error."""
     from sentencepiece import SentencePieceProcessor
     from translators import KINDS
 
@@ -123,7 +109,7 @@ def measure(options):
     lines, references = (path.read_text(encoding="utf-8").splitlines() for path in (options.text, options.reference))
     timed = lines[: options.sentences]
     words = sum(len(line.split()) for line in timed)
-    workers = {name: Worker(kind, path, more, options.sentencepiece) for name, kind, path, more in options.systems}
+    workers = {name: System(kind, path, more, options.sentencepiece) for name, kind, path, more in options.systems}
     speeds = {name: {setting: [] for setting in SETTINGS} for name in workers}
     for beam, batch in SETTINGS * (options.rounds + 1):  # the first round warms up
         for name, worker in workers.items():
@@ -155,14 +141,10 @@ def table(rows):
     return "\n".join([*lines, "", f"sacrebleu {rows[0]['signature']}"])
 
 
-def draw(rows, path):
-    """Draws BLEU by words a second, line by line and in batches; an area is that of the file. False if it cannot."""
-    from outputs import save_figure, silent_pyplot
+def draw(pyplot, rows):
+    """BLEU by words a second, line by line and in batches; the area of a mark is that of the file."""
+    from outputs import logarithmic_x
 
-    try:
-        pyplot = silent_pyplot()
-    except ImportError:
-        return False
     palette = pyplot.matplotlib.colormaps["tab20"].colors  # ten strong colours, each before its pale one
     figure, panels = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained", sharey=True)
     for axes, batch, title in zip(panels, (1, 32), ("line by line", "in batches of 32")):
@@ -173,17 +155,13 @@ def draw(rows, path):
             axes.scatter(speeds, scores, s=row["bytes"] / 5e4, color=colour, alpha=0.5, label=row["name"])
             for speed, score, beam in zip(speeds, scores, row["beams"]):
                 axes.annotate(str(beam), (speed, score), ha="center", va="center", fontsize=8)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(pyplot.matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.set_minor_formatter("")
+        logarithmic_x(axes)
         axes.set_xlabel("source words a second, one thread")
         axes.set_title(f"{title} (area: bytes; number: beam)", loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("BLEU")
     panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9, markerscale=0.5)
-    save_figure(figure, path)
-    return True
+    return figure
 
 
 def main(arguments=None):
@@ -192,15 +170,14 @@ def main(arguments=None):
     if options.worker:
         work(*options.worker)
         return
-    from outputs import write_whole
+    from outputs import draw_with, write_whole
 
     rows = measure(options)
     options.out.mkdir(parents=True, exist_ok=True)
     write_whole(options.out / "peers.txt", table(rows) + "\n")
     write_whole(options.out / "peers.json", json.dumps(rows, indent=1) + "\n")
-    drawn = draw(rows, options.out / "peers.png")
     print(table(rows))
-    picture = " and peers.png" if drawn else "; no picture: matplotlib is missing"
+    picture = ", peers.png" if draw_with(draw, options.out / "peers.png", rows) else ""
     print(f"\nWrote {options.out}/peers.txt, peers.json{picture}")
 
 

@@ -14,19 +14,17 @@ median of the ratios within rounds.
 import argparse
 import importlib
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from json_worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [(beam, batch) for beam in (1, 5) for batch in (1, 32)]
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def parse(arguments=None):
@@ -97,29 +95,16 @@ def random_text(options):
     return [" ".join(f"w{word}" for word in frequent(generator, options.vocabulary, length)) for length in lengths]
 
 
-class Worker:
-    """A process that translates with one build."""
+def worker(build, model, text):
+    """A process with one build.
 
-    def __init__(self, build, model, text):
-        words = [sys.executable, __file__, "--worker", str(build), str(model), str(text)]
-        pipe = subprocess.PIPE
-        environment = {**os.environ, **THREADS}
-        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=environment)
-
-    def seconds(self, options):
-        """Translates the text once with options of `translate`. Returns seconds of processor time, and the lines."""
-        self.process.stdin.write(json.dumps(options) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self):
-        """Ends the process."""
-        self.process.stdin.close()
-        self.process.wait()
+    `ask(batch, *options)` translates the text once, with options of `translate`. It returns seconds of processor time,
+    and the lines."""
+    return Worker(f"{build}, {model}", __file__, "--worker", build, model, text)
 
 
 def work(build, model, text):
-    """Answers each line of options on standard input, as a Worker asks."""
+    """Answers the requests to a `worker`."""
     sys.path.insert(0, build)
     early = (Path(build) / "bso_runtime" / "command.py").exists()  # the name of `translate` in earlier builds
     command = importlib.import_module("bso_runtime.command" if early else "bso_runtime.translate")
@@ -132,9 +117,7 @@ def work(build, model, text):
         name = " ".join(options)
         if name not in made:
             translate = make(parser.parse_args([model, *options]))
-            made[name] = (
-                translate if command.__name__.endswith("command") else lambda batch, run=translate: run(batch, 1)
-            )
+            made[name] = translate if early else lambda lines, run=translate: run(lines, 1)
             made[name](lines[:batch])
         start, outputs = time.process_time(), []
         for first in range(0, len(lines), batch):
@@ -157,20 +140,20 @@ def measure(options, model, text, limits, onnx):
     """{setting: {build: [words a second in each round]}}; `onnx` are the starts of names of ONNX files."""
     words = sum(len(line.split()) for line in Path(text).read_text(encoding="utf-8").splitlines())
     files = {"now": model, **{start.name: start.resolve() for start in onnx}}
-    workers = {name: (Worker(ROOT, path, text), []) for name, path in files.items()}
-    workers.update({f"{name}, shortlist": (worker, ["--shortlist"]) for name, (worker, _) in tuple(workers.items())})
+    workers = {name: (worker(ROOT, path, text), []) for name, path in files.items()}
+    workers.update({f"{name}, shortlist": (one, ["--shortlist"]) for name, (one, _) in tuple(workers.items())})
     if options.beside:
-        workers = {"before": (Worker(options.beside.resolve(), model, text), []), **workers}
+        workers = {"before": (worker(options.beside.resolve(), model, text), []), **workers}
     speeds = {f"beam {beam}, batch {batch}": {name: [] for name in workers} for beam, batch in SETTINGS}
     for _ in range(options.rounds):
         for (beam, batch), found in zip(SETTINGS, speeds.values()):
             outputs = {}
-            for name, (worker, more) in workers.items():
-                seconds, outputs[name] = worker.seconds([batch, "--beam", str(beam), *limits, *more])
+            for name, (one, more) in workers.items():
+                seconds, outputs[name] = one.ask(batch, "--beam", str(beam), *limits, *more)
                 found[name].append(words / seconds)
             assert outputs.get("before", outputs["now"]) == outputs["now"], "the builds translate differently"
-    for worker in {worker for worker, _ in workers.values()}:
-        worker.close()
+    for one in {one for one, _ in workers.values()}:
+        one.close()
     return speeds
 
 
@@ -197,17 +180,14 @@ def main():
         work(*options.worker)
         return
     with tempfile.TemporaryDirectory() as folder:
-        model, text, limits = options.model, options.input, ["--max-len-b", str(options.max_len_b)]
-        onnx = options.onnx
+        model, text, onnx = options.model, options.input, options.onnx
+        limits = ["--max-len-b", str(options.max_len_b)]
         if model is None:
             made = random_model(options)
             from bso_runtime import model_file
 
-            model, text, limits = (
-                Path(folder) / "model",
-                Path(folder) / "text",
-                ["--max-len-a", "1", "--max-len-b", "0"],
-            )
+            model, text = Path(folder) / "model", Path(folder) / "text"
+            limits = ["--max-len-a", "1", "--max-len-b", "0"]
             model_file.write(model, made, "float16")
             onnx = write_graphs(made, folder)
             text.write_text("".join(line + "\n" for line in random_text(options)), encoding="utf-8")

@@ -16,16 +16,14 @@ import os
 from pathlib import Path
 
 from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
-from outputs import save_figure, silent_pyplot, write_whole
+from outputs import draw_with, write_whole
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
-from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from stages import BEST, PLUGIN, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
-PLUGIN = ROOT / "fairseq_bso"
 CONSTRAINT = ["--user-dir", str(PLUGIN), "--task", "bso_translation", "--successors", "word_order"]
 START = "cross entropy"
-BEST = "checkpoint_best.pt"
 
 
 def train_stage(arguments, beam):
@@ -87,9 +85,8 @@ def make_table(scores, seconds):
     return "\n".join([*lines, "", f"sacrebleu {first['signature']}"])
 
 
-def draw(path, scores):
-    """Draws the table as colours; needs matplotlib."""
-    pyplot = silent_pyplot()
+def draw(pyplot, scores):
+    """The table as colours."""
     rows, tests = list(dict.fromkeys(row for row, _ in scores)), sorted({test for _, test in scores})
     values = [[scores[row, test]["bleu"] for test in tests] for row in rows]
     figure, axes = pyplot.subplots(figsize=(1.5 + 1.2 * len(tests), 1.2 + 0.6 * len(rows)), layout="constrained")
@@ -104,7 +101,7 @@ def draw(path, scores):
     axes.set_xlabel("beam of the test search")
     axes.set_ylabel("beam in training")
     axes.set_title("Constrained word ordering, BLEU")
-    save_figure(figure, path)
+    return figure
 
 
 def parse_arguments(argv=None):
@@ -139,8 +136,8 @@ def main(argv=None):
     write_whole(arguments.out / "grid.txt", table + "\n")
     listed = [{"trained": str(row), "beam": test, **found} for (row, test), found in scores.items()]
     write_whole(arguments.out / "grid.json", json.dumps(listed, indent=1) + "\n")
-    draw(arguments.out / "grid.png", scores)
-    print("\n" + table + f"\n\nWrote {os.path.relpath(arguments.out)}/grid.txt, grid.json, grid.png")
+    picture = ", grid.png" if draw_with(draw, arguments.out / "grid.png", scores) else ""
+    print("\n" + table + f"\n\nWrote {os.path.relpath(arguments.out)}/grid.txt, grid.json{picture}")
 
 
 if __name__ == "__main__":

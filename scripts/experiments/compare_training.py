@@ -10,9 +10,9 @@
 
 Each of `--seeds N` seeds trains with cross entropy. From that checkpoint, cross entropy is continued and each kind of
 BSO is trained, for about the same time. All models are decoded with several beams and scored. The results are in
-OUT/results.txt and OUT/results.json: means and standard deviations over the seeds, the gain over continued cross
-entropy, and the length of the outputs. The gain has the p-value of a paired bootstrap test for each seed and for all
-seeds together (significance.py). OUT/gains.png draws the gains by beam. The settings are in comparison_recipes.py.
+OUT/results.txt and OUT/results.json. They are means and standard deviations over the seeds, the gain over continued
+cross entropy, and the length of the outputs. The gain has the p-value of a paired bootstrap test for each seed and for
+all seeds together (significance.py). OUT/gains.png draws the gains by beam. The settings are in comparison_recipes.py.
 
 A second run does only the stages that are not done yet, and an interrupted training resumes from its last checkpoint.
 `--only nll bso-con` leaves out the other trainings, `--seed 2` the other seeds. `--train-only` stops before decoding.
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,8 +117,6 @@ def plan(arguments, recipe):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
         runner = Runner(arguments.out, threads_environment(arguments.threads))
         comparison = plan(arguments, arguments.recipe)

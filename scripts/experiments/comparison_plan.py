@@ -11,11 +11,9 @@ from command_line import number_after
 from comparison_recipes import START
 from comparison_scores import statistics_of
 from forked import processor_time
-from stages import ROOT, Stage, program, training_stage
+from stages import BEST, PLUGIN, ROOT, Stage, program, training_stage
 
-PLUGIN = ROOT / "fairseq_bso"
 TRIAL = 40  # updates
-BEST = "checkpoint_best.pt"  # the lowest validation loss, by the training's own criterion
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from comparison_recipes import MORE, START
 from comparison_scores import METRICS, ratio_of
-from outputs import save_figure, silent_pyplot, write_whole
+from outputs import draw_with, write_whole
 from progress import clock
 from significance import mean_and_spread, paired_bootstrap, paired_bootstrap_over_seeds
 
@@ -118,7 +118,8 @@ class Report:
         }
         found = {"task": self.recipe.title, "model": self.recipe.model, "seeds": self.seeds, "trainings": trainings}
         write_whole(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
-        drawn = draw_gains(out / "gains.png", self)
+        gained = any("gain" in cell for cell in self.cells)
+        drawn = gained and draw_with(draw_gains, out / "gains.png", self)
         return [out / "results.txt", out / "results.json", *([out / "gains.png"] if drawn else [])]
 
 
@@ -132,17 +133,9 @@ def gain_text(cell):
     return f"{cell['gain']:+.1f}, p {cell['p']:.3f}" + (f" ({each})" if len(cell["p_of_seeds"]) > 1 else "")
 
 
-def draw_gains(path, report):
-    """Draws the gains of the last set by beam, with a panel for each metric.
-
-    An error bar is the standard deviation over the seeds. Returns False without matplotlib or gains."""
+def draw_gains(pyplot, report):
+    """The gains of the last set by beam, with a panel for each metric. An error bar is the deviation over the seeds."""
     gained = [cell for cell in report.cells if "gain" in cell and cell["subset"] == report.subsets[-1]]
-    try:
-        pyplot = silent_pyplot()
-    except ImportError:
-        return False
-    if not gained:
-        return False
     metrics, beams = report.recipe.metrics, report.recipe.beams
     figure, panels = pyplot.subplots(
         1, len(metrics), figsize=(5.6 * len(metrics), 4.2), layout="constrained", squeeze=False
@@ -163,5 +156,4 @@ def draw_gains(path, report):
     panels[0][0].legend(frameon=False)
     seeds = f"{len(report.seeds)} seed{'s' * (len(report.seeds) > 1)}"
     figure.suptitle(f"{report.recipe.title}, {report.subsets[-1]}, {seeds}", x=0.01, ha="left", fontsize=10)
-    save_figure(figure, path)
-    return True
+    return figure

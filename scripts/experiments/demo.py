@@ -18,7 +18,6 @@ Then it prints a table of BLEU and writes `results.txt`, `results.json` and `dem
 stages that are not done yet; `--fresh` begins again.
 """
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,11 @@ from pathlib import Path
 from command_line import add_machine_options, make_parser
 from demo_report import SYSTEMS, TITLES, write_report
 from prepare_word_ordering import SOURCE, TARGET
-from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
-PLUGIN = ROOT / "fairseq_bso"
 DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"
 TEXTS = {"ewt": DATA, "tatoeba": DATA / "tatoeba"}
-LAST = "checkpoint_last.pt"  # no validation: it would take time, and the learning rate falls to zero
 CONSTRAINT = ["--task", "bso_translation", "--successors", "word_order"]
 
 
@@ -190,6 +187,7 @@ class Demo:
         command += [*options, "--optimizer", "adam", "--clip-norm", "5.0", "--batch-size", str(self.budget.batch)]
         command += ["--finetune-from-model", str(self.out / "nll" / LAST)] if start else []
         command += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
+        # The learning rate falls to zero and the last checkpoint counts, so validation would only take time.
         command += ["--max-update", str(updates), "--disable-validation", "--no-epoch-checkpoints"]
         command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", str(self.budget.log_interval)]
         before = start or self.preprocess
@@ -241,15 +239,12 @@ def parse_arguments(argv=None):
     parser.add_argument("--fresh", action="store_true", help="do every stage again")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the shuffle and of the training (1)")
     add_machine_options(parser)
-    arguments = parser.parse_args(argv)
-    return arguments
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
     arguments = parse_arguments(argv)
     budget = QUICK if arguments.quick else FULL
-    # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ends_with_one_message():
         demo = Demo(budget, arguments.out.resolve(), arguments.seed, arguments.cpu)
         seconds = run_all(demo.stages, demo.out, arguments.threads, arguments.fresh)

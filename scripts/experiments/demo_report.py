@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict
 
-from outputs import save_figure, silent_pyplot, write_whole
+from outputs import draw_with, write_whole
 from training_log import read_curve
 
 # The systems of the table: the stage that trains each, and whether it is decoded under the constraint.
@@ -52,10 +52,9 @@ def write_report(out, budget, seed, scores, seconds):
     write_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
     print("\n" + table + "\n")
     written = [out / "results.txt", out / "results.json"]
-    if draw(out / "demo.png", {name: out / "logs" / f"{name}.log" for name in TRAINED}, scores, budget):
+    logs = {name: out / "logs" / f"{name}.log" for name in TRAINED}
+    if draw_with(draw, out / "demo.png", logs, scores, budget):
         written.append(out / "demo.png")
-    else:
-        print("No picture: matplotlib is not installed.")
     print("Wrote " + ", ".join(os.path.relpath(path) for path in written))
 
 
@@ -78,18 +77,13 @@ def make_table(scores, seconds):
     return "\n".join(lines)
 
 
-def draw(path, logs, scores, budget):
-    """Draws BLEU by test beam, and the curves of the BSO trainings. Returns False without matplotlib."""
-    try:
-        pyplot = silent_pyplot()
-    except ImportError:
-        return False
+def draw(pyplot, logs, scores, budget):
+    """BLEU by test beam, and the curves of the BSO trainings."""
     figure, panels = pyplot.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1.9, 1, 1))
     draw_scores(panels[0], scores)
     draw_training(panels[1], logs, budget, "violations_per_token", "violations per word")
     draw_training(panels[2], logs, budget, "margin_loss", "margin loss per word")
-    save_figure(figure, path)
-    return True
+    return figure
 
 
 def draw_scores(axes, scores):

@@ -25,10 +25,8 @@ import sys
 from pathlib import Path
 
 from command_line import add_machine_options, check_paths, make_parser
-from stages import ROOT, Stage, ends_with_one_message, program, run_all, training_stage
+from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 
-PLUGIN = ROOT / "fairseq_bso"
-LAST = "checkpoint_last.pt"
 START = 3.4  # START / sqrt(size) is a student's initial range, 0.21 for 256; a range of 0.1 learns slowly
 GOLD = ["--task", "bso_translation"]
 WORD = ["--criterion", "word_distillation"]

@@ -5,9 +5,9 @@
         --system "teacher 2x512=m30k/teacher/checkpoint_best.pt" \\
         --system "student on gold=m30k/gold/checkpoint_best.pt" ...
 
-fairseq-generate runs three times for every system, one sentence at a time on one CPU thread: with beam 1, with beam 5,
-and scoring the references. Its output stays in OUT; a system with an unchanged checkpoint is not run again. The results
-are in OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results.png.
+fairseq-generate runs three times for every system, one sentence at a time on one CPU thread. It decodes with beam 1 and
+with beam 5, and scores the references. Its output stays in OUT; a system with an unchanged checkpoint is not run again.
+The results are in OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/results.png.
 
     BLEU          sacrebleu on the words of --reference
     perplexity    of the references, per target symbol (pieces, where the data has pieces), </s> included
@@ -15,25 +15,22 @@ are in OUT/results.json, OUT/results.md and, where matplotlib is installed, OUT/
     words/s       source words (joined from pieces) per second of fairseq-generate's search
 """
 
-import argparse
 import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 
+from command_line import make_parser
 from forked import Forked
-from outputs import logarithmic_x, only_writer, save_figure, silent_pyplot, write_whole
-from stages import ROOT, program, tool
+from outputs import draw_with, logarithmic_x, only_writer, write_whole
+from stages import PLUGIN, ROOT, program, tool
 
 score = tool("score")
-PLUGIN = ROOT / "fairseq_bso"
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("data", metavar="DATA", help="what fairseq-preprocess wrote")
     parser.add_argument("--system", action="append", required=True, metavar="NAME=CHECKPOINT", help="one or more")
     parser.add_argument("--reference", required=True, type=Path, metavar="FILE", help="plain text of the subset")
@@ -76,7 +73,7 @@ def positional(log):
     for line in score.read_lines(log):
         if line.startswith("P-"):
             name, scores = line.split("\t")
-            found.setdefault(name, [float(score) for score in scores.split()])
+            found.setdefault(name, [float(value) for value in scores.split()])
     return list(found.values())
 
 
@@ -130,15 +127,8 @@ def table(rows):
     return "\n".join([*lines, "", f"sacrebleu `{rows[0]['signature']}`", ""])
 
 
-def draw(path, rows):
-    """Draws BLEU against words per second: a line for each system, from beam 5 to beam 1.
-
-    Returns False without matplotlib.
-    """
-    try:
-        pyplot = silent_pyplot()
-    except ImportError:
-        return False
+def draw(pyplot, rows):
+    """BLEU against words per second: a line for each system, from beam 5 to beam 1."""
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     colours = pyplot.get_cmap("tab20").colors
     for number, row in enumerate(rows):
@@ -151,8 +141,7 @@ def draw(path, rows):
     axes.set_xlabel("source words per second, one CPU thread (circle: beam 5, triangle: beam 1)")
     axes.set_ylabel("BLEU")
     axes.legend(fontsize=8)
-    save_figure(figure, path)
-    return True
+    return figure
 
 
 def main(argv=None):
@@ -168,8 +157,7 @@ def compare(arguments):
     write_whole(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
     write_whole(arguments.out / "results.md", table(rows))
     print("\n" + table(rows))
-    if not draw(arguments.out / "results.png", rows):
-        print("No picture: matplotlib is not installed.")
+    draw_with(draw, arguments.out / "results.png", rows)
 
 
 if __name__ == "__main__":

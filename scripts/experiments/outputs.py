@@ -18,7 +18,7 @@ LOCKS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" /
 def whole_file(path):
     """Yields a temporary path, which is renamed at the end. A second process waits until the first has ended."""
     with LOCKS["alone"](path.with_name(path.name + ".lock"), waiting=lambda: None):
-        partial = path.with_name(f"partial-{path.name}")  # the ending tells matplotlib the format
+        partial = path.with_name(f"partial-{path.name}")  # matplotlib chooses the format by the ending
         try:
             yield partial
             os.replace(partial, path)
@@ -65,27 +65,25 @@ def write_whole(path, text):
         partial.write_text(text, encoding="utf-8")
 
 
-def save_figure(figure, path):
-    """Writes a picture of matplotlib."""
-    from matplotlib import pyplot
+def draw_with(draw, path, *data):
+    """Writes the picture that `draw(pyplot, *data)` returns as a figure of matplotlib.
 
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=120)
-    pyplot.close(figure)
-
-
-def silent_pyplot():
-    """matplotlib's pyplot, for pictures in files, without its log.
-
-    matplotlib logs every font that it looks at, and importing fairseq makes all log messages visible. Raises
-    ImportError without matplotlib."""
+    Returns False, and prints a line, if matplotlib is not installed."""
+    # matplotlib logs every font that it looks at, and importing fairseq makes all log messages visible.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:
+        print("No picture: matplotlib is not installed.")
+        return False
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    return pyplot
+    figure = draw(pyplot, *data)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
+    pyplot.close(figure)
+    return True
 
 
 def logarithmic_x(axes):
@@ -94,5 +92,5 @@ def logarithmic_x(axes):
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -4,6 +4,7 @@ torch imports its compiler when the first optimizer is made, which takes 2 secon
 """
 
 import contextlib
+import gc
 import logging
 import warnings
 
@@ -15,3 +16,7 @@ with warnings.catch_warnings():
     with contextlib.suppress(ImportError):  # torch 1.13 has none
         import torch._dynamo  # noqa: F401
 logging.disable(logging.NOTSET)
+
+# A collection in a fork then leaves out all of this. It would visit every object, which copies the pages of all.
+gc.collect()
+gc.freeze()

@@ -18,18 +18,18 @@ The results are in OUT/results.json, OUT/results.md and OUT/results.png. `--teac
 teacher: its parameters, and their bytes in float32.
 """
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
 from distillation_report import parameters, tensors
-from outputs import logarithmic_x, save_figure, silent_pyplot, write_whole
-from stages import ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from outputs import draw_with, logarithmic_x, write_whole
+from stages import LAST, PLUGIN, Stage, ends_with_one_message, program, run_all, tool, training_stage
 
 score = tool("score")
-PLUGIN = ROOT / "fairseq_bso"
-LAST = "checkpoint_last.pt"
 NUMBERS = ("float32", "float16", "int8")
 TRANSLATED = ("float32", "int8")
 BEAMS = (1, 5)
@@ -44,9 +44,9 @@ class System:
     amount: float
     retrained: bool
     checkpoint: Path
-    stage: object  # the stage that makes the checkpoint; None for the start
-    exports: dict  # {number format: the file}
-    translations: dict  # {(number format, beam): the stage; its output is the text}
+    stage: Stage | None  # makes the checkpoint; None for the start
+    exports: dict = field(default_factory=dict)  # {number format: the file}
+    translations: dict = field(default_factory=dict)  # {(number format, beam): the stage; its output is the text}
 
     @property
     def name(self):
@@ -59,7 +59,7 @@ class Grid:
 
     def __init__(self, arguments):
         self.arguments, self.out, self.stages = arguments, arguments.out, []
-        self.systems = [self.add(System("", 0.0, False, arguments.start, None, {}, {}))]
+        self.systems = [self.add(System("", 0.0, False, arguments.start, None))]
         self.systems.append(self.retrained("", 0.0))
         for scheme in arguments.schemes:
             for amount in arguments.unit_amounts if scheme == UNITS else arguments.amounts:
@@ -71,7 +71,7 @@ class Grid:
         command = [program("fairseq-bso"), "prune", start, str(path)]
         command += ["--units", str(amount)] if scheme == UNITS else ["--amount", str(amount), "--scheme", scheme]
         stage = Stage(path.stem, f"Prune {amount:.0%}, {scheme}", command, [self.arguments.start], [path])
-        return self.add(System(scheme, amount, False, path, stage, {}, {}))
+        return self.add(System(scheme, amount, False, path, stage))
 
     def retrained(self, scheme, amount):
         """The pruned model, retrained with its zeros."""
@@ -89,7 +89,7 @@ class Grid:
         title = f"Retrain with {amount:.0%} pruned, {scheme}" if scheme else "Retrain without pruning"
         updates = number_after(given.rest, "--max-update")
         stage = training_stage(name, title, command, [given.start], folder, updates, self.out)
-        return self.add(System(scheme, amount, True, folder / LAST, stage, {}, {}))
+        return self.add(System(scheme, amount, True, folder / LAST, stage))
 
     def add(self, system):
         """Adds the stages that make one system, export it and translate with it."""
@@ -161,9 +161,8 @@ def table(rows, teacher):
     return "\n".join([*lines, "", f"sacrebleu `{rows[0]['signature']}`", ""])
 
 
-def draw(path, rows):
-    """Draws BLEU at beam 5 against the bytes of the file: a line for each scheme, dashed before retraining."""
-    pyplot = silent_pyplot()
+def draw(pyplot, rows):
+    """BLEU at beam 5 against the bytes of the file: a line for each scheme, dotted before retraining."""
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     schemes = list(dict.fromkeys(row["scheme"] for row in rows if row["scheme"]))
     for number, scheme in enumerate(schemes):
@@ -179,7 +178,7 @@ def draw(path, rows):
     axes.set_xlabel("megabytes of the exported file (dotted: not retrained)")
     axes.set_ylabel("BLEU, beam 5")
     axes.legend(fontsize=8)
-    save_figure(figure, path)
+    return figure
 
 
 def parse_arguments(argv=None):
@@ -220,8 +219,8 @@ def main(argv=None):
     text = table(rows, parameters(arguments.teacher) if arguments.teacher else None)
     write_whole(arguments.out / "results.json", json.dumps(rows, indent=1) + "\n")
     write_whole(arguments.out / "results.md", text)
-    draw(arguments.out / "results.png", rows)
     print("\n" + text)
+    draw_with(draw, arguments.out / "results.png", rows)
 
 
 if __name__ == "__main__":

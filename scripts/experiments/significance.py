@@ -39,8 +39,9 @@ def bleu(total: np.ndarray) -> float:
 
 
 def chrf_statistics(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> np.ndarray:
-    """(N, 18) for N sentences. n-grams of n = 1 to 6 characters, blanks left out: those of the output, those of the
-    reference, matched ones (Popovic 2015)."""
+    """(N, 18) for N sentences: n-grams of the output, of the reference, and matched ones (Popovic 2015).
+
+    They are of n = 1 to 6 characters, blanks left out."""
     rows = []
     for pair in zip(hypotheses, references):
         output, reference = ("".join((text.lower() if lowercase else text).split()) for text in pair)

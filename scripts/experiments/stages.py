@@ -16,6 +16,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ from progress import Progress, clock
 from training_log import training_progress
 
 ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "fairseq_bso"  # for --user-dir
+LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"  # BEST: the lowest validation loss, by the training's criterion
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
 TAIL = 15  # lines of its log that a failed stage shows
 
@@ -54,7 +57,7 @@ class Stage:
 
 
 def training_stage(name, title, command, inputs, folder, updates, out, after=()):
-    """The stage of one training in the folder `out`. It resumes, and its log tells its progress."""
+    """The stage of one training in the folder `out`. It resumes, and its log shows its progress."""
     stage = Stage(name, title, command, inputs, [folder], "update", after=list(after), resumes=True)
     stage.measure = lambda: training_progress(out / "logs" / f"{name}.log", updates)
     return stage
@@ -62,7 +65,10 @@ def training_stage(name, title, command, inputs, folder, updates, out, after=())
 
 @contextmanager
 def ends_with_one_message() -> Iterator[None]:
-    """While open, a failed stage or Ctrl-C ends the program without a traceback."""
+    """While open, a failed stage, Ctrl-C or SIGTERM ends the program without a traceback.
+
+    SIGTERM acts as Ctrl-C: the running command is ended too, and the stamps are right."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except StageFailed as problem:
@@ -70,6 +76,8 @@ def ends_with_one_message() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tool(name):

@@ -20,21 +20,18 @@ run does only the stages that are not done yet, and an interrupted training resu
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from command_line import add_machine_options, make_parser
-from compare_training import Comparison
+from comparison_plan import Comparison
 from comparison_recipes import BSO, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA, mixed
 from prepare_word_ordering import SOURCE
-from stages import ROOT, Stage, ends_with_one_message, program, run_all, training_stage
+from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 from stock_models import transformer
 from whole_line_report import Decoding, Row, write_report
 
-PLUGIN = ROOT / "fairseq_bso"
-LAST = "checkpoint_last.pt"  # no validation: the learning rate falls to zero
 NUMBERS = ("float32", "int8")  # of the exported files
 GOLD = ["--task", "bso_translation"]
 CONSTRAINT = ["--successors", "word_order"]
@@ -120,14 +117,8 @@ class Line:
         self.stages = Comparison(TATOEBA.quick() if quick else TATOEBA, out, []).prepared
         self.decoded = {}  # (row, beam): Decoding
         teacher = budget.teacher
-        self.teacher = self.train(
-            "teacher",
-            f"Train the {teacher.title}",
-            [*GOLD, *CROSS_ENTROPY.split()],
-            teacher,
-            teacher.first,
-            budget.teacher_updates,
-        )
+        title, options = f"Train the {teacher.title}", [*GOLD, *CROSS_ENTROPY.split()]
+        self.teacher = self.train("teacher", title, options, teacher, teacher.first, budget.teacher_updates)
         self.decode(Row("teacher", teacher.title, "cross entropy", self.teacher.outputs[0] / LAST))
         self.knows = ["--teacher-path", str(self.teacher.outputs[0] / LAST)]
         self.cache = ["--distill-mode", "seq_kd", "--distill-cache", str(out / "distilled")]
@@ -156,18 +147,9 @@ class Line:
     def distill(self):
         """The teacher decodes the training set."""
         command = [program("fairseq-bso"), "distill", self.data, *self.knows, *self.cache, *CONSTRAINT]
-        title = "Let the teacher decode the training set"
-        return self.add(
-            Stage(
-                "distill",
-                title,
-                [*command, *self.machine],
-                [],
-                [self.out / "distilled"],
-                after=[self.teacher],
-                resumes=True,
-            )
-        )
+        command += self.machine
+        title, outputs = "Let the teacher decode the training set", [self.out / "distilled"]
+        return self.add(Stage("distill", title, command, [], outputs, after=[self.teacher], resumes=True))
 
     def student(self, name, learner):
         """One student, from its distillation to its last file."""
@@ -224,15 +206,8 @@ class Line:
         for beam in self.budget.beams:
             name = f"decode-{row.name}-beam{beam}"
             path = self.out / f"{name}.txt"
-            command = [
-                program("fairseq-bso"),
-                "translate",
-                str(row.exported),
-                "--batch-size",
-                "64",
-                "--beam",
-                str(beam),
-            ]
+            command = [program("fairseq-bso"), "translate", str(row.exported), "--batch-size", "64"]
+            command += ["--beam", str(beam)]
             command += ["--input", str(self.text / f"test.{SOURCE}"), "--output", str(path)]
             title = f"Decode with the {row.model}, {row.after}, beam {beam}"
             self.decoded[row, beam] = Decoding(self.add(Stage(name, title, command, [], [path], after=after)), path)
@@ -249,8 +224,6 @@ def parse_arguments(argv=None):
 
 def main(argv=None):
     arguments = parse_arguments(argv)
-    # A signal from outside acts as Ctrl-C: the running command is ended too, and the stamps are right.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     budget, out = QUICK if arguments.quick else FULL, arguments.out.resolve()
     with ends_with_one_message():
         line = Line(budget, out, arguments.seed, arguments.quick, arguments.cpu)

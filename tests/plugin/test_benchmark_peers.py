@@ -74,7 +74,7 @@ def test_the_table_of_an_exported_model(tmp_path, capsys):
 def test_a_process_that_fails_ends_the_comparison_with_its_name(tmp_path):
     (tmp_path / "spm.model").write_bytes(b"nothing")
     with pytest.raises(SystemExit, match="runtime nowhere.bso: the process ended"):
-        benchmark_peers.Worker("runtime", "nowhere.bso", {}, tmp_path / "spm.model")
+        benchmark_peers.System("runtime", "nowhere.bso", {}, tmp_path / "spm.model")
 
 
 def test_the_bytes_of_a_pair_and_of_a_folder(tmp_path):

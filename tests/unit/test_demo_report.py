@@ -1,7 +1,10 @@
 """scripts/experiments/demo_report.py: the table of the demo, and the labels of lines that end close to each other."""
 
+import sys
+
 import demo_report
 import pytest
+from outputs import draw_with
 
 
 def test_names_keep_their_heights_where_there_is_room():
@@ -27,3 +30,9 @@ def test_the_table_says_what_took_how_long_and_what_was_constrained():
     assert ["cross", "entropy", "120", "s", "no", "50.0", "50.0"] in lines
     assert ["cross", "entropy", "continued", "60", "s", "yes", "50.0", "61.2"] in lines
     assert sum(line[-2:] == ["50.0", "50.0"] for line in lines) == len(demo_report.SYSTEMS) - 1
+
+
+def test_without_matplotlib_a_line_says_that_there_is_no_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert not draw_with(demo_report.draw, tmp_path / "demo.png", {}, {}, None)
+    assert "No picture" in capsys.readouterr().out and not list(tmp_path.iterdir())
