@@ -16,7 +16,7 @@ import earlier
 import torch
 from benchmark_bso import breakdown, constrained_updates, fresh_states, trained_states, updates
 from benchmark_decoding import cache_speed, constrained_generation, generation, translation, translation_without_units
-from benchmark_risk import KINDS, risk_breakdown, risk_updates
+from benchmark_risk import risk_breakdown, risk_models, risk_updates
 from benchmark_setup import Task, make_batches, take_cpu_time
 from benchmark_training import (
     PEAKS,
@@ -74,7 +74,7 @@ def all_measurements(task, options, batches):
     """{name: the function that measures}."""
     fresh = fresh_states(task, options)
     trained = functools.lru_cache(None)(lambda: trained_states(task, options))
-    attention = transformers(task, options)
+    attention, of_risk = transformers(task, options), risk_models(task, options)
     return {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh),
@@ -105,15 +105,15 @@ def all_measurements(task, options, batches):
         ),
         **{
             f"risk update of a {kind} at beam 5 / loop over fairseq's generator": functools.partial(
-                risk_updates, kind, task, options, batches
+                risk_updates, kind, models, options, batches
             )
-            for kind in KINDS
+            for kind, models in of_risk.items()
         },
         **{
             f"share of a risk update of a {kind} at beam 5": functools.partial(
-                risk_breakdown, kind, task, options, batches
+                risk_breakdown, kind, models, options, batches
             )
-            for kind in KINDS
+            for kind, models in of_risk.items()
         },
         "peak memory": lambda: peak_memory(options),
     }

@@ -5,6 +5,7 @@ The default is a million steps of 500 cells on one core. There is no comparison:
 """
 
 import argparse
+import functools
 import json
 import platform
 import statistics
@@ -69,7 +70,6 @@ def query(rows, columns, level, options):
 
 def matches(rows, cells, options):
     """Times a match for several numbers of selected cells, thresholds and constraints; reading the levels counts."""
-    results = {}
     for selected in (5, 20, 50):
         for level in (10, 30, 60, 90):
             chosen = query(rows, selected, level, options)
@@ -83,15 +83,14 @@ def matches(rows, cells, options):
                 found = action()
                 name = f"match, {selected} cells, level {level}, left {left}, right {right}"
                 best = [int(part[0]) if len(part) else 0 for part in (found.overlap, found.lengths)]
-                results[name] = {**median_seconds(action, options.rounds), "best overlap, length": best}
-                print(f"  {name}: {results[name]}", flush=True)
-    return results
+                yield name, {**median_seconds(action, options.rounds), "best overlap, length": best}
 
 
 def selection(rows, cells, options):
     """Times the selection of the cells of one range of 20 steps."""
-    action = lambda: patterns.selected_units(rows, patterns.UnitQuery(30, 1, 1, 1, "above"), 1001, 1020)  # noqa: E731
-    return {"selection, 20 steps": median_seconds(action, options.rounds)}
+    wanted = patterns.UnitQuery(30, 1, 1, 1, "above")
+    action = functools.partial(patterns.selected_units, rows, wanted, 1001, 1020)
+    yield "selection, 20 steps", median_seconds(action, options.rounds)
 
 
 def statistics_pass(rows, cells, options):
@@ -108,7 +107,8 @@ def statistics_pass(rows, cells, options):
         "control of 10 repeats": lambda: ranking.shuffled_control(cells, codes, "area_under_curve", 1, 10),
         "prediction from one cell": lambda: prediction.predict_number(cells[0], numbers),
     }
-    return {name: median_seconds(action, max(1, options.rounds // 2)) for name, action in actions.items()}
+    for name, action in actions.items():
+        yield name, median_seconds(action, max(1, options.rounds // 2))
 
 
 def memory(field):
@@ -141,9 +141,8 @@ def main():
     for measure in (selection, matches, statistics_pass):
         if options.only and options.only not in measure.__name__:
             continue
-        for name, found in measure(rows, cells, options).items():
-            if measure is not matches:
-                print(f"  {name}: {found}", flush=True)
+        for name, found in measure(rows, cells, options):
+            print(f"  {name}: {found}", flush=True)
     print(json.dumps({"MiB at most": memory("VmHWM")}))
 
 

@@ -63,9 +63,7 @@ def serve(folder, path):
     from benchmark_setup import Contender, OrderingTask, Task, bso_criterion, make_batches, to_ordering
     from benchmark_setup import synchronised_time as now
 
-    make_bso_lstm = (
-        getattr(benchmark_setup, "make_bso_lstm", None) or benchmark_setup.ours
-    )  # the name in earlier builds
+    make_bso_lstm = getattr(benchmark_setup, "make_bso_lstm", None) or benchmark_setup.ours  # `ours` in earlier builds
     given = torch.load(path, weights_only=False)
     os.unlink(path)
     options = Namespace(**given["options"])

@@ -4,7 +4,7 @@ The straightforward way decodes with fairseq's SequenceGenerator. Then it scores
 teacher forcing over repeated sources. Costs and loss are the same.
 """
 
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,12 +12,11 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
-from benchmark_setup import Contender, Task, make_batches, make_bso_lstm, ratio, time_in_turn
+from benchmark_setup import Contender, Task, bso_criterion, make_batches, make_bso_lstm, ratio, time_in_turn
 from benchmark_training import print_peak_of_process, shares_of_parts
-from benchmark_transformer import Models, transformer
+from benchmark_transformer import Models, forced_scores, transformer
 from fairseq.sequence_generator import SequenceGenerator
 
-from fairseq_bso.bso import criterion as bso
 from fairseq_bso.bso.losses import Hypotheses, risk
 from fairseq_bso.bso.oracle import gold_words
 from fairseq_bso.bso.text_costs import TextCosts
@@ -37,12 +36,6 @@ def make_softmax_lstm(task, options):
 
 KINDS = {"bso_lstm": (make_softmax_lstm, 1e-2), "transformer": (transformer, 1e-3)}
 """name -> what makes the model, and the learning rate of its cross entropy"""
-
-
-def risk_criterion(task, beam=BEAM, **options):
-    """`--loss risk` with the defaults of its other options."""
-    given = {"search_words": 16, "loss": "risk", **options}
-    return bso.BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.0, "model", 2, False, **given)
 
 
 class RiskLoop(Contender):
@@ -87,30 +80,27 @@ class RiskLoop(Contender):
         """The risk of given hypotheses, per sentence, times the words of a sentence."""
         golds = gold_words(sample["target"], self.dictionary.pad())
         costs = self.costs.of_finished(finished, golds, sample["net_input"]["src_tokens"]).to(finished.paths.device)
-        scores = self._scores(sample["net_input"], finished.paths.flatten(0, 1)).view(finished.lengths.shape)
+        paths = finished.paths.flatten(0, 1)  # (B * K, T)
+        scores = forced_scores(self.model, sample["net_input"], paths, self.dictionary).view(finished.lengths.shape)
         found = Hypotheses(scores, finished.lengths, costs, finished.lengths > 0, 1.0)
         return sample["ntokens"] / len(golds) * risk(found)
-
-    def _scores(self, net_input, targets):
-        """(B * K, T) -> (B * K,) the sum of the log-probabilities of each target."""
-        padding = targets == self.dictionary.pad()
-        previous = torch.cat([torch.full_like(targets[:, :1], self.dictionary.eos()), targets[:, :-1]], 1)
-        repeated = {name: net_input[name].repeat_interleave(self.beam, 0) for name in ("src_tokens", "src_lengths")}
-        outputs = self.model(**repeated, prev_output_tokens=previous)
-        log_probs = self.model.get_normalized_probs(outputs, log_probs=True)
-        return log_probs.gather(2, targets.unsqueeze(2)).squeeze(2).masked_fill(padding, 0.0).sum(1)
 
 
 def contender_of(way, model, task, options):
     """Ours or the loop."""
-    return Contender(model, risk_criterion(task), 0.0) if way == "ours" else RiskLoop(model, task, BEAM, options.length)
+    if way == "ours":
+        return Contender(model, bso_criterion(task, BEAM, loss="risk"), 0.0)
+    return RiskLoop(model, task, BEAM, options.length)
 
 
-def risk_updates(kind, task, options, batches):
+def risk_models(task, options):
+    """{kind: its Models}."""
+    return {kind: Models(make, task, options, learning_rate) for kind, (make, learning_rate) in KINDS.items()}
+
+
+def risk_updates(kind, models, options, batches):
     """Our risk update / the loop on trained models of one kind: time, and peak memory."""
-    make, learning_rate = KINDS[kind]
-    models = Models(make, task, options, learning_rate)
-    ways = {way: contender_of(way, models.model("trained"), task, options) for way in ("ours", "loop")}
+    ways = {way: contender_of(way, models.model("trained"), models.task, options) for way in ("ours", "loop")}
     logged = {}
 
     def action(way):
@@ -120,7 +110,7 @@ def risk_updates(kind, task, options, batches):
     peaks = {way: peak(way, kind, models.states["trained"], options) for way in ("none", *ways)}
     above = {way: round(peaks[way] - peaks["none"]) for way in ways}
     return {
-        "loop seconds": round(sorted(taken["loop"])[len(taken["loop"]) // 2], 4),
+        "loop seconds": round(statistics.median(taken["loop"]), 4),
         "ours / loop": ratio(taken["ours"], taken["loop"]),
         "hypotheses of a sentence": round(float(logged["ours"]["hypotheses"]) / options.sentences, 2),
         "MiB above an idle process": above,
@@ -134,7 +124,7 @@ def peak(way, kind, state, options):
         file = Path(folder) / "state.pt"
         torch.save({"options": vars(options), "state": state, "way": way, "kind": kind}, file)
         command = [sys.executable, str(Path(__file__).resolve()), str(file)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ))
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.strip().splitlines()[-1])
 
 
@@ -154,10 +144,9 @@ def measure_peak(path):
     print_peak_of_process(options.device)
 
 
-def risk_breakdown(kind, task, options, batches):
+def risk_breakdown(kind, models, options, batches):
     """The share of each part in the time of our risk update on a trained model of one kind."""
-    make, learning_rate = KINDS[kind]
-    contender = contender_of("ours", Models(make, task, options, learning_rate).model("trained"), task, options)
+    contender = contender_of("ours", models.model("trained"), models.task, options)
     decoder, gold = PackedTransformer, [(PackedTransformer, "gold_run")]
     if kind == "bso_lstm":
         decoder, gold = DecoderPass, [(LSTMEncoder, "forward"), (DecoderPass, "along")]

@@ -107,9 +107,16 @@ def to_ordering(batches, options):
     return ordering
 
 
-def bso_criterion(task, beam, search_words=16):
-    """The criterion at a fixed beam, without the comparison with the exact search that each run does once."""
-    made = BeamSearchOptimizationCriterion(task, beam, 2, 0, "zero_one", 1.0, 0.0, "model", 2, False, search_words)
+def bso_criterion(task, beam, **options):
+    """The criterion at a fixed beam, without the comparison with the exact search that each run does once.
+
+    Args:
+        task: a Task.
+        beam: K.
+        options: other options of the criterion."""
+    given = {"initial_beam": 2, "updates_per_beam": 0, "delta": "zero_one", "margin": 1.0, "nll_weight": 0.0}
+    given.update({"search_dtype": "model", "search_screen": 2, "sentence_avg": False, **options})
+    made = BeamSearchOptimizationCriterion(task, beam, **given)
     made.compared = True
     return made
 

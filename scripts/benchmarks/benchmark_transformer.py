@@ -1,6 +1,7 @@
 """Measurements of benchmark.py on fairseq's Transformers: BSO updates, their parts, and two slower ways to do them."""
 
 import functools
+import statistics
 from argparse import Namespace
 from unittest import mock
 
@@ -67,7 +68,7 @@ class GeneratorLoop(Contender):
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         targets, wrong = self._targets(found, sample["target"])  # (B * (K + 1), T), (B, K)
-        scores = self._scores(sample["net_input"], targets).view(-1, self.beam + 1)
+        scores = forced_scores(self.model, sample["net_input"], targets, self.dictionary).view(-1, self.beam + 1)
         best = scores[:, 1:].masked_fill(~wrong, -torch.inf).max(1).values
         loss = (self.margin - scores[:, 0] + best).clamp(min=0).sum()
         (loss / sample["ntokens"]).backward()
@@ -85,14 +86,26 @@ class GeneratorLoop(Contender):
         by_sentence = padded.view(len(rows), self.beam + 1, -1)
         return padded, (by_sentence[:, 1:] != by_sentence[:, :1]).any(2)
 
-    def _scores(self, net_input, targets):
-        """(N, T) -> (N,) the sum of the log-probabilities of each target."""
-        padding = targets == self.dictionary.pad()
-        previous = torch.cat([torch.full_like(targets[:, :1], self.dictionary.eos()), targets[:, :-1]], 1)
-        repeated = {name: net_input[name].repeat_interleave(self.beam + 1, 0) for name in ("src_tokens", "src_lengths")}
-        outputs = self.model(**repeated, prev_output_tokens=previous)
-        log_probs = self.model.get_normalized_probs(outputs, log_probs=True)
-        return log_probs.gather(2, targets.unsqueeze(2)).squeeze(2).masked_fill(padding, 0.0).sum(1)
+
+def forced_scores(model, net_input, targets, dictionary):
+    """The sum of the log-probabilities of each target, by teacher forcing over repeated sources.
+
+    Args:
+        model: any of fairseq's encoder-decoders.
+        net_input: the batch of B sentences.
+        targets: (B * N, T) N targets of each sentence, padded.
+        dictionary: of the targets.
+
+    Returns:
+        (B * N,).
+    """
+    padding = targets == dictionary.pad()  # (B * N, T)
+    previous = torch.cat([torch.full_like(targets[:, :1], dictionary.eos()), targets[:, :-1]], 1)  # (B * N, T)
+    count = len(targets) // len(net_input["src_tokens"])
+    repeated = {name: net_input[name].repeat_interleave(count, 0) for name in ("src_tokens", "src_lengths")}
+    outputs = model(**repeated, prev_output_tokens=previous)
+    log_probs = model.get_normalized_probs(outputs, log_probs=True)  # (B * N, T, V)
+    return log_probs.gather(2, targets.unsqueeze(2)).squeeze(2).masked_fill(padding, 0.0).sum(1)
 
 
 def transformer(task, options):
@@ -167,7 +180,7 @@ def bso_updates(models, options, batches, beams=BEAMS):
 def ratios_to(name, seconds, logged):
     """The ratio of every contender to one of them, which also has its seconds printed."""
     others = seconds.pop(name)
-    results = {f"{name} seconds": round(sorted(others)[len(others) // 2], 4)}
+    results = {f"{name} seconds": round(statistics.median(others), 4)}
     for case, taken in seconds.items():
         results[case] = ratio(taken, others)
         if case in logged:

@@ -147,7 +147,7 @@ def report(title, seconds, errors):
     """Prints one line for each kind of question."""
     print(f"\n{title}")
     every = [one for some in seconds.values() for one in some]
-    for kind, some in [*sorted(seconds.items()), ("all", every)]:
+    for kind, some in [*sorted(seconds.items()), *([("all", every)] if every else [])]:
         high = statistics.quantiles(some, n=20)[-1] if len(some) > 1 else some[0]
         print(f"  {kind:15} {len(some):6} answers, median {statistics.median(some):.3f} s, 95 % below {high:.3f} s")
     print(f"  errors: {len(errors)}")

@@ -17,7 +17,8 @@ def runtime(path, pieces, shortlist=0):
     """A file of `fairseq-bso export`, or the start of the names of a pair in ONNX. It holds its own subword model."""
     from bso_runtime import Translator
 
-    translate, (ratio, more) = Translator(path).translate, LONGEST
+    translate = Translator(path).translate
+    ratio, more = LONGEST
     return lambda lines, beam, batch_size: translate(
         lines, beam, batch_size=batch_size, max_len_a=ratio, max_len_b=more, shortlist=bool(int(shortlist))
     )
@@ -61,10 +62,8 @@ def ctranslate2(path, pieces, compute_type="default"):
     """A folder of `ct2-fairseq-converter`."""
     import ctranslate2 as library
 
-    model, (ratio, more) = (
-        library.Translator(path, compute_type=compute_type, inter_threads=1, intra_threads=1),
-        LONGEST,
-    )
+    model = library.Translator(path, compute_type=compute_type, inter_threads=1, intra_threads=1)
+    ratio, more = LONGEST
 
     def translate(lines, beam, batch_size):
         def search(batch):

@@ -1,13 +1,15 @@
 """scripts/benchmarks/benchmark_risk.py on tiny sizes: the loop does the same work as ours, and all measurements run."""
 
+import os
 from argparse import Namespace
+from subprocess import CompletedProcess
 from unittest import mock
 
 import pytest
 import torch
-from benchmark_risk import KINDS, RiskLoop, peak, risk_breakdown, risk_criterion, risk_updates
-from benchmark_setup import Task, make_batches
-from benchmark_transformer import Models
+from benchmark_risk import KINDS, RiskLoop, peak, risk_breakdown, risk_models, risk_updates
+from benchmark_setup import Task, bso_criterion, make_batches
+from forked import PROCESSOR_TIME, Forked
 
 from fairseq_bso.search import finished_search
 
@@ -24,20 +26,21 @@ OPTIONS = Namespace(
     seed=1,
     threads=1,
 )
-
-
 END = 2  # </s>
 
 
 @pytest.fixture(scope="module")
 def work():
-    task = Task(OPTIONS.vocabulary)
-    return task, OPTIONS, make_batches(task, OPTIONS)
+    """The models of each kind, trained once from the same weights whatever ran before, and batches."""
+    models = risk_models(Task(OPTIONS.vocabulary), OPTIONS)
+    for one in models.values():
+        torch.manual_seed(2)
+        one.model("trained")
+    return models, make_batches(models["bso_lstm"].task, OPTIONS)
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Models start from the same weights, whatever ran before."""
     torch.manual_seed(2)
 
 
@@ -57,12 +60,12 @@ def noting_to(found):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_the_loop_has_the_loss_and_gradients_of_ours_on_the_same_hypotheses(work, kind):
-    task, options, batches = work
-    model = Models(KINDS[kind][0], task, options, 1e-2).model("trained").eval()
-    loop, found, sizes = RiskLoop(model, task, 5, options.length), [], []
+    models, batches = work
+    model, task = models[kind].model("trained").eval(), models[kind].task
+    loop, found, sizes = RiskLoop(model, task, 5, OPTIONS.length), [], []
     for sample in batches:
         with noting_to(found):
-            ours, _, _ = risk_criterion(task, search_words=0)(model, sample)
+            ours, _, _ = bso_criterion(task, 5, loss="risk", search_words=0)(model, sample)
         ours_by_name = gradients(model, ours)
         theirs = loop.loss(sample, found[-1])
         theirs_by_name = gradients(model, theirs)
@@ -75,12 +78,12 @@ def test_the_loop_has_the_loss_and_gradients_of_ours_on_the_same_hypotheses(work
 
 def test_the_loops_hypotheses_are_those_of_our_search(work):
     """Where a search ends by itself with words: fairseq ends the longest hypotheses by force, and has no empty ones."""
-    task, options, batches = work
-    model = Models(KINDS["bso_lstm"][0], task, options, 1e-2).model("trained").eval()
-    loop, found, equal = RiskLoop(model, task, 5, options.length), [], 0
+    models, batches = work
+    model, task = models["bso_lstm"].model("trained").eval(), models["bso_lstm"].task
+    loop, found, equal = RiskLoop(model, task, 5, OPTIONS.length), [], 0
     for sample in batches:
         with noting_to(found):
-            risk_criterion(task, search_words=0)(model, sample)
+            bso_criterion(task, 5, loss="risk", search_words=0)(model, sample)
         theirs = loop.finished(loop.generator.generate([model], sample))
         for ours, other in zip(found[-1].paths.tolist(), theirs.paths.tolist()):
             sets = [{tuple(word for word in path if word != 1) for path in paths} - {()} for paths in (ours, other)]
@@ -93,18 +96,25 @@ def test_the_loops_hypotheses_are_those_of_our_search(work):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_ratios_of_time_and_memory(work, kind):
     with mock.patch("benchmark_risk.peak", lambda way, *_: {"none": 100.0, "ours": 130.0, "loop": 160.0}[way]):
-        found = risk_updates(kind, *work)
+        found = risk_updates(kind, work[0][kind], OPTIONS, work[1])
     assert found["ours / loop"]["median"] > 0 and found["memory, ours / loop"] == 0.5
 
 
-def test_the_peak_of_a_process(work):
-    """A child loads the state, does its updates and prints its peak."""
-    models = Models(KINDS["bso_lstm"][0], work[0], work[1], 1e-2)
-    assert peak("loop", "bso_lstm", models.states["trained"], work[1]) > 10
+def test_the_peak_of_a_process(work, tmp_path):
+    """A child loads the state, does its updates and prints its peak. Here it is a fork that need not import fairseq."""
+
+    def fork(command, **_):
+        ended = Forked(command[1], command[2:], tmp_path / "out", os.environ).wait()
+        lines = (tmp_path / "out").read_text().splitlines()
+        assert ended == 0, lines
+        return CompletedProcess(command, 0, "\n".join(line for line in lines if PROCESSOR_TIME not in line))
+
+    with mock.patch("benchmark_risk.subprocess", Namespace(run=fork)):
+        assert peak("loop", "bso_lstm", work[0]["bso_lstm"].states["trained"], OPTIONS) > 10
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_shares_of_the_parts_sum_to_one(work, kind):
-    found = risk_breakdown(kind, *work)
+    found = risk_breakdown(kind, work[0][kind], OPTIONS, work[1])
     whole = sum(share for name, share in found.items() if not name.startswith("of these"))
     assert whole == pytest.approx(1, abs=0.01) and found["search"] > 0
