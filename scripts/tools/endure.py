@@ -64,8 +64,7 @@ def run_case(module, campaign, number, kind, arguments):
 
     chance = random.Random(f"{arguments.seed}/{campaign}/{number}")
     folder = Path(tempfile.mkdtemp(prefix=f"{campaign}-{number}-"))
-    material, size = Material(arguments.out / "material"), 1
-    material.options = arguments
+    material, size = Material(arguments.out / "material", arguments), 1
     try:
         failure, about, *sizes = module.case(kind, chance, material, folder)
         size = sizes[0] if sizes else 1

@@ -1,6 +1,7 @@
 """Campaign `bad-files`: damaged input gives one clear line or the right answer, in bounded memory and time."""
 
 import shutil
+from dataclasses import replace
 
 from . import mutations, outputs
 from .material import CLI, PARSING, program
@@ -28,10 +29,8 @@ QUICK = dict.fromkeys(("exported", "onnx", "captures", "hdf5", "vectors", "dicti
 
 def case(kind, chance, material, folder):
     """One case. Returns (failure or None, what was done[, how many checks it holds])."""
-    return {"requests": _requests}.get(kind, _damage)(kind, chance, material, folder)
-
-
-def _damage(kind, chance, material, folder):
+    if kind == "requests":
+        return _requests(chance, material, folder)
     program, about, check = PREPARED[kind](chance, material, folder)
     done = run(limited(program))
     return judge(done, lambda: check(done)), about
@@ -39,8 +38,6 @@ def _damage(kind, chance, material, folder):
 
 def limited(program):
     """The program with limits of memory and time above those that it is judged by, to protect the machine."""
-    from dataclasses import replace
-
     return replace(program, processor_limit=6 * MOST_SECONDS, memory_limit=16 * 1024 * MEGABYTE)
 
 
@@ -93,9 +90,8 @@ def _onnx(chance, material, folder):
 def _captures(chance, material, folder):
     shutil.copytree(material.capture(), folder / "capture")
     path = chance.choice(sorted(files_of(folder / "capture").values()))
-    content, about = mutations.damaged(path.read_bytes(), chance)
-    path.write_bytes(content)
-    return _view(chance, folder), f"{path.parent.name}/{path.name}: {about}", lambda done: None
+    about = f"{path.parent.name}/{mutations.damage_file(path, chance)}"
+    return _view(chance, folder), about, lambda done: None
 
 
 def _view(chance, folder):
@@ -117,9 +113,7 @@ def _hdf5(chance, material, folder):
 def _caches(chance, material, folder):
     whole = chance.random() < 0.5
     shutil.copytree(material.cache() if whole else material.parts(), folder / "cache")
-    path = chance.choice(sorted(files_of(folder / "cache").values()))
-    content, about = mutations.damaged(path.read_bytes(), chance)
-    path.write_bytes(content)
+    about = mutations.damage_file(chance.choice(sorted(files_of(folder / "cache").values())), chance)
 
     def check(done):
         one, other = files_of(material.cache()), files_of(folder / "cache")
@@ -127,17 +121,14 @@ def _caches(chance, material, folder):
         differing = [name for name in names if name not in other or other[name].read_bytes() != one[name].read_bytes()]
         return f"silently other content: {', '.join(differing)}" if differing else None
 
-    return material.distill(folder / "cache"), f"{path.name}: {about}", check
+    return material.distill(folder / "cache"), about, check
 
 
 def _memory(chance, material, folder):
     expected, _ = outputs.expected(material, "memory")
     shutil.copytree(expected / "memory", folder / "memory")
-    path = chance.choice(sorted(files_of(folder / "memory").values()))
-    content, about = mutations.damaged(path.read_bytes(), chance)
-    path.write_bytes(content)
-    words = (folder / "memory", material.checkpoint(), material.data())
-    return program("endurance.readers:memory", *words), f"{path.name}: {about}", lambda done: None
+    about = mutations.damage_file(chance.choice(sorted(files_of(folder / "memory").values())), chance)
+    return program("endurance.readers:memory", folder / "memory", material.checkpoint()), about, lambda done: None
 
 
 def _vectors(chance, material, folder):
@@ -161,11 +152,9 @@ def _binary(content):
 def _dictionaries(chance, material, folder):
     for path in material.data().glob("dict.*.txt"):
         shutil.copy(path, folder)
-    path = chance.choice(sorted(folder.glob("dict.*.txt")))
-    content, about = mutations.damaged(path.read_bytes(), chance)
-    path.write_bytes(content)
+    about = mutations.damage_file(chance.choice(sorted(folder.glob("dict.*.txt"))), chance)
     words = ("export", material.checkpoint(), folder / "model", "--data", folder)
-    return program(CLI, *words), f"{path.name}: {about}", lambda done: _whole(material, folder)
+    return program(CLI, *words), about, lambda done: _whole(material, folder)
 
 
 def _whole(material, folder):
@@ -191,7 +180,7 @@ def _conllu(chance, material, folder):
     return program("endurance.readers:treebank", folder / "bad.conllu"), f"prepare.py: {about}", lambda done: None
 
 
-def _requests(kind, chance, material, folder):
+def _requests(chance, material, folder):
     (folder / "capture").symlink_to(material.capture())
     seed = chance.randrange(2**30)
     model = chance.choice(((), (material.checkpoint(), material.data())))

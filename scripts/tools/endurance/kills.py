@@ -1,5 +1,7 @@
 """Campaign `kills`: SIGKILL to a whole process group at a random moment, then the same command again, until it ends."""
 
+from dataclasses import replace
+
 from . import outputs
 from .outputs import COMMANDS, OUTPUT
 from .programs import problem_of, run
@@ -22,8 +24,6 @@ def case(kind, chance, material, folder):
 
 def _kill(program, facts, chance):
     """Kills the program, half of the time before one of its file operations, which are the moments that matter."""
-    from dataclasses import replace
-
     if chance.random() < 0.5:
         number = chance.randint(1, max(1, facts["operations"]))
         run(replace(program, kill_at=number))
@@ -35,18 +35,19 @@ def _kill(program, facts, chance):
 
 def finish(command, material, expected, path):
     """Runs a command undisturbed on what is there. Returns what is wrong with its result, or None."""
-    done = None
     for _ in range(ATTEMPTS):
         done = run(command.program(material, path))
         if done.status == 0 or outputs.says_it_exists(done):
             return command.differs(expected, path)
-        if not _stock_fault(done, path):
+        if not _replace_half_checkpoint(path):
             break
     return f"does not go on: {problem_of(done) or done.errors[-600:]}"
 
 
-def _stock_fault(done, path):
-    """Whether fairseq's copying left half of a checkpoint. A user then removes it and names the newest whole one."""
+def _replace_half_checkpoint(path):
+    """Puts the newest whole checkpoint in the place of one that fairseq copied half, as a user would.
+
+    Returns whether there was such a one."""
     last = path / "run" / "checkpoint_last.pt"
     others = sorted(path.glob("run/checkpoint_*_*.pt"), key=lambda one: int(one.stem.split("_")[2]))
     if not others or not last.exists() or last.read_bytes() == others[-1].read_bytes():

@@ -25,7 +25,7 @@ def case(kind, chance, material, folder):
     if options.quick:
         steps, units, clients = 2000, 20, 20
     name = f"load-{steps}-{units}"
-    capture = material._made(name, lambda path: benchmark_view.write_capture(path, steps, units, "float32"))
+    capture = material.made(name, lambda path: benchmark_view.write_capture(path, steps, units, "float32"))
     asked = partial(_questions, steps)
     running = start(replace(program(CLI, "view", capture, "--port", 0), kill_after=LONGEST))
     try:

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +23,13 @@ class Material:
 
     Args:
         folder: of the material.
+        options: of the command line.
     """
 
-    def __init__(self, folder):
-        self.folder = Path(folder).resolve()
+    def __init__(self, folder, options):
+        self.folder, self.options = Path(folder).resolve(), options
 
-    def _made(self, name, make):
+    def made(self, name, make):
         """The path of a part. `make(path)` makes it under another name, so that a killed run leaves no half of it."""
         path = self.folder / name
         if not path.exists():
@@ -40,7 +42,7 @@ class Material:
 
     def data(self):
         """Binary data of number words: 60 training, 12 validation and 12 test sentences."""
-        return self._made("data", _write_data)
+        return self.made("data", _write_data)
 
     def text(self):
         """The text of the test sentences."""
@@ -48,7 +50,7 @@ class Material:
 
     def checkpoint(self):
         """A model trained for two epochs."""
-        return self._made("teacher", self._train_teacher) / "checkpoint_last.pt"
+        return self.made("teacher", self._train_teacher) / "checkpoint_last.pt"
 
     def _train_teacher(self, folder):
         succeed(train(self.data(), folder, "--criterion", "cross_entropy", "--max-epoch", 2))
@@ -61,11 +63,11 @@ class Material:
             folder.mkdir()
             succeed(run(program(CLI, "export", self.checkpoint(), folder / "model", *options)))
 
-        return self._made(f"exported-{kind}", make) / "model"
+        return self.made(f"exported-{kind}", make) / "model"
 
     def capture(self):
         """A capture of the test sentences, with its index."""
-        return self._made("capture", lambda folder: succeed(run(self.states(folder))))
+        return self.made("capture", lambda folder: succeed(run(self.states(folder))))
 
     def states(self, folder, *options):
         """The program that captures states into a folder."""
@@ -78,11 +80,11 @@ class Material:
 
     def cache(self):
         """A finished distilled cache."""
-        return self._made("cache", lambda folder: succeed(run(self.distill(folder))))
+        return self.made("cache", lambda folder: succeed(run(self.distill(folder))))
 
     def parts(self):
         """A distilled cache that was killed before its last step."""
-        return self._made("parts", self._write_parts)
+        return self.made("parts", self._write_parts)
 
     def _write_parts(self, folder):
         operations = succeed(run(self.distill(folder))).operations
@@ -90,15 +92,15 @@ class Material:
         while not list(folder.glob("parts/*.npz")):
             shutil.rmtree(folder)
             last -= 4
-            run(self.distill(folder).with_kill(last))
+            run(replace(self.distill(folder), kill_at=last))
 
     def treebank(self):
         """CoNLL-U text: the first 40 sentences of the example's development set."""
-        return self._made("dev.conllu", _write_treebank)
+        return self.made("dev.conllu", _write_treebank)
 
     def vectors(self):
         """A file of word vectors with a header line."""
-        return self._made("vectors.vec", _write_vectors)
+        return self.made("vectors.vec", _write_vectors)
 
 
 def program(entry, *words, **options):
@@ -137,12 +139,17 @@ def workers(data, folder, count, *options):
 def _write_data(folder):
     text = folder / "text"
     text.mkdir(parents=True)
-    prefixes = []
-    for seed, (name, sentences) in enumerate({"train": 60, "valid": 12, "test": 12}.items()):
+    sizes = {"train": 60, "valid": 12, "test": 12}
+    for seed, (name, sentences) in enumerate(sizes.items()):
         write_corpus(text, name, sentences, seed)
-        prefixes += [f"--{name}pref", text / name]
+    preprocess(folder, {name: text / name for name in sizes})
+
+
+def preprocess(folder, prefixes):
+    """Makes binary data in a folder. `prefixes` are {set: path of its text without the language}."""
     languages = ("--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary", "--destdir", folder)
-    succeed(run(program(PREPROCESS, *languages, *prefixes)))
+    sets = [word for name, path in prefixes.items() for word in (f"--{name}pref", path)]
+    succeed(run(program(PREPROCESS, *languages, *sets)))
 
 
 def _write_treebank(path):

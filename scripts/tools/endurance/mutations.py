@@ -37,6 +37,13 @@ def damaged(content, chance):
     return content, done
 
 
+def damage_file(path, chance):
+    """Damages a file. Returns its name and what was done."""
+    content, done = damaged(path.read_bytes(), chance)
+    path.write_bytes(content)
+    return f"{path.name}: {done}"
+
+
 def _slice(content, chance):
     start = chance.randrange(len(content) + 1)
     return start, min(len(content), start + chance.choice((1, 4, 8, 64, 1000)))

@@ -64,10 +64,21 @@ def _prune(material, path, variant=0):
 
 def same_files(expected, path):
     """Compares all files of two folders byte by byte, and their names."""
+    return _compared(expected, path, lambda name: _same_bytes)
+
+
+def same_capture(expected, path):
+    """Compares the arrays of two captures, and the names of their files."""
+    kinds = {".hdf5": _same_hdf5, ".npz": _same_arrays, ".json": lambda *_: True}
+    return _compared(expected, path, lambda name: kinds.get(Path(name).suffix, _same_bytes))
+
+
+def _compared(expected, path, same_of):
+    """How the files of two folders differ, or None; `same_of(name)` compares two files of that name."""
     one, other = files_of(expected), files_of(path)
     if one.keys() != other.keys():
         return f"the files are {sorted(other)}, not {sorted(one)}"
-    differing = [name for name in one if one[name].read_bytes() != other[name].read_bytes()]
+    differing = [name for name in one if not same_of(name)(one[name], other[name])]
     return f"other content: {', '.join(differing)}" if differing else None
 
 
@@ -75,18 +86,6 @@ def files_of(path):
     """{name: path} of all files below a folder."""
     path = Path(path)
     return {str(one.relative_to(path)): one for one in path.rglob("*") if one.is_file()}
-
-
-def same_capture(expected, path):
-    """Compares the arrays of two captures, and the names of their files."""
-    one, other = files_of(expected), files_of(path)
-    if one.keys() != other.keys():
-        return f"the files are {sorted(other)}, not {sorted(one)}"
-    for name in sorted(one):
-        same = {".hdf5": _same_hdf5, ".npz": _same_arrays, ".json": lambda *_: True}.get(one[name].suffix, _same_bytes)
-        if not same(one[name], other[name]):
-            return f"other content: {name}"
-    return None
 
 
 def _same_bytes(one, other):
@@ -99,9 +98,16 @@ def _same_hdf5(one, other):
     import numpy
 
     with h5py.File(one, "r") as first, h5py.File(other, "r") as second:
-        names = []
-        first.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-        return all(name in second and numpy.array_equal(first[name][()], second[name][()]) for name in names)
+        names = _datasets(first)
+        same = (numpy.array_equal(first[name][()], second[name][()]) for name in names)
+        return names == _datasets(second) and all(same)
+
+
+def _datasets(file):
+    """The names of all arrays of an HDF5 file, in order."""
+    names = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return names
 
 
 def _same_arrays(one, other):
@@ -208,7 +214,7 @@ def expected(material, name, variant=0):
         facts["bytes"] = sum(path.stat().st_size for path in files_of(folder / OUTPUT).values())
         (folder / "facts.json").write_text(json.dumps(facts))
 
-    folder = material._made(f"expected/{name}-{variant}", make)
+    folder = material.made(f"expected/{name}-{variant}", make)
     return folder / OUTPUT, json.loads((folder / "facts.json").read_text())
 
 

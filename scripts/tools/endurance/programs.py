@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forked import server
@@ -58,10 +58,6 @@ class Program:
     path: tuple = ()
     """folders of modules for `entry`"""
 
-    def with_kill(self, number):
-        """The same program, killed before file operation `number`."""
-        return replace(self, kill_at=number)
-
 
 @dataclass
 class Done:
@@ -80,7 +76,6 @@ class Done:
     """file operations that change a folder"""
     disk: str = ""
     """how a full disk was made"""
-    extra: dict = field(default_factory=dict)
 
 
 def start(program):

@@ -19,7 +19,7 @@ def memory():
     """Reads a teacher memory, as `--teacher-memory-folder` does."""
     from fairseq_bso.distill.teacher_cache import TopKFolder
 
-    folder, checkpoint, _ = sys.argv[1:]
+    folder, checkpoint = sys.argv[1:]
     teacher = SimpleNamespace(paths=[checkpoint], dtype="torch.float32")
     for _ in TopKFolder(folder, teacher, 5).sentences():
         pass

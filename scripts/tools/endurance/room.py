@@ -37,9 +37,7 @@ def _disk(chance, material, folder):
     command, (expected, facts) = COMMANDS[name], outputs.expected(material, name)
     disk, room = folder / "disk", _room(chance, facts["bytes"])
     done = run(replace(command.program(material, disk / OUTPUT), disk=(disk, room)))
-    about = f"{name}, {room:,} bytes ({done.disk}), which left room for all" * (done.status == 0) or (
-        f"{name}, {room:,} bytes ({done.disk})"
-    )
+    about = f"{name}, {room:,} bytes ({done.disk})" + ", which left room for all" * (done.status == 0)
     left = Path(f"{disk}.left")
     if done.status != 0 and name != "memory":  # fairseq's own writing of checkpoints ends with a traceback
         problem = problem_of(done) or _remains(left)
@@ -68,29 +66,31 @@ def _translate(chance, material, folder):
     done = run(replace(one, disk=(disk, 4096 * chance.randint(1, 3))))
     if done.status == 0:
         return None, "it had room"
-    return problem_of(done) or _remains(Path(f"{disk}.left")), f"{done.disk}"
+    return problem_of(done) or _remains(Path(f"{disk}.left")), done.disk
 
 
 def _index(chance, material, folder):
     disk = folder / "disk"
     disk.mkdir()
-    sizes = [path.stat().st_size for path in files_of(material.capture()).values() if path.name[:6] != "index."]
+    files = files_of(material.capture()).values()
+    sizes = [path.stat().st_size for path in files if not path.name.startswith("index.")]
     need = sum(-(-size // 4096) * 4096 for size in sizes) + 65536
     one = program("endurance.capture_on_disk:main", material.capture(), disk / "capture")
     done = run(replace(one, disk=(disk, need + 4096 * chance.randint(-2, 5))))
     left = [name for name in files_of(f"{disk}.left") if ".part" in name or ".partial" in name]
+    remains = f"left: {left}" if left else None
     if done.status == 0:
-        return (f"left: {left}" if left else None), "it had room"
+        return remains, "it had room"
     if done.status == 9:
         return None, "there was no room for the capture"
-    return problem_of(done) or (f"left: {left}" if left else None), done.disk
+    return problem_of(done) or remains, done.disk
 
 
 def _read_only(chance, material, folder):
     name = chance.choice(TWO)
     command, locked = COMMANDS[name], folder / "locked"
     (locked / OUTPUT).mkdir(parents=True)
-    inside = chance.random() < 0.5 and name not in ("states",)
+    inside = chance.random() < 0.5 and name != "states"
     target = locked / OUTPUT / "new" if inside else locked / "new"
     for path in (locked / OUTPUT, locked):
         path.chmod(0o555)

@@ -1,11 +1,12 @@
 """Campaign `workers`: 2 and 4 gloo workers train as one worker with `--update-freq` 2 and 4."""
 
 from . import outputs
-from .material import BSO, train, workers
+from .material import BSO, preprocess, train, workers
+from .number_words import write_corpus
 
 TOLERANCE = 1e-5
 START = ("--max-update", 4, "--batch-size", 4, "--lr", 0.003)
-SHARE = ("--task", "bso_translation", "--successors", "word_order")
+CONSTRAINED = ("--task", "bso_translation", "--successors", "word_order")
 CHECKED = {
     "bso-softmax": f"BSO, `--scorer softmax`: parameters within {TOLERANCE:g} of one worker's, 2 and 4 workers",
     "bso-summed": "the same, `--scorer summed`",
@@ -47,7 +48,7 @@ def _options(kind, material, folder, chance):
     if kind.startswith("bso"):
         return [*BSO, *beam, "--scorer", kind[4:], *start]
     if kind == "constraint":
-        return [*BSO, *beam, *SHARE]
+        return [*BSO, *beam, *CONSTRAINED]
     if kind == "pruning":
         amount = ("--prune-amount", chance.choice((0.3, 0.8)), "--prune-schedule", "iterative", "--prune-end", 3)
         return ["--task", "bso_translation", "--criterion", "cross_entropy", *amount, "--prune-every", 1]
@@ -59,8 +60,6 @@ def _options(kind, material, folder, chance):
 
 def _disallowed(chance, folder):
     """Data in which the constraint forbids many targets, so that whole batches of one worker are left out."""
-    from .material import PREPROCESS, program, run, succeed, write_corpus
-
     write_corpus(folder, "train", 40, chance.randrange(1000))
     path = folder / "train.tgt"
     lines = path.read_text().splitlines()
@@ -68,7 +67,5 @@ def _disallowed(chance, folder):
         if chance.random() < 0.6:
             lines[number] += " zero"
     path.write_text("\n".join(lines) + "\n")
-    languages = ("--source-lang", "src", "--target-lang", "tgt", "--joined-dictionary", "--destdir", folder / "data")
-    prefixes = ("--trainpref", folder / "train", "--validpref", folder / "train")
-    succeed(run(program(PREPROCESS, *languages, *prefixes)))
+    preprocess(folder / "data", dict.fromkeys(("train", "valid"), folder / "train"))
     return folder / "data"
