@@ -14,10 +14,11 @@ Input: CoNLL-U with trees, plain, `.gz` or `.xz`. OUT then holds:
 OUT appears last, and only when complete. Multiword tokens and empty nodes are left out. A word that occurs fewer than
 `--min-count` times in the training sentences is in neither vocabulary and becomes `<unk>` on both sides.
 
-Some training and validation sentences are left out, and counted. They have no sequence (the tree is not projective, not
-one word is the root, or there is no word), or they are longer than `--max-len`. A validation sentence is also left out
-if it needs a reduce symbol that training does not have. The test set keeps every sentence with one root. A
-non-projective tree there is made projective by lifting the offending arcs, and its sequence is the target.
+Some training and validation sentences are left out, and counted: those without a sequence, and those longer than
+`--max-len`. A sentence has no sequence without words, without exactly one root, or if its tree is not projective. A
+validation sentence is also left out if it needs a reduce symbol that training does not have. The test set keeps every
+sentence with one root. A non-projective tree there is made projective by lifting the offending arcs, and its sequence
+is the target.
 """
 
 import argparse
