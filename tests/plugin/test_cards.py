@@ -61,13 +61,16 @@ def test_a_card_holds_what_the_states_say(folder, client, unit):
     others = {f"{state}:{column}" for state in ("hidden1", "cell1", "hidden2") for column in range(24)} - {unit}
     wanted = {other: twin.correlation(values, stored(folder, other).tolist()) for other in others}
     best = sorted(map(abs, wanted.values()), reverse=True)[:12]
+    assert len(card["correlated"]) == len(best)
     for (partner, value), strength in zip(card["correlated"], best):
         assert value == pytest.approx(wanted[partner], abs=1e-3) and abs(value) == pytest.approx(strength, abs=1e-3)
 
 
 def test_spans_are_words_around_a_peak_with_its_values(folder, client):
     side = open_capture(folder).sides["decoder"]
-    for span in ask(client, "card?side=decoder&unit=hidden1:0")["highest"]:
+    spans = ask(client, "card?side=decoder&unit=hidden1:0")["highest"]
+    assert spans
+    for span in spans:
         stop = span["from"] + len(span["words"])
         assert span["words"] == side.text(span["from"], stop) and span["from"] <= span["position"] < stop
         shown = levels(stored(folder, "hidden1:0")[span["from"] : stop]) / 100

@@ -84,6 +84,7 @@ def test_equals_the_slow_beam_search(name, scorer, sources, beam, seed, members)
     task = task_with_labels()
     models = [fakes.model(seed + member, task, scorer=scorer) for member in range(members)]
     found = generate(models, task, name, sources, beam)
+    assert len(found) == len(sources)
     for source, hypotheses in zip(sources, found):
         expected = slow_beam(models, name, source, beam, task.target_dictionary)
         assert [words for words, _, _ in hypotheses] == [words for words, _ in expected]

@@ -85,7 +85,9 @@ def test_the_search_equals_plain_loops(scorer, seed, members, beam, sources, lon
     options.no_repeat_ngram_size = ngram
     generator = task_of().build_generator(models, options)
     net_input, _ = fakes.batch(models[0], [[*source, END] for source in sources], [[END]] * len(sources))
-    for source, found in zip(sources, generator.generate(models, {"net_input": net_input})):
+    every = generator.generate(models, {"net_input": net_input})
+    assert len(every) == len(sources)
+    for source, found in zip(sources, every):
         expected = slow_beam(models, scorer, [*source, END], beam, longest, lenpen, ngram)
         assert [tuple(one["tokens"].tolist()) for one in found] == [words for words, _ in expected]
         for one, (words, score) in zip(found, expected):

@@ -117,6 +117,7 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
     usual = {"normalize_scores": scorer == "softmax", "beam_size": beam}
     generator = ConstrainedGenerator([model], task.target_dictionary, slow, **usual)
     net_input, _ = fakes.batch(model, [[*source, 2] for source in sources], [[2]] * len(sources))
+    assert len(found) == len(sources)
     for ours, theirs in zip(found, generator.generate([model], {"net_input": net_input})):
         theirs = [one for one in theirs if one["score"] > -np.inf]  # fairseq adds an empty one if there is none
         assert [words for _, words in ours] == [one["tokens"].tolist()[:-1] for one in theirs]

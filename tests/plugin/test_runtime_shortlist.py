@@ -55,6 +55,7 @@ def test_the_search_equals_fairseqs_over_the_same_words(scorer, options, beam, s
     slow = Constraint("shortlist", dictionary, dictionary, table)
     limits = {"max_len_a": 0.5, "max_len_b": longest, "len_penalty": lenpen, "beam_size": beam}
     generator = ConstrainedGenerator([model], dictionary, slow, normalize_scores=scorer == "softmax", **limits)
+    assert len(found) == len(sources)
     for source, ours in zip(sources, found):  # fairseq's length limit is that of the longest sentence of a batch
         net_input, _ = fakes.batch(model, [source], [[2]])
         (theirs,) = generator.generate([model], {"net_input": net_input})

@@ -24,6 +24,12 @@ def prefix_score(score: Score, prefix: Prefix, cumulative: bool = True):
     return sum((score(prefix[:place])[prefix[place]] for place in words), 0.0)
 
 
+def continued(score: Score, prefix: Prefix, cumulative: bool) -> List[Tuple]:
+    """(score, prefix) of every prefix with one word more."""
+    before = prefix_score(score, prefix) if cumulative else 0.0
+    return [(before + local, (*prefix, word)) for word, local in enumerate(score(prefix)) if local > -math.inf]
+
+
 def scaled(value, length: int, gold_length: int, lenpen: float):
     """The score that decoding compares, ``s / length ** lenpen``, in units in which gold's own score is its sum."""
     return value * (gold_length / length) ** lenpen
@@ -53,18 +59,12 @@ def search(
         # Ties go to the gold prefix's successors, then to the better hypothesis, then to the smaller word. Hypotheses
         # that ended come last.
         hypotheses = [gold_prefix] + [prefix for prefix in live if prefix != gold_prefix]
-        candidates, ended = [], []
-        for prefix in hypotheses:
-            value = prefix_score(score, prefix, cumulative)
-            if prefix and prefix[-1] == end:
-                if finished_lenpen is not None:
-                    ended.append((scaled(value, len(prefix), len(gold), finished_lenpen) if final else value, prefix))
-                continue
-            before = value if cumulative else 0.0
-            for word, local in enumerate(score(prefix)):
-                if local > -math.inf:
-                    candidates.append((before + local, prefix + (word,)))
-        candidates += ended
+        live_ones = [prefix for prefix in hypotheses if prefix[-1:] != (end,)]
+        candidates = [one for prefix in live_ones for one in continued(score, prefix, cumulative)]
+        for prefix in hypotheses if finished_lenpen is not None else []:
+            if prefix[-1:] == (end,):
+                value = prefix_score(score, prefix, cumulative)
+                candidates.append((scaled(value, len(prefix), len(gold), finished_lenpen) if final else value, prefix))
         candidates.sort(key=lambda candidate: -candidate[0])  # stable
         gold_score = prefix_score(score, gold_next, cumulative)
         top = candidates[:beam]
