@@ -6,6 +6,7 @@ from pathlib import Path
 EXAMPLE = Path(__file__).resolve().parents[1] / "user_dir_examples" / "dependency_parsing"
 sys.path.insert(0, str(EXAMPLE))
 import evaluate  # noqa: E402
+import fairseq_commands  # noqa: E402
 import parse  # noqa: E402
 import prepare  # noqa: E402
 import symbols  # noqa: E402
@@ -14,7 +15,7 @@ import transitions  # noqa: E402
 import treebank  # noqa: E402
 
 sys.path.remove(str(EXAMPLE))
-__all__ = ["evaluate", "parse", "prepare", "symbols", "to_conllu", "transitions", "treebank"]
+__all__ = ["evaluate", "fairseq_commands", "parse", "prepare", "symbols", "to_conllu", "transitions", "treebank"]
 
 DEVELOPMENT = EXAMPLE / "data" / "en_ewt-ud-dev.conllu.xz"
 

@@ -1,15 +1,19 @@
 """Runs the real ``fairseq-*`` commands on a small corpus: word ordering of number words."""
 
+import contextlib
 import importlib
+import io
 import logging
 import multiprocessing
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 from endurance.number_words import write_corpus
 from forked import server
@@ -57,6 +61,46 @@ def _in_the_fork(entry, arguments, streams):
     except BaseException:
         sys.excepthook(*sys.exc_info())  # an interpreter calls it, and multiprocessing does not
         sys.exit(1)
+
+
+def run_in_a_fork(command, stdout, check=False, **_):
+    """Stands for `subprocess.run` of a program of fairseq or of this package: each interpreter would import fairseq.
+
+    Args:
+        command: `fairseq-NAME ...` or `python -m MODULE ...`.
+        stdout: the open file for all output.
+        check: whether to raise CalledProcessError if the program fails.
+    """
+    command = [str(word) for word in command]
+    if "-m" in command:
+        module, *words = command[command.index("-m") + 1 :]
+    else:
+        module, words = Path(command[0]).name.replace("fairseq-", "fairseq_cli."), command[1:]
+    done = call("bso_runtime.cli:main" if module == "bso_runtime" else f"{module}:cli_main", *words)
+    stdout.write((done.stdout + done.stderr).encode())
+    if check:
+        done.check_returncode()
+    return done
+
+
+SUBPROCESS_WITH_FORKS = SimpleNamespace(**{**vars(subprocess), "run": run_in_a_fork})
+"""`subprocess` for one module under test; other modules keep theirs"""
+
+
+def experiment(name, *arguments):
+    """Calls `main` of a program of scripts/experiments here: its stages are forks of the server that all tests share.
+
+    As a command, it would start a server of its own, which imports fairseq again."""
+    status, output, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            importlib.import_module(name).main([str(word) for word in arguments])
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+            errors.write("" if isinstance(ended.code, int) else str(ended.code))
+    done = CompletedProcess([name, *map(str, arguments)], status, output.getvalue(), errors.getvalue())
+    assert status == 0, done.stdout + done.stderr
+    return done
 
 
 def run(command, *arguments, check=True, text=""):

@@ -1,7 +1,21 @@
 """user_dir_examples/dependency_parsing: prepare.py, to_conllu.py and parse.py on small files."""
 
 import pytest
-from parsing_example import CHAIN, CROSSED, SAMPLE, SHORT, conllu, parse, prepare, symbols, to_conllu, treebank, write
+from parsing_example import (
+    CHAIN,
+    CROSSED,
+    SAMPLE,
+    SHORT,
+    conllu,
+    fairseq_commands,
+    parse,
+    prepare,
+    symbols,
+    to_conllu,
+    treebank,
+    write,
+)
+from system_commands import SUBPROCESS_WITH_FORKS
 
 
 @pytest.fixture
@@ -22,6 +36,12 @@ def run_prepare(tmp_path, train, valid, test, *options):
 @pytest.fixture
 def no_fairseq(monkeypatch):
     monkeypatch.setattr(prepare, "run_fairseq", lambda *arguments: None)
+
+
+@pytest.fixture
+def forked_fairseq(monkeypatch):
+    """fairseq's programs run as forks of a process that has imported fairseq, which takes an interpreter seconds."""
+    monkeypatch.setattr(fairseq_commands, "subprocess", SUBPROCESS_WITH_FORKS)
 
 
 def test_text_and_vocabularies(tmp_path, no_fairseq, capsys):
@@ -83,7 +103,7 @@ def test_a_folder_that_exists_is_not_overwritten(tmp_path):
         run_prepare(tmp_path, [CHAIN], [SHORT], [SHORT])
 
 
-def test_a_failed_preprocess_shows_its_last_words_and_leaves_no_data(tmp_path, monkeypatch):
+def test_a_failed_preprocess_shows_its_last_words_and_leaves_no_data(tmp_path, monkeypatch, forked_fairseq):
     real = prepare.run_fairseq
     monkeypatch.setattr(prepare, "run_fairseq", lambda name, options, log: real(name, [*options, "--nonsense"], log))
     with pytest.raises(SystemExit, match="(?s)fairseq-preprocess ended with 2; .*--nonsense"):
@@ -161,7 +181,7 @@ def test_repairs_are_counted(sample, tmp_path, capsys):
     assert treebank.read_treebank(tmp_path / "out").sentences[0].tree().relations[-1] == "dep"
 
 
-def test_parse_prepares_words_as_training_did_and_needs_no_tree(tmp_path, monkeypatch):
+def test_parse_prepares_words_as_training_did_and_needs_no_tree(tmp_path, monkeypatch, forked_fairseq):
     """A stub replaces the model; it attaches every word to the first."""
     words = [[("Cat", "_", "_"), ("</s>", "_", "_"), ("9 1", "_", "_")], SHORT]
     source = write(tmp_path / "in.conllu", conllu(*words))

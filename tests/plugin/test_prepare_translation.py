@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fairseq.data import Dictionary, data_utils
+from system_commands import SUBPROCESS_WITH_FORKS
 
 PROGRAM = Path(__file__).parents[2] / "user_dir_examples" / "translation" / "prepare.py"
 WORDS = {
@@ -42,7 +43,8 @@ def packed(prepare, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("direction, options", [("de-en", []), ("en-de", ["--target-lang", "de"])])
-def test_either_direction(prepare, packed, tmp_path, direction, options):
+def test_either_direction(prepare, packed, tmp_path, monkeypatch, direction, options):
+    monkeypatch.setattr(prepare, "subprocess", SUBPROCESS_WITH_FORKS)
     out = tmp_path / "m30k"
     prepare.main(["--out", str(out), "--from", str(packed), "--vocab", "80", *options])
     for subset, name in prepare.SETS.items():

@@ -1,27 +1,15 @@
 """scripts/experiments/compare_training.py on a few sentences: all stages, the tables, a second run without training."""
 
 import json
-import subprocess
-import sys
 
-from system_commands import ROOT
+from system_commands import experiment
 
 
 def test_the_quick_comparison_makes_its_tables_and_goes_on_where_it_was(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "experiments" / "compare_training.py"),
-        "tatoeba",
-        "--quick",
-        "--cpu",
-    ]
-    command += ["--threads", "1", "--seeds", "1", "--out", str(tmp_path)]
-    first = subprocess.run([*command, "--only", "bso-con", "--train-only"], capture_output=True, text=True)
-    assert first.returncode == 0, first.stdout + first.stderr
+    command = ["compare_training", "tatoeba", "--quick", "--cpu", "--threads", 1, "--seeds", 1, "--out", tmp_path]
+    experiment(*command, "--only", "bso-con", "--train-only")
     before = (tmp_path / "seed1" / "bso-con" / "checkpoint_best.pt").stat().st_mtime_ns
-    only = [*command, "--only", "nll-more", "bso-con"]
-    done = subprocess.run(only, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = experiment(*command, "--only", "nll-more", "bso-con")
     assert (tmp_path / "seed1" / "bso-con" / "checkpoint_best.pt").stat().st_mtime_ns == before
     assert (tmp_path / "gains.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "results.txt").read_text()

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, ROOT, call, preprocess, run, train, train_with_two_workers
+from system_commands import (
+    BSO,
+    PLUGIN,
+    ROOT,
+    call,
+    last_line,
+    parameters,
+    preprocess,
+    run,
+    train,
+    train_with_two_workers,
+)
 
 from fairseq_bso import cli
 from fairseq_bso.distill import tasks
@@ -23,22 +34,10 @@ WORD = ["--task", "word_distillation", "--criterion", "word_distillation"]
 SEQUENCE = ["--task", "sequence_distillation", "--criterion", "cross_entropy"]
 
 
-def parameters(checkpoint):
-    """The saved parameters."""
-    return checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["model"]
-
-
 def same(one, other):
     """Whether two checkpoints hold bitwise equal parameters."""
     one, other = parameters(one), parameters(other)
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
-
-
-def last_line(done):
-    """The last line on stderr of a failed command, after a check that there is no traceback."""
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    return done.stderr.strip().splitlines()[-1]
 
 
 def distill_command(data, teacher, cache, *arguments):

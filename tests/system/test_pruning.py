@@ -8,7 +8,7 @@ import pytest
 import torch
 from endurance.number_words import write_corpus
 from fairseq import checkpoint_utils
-from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, run, train, train_with_two_workers
+from system_commands import BSO, PLUGIN, QUIET, ROOT, TINY, difference, last_line, run, train, train_with_two_workers
 
 import fairseq_bso  # noqa: F401  (--user-dir also imports it before a checkpoint is read)
 from fairseq_bso import cli
@@ -31,11 +31,6 @@ def matrices(checkpoint):
 def pruned_masks(checkpoint):
     """name -> mask, True at positive zeros."""
     return {name: (one == 0) & ~torch.signbit(one) for name, one in matrices(checkpoint).items()}
-
-
-def last_line(done):
-    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout, done.stdout + done.stderr
-    return done.stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module", params=[[], ["--bf16"]], ids=["float32", "bfloat16"])

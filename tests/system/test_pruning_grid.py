@@ -1,42 +1,21 @@
 """scripts/experiments/pruning_grid.py: pruned, retrained and exported models, their translations, and the table."""
 
 import json
-import subprocess
-import sys
 
 from endurance.number_words import write_corpus
 from score import bleu, read_lines
-from system_commands import ROOT, TINY
+from system_commands import TINY, experiment
 
 
 def test_every_model_is_pruned_exactly_and_translated_with(data, softmax_checkpoint, tmp_path):
     write_corpus(tmp_path, "test", sentences=30, seed=2)  # the same text as in the shared data
     (tmp_path / "data-bin").symlink_to(data)
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        ROOT / "scripts" / "experiments" / "pruning_grid.py",
-        tmp_path,
-        "--start",
-        softmax_checkpoint,
-    ]
-    command += ["--text", tmp_path / "test.src", "--reference", tmp_path / "test.tgt", "--out", out, "--cpu"]
-    command += [
-        "--teacher",
-        softmax_checkpoint,
-        "--schemes",
-        "class_uniform",
-        "units",
-        "--amounts",
-        0.5,
-        "--unit-amounts",
-        0.3,
-        "--threads",
-        1,
-    ]
+    command = [tmp_path, "--start", softmax_checkpoint, "--teacher", softmax_checkpoint, "--out", out]
+    command += ["--text", tmp_path / "test.src", "--reference", tmp_path / "test.tgt", "--cpu", "--threads", 1]
+    command += ["--schemes", "class_uniform", "units", "--amounts", 0.5, "--unit-amounts", 0.3]
     command += ["--", "--task", "bso_translation", "--criterion", "cross_entropy", *TINY, "--max-update", 3]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
+    experiment("pruning_grid", *command)
     rows = json.loads((out / "results.json").read_text())
     assert [(row["scheme"], row["amount"], row["retrained"]) for row in rows] == [
         ("", 0.0, False),

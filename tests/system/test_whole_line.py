@@ -1,17 +1,13 @@
 """scripts/experiments/whole_line.py on a few sentences: every stage, the table, and a second run of nothing."""
 
 import json
-import subprocess
-import sys
 
-from system_commands import ROOT
+from system_commands import experiment
 
 
 def test_every_stage_is_run_once_and_measured(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "experiments" / "whole_line.py"), "--quick", "--cpu"]
-    command += ["--threads", "1", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = ["whole_line", "--quick", "--cpu", "--threads", 1, "--out", tmp_path]
+    done = experiment(*command)
     found = json.loads((tmp_path / "results.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
     students = ["lstm", "lstm-bso", "lstm-float32", "lstm-int8", "transformer", "transformer-bso"]
@@ -34,7 +30,5 @@ def test_every_stage_is_run_once_and_measured(tmp_path):
         assert (tmp_path / "states" / side / "lstm.yml").is_file()
     assert (tmp_path / "results.md").read_text().strip() in done.stdout
 
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("done before") == len(found["seconds"])
+    assert experiment(*command).stdout.count("done before") == len(found["seconds"])
     assert json.loads((tmp_path / "results.json").read_text()) == found

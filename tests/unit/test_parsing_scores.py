@@ -50,26 +50,39 @@ def test_files_of_different_words_are_refused(tmp_path, predicted, message):
         evaluate.evaluate(gold, other)
 
 
-@settings(max_examples=5)
-@given(st.integers(0, 1000))
-def test_scores_are_those_of_the_official_evaluator(tmp_path_factory, seed):
-    """udtools, the official tools of Universal Dependencies, scores a shipped file with errors in some trees."""
+@pytest.fixture(scope="module")
+def shipped():
+    """The sentences of a shipped file, each as CoNLL-U text."""
+    return treebank.read_treebank(DEVELOPMENT).text().rstrip("\n").split("\n\n")
+
+
+def test_scores_of_a_whole_file_are_those_of_the_official_evaluator(tmp_path, shipped):
+    found = compare_with_the_official_evaluator(tmp_path, shipped, seed=1)
+    assert found["words"] == 25147 and found["las"] < found["uas"] < 100
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1900), st.integers(1, 60), st.integers(0, 1000))
+def test_scores_of_a_few_sentences_are_those_of_the_official_evaluator(tmp_path_factory, shipped, first, count, seed):
+    compare_with_the_official_evaluator(tmp_path_factory.mktemp("scores"), shipped[first : first + count], seed)
+
+
+def compare_with_the_official_evaluator(folder, sentences, seed):
+    """Scores sentences with errors in some trees, as udtools does, the official tools of Universal Dependencies."""
     udeval = pytest.importorskip("udtools.udeval")
-    folder, generator = tmp_path_factory.mktemp("scores"), random.Random(seed)
-    bank = treebank.read_treebank(DEVELOPMENT)
+    generator, files = random.Random(seed), [folder / "gold.conllu", folder / "predicted.conllu"]
+    bank = treebank.read_treebank(write(files[0], "".join(f"{sentence}\n\n" for sentence in sentences)))
     trees = [spoil(sentence.tree(), generator) for sentence in bank.nonempty]
-    files = [folder / "gold.conllu", folder / "predicted.conllu"]
-    treebank.write_text(files[0], bank.text())
-    treebank.write_text(files[1], bank.text(trees))
+    write(files[1], bank.text(trees))
     options = "no_gapping no_shared_parents_in_coordination no_shared_dependents_in_coordination no_control"
     options += " no_external_arguments_of_relative_clauses no_case_info no_empty_nodes multiple_roots_okay"
     kind = dict.fromkeys(options.split(), False)
     expected = udeval.evaluate(*(udeval.load_conllu_file(str(path), kind) for path in files))
     found = evaluate.evaluate(*files)["all"]
-    assert found["words"] == expected["UAS"].gold_total == 25147
+    assert found["words"] == expected["UAS"].gold_total
     assert found["uas"] == pytest.approx(100 * expected["UAS"].f1)
     assert found["las"] == pytest.approx(100 * expected["LAS"].f1)
-    assert found["las"] < found["uas"] < 100
+    return found
 
 
 def spoil(tree, generator):

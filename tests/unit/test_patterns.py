@@ -9,7 +9,7 @@ from reference import patterns as twin
 from fairseq_bso.interpret.units import block_counts, patterns
 
 LEVEL = 30
-values = st.sampled_from([-128, -80, -30, -29, 0, 29, 30, 31, 90])
+LEVELS = (0, -128, -80, -30, -29, 29, 30, 31, 90)
 
 
 @st.composite
@@ -18,9 +18,10 @@ def corpora(draw, most_units=6, most_steps=30):
     steps = draw(st.integers(1, most_steps))
 
     def unit():
+        """One draw of bytes: of each, a level and how often it comes. Two draws for each level would take longer."""
         found = []
-        while len(found) < steps:
-            found += [draw(values)] * draw(st.integers(1, 4))
+        for byte in draw(st.binary(min_size=steps, max_size=steps)):
+            found += [LEVELS[byte % len(LEVELS)]] * (1 + byte // len(LEVELS) % 4)
         return found[:steps]
 
     return [unit() for _ in range(draw(st.integers(1, most_units)))], [unit() for _ in range(draw(st.integers(0, 3)))]
