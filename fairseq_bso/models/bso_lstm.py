@@ -39,7 +39,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
     """Stacked LSTM encoder and decoder with Luong attention and input feeding (Luong et al. 2015)."""
 
     decoding_checks: ClassVar[List[Callable[[PrefixScore, Any], None]]] = []
-    """functions of the prefix score and fairseq's config, called before decoding; fairseq_bso/__init__.py fills it"""
+    """functions of the prefix score and fairseq's config, called before decoding; fairseq_bso/plugins.py fills it"""
 
     @classmethod
     def build_model(cls, cfg: BsoLSTMConfig, task) -> "BsoLSTMModel":

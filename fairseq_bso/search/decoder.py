@@ -23,6 +23,13 @@ class Rows(NamedTuple):
     everywhere: bool
     """whether the rows are all ``B * width`` slots in order"""
 
+    @staticmethod
+    def of(alive: Tensor, live_only: bool) -> Rows:
+        """The rows of the slots (B, width) that are alive; or of all slots, so that the host need not count them."""
+        flat = alive.view(-1)
+        slots = flat.nonzero().squeeze(1) if live_only else torch.arange(flat.numel(), device=flat.device)
+        return Rows(slots, alive.size(1), not live_only)
+
     @property
     def sentences(self) -> Tensor:
         """(R,) int64"""

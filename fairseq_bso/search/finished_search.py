@@ -6,13 +6,13 @@ step. The K best of the other candidates go on, until K hypotheses are finished.
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from ..blockwise import log_partition
-from .decoder import Decoder, GoldRun, Rows, Scored
+from .decoder import Decoder, GoldRun, Rows, Scored, State
 from .scorer import Candidates
 from .segments import SearchOptions, gold_nll, make_search
 from .violation_reset import Hypotheses, select
@@ -58,14 +58,16 @@ def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
 
 def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
     """The search alone, without gradient; ``gold`` is detached."""
-    time, (sentences, beam) = gold.outputs.size(0), (gold.words.size(0), options.beam)
+    time, beam, on_cpu = gold.outputs.size(0), options.beam, gold.words.device.type == "cpu"
     search, _ = make_search(decoder, gold, options._replace(beam=2 * beam))  # at most K of 2 K end
     decoder.prepare(None if search.candidates is None else search.candidates.unique())
     ends = _Ends(gold.words, beam)
     scores, words = (part[0] for part in search.best_after_gold(2 * beam))
     found = Candidates(scores, torch.zeros_like(words), words)
     history: List[Tuple[Tensor, Tensor]] = []
-    kept = None
+    kept: Optional[Hypotheses] = None
+    states: Any = ()
+    memory: State = ()
     for t in range(time):
         if kept is not None:
             found = search.best_of_others(kept, t, 2 * beam)
@@ -73,25 +75,21 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
         scores, slots, words = (part.gather(1, chosen) for part in found)
         alive = (scores > -torch.inf) & (words != decoder.end) & ~ends.full().unsqueeze(1)
         history.append((slots, words))
-        if t + 1 == time or gold.words.device.type == "cpu" and not bool(alive.any()):
+        if t + 1 == time or on_cpu and not bool(alive.any()):
             break
-        every = torch.arange(sentences * beam, device=words.device)
-        on_cpu = words.device.type == "cpu"
-        rows = Rows(alive.view(-1).nonzero().squeeze(1) if on_cpu else every, beam, not on_cpu)
-        source, fed = _sources(slots, kept, rows), words.reshape(-1)[rows.slots]
-        memory = select(tuple(part[0] for part in search.gold_memory), () if kept is None else kept.memory, source)
-        states = () if kept is None else kept.states
+        rows = Rows.of(alive, on_cpu)
+        fed = words.view(-1)[rows.slots]
+        source = rows.sentences if kept is None else _sources(slots, kept, rows)
+        memory = select(tuple(part[0] for part in search.gold_memory), memory, source)
         outputs, states = decoder.extend(t, states, source, fed, rows)
         memory = search.follow(memory, fed, rows.sentences)
         kept = Hypotheses(rows, outputs, states, memory, scores, alive, torch.zeros_like(slots))
     return ends.finished(history, decoder.padding, decoder.end, time)
 
 
-def _sources(slots: Tensor, kept: Hypotheses | None, rows: Rows) -> Tensor:
-    """(R,) the parent of each row: the empty gold prefix of its sentence, or a row of ``kept``."""
-    if kept is None:
-        return rows.sentences
-    parents = rows.sentences * rows.width + slots.reshape(-1)[rows.slots]  # (R,) in the flat beam of ``kept``
+def _sources(slots: Tensor, kept: Hypotheses, rows: Rows) -> Tensor:
+    """(R,) the parent of each row, in ``kept``; the B empty gold prefixes count before its rows."""
+    parents = rows.sentences * rows.width + slots.view(-1)[rows.slots]  # (R,) in the flat beam of ``kept``
     return slots.size(0) + kept.rows.row_of_slot(slots.size(0))[parents]
 
 

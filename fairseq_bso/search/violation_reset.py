@@ -198,15 +198,13 @@ class Searcher:
 
         One index selects the model's states and the search's memory, and resets both to gold's.
         """
-        alive = decision.alive.view(-1)  # (B * W,)
-        slots = alive.nonzero().squeeze(1) if self.live_rows_only else torch.arange(alive.numel(), device=alive.device)
-        rows = Rows(slots, decision.alive.size(1), not self.live_rows_only)
-        if slots.numel() == 0:
+        rows = Rows.of(decision.alive, self.live_rows_only)
+        if rows.slots.numel() == 0:
             nothing = self._nothing_kept(decision.scores)
             return nothing._replace(alive=decision.alive, ended=decision.ended)
         source = _sources(decision, kept, rows)
         memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
-        words = decision.words.view(-1)[slots]
+        words = decision.words.view(-1)[rows.slots]
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
         memory = self.search.follow(memory, words, rows.sentences)
         return Hypotheses(rows, outputs, states, memory, decision.scores, decision.alive, decision.ended)
