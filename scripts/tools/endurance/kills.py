@@ -1,5 +1,6 @@
 """Campaign `kills`: SIGKILL to a whole process group at a random moment, then the same command again, until it ends."""
 
+import shutil
 from dataclasses import replace
 
 from . import outputs
@@ -38,10 +39,19 @@ def finish(command, material, expected, path):
     for _ in range(ATTEMPTS):
         done = run(command.program(material, path))
         if done.status == 0 or outputs.says_it_exists(done):
-            return command.differs(expected, path)
+            return command.differs(expected, path) or _later(command, material, expected, path)
         if not _replace_half_checkpoint(path):
             break
     return f"does not go on: {problem_of(done) or done.errors[-600:]}"
+
+
+def _later(command, material, expected, path):
+    """What is wrong with a later training that takes what this one left for all, or None."""
+    if command.later is None:
+        return None
+    shutil.rmtree(path / "run")
+    done = run(command.program(material, path))
+    return command.later(expected, path) if done.status == 0 else f"a later training fails: {problem_of(done)}"
 
 
 def _replace_half_checkpoint(path):

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from .material import BSO, CLI, TINY, program, training
 from .programs import message_of, run
@@ -22,6 +22,8 @@ class Command:
     differs: Callable
     """(expected path, path) -> how the results differ, or None"""
     about: str = ""
+    later: Optional[Callable] = None
+    """(expected path, path) -> what is wrong after a second run into a new `run` folder, or None"""
 
 
 def _train(*options, plugin=True, arch=TINY):
@@ -159,6 +161,14 @@ def same_memory(expected, path):
     return f"left in the memory: {left}" if left else same_training(expected, path, 1e-4)
 
 
+def whole_memory(expected, path):
+    """The same after a training from its first update on: it asks for every sentence, so that all are remembered."""
+    one, other = (_remembered(Path(folder) / "memory") for folder in (expected, path))
+    if one.keys() != other.keys():
+        return f"{len(other)} sentences are remembered after a later training, not {len(one)}"
+    return same_memory(expected, path)
+
+
 def _remembered(folder):
     import numpy
 
@@ -182,7 +192,11 @@ COMMANDS = {
     "distill-1": Command(_distill(), same_files, "a distilled cache, one worker: the same bytes"),
     "distill-2": Command(_distill("--workers", 2), same_files, "a distilled cache, two workers: the same bytes"),
     "memory": Command(
-        _word, same_memory, "teacher memory: no other sentences, log-probabilities within 1e-5, the student within 1e-4"
+        _word,
+        same_memory,
+        "teacher memory: no other sentences, log-probabilities within 1e-5, the student within 1e-4; a later training "
+        "with this memory: every sentence, the same student",
+        whole_memory,
     ),
     "states": Command(_states, same_capture, "`states`: the same arrays"),
     "export": Command(_export("compact"), same_files, "`export`: the same bytes"),
