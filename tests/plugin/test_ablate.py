@@ -195,12 +195,12 @@ def test_random_sets_have_the_states_of_the_set_and_none_of_its_units():
     chosen = (("hidden1", 3), ("hidden1", 5), ("cell1", 0))
     states_of_set = ("cell1", "hidden1", "hidden1")
     made = control_sets(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
-    assert len(set(made.sets)) == 10
-    for one in made.sets:
+    assert len(set(made)) == 10
+    for one in made:
         assert tuple(sorted(state for state, _ in one)) == states_of_set and not set(one) & set(chosen)
     assert made == control_sets(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
     everything = tuple(("hidden1", column) for column in range(4))
-    assert len(control_sets(everything, ("hidden1",), {"hidden1": 4}, 20, 1).sets) == 4
+    assert len(control_sets(everything, ("hidden1",), {"hidden1": 4}, 20, 1)) == 4
 
 
 def test_the_command_prints_a_table_and_writes_what_the_report_holds(tmp_path, capsys):

@@ -32,7 +32,7 @@ def candidate_ranges(units, level, minimum_length, direction):
 
 
 def find_matches(units, level, left, right, minimum_length, limit, candidates, direction, others=(), exclude=None):
-    """The best matches as (start, length, overlap, others, matching), and the number of ranked ranges.
+    """The best matches as (start, length, overlap, others), and the number of ranked ranges.
 
     `units` and `others` hold one list of levels per unit."""
 
@@ -47,8 +47,5 @@ def find_matches(units, level, left, right, minimum_length, limit, candidates, d
     found.sort(key=lambda one: (-one[2], -(one[1] - one[0]), one[0]))
     ranked = [(first, last, overlap, count(others, first, last)) for first, last, overlap in found[:candidates]]
     ranked.sort(key=lambda one: (-one[2], one[3], -(one[1] - one[0]), one[0]))
-    rows = []
-    for first, last, overlap, rest in ranked[:limit]:
-        matching = [matches(unit, first, last, level, left, right, direction) for unit in units]
-        rows.append((first, last - first + 1, overlap, rest, matching))
+    rows = [(first, last - first + 1, overlap, rest) for first, last, overlap, rest in ranked[:limit]]
     return rows, len(ranked)

@@ -92,7 +92,7 @@ def _controls(
     compositions = sorted({tuple(sorted(state for state, _ in one)) for one in sets})
     if not options.control:
         return {states: [] for states in compositions}
-    return {states: control_sets(chosen, states, sizes, options.control, options.seed).sets for states in compositions}
+    return {states: control_sets(chosen, states, sizes, options.control, options.seed) for states in compositions}
 
 
 def _measure(

@@ -1,7 +1,7 @@
 """The units by name, their means over the capture, and random units of the same states as a control."""
 
 import re
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy
 import torch
@@ -11,19 +11,10 @@ from ..folder.reader import Side
 from ..models.changes import UnitEdit
 from ..models.settable import settable
 
-__all__ = ["UnitSet", "control_sets", "edits_of", "named_units"]
+__all__ = ["UnitSet", "control_sets", "edits_of", "named_units", "unit_names"]
 
 UnitSet = Tuple[Tuple[str, int], ...]
 """units that are set together: the name of the state and the column of each"""
-
-
-class Control(NamedTuple):
-    """Random units in place of chosen ones."""
-
-    states: Tuple[str, ...]
-    """the state of each unit of a set, sorted"""
-    sets: List[UnitSet]
-    """may be fewer than asked for, if the states have no more"""
 
 
 def unit_names(units: UnitSet) -> List[str]:
@@ -69,8 +60,10 @@ def edits_of(units: UnitSet, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitE
     }
 
 
-def control_sets(chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int], count: int, seed: int) -> Control:
-    """Random sets of units.
+def control_sets(
+    chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int], count: int, seed: int
+) -> List[UnitSet]:
+    """Random sets of units. There are fewer than asked for if the states have no more.
 
     Args:
         chosen: the units that are left out, unless a state would then have too few units.
@@ -96,4 +89,4 @@ def control_sets(chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int]
             for column in sorted(generator.choice(pools[state], need, replace=False))
         ]
         sets[tuple(drawn)] = None
-    return Control(tuple(sorted(states)), list(sets))
+    return list(sets)

@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional, Sequence
 import numpy
 
 from .block_counts import OtherUnits, count_others
-from .ranges import DIRECTIONS, Runs, UnitQuery, best_ranges, largest, matching_units, runs_of
+from .ranges import DIRECTIONS, Runs, UnitQuery, best_ranges, largest, runs_of
 
 __all__ = [
     "DIRECTIONS",
@@ -46,8 +46,6 @@ class Matches(NamedTuple):
     """(M,) int64 >= 1, how many selected units match the range"""
     others: numpy.ndarray
     """(M,) int64, how many other units match the range; zeros if there are no others"""
-    matching: numpy.ndarray
-    """(M, n) bool, which selected units match the range"""
     candidates: int
     """how many ranges were ranked: all candidates, or as many as were allowed"""
 
@@ -129,7 +127,7 @@ def find_matches(
         ranges = _candidates(runs, query, steps, candidates)
     else:  # one more than are ranked, because the excluded range may be among them
         ranges = _drop_excluded(_candidates(runs, query, steps, candidates + 1), exclude, candidates)
-    return _rank(ranges, runs, query, steps, limit, others)
+    return _rank(ranges, query, steps, limit, others)
 
 
 def _candidates(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> _Candidates:
@@ -143,9 +141,7 @@ def _drop_excluded(ranges: _Candidates, exclude: tuple[int, int], count: int) ->
     return _Candidates(*(part[kept][:count] for part in ranges))
 
 
-def _rank(
-    ranges: _Candidates, runs: Sequence[Runs], query: UnitQuery, steps: int, limit: int, others: Optional[OtherUnits]
-) -> Matches:
+def _rank(ranges: _Candidates, query: UnitQuery, steps: int, limit: int, others: Optional[OtherUnits]) -> Matches:
     """The best `limit` of the candidates: largest overlap, then fewest others."""
     starts, lengths, overlap = ranges
     ranked = len(starts)
@@ -157,9 +153,7 @@ def _rank(
         counted = count_others(others, query, starts, lengths, steps)
     width = int(counted.max()) + 1 if able else 1
     order = largest(overlap * width - counted, limit)
-    starts, lengths = starts[order], lengths[order]
-    matching = matching_units(runs, query, starts, lengths)
-    return Matches(starts, lengths, overlap[order], counted[order], matching, ranked)
+    return Matches(starts[order], lengths[order], overlap[order], counted[order], ranked)
 
 
 def _check_levels(name: str, levels: numpy.ndarray) -> None:

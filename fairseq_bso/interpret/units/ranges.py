@@ -10,7 +10,7 @@ from typing import NamedTuple, Sequence
 
 import numpy
 
-__all__ = ["DIRECTIONS", "Runs", "UnitQuery", "best_ranges", "largest", "matching_units", "runs_of"]
+__all__ = ["DIRECTIONS", "Runs", "UnitQuery", "best_ranges", "largest", "runs_of"]
 
 DIRECTIONS = ("above", "below")
 
@@ -201,19 +201,6 @@ def _run_suffixes(
         within = starts[begin.repeat(counts) + offsets]
         pairs.append((within, lasts.repeat(counts) - within + 1))
     return pairs
-
-
-def matching_units(
-    runs: Sequence[Runs], query: UnitQuery, starts: numpy.ndarray, lengths: numpy.ndarray
-) -> numpy.ndarray:
-    """starts and lengths (M,) -> (M, n) bool, which units match each range."""
-    ends = starts + lengths - 1
-    matching = numpy.zeros((len(starts), len(runs)), dtype=bool)
-    for place, one in enumerate(runs):
-        firsts, lasts, fits = one.through(starts)
-        begins = firsts == starts if query.left else firsts <= starts
-        matching[:, place] = fits & begins & (lasts == ends if query.right else lasts >= ends)
-    return matching
 
 
 def largest(keys: numpy.ndarray, count: int) -> numpy.ndarray:
