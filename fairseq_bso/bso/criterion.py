@@ -19,7 +19,14 @@ from ..search.segments import SearchOptions, SearchScores, search_and_score
 from .batch_checks import beam_of_update, checked_costs, checked_target
 from .losses import Hypotheses, OnBeam
 from .objective import words_since_reset
-from .options import SEARCH_DTYPES, BeamSearchOptimizationConfig, check_scorer, checked, finished_lenpen
+from .options import (
+    FINISHED_BEAM,
+    SEARCH_DTYPES,
+    BeamSearchOptimizationConfig,
+    check_scorer,
+    checked,
+    finished_lenpen,
+)
 from .oracle import gold_words, with_oracle, with_room
 from .text_costs import Compared, TextCosts, Words
 
@@ -96,7 +103,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         options, logged_of_oracle = self._options(model, sample, score), {}
         if str(self.cfg.target) == "oracle":
             assert self.text_costs is not None
-            own = options._replace(beam=self.cfg.oracle_beam or options.beam)
+            own = options._replace(beam=self.cfg.oracle_beam or max(options.beam, FINISHED_BEAM))
             sample, logged_of_oracle = with_oracle(model, sample, self.padding_idx, self.text_costs, own)
         target, tokens = sample["target"], sample["ntokens"]
         if self.loss.over == "finished":

@@ -14,6 +14,11 @@ from .costs import Delta, get_delta
 from .losses import Loss, get_loss
 from .objective import BeamCurriculum
 
+SMALLEST_BEAM = 2
+"""the training beam if none is named: gold must beat its best rival after every word"""
+FINISHED_BEAM = 5
+"""the beam of searches for finished hypotheses if none is named"""
+
 SEARCH_DTYPES = {"model": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -26,7 +31,13 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
             "(expected cost of finished hypotheses), or a name of your own registered loss"
         },
     )
-    train_beam: int = field(default=6, metadata={"help": "beam of the search in training (at least 2)"})
+    train_beam: int = field(
+        default=0,
+        metadata={
+            "help": f"beam of the search in training (at least {SMALLEST_BEAM}); 0: {SMALLEST_BEAM}, which is best for "
+            f"small and large test beams, or {FINISHED_BEAM} with --loss risk"
+        },
+    )
     initial_beam: int = field(
         default=2,
         metadata={"help": "beam at the first update; used with --updates-per-beam, and the smallest of --mixed-beams"},
@@ -39,7 +50,7 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
         default=False,
         metadata={
             "help": "every update searches with another beam from --initial-beam to --train-beam, in shuffled order; "
-            "greedy decoding loses less than with large beams alone"
+            "greedy decoding loses less than with a large beam alone"
         },
     )
     delta: str = field(
@@ -100,7 +111,10 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
     )
     oracle_beam: int = field(
         default=0,
-        metadata={"help": "with --target oracle: beam of the search for it; 0: the beam of the update"},
+        metadata={
+            "help": "with --target oracle: beam of the search for it; 0: the beam of the update, and at least "
+            f"{FINISHED_BEAM}"
+        },
     )
     search_dtype: ChoiceEnum(list(SEARCH_DTYPES)) = field(  # type: ignore[valid-type]
         default="model",
@@ -130,11 +144,10 @@ def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
         UserError: for an option out of range or an unknown name.
     """
     try:
-        parts = Parts(
-            BeamCurriculum(cfg.initial_beam, cfg.train_beam, cfg.updates_per_beam, cfg.mixed_beams),
-            get_delta(cfg.delta),
-            get_loss(cfg.loss),
-        )
+        loss = get_loss(cfg.loss)
+        beam = cfg.train_beam or (FINISHED_BEAM if loss.over == "finished" else SMALLEST_BEAM)
+        curriculum = BeamCurriculum(cfg.initial_beam, beam, cfg.updates_per_beam, cfg.mixed_beams)
+        parts = Parts(curriculum, get_delta(cfg.delta), loss)
     except ValueError as fault:
         raise UserError(f"beam_search_optimization: {fault}") from None
     for name, value, is_allowed, allowed in (

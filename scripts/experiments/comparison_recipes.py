@@ -20,7 +20,7 @@ CROSS_ENTROPY = "--criterion cross_entropy"
 BSO = "--criterion beam_search_optimization"
 LAST_SCORE = f"{BSO} --scorer unnormalized"
 LOG_BEAM = f"{BSO} --loss log_beam"
-COST_MARGIN = f"{BSO} --loss cost_margin --delta hamming"
+COST_MARGIN = f"{BSO} --loss cost_margin --delta hamming --train-beam 2"
 PIECES = "--text-remove-bpe sentencepiece"
 RISK = f"{BSO} --loss risk --train-beam 5 --nll-weight 0.3 {PIECES}"
 SCHEDULED = "--criterion scheduled_sampling"
@@ -151,10 +151,10 @@ TATOEBA = ordering(
     "--batch-size 64",
     trainings=(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
-        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
-        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
-        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 600),
-        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 450, constrained=True),
+        Training("bso", "BSO", f"{BSO} --train-beam 2 --lr 1e-3", 900),
+        Training("bso-con", "constrained BSO", f"{BSO} --train-beam 2 --lr 1e-3", 900, constrained=True),
+        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 900),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 900, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
     ),
 )
@@ -167,7 +167,7 @@ PTB = ordering(
     model="--arch bso_lstm_word_ordering --share-all-embeddings --init-range 0.21 --dropout 0.3 --batch-size 64",
     trainings=(
         *cross_entropy(3000, 4e-3, 1500, 1e-3),
-        Training("bso-con", "constrained BSO", f"{BSO} {mixed(5e-4, 10)}", 1000, constrained=True),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 5e-4", 1500, constrained=True),
     ),
     needs=("ptb.train.txt*", "ptb.valid.txt*", "ptb.test.txt*"),
 )
@@ -189,7 +189,7 @@ EWT = Recipe(
     trainings=(
         *cross_entropy(1500, 4e-3, 700, 1e-3),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 6)}", 500, constrained=True),
-        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 6)}", 450, constrained=True),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 500, constrained=True),
     ),
     generate="--batch-size 64 --max-len-a 2 --max-len-b 0",
     free=None,
@@ -252,7 +252,8 @@ TATOEBA_TRANSFORMER = replace(
         *cross_entropy(4000, 2e-3, 1400, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 550),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 550, constrained=True),
-        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} {mixed(1e-3, 10)}", 550, constrained=True),
+        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 1000),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 1000, constrained=True),
     ),
     quick_model=QUICK_TRANSFORMER,
 )

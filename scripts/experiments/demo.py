@@ -56,8 +56,7 @@ class Budget:
     bso_lr: float
     last_updates: int
     last_lr: float
-    initial_beam: int  # training beams from this one ...
-    train_beam: int  # ... to this one, in turn
+    train_beam: int
     test_beams: tuple
     log_interval: int  # updates
 
@@ -77,13 +76,12 @@ FULL = Budget(
     nll_lr=4e-3,
     more_updates=400,
     more_lr=1e-3,
-    bso_updates=220,
-    bso_con_updates=220,
+    bso_updates=300,
+    bso_con_updates=300,
     bso_lr=1e-3,
-    last_updates=220,
+    last_updates=300,
     last_lr=1e-3,
-    initial_beam=2,
-    train_beam=10,
+    train_beam=2,
     test_beams=(1, 5, 10),
     log_interval=10,
 )
@@ -108,8 +106,7 @@ QUICK = Budget(
     bso_lr=1e-3,
     last_updates=20,
     last_lr=1e-3,
-    initial_beam=2,
-    train_beam=3,
+    train_beam=2,
     test_beams=(1, 5),
     log_interval=5,
 )
@@ -129,8 +126,8 @@ def nll_options(lr):
 
 def bso_options(budget, lr):
     return [
-        *["--criterion", "beam_search_optimization", "--lr", str(lr), "--delta", "zero_one", "--margin", "1.0"],
-        *["--initial-beam", str(budget.initial_beam), "--train-beam", str(budget.train_beam), "--mixed-beams"],
+        *["--criterion", "beam_search_optimization", "--lr", str(lr), "--train-beam", str(budget.train_beam)],
+        *["--loss", "cost_margin", "--delta", "hamming", "--margin", "1.0"],
     ]
 
 

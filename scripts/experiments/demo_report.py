@@ -82,7 +82,7 @@ def draw(pyplot, logs, scores, budget):
     figure, panels = pyplot.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1.9, 1, 1))
     draw_scores(panels[0], scores)
     draw_training(panels[1], logs, budget, "violations_per_token", "violations per word")
-    draw_training(panels[2], logs, budget, "margin_loss", "margin loss per word")
+    draw_training(panels[2], logs, budget, "search_loss", "loss per word")
     return figure
 
 
@@ -122,7 +122,7 @@ def spread(ends, gap):
 def draw_training(axes, logs, budget, value, title):
     """Draws one value over the updates of each BSO training."""
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel(f"update of BSO (training beams {budget.initial_beam} to {budget.train_beam} in turn)")
+    axes.set_xlabel(f"update of BSO (training beam {budget.train_beam})")
     axes.spines[["top", "right"]].set_visible(False)
     curves = {name: read_curve(log, value) for name, log in logs.items()}
     for name, curve in curves.items():

@@ -46,6 +46,14 @@ def test_options_that_make_no_sense(options, message):
 
 
 @pytest.mark.parametrize(
+    "options, beam",
+    [({}, 2), ({"loss": "cost_margin"}, 2), ({"loss": "risk"}, 5), ({"loss": "risk", "train_beam": 3}, 3)],
+)
+def test_the_training_beam_that_a_loss_has_if_none_is_named(options, beam):
+    assert criterion(**options).curriculum.beam(0) == beam
+
+
+@pytest.mark.parametrize(
     "scorer, options, message",
     [
         ("unnormalized", {}, "--finished rival compares sums, but --scorer unnormalized scores the last word alone"),

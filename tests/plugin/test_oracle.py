@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reference import fakes, lstm, oracle, stock, whole_prefixes
 from reference import successors as slow
 
+from fairseq_bso.bso.options import FINISHED_BEAM
 from fairseq_bso.bso.oracle import with_oracle
 from fairseq_bso.decoding.constraint import Constraint
 from fairseq_bso.errors import UserError
@@ -24,8 +25,13 @@ from fairseq_bso.search.segments import SearchOptions
 pytestmark = pytest.mark.usefixtures("double_precision")
 
 END, PADDING = 2, 1
-criterion = partial(bso_runs.criterion, target="oracle")
 make_batch = partial(bso_runs.make_batch, shortest=2)
+
+
+def criterion(task, beam=3, **options):
+    """The criterion; the search for the oracle has the beam of the update if ``options`` say nothing else."""
+    own = {} if "target" in options else {"target": "oracle", "oracle_beam": beam}
+    return bso_runs.criterion(task, beam, **{**own, **options})
 
 
 def oracles(model, task, batch, beam, allows=None):
@@ -87,9 +93,10 @@ def test_the_oracle_has_a_beam_of_its_own():
     model, batch = make_model("bso_lstm", 1, task), make_batch(Random(1))
     wide = oracles(model, task, batch, 8)
     assert wide != oracles(model, task, batch, 2)
-    ours, _, _ = criterion(task, 2, oracle_beam=8)(model, stock.batch(task, *batch))
-    theirs, _, _ = criterion(task, 2, target="reference")(model, stock.batch(task, batch[0], wide))
-    torch.testing.assert_close(ours, theirs)
+    for named, found in ((8, wide), (0, oracles(model, task, batch, FINISHED_BEAM))):
+        ours, _, _ = criterion(task, 2, oracle_beam=named)(model, stock.batch(task, *batch))
+        theirs, _, _ = criterion(task, 2, target="reference")(model, stock.batch(task, batch[0], found))
+        torch.testing.assert_close(ours, theirs)
 
 
 @settings(max_examples=4)
@@ -202,7 +209,7 @@ def test_the_search_for_the_oracle_is_without_dropout_and_gradient(name):
 )
 def test_options_without_meaning_are_refused(options, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        criterion(fakes.FakeTask(), **options)
+        bso_runs.criterion(fakes.FakeTask(), **{"target": "oracle", **options})
 
 
 def test_an_oracle_needs_whole_scores():
