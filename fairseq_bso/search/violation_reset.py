@@ -5,7 +5,7 @@ slots. Slot 0 is the gold prefix, whose states the gold run already holds. Slots
 first. Time is counted from 0 here: step ``t`` ranks the candidates for word ``t``.
 
 Scores are differences from the gold prefix of the same step. Gold's own difference is 0, so the search reads a gap
-directly. If the score of a prefix is that of its last word alone, all these differences are 0.
+directly. If the score of a prefix is that of its last word alone, the next step starts from 0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Hypotheses(NamedTuple):
     memory: State
     """each (R, ...), the state of the successor function for a hypothesis"""
     scores: Tensor
-    """(B, W) float, the score minus that of the gold prefix"""
+    """(B, W) float, the score minus that of the gold prefix; 0 if only the last word counts"""
     alive: Tensor
     """(B, W) bool, True for slots that hold a hypothesis that may be extended"""
     ended: Tensor
@@ -172,7 +172,6 @@ class Searcher:
         next_slots, next_words = slots.gather(1, others), words.gather(1, others)
         goes_on = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)
         ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~goes_on, 0)
-        next_scores = scores.gather(1, others) - gold_score.unsqueeze(1)
         return Decision(
             violated=violated,
             gap=gap,
@@ -181,7 +180,7 @@ class Searcher:
             exists=exists.gather(1, others) | is_nan.unsqueeze(1),
             slots=next_slots,
             words=next_words,
-            scores=next_scores if self.rules.cumulative else torch.zeros_like(next_scores),
+            scores=scores.gather(1, others) - gold_score.unsqueeze(1),
             alive=goes_on & (next_words != self.rules.end) & (ended == 0),
             ended=ended,
         )
@@ -199,15 +198,16 @@ class Searcher:
         One index selects the model's states and the search's memory, and resets both to gold's.
         """
         rows = Rows.of(decision.alive, self.live_rows_only)
+        scores = decision.scores if self.rules.cumulative else torch.zeros_like(decision.scores)
         if rows.slots.numel() == 0:
-            nothing = self._nothing_kept(decision.scores)
+            nothing = self._nothing_kept(scores)
             return nothing._replace(alive=decision.alive, ended=decision.ended)
         source = _sources(decision, kept, rows)
         memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
         words = decision.words.view(-1)[rows.slots]
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
         memory = self.search.follow(memory, words, rows.sentences)
-        return Hypotheses(rows, outputs, states, memory, decision.scores, decision.alive, decision.ended)
+        return Hypotheses(rows, outputs, states, memory, scores, decision.alive, decision.ended)
 
 
 def _sources(decision: Decision, kept: Hypotheses, rows: Rows) -> Tensor:

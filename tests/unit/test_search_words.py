@@ -159,6 +159,15 @@ def test_the_comparison_is_made_where_it_is_asked_for_and_the_search_is_not_exac
             assert len(prepared) == 1 + made and (n > 0 and not made or prepared[-1] is None)
 
 
+@settings(max_examples=60)
+@given(padded_cases(), every_scorer)
+def test_an_exact_search_sees_the_exact_gaps_of_all_rivals(case, scorer):
+    table, golds, beam = case
+    decoder, gold = gold_run(table, golds, scorer, table.size(1) - 1)
+    found = search_and_score(decoder, gold, SearchOptions(beam, 1.0, rivals=True))
+    torch.testing.assert_close(found.gaps, found.rivals.gaps)
+
+
 def test_log_totals_of_a_low_precision_product_have_their_own_type():
     decoder, gold = gold_run(torch.randn(50, 9, dtype=torch.float64), [[1, 2, 3, END], [4, END]], SCORERS["softmax"], 8)
     exact, screened = (
