@@ -127,7 +127,7 @@ def nll_options(lr):
 def bso_options(budget, lr):
     return [
         *["--criterion", "beam_search_optimization", "--lr", str(lr), "--train-beam", str(budget.train_beam)],
-        *["--loss", "cost_margin", "--delta", "hamming", "--margin", "1.0"],
+        *["--loss", "margin", "--delta", "zero_one", "--margin", "1.0"],
     ]
 
 

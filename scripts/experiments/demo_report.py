@@ -82,7 +82,7 @@ def draw(pyplot, logs, scores, budget):
     figure, panels = pyplot.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1.9, 1, 1))
     draw_scores(panels[0], scores)
     draw_training(panels[1], logs, budget, "violations_per_token", "violations per word")
-    draw_training(panels[2], logs, budget, "search_loss", "loss per word")
+    draw_training(panels[2], logs, budget, "margin_loss", "margin loss per word")
     return figure
 
 
