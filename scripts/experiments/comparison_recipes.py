@@ -151,8 +151,8 @@ TATOEBA = ordering(
     "--batch-size 64",
     trainings=(
         *cross_entropy(1600, 4e-3, 900, 1e-3),
-        Training("bso", "BSO", f"{BSO} --train-beam 2 --lr 1e-3", 900),
-        Training("bso-con", "constrained BSO", f"{BSO} --train-beam 2 --lr 1e-3", 900, constrained=True),
+        Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 450),
+        Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 450, constrained=True),
         Training("cost", "BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 900),
         Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 900, constrained=True),
         Training("last-con", "constrained BSO, last score", f"{LAST_SCORE} {mixed(1e-3, 10)}", 450, constrained=True),
