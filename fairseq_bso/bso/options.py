@@ -35,7 +35,7 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
         default=0,
         metadata={
             "help": f"beam of the search in training (at least {SMALLEST_BEAM}); 0: {SMALLEST_BEAM}, which is best for "
-            f"small and large test beams, or {FINISHED_BEAM} with --loss risk"
+            f"greedy decoding and no worse with a beam, or {FINISHED_BEAM} with --loss risk"
         },
     )
     initial_beam: int = field(
