@@ -15,7 +15,7 @@ cross entropy, and the length of the outputs. The gain has the p-value of a pair
 all seeds together (significance.py). OUT/gains.png draws the gains by beam. The settings are in comparison_recipes.py.
 
 A second run does only the stages that are not done yet, and an interrupted training resumes from its last checkpoint.
-`--only nll bso-con` leaves out the other trainings, `--seed 2` the other seeds. `--train-only` stops before decoding.
+`--only nll-more bso-con` leaves out the other trainings, `--seed 2` the other seeds, `--train-only` the decoding.
 `--also "wide = bso-con --train-beam 16 --lr 3e-4"` adds a row for settings to try: `bso-con` with the options that
 follow its name. `--model "--arch lightconv_iwslt_de_en ..."` takes another model, of any architecture. `--minutes 20`
 gives each training but the start 20 minutes of processor time: its first updates are timed, and the others follow.
@@ -67,7 +67,7 @@ def parse_arguments(argv=None):
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seeds", type=one_or_more, default=3, metavar="N", help="seeds 1 to N (3)")
     seeds.add_argument("--seed", type=one_or_more, metavar="N", help="this seed alone")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these trainings, and the start")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these trainings, the start and --also")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=...", help="one more training, see above")
     parser.add_argument("--model", metavar="OPTIONS", help="options of fairseq-train in place of the recipe's model")
     parser.add_argument("--beams", type=one_or_more, nargs="+", metavar="K", help="beams of decoding")
@@ -80,10 +80,12 @@ def parse_arguments(argv=None):
     arguments = parser.parse_args(argv)
     try:
         recipe = RECIPES[arguments.task]
+        also = []
         for text in arguments.also:
-            recipe = replace(recipe, trainings=(*recipe.trainings, another(text, recipe)))
+            also.append(another(text, recipe))
+            recipe = replace(recipe, trainings=(*recipe.trainings, also[-1]))
         if arguments.only:
-            recipe = choose(recipe, arguments.only)
+            recipe = choose(recipe, [*arguments.only, *(one.name for one in also)])
         check_data(recipe, arguments.task, arguments.data)
         recipe = replace(recipe, model=arguments.model or recipe.model)
         shlex.split(recipe.model)

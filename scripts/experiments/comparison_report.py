@@ -81,7 +81,10 @@ class Report:
                     gains = [cell for cell in cells if "gain" in cell]
                     title = f"{metric}, {subset}: gain over continued cross entropy, p of all seeds (of each)"
                     parts.append(self.table(title, gains, gain_text))
-            lengths = [cell for cell in self.cells if cell["subset"] == subset and "length_ratio" in cell]
+            one_metric = (subset, self.recipe.metrics[0])  # outputs are as long by every metric
+            lengths = [
+                cell for cell in self.cells if (cell["subset"], cell["metric"]) == one_metric and "length_ratio" in cell
+            ]
             if lengths:
                 title = f"{subset}: words of the output for each of the reference"
                 parts.append(self.table(title, lengths, lambda cell: f"{cell['length_ratio']:.3f}"))

@@ -11,7 +11,7 @@ from comparison_plan import ROOT, Comparison, Row
 from comparison_recipes import MORE, RECIPES, START
 from comparison_report import ALL, Report
 from comparison_scores import METRICS, statistics_of
-from significance import chrf
+from significance import bleu_statistics, chrf, chrf_statistics
 
 
 @pytest.fixture
@@ -76,8 +76,9 @@ def test_constraint_and_limits_of_decoding():
 
 
 def test_one_more_training_is_one_of_the_recipe_with_other_settings(data):
-    comparison = plan("parsing", data, "--also", "wide = bso-con --train-beam 16 --max-update 7", "--only", "wide")
-    assert [one.name for one in comparison.recipe.trainings] == [START, "wide"]
+    wide = "wide = bso-con --train-beam 16 --max-update 7"
+    comparison = plan("parsing", data, "--also", wide, "--only", MORE)
+    assert [one.name for one in comparison.recipe.trainings] == [START, MORE, "wide"]
     command = comparison.trained[1, "wide"].command
     assert command[-6:-2] == ["--train-beam", "16", "--max-update", "7"]
     assert command[command.index("--total-num-update") + 1] == "7"
@@ -183,3 +184,16 @@ def test_several_sets_are_also_scored_together(tmp_path):
     cells = {cell["training"]: cell for cell in report.cells if cell["metric"] == "UAS" and cell["subset"] == ALL}
     assert cells[MORE]["mean"] == 50 and cells["bso-con"]["mean"] == 75 and cells["bso-con"]["gain"] == 25
     assert len(report.write(tmp_path)) == 3
+
+
+def test_every_table_has_one_cell_for_each_beam(tmp_path):
+    """Two metrics, one table of lengths."""
+    recipe = replace(RECIPES["multi30k"], beams=(1, 5))
+    rows = [Row(MORE, False), Row("bso", False)]
+    both = [bleu_statistics(["a b"], ["a c"], "none", False), chrf_statistics(["a b"], ["a c"], False)]
+    counts = np.concatenate(both, axis=1)
+    statistics = {(row, subset, beam): [counts] for row in rows for subset in recipe.subsets for beam in recipe.beams}
+    report = Report(recipe, [1], rows, statistics, {(1, one.name): 1.0 for one in recipe.trainings})
+    lines = report.text().splitlines()
+    assert {line.count("|") for line in lines if line.startswith("|")} == {3 + len(recipe.beams) + 1}
+    assert sum("words of the output" in line for line in lines) == len(recipe.subsets) + 1
