@@ -84,8 +84,13 @@ def check_options(cfg: BsoLSTMConfig, source: Any, target: Any) -> None:
 
 
 def _layer_problems(cfg: BsoLSTMConfig) -> List[str]:
-    """Options of layers and attention that do not fit."""
-    problems = []
+    """Sizes below 1, and options of layers and attention that do not fit."""
+    sizes = [f"{side}_{name}" for side in ("encoder", "decoder") for name in ("embed_dim", "hidden_size", "layers")]
+    problems = [
+        f"--{size.replace('_', '-')} is {getattr(cfg, size)}, but must be at least 1"
+        for size in sizes
+        if getattr(cfg, size) < 1
+    ]
     if cfg.encoder_layers != cfg.decoder_layers:
         problems.append(
             f"--encoder-layers {cfg.encoder_layers} and --decoder-layers {cfg.decoder_layers} differ: each decoder "
@@ -131,7 +136,7 @@ def _embedding_problems(cfg: BsoLSTMConfig, source: Any, target: Any) -> List[st
 def init_range(cfg: BsoLSTMConfig) -> float:
     """R of ``--init-range``. Raises ValueError for a value that is neither a number above 0 nor ``auto``."""
     if str(cfg.init_range) == "auto":
-        return max(0.1, 3.4 / math.sqrt(cfg.decoder_hidden_size))
+        return max(0.1, 3.4 / math.sqrt(max(1, cfg.decoder_hidden_size)))
     number = float(cfg.init_range)
     if not 0 < number < math.inf:
         raise ValueError(cfg.init_range)

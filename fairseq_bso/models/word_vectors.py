@@ -5,7 +5,6 @@ writes none. A line is a word and its numbers. The word may hold spaces; fairseq
 """
 
 import logging
-import math
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy
@@ -19,6 +18,7 @@ __all__ = ["load_vectors", "read_vectors"]
 logger = logging.getLogger(__name__)
 Wanted = Callable[[str], bool]
 LONGEST_WORD = 1000  # bytes of a word in word2vec's binary format
+LARGEST = float(numpy.finfo(numpy.float32).max)
 BOM = b"\xef\xbb\xbf"  # the mark that some editors write before UTF-8
 
 
@@ -119,8 +119,8 @@ def _text_records(
             word, vector = fields[0].decode("utf-8"), [float(field) for field in fields[1:]]
             if len(vector) != size:
                 raise ValueError(f"a word and {len(vector)} numbers")
-            if not all(map(math.isfinite, vector)):
-                raise ValueError("a number that is not finite")
+            if not all(abs(value) <= LARGEST for value in vector):  # NaN neither
+                raise ValueError("a number that is not finite in float32")
         except UnicodeDecodeError:
             raise UserError(f"{path}, line {number}: it is not UTF-8; convert it, as by iconv -t UTF-8") from None
         except ValueError as error:

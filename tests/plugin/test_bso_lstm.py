@@ -134,6 +134,9 @@ def test_softmax_scores_are_probabilities():
         ({"share_decoder_input_output_embed": True, "decoder_hidden_size": 4}, "a shared scorer needs"),
         ({"share_all_embeddings": True, "decoder_freeze_embed": True}, "would freeze the shared scorer too"),
         ({"dropout": 1.0, "encoder_layers": 2}, "--dropout is 1.0, but must be at least 0 and below 1"),
+        ({"encoder_layers": 0}, "--encoder-layers is 0, but must be at least 1"),
+        ({"decoder_hidden_size": 0}, "--decoder-hidden-size is 0, but must be at least 1"),
+        ({"decoder_embed_dim": -5}, "--decoder-embed-dim is -5, but must be at least 1"),
         ({"encoder_embed_path": "no/such/file"}, "embedding file no/such/file does not exist"),
     ],
 )

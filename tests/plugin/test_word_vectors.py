@@ -101,6 +101,7 @@ GOOD = as_text(VECTORS)
         (GOOD + b"die\n", "line 4: a word and 0 numbers"),
         (GOOD + b"die 1 2 x 4\n", "line 4: could not convert string to float"),
         (GOOD + b"die 1 2 nan 4\n", "line 4: a number that is not finite"),
+        (GOOD + b"die 1 2 1e39 4\n", "line 4: a number that is not finite in float32"),
         (GOOD + "größe 1 2 3 4\n".encode("latin-1"), "line 4: it is not UTF-8; convert it"),
         (b"der 1 2 3\n", "holds vectors of 3 numbers, but the model has embeddings of 4"),
         (b"der 1 2 3 4 5\n", "holds vectors of 5 numbers, but the model has embeddings of 4"),

@@ -66,11 +66,20 @@ def _labels(track: Track) -> Labels:
     codes = numpy.full(len(track.values), -1, dtype=numpy.int64)
     if len(different) <= MOST_NUMBERS:
         codes[finite] = numpy.searchsorted(different, track.values[finite])
-        return Labels([f"{number:g}" for number in different], codes)
+        return Labels(_written(different), codes)
     bounds = numpy.unique(numpy.quantile(track.values[finite], numpy.arange(1, PARTS) / PARTS))
     codes[finite] = numpy.searchsorted(bounds, track.values[finite])
-    names = [f"to {bound:g}" for bound in bounds] + [f"above {bounds[-1]:g}"]
-    return Labels(names, codes)
+    texts = _written(bounds)
+    return Labels([*(f"to {text}" for text in texts), f"above {texts[-1]}"], codes)
+
+
+def _written(numbers: numpy.ndarray) -> List[str]:
+    """Different numbers as different texts, with as few digits as that takes, but at least 6."""
+    for digits in range(6, 17):
+        texts = [f"{number:.{digits}g}" for number in numbers]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
 
 
 def _of_predicted(labels: Labels, offsets: numpy.ndarray) -> Labels:
