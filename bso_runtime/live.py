@@ -15,6 +15,8 @@ from .vocabulary import END, PAD
 
 Array = np.ndarray
 
+LENPEN = 10.0  # the largest length penalty, with either sign: float32 then holds the power of any length
+
 
 class Options(NamedTuple):
     """The options of fairseq-generate with these names."""

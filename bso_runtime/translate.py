@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 
+from .live import LENPEN
 from .model_file import ModelFileError, atomic_write
 from .shortlist import NAME as SHORTLIST
 from .translator import Search, Translator
@@ -16,15 +17,15 @@ NAME = "translate"
 HELP = "Translate lines of text with a model that `fairseq-bso export` wrote."
 
 
-def _number(kind: Callable[[str], Any], least: float = float("-inf")) -> Callable[[str], Any]:
-    """A type for argparse: a finite number of one kind, int or float, that is at least `least`."""
+def _number(kind: Callable[[str], Any], least: float, most: float = float("inf")) -> Callable[[str], Any]:
+    """A type for argparse: a finite number of one kind, int or float, from `least` to `most`."""
 
     def parse(word: str) -> Any:
         allowed = "a whole number" if kind is int else "a number"
-        allowed += f" of at least {least}" if isfinite(least) else ""
+        allowed += f" from {least:g} to {most:g}" if isfinite(most) else f" of at least {least}"
         try:
             number = kind(word)
-            fits = isfinite(number) and number >= least
+            fits = isfinite(number) and least <= number <= most
         except (ValueError, OverflowError):
             fits = False
         if not fits:
@@ -59,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-len-a", type=_number(float, 0), default=0.0, metavar="A", help=longest)
     parser.add_argument("--max-len-b", type=_number(int, 0), default=200, metavar="B", help=longest)
     length_penalty = "length penalty of softmax models (default: %(default)s)"
-    parser.add_argument("--lenpen", type=_number(float), default=1.0, metavar="POWER", help=length_penalty)
+    parser.add_argument(
+        "--lenpen", type=_number(float, -LENPEN, LENPEN), default=1.0, metavar="POWER", help=length_penalty
+    )
     parser.add_argument(
         "--successors",
         metavar="NAME",

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 from .beam_search import SCORERS, search
 from .config import ModelConfig
 from .constraints import KINDS, Constraint
-from .live import Options
+from .live import LENPEN, Options
 from .model_file import ModelFileError, read
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
@@ -129,11 +129,12 @@ class Translator:
             ModelFileError: the model cannot be used with these options.
             ValueError: a number is out of range.
         """
-        for name, least in (("beam", 1), ("max_len_a", 0), ("max_len_b", 0), ("lenpen", float("-inf"))):
+        for name, least in (("beam", 1), ("max_len_a", 0), ("max_len_b", 0)):
             value = getattr(how, name)
             if not (isfinite(value) and value >= least):
-                least_words = f" of at least {least}" if isfinite(least) else ""
-                raise ValueError(f"{name} is {value}, but must be a finite number{least_words}")
+                raise ValueError(f"{name} is {value}, but must be a finite number of at least {least}")
+        if not -LENPEN <= how.lenpen <= LENPEN:
+            raise ValueError(f"lenpen is {how.lenpen}, but must be a number from {-LENPEN:g} to {LENPEN:g}")
         if not SCORERS[self.config.scorer].normalized and how.lenpen != 1:
             raise ModelFileError(
                 f"--lenpen is {how.lenpen}, but the raw scores of --scorer {self.config.scorer} are never divided by "

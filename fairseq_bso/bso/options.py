@@ -156,7 +156,7 @@ def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
         ("--risk-alpha", cfg.risk_alpha, 0 < cfg.risk_alpha < math.inf, "above 0, and finite"),
         ("--nll-weight", cfg.nll_weight, 0 <= cfg.nll_weight < math.inf, "at least 0, and finite"),
         ("--search-words", cfg.search_words, cfg.search_words >= 0, "at least 0"),
-        ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen < math.inf, "at least 0, and finite"),
+        ("--finished-lenpen", cfg.finished_lenpen, 0 <= cfg.finished_lenpen <= 10, "from 0 to 10"),
         ("--oracle-beam", cfg.oracle_beam, cfg.oracle_beam >= 0, "at least 0"),
     ):
         if not is_allowed:

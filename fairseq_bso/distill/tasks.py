@@ -280,8 +280,8 @@ def check_options(cfg: SequenceDistillationConfig) -> None:
             f"--distill-max-len-a is {cfg.distill_max_len_a} and --distill-max-len-b is {cfg.distill_max_len_b}, but "
             "they must be finite, and at least 0 and 1"
         )
-    if not math.isfinite(cfg.distill_lenpen):
-        problems.append(f"--distill-lenpen is {cfg.distill_lenpen}, but must be finite")
+    if not -10 <= cfg.distill_lenpen <= 10:
+        problems.append(f"--distill-lenpen is {cfg.distill_lenpen}, but must be from -10 to 10")
     if cfg.distill_max_tokens < 1:
         problems.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
     if cfg.load_alignments:

@@ -29,8 +29,8 @@ def loss_of(model, **options):
         *(({"margin": value}, f"--margin is {value}, but must be above 0, and finite") for value in (0.0, INF, NAN)),
         *(({"nll_weight": value}, f"--nll-weight is {value}, but must be at least 0") for value in (-0.5, INF, NAN)),
         *(
-            ({"finished_lenpen": value, "finished": "rival"}, f"--finished-lenpen is {value}, but must be at least 0")
-            for value in (-1.0, INF, NAN)
+            ({"finished_lenpen": value, "finished": "rival"}, f"--finished-lenpen is {value}, but must be from 0 to")
+            for value in (-1.0, 11.0, INF, NAN)
         ),
         ({"search_words": -1}, "--search-words is -1, but must be at least 0$"),
         ({"search_screen": 0}, "--search-screen is 0, but must be above 0$"),

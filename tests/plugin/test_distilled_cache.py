@@ -96,7 +96,8 @@ def test_sentences_are_not_padded_to_buckets_before_the_teacher_reads_them(tmp_p
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"distill_lenpen": math.nan}, "--distill-lenpen is nan, but must be finite"),
+        ({"distill_lenpen": math.nan}, "--distill-lenpen is nan, but must be from -10 to 10"),
+        ({"distill_lenpen": 400.0}, "--distill-lenpen is 400.0, but must be from -10 to 10"),
         ({"distill_max_len_a": math.inf}, "--distill-max-len-a is inf .* must be finite, and at least 0 and 1"),
     ],
 )

@@ -146,7 +146,8 @@ def test_arguments_out_of_range_are_refused(tmp_path):
         ({"beam": 0}, "beam is 0, but must be a finite number of at least 1"),
         ({"max_len_a": float("nan")}, "max_len_a is nan"),
         ({"max_len_b": -1}, "max_len_b is -1"),
-        ({"lenpen": float("inf")}, "lenpen is inf, but must be a finite number"),
+        ({"lenpen": 400.0}, "lenpen is 400.0, but must be a number from -10 to 10"),
+        ({"lenpen": float("nan")}, "lenpen is nan, but must be a number from -10 to 10"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"shortlist": True, "successors": "word_order"}, "leave out one"),
     ):

@@ -45,7 +45,7 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
         (["--beam", 0], "argument --beam: it is '0', but must be a whole number of at least 1"),
         (["--batch-size", "2.5"], "argument --batch-size: it is '2.5', but must be a whole number of at least 1"),
         (["--max-len-a", "nan"], "argument --max-len-a: it is 'nan', but must be a number of at least 0"),
-        (["--lenpen", "inf"], "argument --lenpen: it is 'inf', but must be a number\n"),
+        (["--lenpen", "400"], "argument --lenpen: it is '400', but must be a number from -10 to 10\n"),
     ):
         done = translate(tmp_path / "model", *option, text="one\n")
         assert done.returncode == 2 and message in done.stderr
