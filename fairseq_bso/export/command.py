@@ -1,7 +1,6 @@
 """`fairseq-bso export`: writes a trained `bso_lstm` as one file that runs without fairseq and torch, or as ONNX."""
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -14,15 +13,7 @@ from ..checkpoints import config_of, load_state, option
 from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
-
-
-class _OldName(argparse.Action):
-    """An option under the name that it had. Prints one line that says the new one."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        new = self.dest.replace("_", "-")
-        print(f"{option_string} is deprecated: it is called --{new} now", file=sys.stderr)
-        setattr(namespace, self.dest, values)
+from ..old_names import OldName
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--numbers",
         dest="dtype",
         choices=model_file.DTYPES,
-        action=_OldName,
+        action=OldName,
         default=argparse.SUPPRESS,
         help=argparse.SUPPRESS,
     )

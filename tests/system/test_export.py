@@ -145,7 +145,7 @@ def test_the_old_name_of_the_number_format_still_works(softmax_checkpoint, tmp_p
     common = ["export", str(softmax_checkpoint)]
     assert cli.main([*common, str(tmp_path / "new"), "--dtype", "int8"]) == 0 and capsys.readouterr().err == ""
     assert cli.main([*common, str(tmp_path / "old"), "--numbers", "int8"]) == 0
-    assert capsys.readouterr().err == "--numbers is deprecated: it is called --dtype now\n"
+    assert capsys.readouterr().err == "warning: --numbers is deprecated: use --dtype int8\n"
     assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
     with pytest.raises(SystemExit):
         cli.main([*common, str(tmp_path / "none"), "--numbers", "int4"])

@@ -20,8 +20,8 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise byte_pieces checkpoints compat errors files linear locks logs registry restarts sentence_bleu "
-    "subsets unit_sets user_dirs".split()
+    "batches blockwise byte_pieces checkpoints compat errors files linear locks logs old_names registry restarts "
+    "sentence_bleu subsets unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
@@ -36,6 +36,7 @@ ARROWS = {
     "linear": set(),
     "locks": set(),
     "logs": set(),
+    "old_names": set(),
     "registry": set(),
     "restarts": {"checkpoints", "errors"},
     "sentence_bleu": set(),

@@ -1,10 +1,10 @@
 """`fairseq-bso states`: writes the hidden states of a trained model over a corpus to files."""
 
 import argparse
-import sys
 from typing import Any
 
 from ...logs import show_logs
+from ...old_names import OldName
 from ...user_dirs import import_user_dir
 from .options import BREAK_MODES, DECODE_ON, CaptureOptions
 
@@ -17,15 +17,6 @@ otherwise. Each sample starts from zero states.
 Tracks: a text file with one line for each sentence, and one label or number for each word; </s> has no value. A track
 holds numbers if all of its values are numbers. Otherwise it holds labels.
 """
-
-
-class _OldName(argparse.Action):
-    """An option under its old name: sets the new one, and prints a warning."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        new = "--" + self.dest.replace("_", "-")
-        print(f"warning: {option_string} is deprecated: use {new} {values}", file=sys.stderr)
-        setattr(namespace, self.dest, values)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +47,7 @@ def _add_input(group: Any) -> None:
         default="reference",
         help="the decoder's input: the references (teacher forcing, the default) or the best output of beam search",
     )
-    group.add_argument("--along", action=_OldName, dest="decode_on", choices=DECODE_ON, help=argparse.SUPPRESS)
+    group.add_argument("--along", action=OldName, dest="decode_on", choices=DECODE_ON, help=argparse.SUPPRESS)
     group.add_argument("--beam", type=int, default=5, metavar="K", help="beam size for --decode-on output (default: 5)")
     group.add_argument(
         "--sample-break-mode",
