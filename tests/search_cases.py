@@ -4,7 +4,16 @@ import torch
 from hypothesis import strategies as st
 from reference.decoder import TableDecoder, without_ties
 
+from fairseq_bso.search.finished_search import finished_scores, finished_search
+
 END, PADDING = 0, -1
+
+
+def search_finished(decoder, gold, options):
+    """The finished hypotheses of a search, scored with gradient."""
+    with torch.no_grad():
+        finished = finished_search(decoder, gold.detach(), options)
+    return finished_scores(decoder, gold, finished, options)
 
 
 def gold_run(table, golds, *scores):

@@ -11,11 +11,11 @@ from torch import Tensor
 from ..compat import metrics
 from ..errors import UserError
 from ..models.any_model import prefix_score
-from ..models.training_search import search_in_training
+from ..models.training_search import search_then_score
 from ..search.constraints import BatchConstraint
-from ..search.finished_search import FinishedScores, search_finished
+from ..search.finished_search import FinishedScores, finished_scores, finished_search
 from ..search.scorer import PrefixScore
-from ..search.segments import SearchOptions, SearchScores, search_and_score
+from ..search.segments import SearchOptions, SearchScores, score_found, search_along_gold
 from .batch_checks import beam_of_update, checked_costs, checked_target
 from .losses import Hypotheses, OnBeam
 from .objective import words_since_reset
@@ -75,6 +75,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         risk_reference: bool = False,
         target: str = "reference",
         oracle_beam: int = 0,
+        search_dropout: str = "shared",
     ) -> None:
         given = {name: value for name, value in locals().items() if name not in ("self", "task", "__class__")}
         super().__init__(task)
@@ -87,6 +88,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             except ValueError as fault:
                 raise UserError(f"beam_search_optimization: {fault}") from None
         self.compared = search_words == 0 or self.loss.over == "finished"
+        self._search = partial(search_then_score, dropout=str(search_dropout) == "shared")
         self.make_constraint = getattr(task, "batch_constraint", None)
 
     def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
@@ -149,8 +151,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
     def _over_beam(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:
         """A loss over violators, or over all on the beam."""
         target = sample["target"]
-        search = partial(search_and_score, options=options)
-        found: SearchScores = search_in_training(model, sample["net_input"], target, search)
+        search, score = partial(search_along_gold, options=options), partial(score_found, options=options)
+        found: SearchScores = self._search(model, sample["net_input"], target, search, score)
         self._log_agreement(options, found)
         with torch.no_grad():
             costs = self.delta(*words_since_reset(found.rivals, target))
@@ -168,8 +170,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
     def _over_finished(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:
         """A loss over finished hypotheses. It counts per sentence: it is scaled by the words of a sentence."""
         net_input, target = with_room(model, sample["net_input"], sample["target"], self.padding_idx)
-        search = partial(search_finished, options=options)
-        found: FinishedScores = search_in_training(model, net_input, target, search)
+        search, score = partial(finished_search, options=options), partial(finished_scores, options=options)
+        found: FinishedScores = self._search(model, net_input, target, search, score)
         hypotheses = self._hypotheses(found, sample, gold_words(target, self.padding_idx))
         scale = 1.0 if self.cfg.sentence_avg else sample["ntokens"] / target.size(0)
         best = hypotheses.costs.masked_fill(~hypotheses.alive, torch.inf).amin(1)

@@ -116,6 +116,13 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
             f"{FINISHED_BEAM}"
         },
     )
+    search_dropout: ChoiceEnum(["shared", "none"]) = field(  # type: ignore[valid-type]
+        default="shared",
+        metadata={
+            "help": "shared: the search has the dropout masks of the loss, if the model can (bso_lstm, transformer); "
+            "none: it has no dropout, as decoding has none, and the model runs along gold once more"
+        },
+    )
     search_dtype: ChoiceEnum(list(SEARCH_DTYPES)) = field(  # type: ignore[valid-type]
         default="model",
         metadata={

@@ -11,13 +11,14 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
-from .any_model import OutputLayer, check_model, output_layer, replaced, unwrapped, without_beam
+from .any_model import OutputLayer, check_model, evaluation, output_layer, replaced, unwrapped, without_beam
 from .packed_transformer import PackedTransformer, packs
 
-__all__ = ["make_decoder", "search_in_training"]
+__all__ = ["make_decoder", "search_in_training", "search_then_score"]
 
 
 Found = TypeVar("Found")
+Scores = TypeVar("Scores")
 
 
 def search_in_training(
@@ -51,6 +52,39 @@ def search_in_training(
 
         with replaced(inner, "forward", forward):
             return model(**net_input)
+
+
+def search_then_score(
+    model: Any,
+    net_input: Dict[str, Tensor],
+    target: Tensor,
+    search: Callable[[Decoder, GoldRun], Found],
+    score: Callable[[Decoder, GoldRun, Found], Scores],
+    dropout: bool,
+) -> Scores:
+    """Searches without gradient, and scores with gradient what was found.
+
+    Args:
+        model, net_input, target: as in ``search_in_training``.
+        search: what to do with the model's decoder and its gold run, without gradient.
+        score: what to do then; it gets the result of ``search`` too.
+        dropout: whether the search has the dropout of the scores, as far as the model can. Otherwise it has none, as
+            decoding has none, and the model is called twice in training.
+
+    Raises:
+        UserError: if the model cannot search in training.
+    """
+    if dropout or not model.training:
+
+        def both(decoder: Decoder, gold: GoldRun) -> Scores:
+            with torch.no_grad():
+                found = search(decoder, gold.detach())
+            return score(decoder, gold, found)
+
+        return search_in_training(model, net_input, target, both)
+    with torch.no_grad(), evaluation(model):
+        found = search_in_training(model, net_input, target, search)
+    return search_in_training(model, net_input, target, lambda decoder, gold: score(decoder, gold, found))
 
 
 def _check_wrapper(model: Any, inner: FairseqEncoderDecoderModel) -> None:

@@ -42,22 +42,14 @@ class FinishedScores(NamedTuple):
     """() negative log-likelihood of the gold words, if it is wanted"""
 
 
-def search_finished(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> FinishedScores:
-    """Searches to the end and scores what was found.
+def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
+    """Searches to the end, without gradient.
 
     Args:
         decoder: the model on this batch.
-        gold: its gold run. ``T`` bounds the length of hypotheses, so gold may be padded.
+        gold: its gold run, detached. ``T`` bounds the length of hypotheses, so gold may be padded.
         options: the beam is K; the margin and the options of finished rivals do not matter.
     """
-    bare = gold.detach()
-    with torch.no_grad():
-        finished = finished_search(decoder, bare, options)
-    return finished_scores(decoder, gold, finished, options)
-
-
-def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Finished:
-    """The search alone, without gradient; ``gold`` is detached."""
     time, beam, on_cpu = gold.outputs.size(0), options.beam, gold.words.device.type == "cpu"
     search, _ = make_search(decoder, gold, options._replace(beam=2 * beam))  # at most K of 2 K end
     decoder.prepare(None if search.candidates is None else search.candidates.unique())

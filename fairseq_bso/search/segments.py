@@ -65,6 +65,23 @@ class SearchScores(NamedTuple):
     """comparison of the search with the exact one"""
 
 
+class Found(NamedTuple):
+    """What a search along gold found. Holds no gradient."""
+
+    rivals: Violations
+    """as in ``SearchScores``"""
+    events: Tensor
+    """(M,) int64, as there"""
+    violations: Violations
+    """as there"""
+    agreement: Optional[Agreement]
+    """as there"""
+    gold_outputs: Tensor
+    """(T, B, H) those of the gold run of this search"""
+    gold_log_totals: Optional[Tensor]
+    """(T, B) ``log Z`` after every gold prefix of this search, if it is known"""
+
+
 def search_and_score(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> SearchScores:
     """Searches along gold and scores the violations.
 
@@ -73,30 +90,50 @@ def search_and_score(decoder: Decoder, gold: GoldRun, options: SearchOptions) ->
         gold: the gold run of the search, with gradient if the decoder needs no other for the loss.
         options: the options of the search.
     """
-    on_cpu, bare = gold.words.device.type == "cpu", gold.detach()
+    return score_found(decoder, gold, search_along_gold(decoder, gold, options), options)
+
+
+def search_along_gold(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Found:
+    """The search alone, without gradient; the arguments are those of ``search_and_score``."""
+    on_cpu, gold = gold.words.device.type == "cpu", gold.detach()
     score, lenpen = decoder.prefix_score, options.finished_lenpen
     rules = Rules(options.beam, decoder.end, decoder.padding, options.margin, score.cumulative, lenpen)
     with torch.no_grad():
-        search, words = make_search(decoder, bare, options)
-        found, agreed = violation_reset_search(bare, search, decoder, rules, on_cpu), None
+        search, words = make_search(decoder, gold, options)
+        found, agreed = violation_reset_search(gold, search, decoder, rules, on_cpu), None
         if options.compare and words is not None:
             with torch.random.fork_rng(devices=[]):  # the loss must not depend on the comparison
-                exact, _ = make_search(decoder, bare, options._replace(search_words=0))
-                other = violation_reset_search(bare, exact, decoder, rules, on_cpu)
-            agreed = agreement(found, other, bare, words, decoder.padding)
+                exact, _ = make_search(decoder, gold, options._replace(search_words=0))
+                other = violation_reset_search(gold, exact, decoder, rules, on_cpu)
+            agreed = agreement(found, other, gold, words, decoder.padding)
     rivals, events = found.violations, torch.arange(found.violations.times.numel(), device=gold.words.device)
     if options.rivals:
         rivals, events = found.trace.rivals(gold.words, gold.lengths, rules)
-    scored, words_of_rivals = decoder.score(gold, rivals)
-    totals = search.gold_log_totals if scored is gold or on_cpu and _equal(scored, gold) else None
-    gaps = violation_gaps(scored, words_of_rivals, rivals, decoder.scorer, score, lenpen, totals)
+    return Found(rivals, events, found.violations, agreed, gold.outputs, search.gold_log_totals)
+
+
+def score_found(decoder: Decoder, gold: GoldRun, found: Found, options: SearchOptions) -> SearchScores:
+    """Scores what a search found.
+
+    Args:
+        decoder, gold, options: as in ``search_and_score``.
+        found: by a search on the same batch, with this gold run or another.
+    """
+    score = decoder.prefix_score
+    scored, words = decoder.score(gold, found.rivals)
+    totals = found.gold_log_totals if _equal(scored.outputs.detach(), found.gold_outputs) else None
+    gaps = violation_gaps(scored, words, found.rivals, decoder.scorer, score, options.finished_lenpen, totals)
     nll = gold_nll(scored, decoder.scorer, decoder.padding) if options.nll else None
-    return SearchScores(gaps, rivals, events, found.violations, nll, agreed)
+    return SearchScores(gaps, found.rivals, found.events, found.violations, nll, found.agreement)
 
 
-def _equal(scored: GoldRun, gold: GoldRun) -> bool:
-    """Whether the gold run of the loss has the values of that of the search: it has not if dropout was drawn anew."""
-    return torch.allclose(scored.outputs.detach(), gold.outputs, rtol=1e-5, atol=1e-5)
+def _equal(scored: Tensor, searched: Tensor) -> bool:
+    """Whether the gold runs of loss and search have the same outputs: not if dropout was drawn anew, or in one alone.
+
+    Values are compared on a CPU only: the host would have to wait for another device.
+    """
+    same = scored.data_ptr() == searched.data_ptr()
+    return same or scored.device.type == "cpu" and torch.allclose(scored, searched, rtol=1e-5, atol=1e-5)
 
 
 def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tuple[Search, Optional[Tensor]]:

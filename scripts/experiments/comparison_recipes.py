@@ -249,11 +249,11 @@ TATOEBA_TRANSFORMER = replace(
     title=f"{TATOEBA.title}, fairseq's Transformer",
     model=f"{transformer(256, 512)} --dropout 0.1 --warmup-updates 100 --batch-size 64",
     trainings=(
-        *cross_entropy(4000, 2e-3, 1400, 5e-4),
+        *cross_entropy(4000, 2e-3, 1700, 5e-4),
         Training("bso", "BSO", f"{BSO} {mixed(1e-3, 10)}", 550),
         Training("bso-con", "constrained BSO", f"{BSO} {mixed(1e-3, 10)}", 550, constrained=True),
-        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 1000),
-        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 1000, constrained=True),
+        Training("cost", "BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 950),
+        Training("cost-con", "constrained BSO, cost_margin", f"{COST_MARGIN} --lr 1e-3", 950, constrained=True),
     ),
     quick_model=QUICK_TRANSFORMER,
 )
@@ -271,8 +271,8 @@ MULTI30K_TRANSFORMER = replace(
     title=f"{MULTI30K.title}, fairseq's Transformer",
     model=f"{transformer(256, 512)} --dropout 0.3 --warmup-updates 200 --max-tokens 2000",
     trainings=(
-        *cross_entropy(3000, 2e-3, 600, 3e-4),
-        Training("bso", "BSO", f"{BSO} {mixed(2e-4, 6)} --nll-weight 0.25", 300),
+        *cross_entropy(3000, 2e-3, 600, 5e-4),
+        Training("bso", "BSO", f"{BSO} --lr 5e-4 --nll-weight 0.25", 350),
         Training("risk", "risk over 5 hypotheses", f"{RISK} --lr 2e-4", 200),
     ),
     quick_model=QUICK_TRANSFORMER,

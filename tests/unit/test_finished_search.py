@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import finished_search as slow
 from reference.decoder import local_scores, tensor_scores
-from search_cases import END, gold_run, padded_cases
+from search_cases import END, gold_run, padded_cases, search_finished
 
 from fairseq_bso.search import finished_search as finished_module
-from fairseq_bso.search.finished_search import finished_search, search_finished
+from fairseq_bso.search.finished_search import finished_search
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.segments import SearchOptions
 

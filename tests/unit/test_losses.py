@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from reference import finished_search as slow_finished
 from reference import search as slow
 from reference.decoder import local_scores, tensor_scores
-from search_cases import END, gold_run, padded_cases
+from search_cases import END, gold_run, padded_cases, search_finished
 
 from fairseq_bso.bso.losses import Hypotheses, OnBeam, cost_margin, get_loss, log_beam, register_loss, risk
-from fairseq_bso.search.finished_search import search_finished
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.segments import SearchOptions, search_and_score
 
