@@ -19,7 +19,8 @@ __all__ = ["evaluate", "fairseq_commands", "parse", "prepare", "symbols", "to_co
 
 DEVELOPMENT = EXAMPLE / "data" / "en_ewt-ud-dev.conllu.xz"
 
-# The sample has a multiword token, empty nodes, a form with a blank, odd comments, empty lines and no last line feed.
+# The sample has a multiword token, empty nodes, a form with a blank, odd comments, empty lines and no last line feed. MISC
+# has values with equals signs, and two values of one name: conllu 6.0.0 loses both (findings).
 SAMPLE = """# newdoc id = one
 # text = Vámonos 10 000 al mar
 0.1\tya\tya\tADV\t_\t_\t_\t_\t2:advmod\t_
@@ -31,7 +32,7 @@ SAMPLE = """# newdoc id = one
 3\t10 000\t10 000\tNUM\t_\t_\t5\tnummod:gov\t5:nummod\t_
 4-5\tal\t_\t_\t_\t_\t_\t_\t_\tSpaceAfter=No
 4\ta\ta\tADP\t_\t_\t5\tcase\t5:case\t_
-5\tmar\tmar\tNOUN\t_\t_\t1\tobl\t1:obl\t_
+5\tmar\tmar\tNOUN\t_\t_\t1\tobl\t1:obl\tGloss=sea=DEF=|Alt=x|Alt=y
 # a comment at the end
 6\t!\t!\tPUNCT\t_\t_\t1\tpunct\t1:punct\t_
 

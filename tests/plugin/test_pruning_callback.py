@@ -62,6 +62,24 @@ def test_pruned_weights_stay_zero_with_every_optimizer(name):
             assert (moments[callback.pruned[place]] == 0).all()
 
 
+def test_a_tied_matrix_has_one_mask_in_all_its_places():
+    """torch.nn.utils.prune masks one of two tied layers, and the gradients of the other move masked weights (findings)."""
+    model = fakes.model(share_all_embeddings=True).float()
+    optimizer, callback = build("adam", model), pruner(0.7)
+    for update in range(3):
+        one_update(model, optimizer, callback, update)
+    state = model.state_dict()
+    found = [state[name] for name in ("encoder.embedding.weight", "decoder.embedding.weight", "decoder.output_weight")]
+    (mask,) = [
+        mask
+        for mask, weight in zip(callback.pruned, callback.classes.weights)
+        if weight.data_ptr() == found[0].data_ptr()
+    ]
+    assert 1 < mask.sum() < mask.numel() - 1
+    assert all(torch.equal(one == 0, mask) for one in found)
+    assert sum(int((one == 0).sum()) for one in callback.classes.weights) == round(0.7 * callback.classes.total)
+
+
 def test_bfloat16_and_its_master_weights():
     model = fakes.model().bfloat16()
     optimizer, callback = build("adam", model, bf16=True), pruner(0.7)

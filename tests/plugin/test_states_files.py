@@ -5,10 +5,13 @@ import json
 import h5py
 import numpy
 import pytest
+import torch
 import yaml
 from tiny_captures import LANGUAGE_MODEL, SOURCES, TARGETS, attention_of, of_sentence, read, run, states, write_data
 
 from fairseq_bso.errors import UserError
+from fairseq_bso.interpret.capture import records as records_module
+from fairseq_bso.interpret.capture.hdf5_files import CaptureFiles
 from fairseq_bso.interpret.capture.sentences import Pairs
 from fairseq_bso.interpret.capture.track_files import read_tracks
 from fairseq_bso.interpret.folder.reader import open_capture
@@ -57,6 +60,18 @@ def read_dictionary(path):
     pairs = [line.split() for line in path.read_text().splitlines()]
     assert all(len(pair) == 2 for pair in pairs)
     return {int(number): word for word, number in pairs}
+
+
+def test_word_numbers_beyond_16_bits_come_back(tmp_path):
+    """HDF5 would write a number that the type cannot hold as the largest one, without an error (findings)."""
+    words, records = torch.tensor([5, 40_000, 70_000, 200_000, 2**31 - 1]), [{}]
+    records_module._add_states(records, "encoder", [words], {"hidden1": torch.zeros(1, 5, 2)}, torch.float32)
+    files = CaptureFiles(tmp_path)
+    files.create(records[0], {name: len(values) for name, values in records[0].items()})
+    files.append(records)
+    files.close()
+    with h5py.File(tmp_path / "encoder" / "train.hdf5") as file:
+        assert file["word_ids"][:].tolist() == words.tolist()
 
 
 def test_labels_that_python_alone_reads_as_numbers_stay_labels(tmp_path):
