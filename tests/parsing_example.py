@@ -19,8 +19,8 @@ __all__ = ["evaluate", "fairseq_commands", "parse", "prepare", "symbols", "to_co
 
 DEVELOPMENT = EXAMPLE / "data" / "en_ewt-ud-dev.conllu.xz"
 
-# The sample has a multiword token, empty nodes, a form with a blank, odd comments, empty lines and no last line feed. MISC
-# has values with equals signs, and two values of one name: conllu 6.0.0 loses both (findings).
+# The sample has a multiword token, empty nodes, a form with a blank, odd comments, empty lines and no last line feed.
+# MISC has values with equals signs, and two values of one name: conllu 6.0.0 loses both (findings).
 SAMPLE = """# newdoc id = one
 # text = Vámonos 10 000 al mar
 0.1\tya\tya\tADV\t_\t_\t_\t_\t2:advmod\t_

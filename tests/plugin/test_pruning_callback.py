@@ -63,7 +63,7 @@ def test_pruned_weights_stay_zero_with_every_optimizer(name):
 
 
 def test_a_tied_matrix_has_one_mask_in_all_its_places():
-    """torch.nn.utils.prune masks one of two tied layers, and the gradients of the other move masked weights (findings)."""
+    """torch.nn.utils.prune masks one of two tied layers; gradients of the other move masked weights (findings)."""
     model = fakes.model(share_all_embeddings=True).float()
     optimizer, callback = build("adam", model), pruner(0.7)
     for update in range(3):
