@@ -17,7 +17,7 @@ from ..search.finished_search import FinishedScores, finished_scores, finished_s
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores, score_found, search_along_gold
 from .batch_checks import beam_of_update, checked_costs, checked_target
-from .losses import Hypotheses, OnBeam
+from .losses import NBestLists, OnBeam
 from .objective import words_since_reset
 from .options import (
     FINISHED_BEAM,
@@ -181,7 +181,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         }
         return Result(scale * self.loss.function(hypotheses), found.nll, logged)
 
-    def _hypotheses(self, found: FinishedScores, sample: Dict[str, Any], golds: List[Words]) -> Hypotheses:
+    def _hypotheses(self, found: FinishedScores, sample: Dict[str, Any], golds: List[Words]) -> NBestLists:
         """The finished hypotheses with their costs; with ``--risk-reference`` gold too."""
         assert self.text_costs is not None
         source = sample["net_input"]["src_tokens"]
@@ -192,7 +192,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             lengths = found.finished.lengths.new_tensor([len(words) for words in golds])
             gold = [found.gold, lengths, costs.new_tensor(own), torch.ones_like(lengths, dtype=torch.bool)]
             parts = [torch.cat([part, one.unsqueeze(1)], 1) for part, one in zip(parts, gold)]
-        return Hypotheses(*parts, self.cfg.risk_alpha)
+        return NBestLists(*parts, self.cfg.risk_alpha)
 
     def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
         """Logs once, for the first batch, the agreement of the search over search words with the exact search."""

@@ -4,7 +4,7 @@ A loss is a function of scores and costs:
 
     loss(found) -> () the sum over the batch, with gradient
 
-``found`` is `OnBeam` for losses over the violation-reset search, and `Hypotheses` for losses over finished hypotheses.
+``found`` is `OnBeam` for losses over the violation-reset search, and `NBestLists` for losses over finished hypotheses.
 A new loss is a function and one line; ``over`` says what it looks at:
 
     @register_loss("contrast", over="beam")
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..registry import Registry
 
-__all__ = ["Hypotheses", "Loss", "OnBeam", "get_loss", "loss_names", "register_loss"]
+__all__ = ["NBestLists", "Loss", "OnBeam", "get_loss", "loss_names", "register_loss"]
 
 OVER = ("violators", "beam", "finished")
 """what a loss looks at: violators alone, all that is on the beam at violations and at the end, finished hypotheses"""
@@ -43,8 +43,8 @@ class OnBeam(NamedTuple):
         return values.masked_fill(~self.alive, 0).sum(1) / self.alive.sum(1).clamp(min=1)
 
 
-class Hypotheses(NamedTuple):
-    """The finished hypotheses of B sentences, K each. With ``--risk-reference`` gold is one of them."""
+class NBestLists(NamedTuple):
+    """The n-best lists of B sentences: K finished hypotheses each. With ``--risk-reference`` gold is one of them."""
 
     scores: Tensor
     """(B, K) float, the sum of local scores, with gradient"""
@@ -117,7 +117,7 @@ def log_beam(found: OnBeam) -> Tensor:
 
 
 @register_loss("risk", over="finished")
-def risk(found: Hypotheses) -> Tensor:
+def risk(found: NBestLists) -> Tensor:
     """The expected cost over finished hypotheses (Shen et al. 2016), whose scores are divided by their length.
 
     A sentence without a finished hypothesis has no risk.

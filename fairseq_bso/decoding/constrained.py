@@ -27,7 +27,7 @@ from .unnormalized import common_prefix_score
 logger = logging.getLogger(__name__)
 
 
-class Hypotheses(NamedTuple):
+class ConstrainedBeam(NamedTuple):
     """The N = b * K hypotheses on the beams of b sentences, K each."""
 
     sentences: Tensor
@@ -41,10 +41,10 @@ class Hypotheses(NamedTuple):
     state: State
     """each (N, ...), the state of the successor function"""
 
-    def select(self, index: Tensor) -> "Hypotheses":
+    def select(self, index: Tensor) -> "ConstrainedBeam":
         """The hypotheses ``index`` (N',)."""
         parts = [part.index_select(0, index) for part in self[:4]]
-        return Hypotheses(*parts, tuple(part.index_select(0, index) for part in self.state))
+        return ConstrainedBeam(*parts, tuple(part.index_select(0, index) for part in self.state))
 
 
 class ConstrainedEnsemble(EnsembleModel):
@@ -57,11 +57,11 @@ class ConstrainedEnsemble(EnsembleModel):
         super().__init__(models)
         self.prefix_score = common_prefix_score(models)
         self.members = [EnsembleModel([model]) for model in models]
-        self.hypotheses: Optional[Hypotheses] = None
+        self.beam: Optional[ConstrainedBeam] = None
 
     def begin(self, constraint: BatchConstraint, columns: Columns) -> None:
         """Starts a new batch."""
-        self.constraint, self.columns, self.hypotheses = constraint, columns, None
+        self.constraint, self.columns, self.beam = constraint, columns, None
         self.scorers = [
             CandidateScorer(scorer, constraint.candidates) if isinstance(scorer, Scorer) else None
             for scorer in (getattr(model.decoder, "scorer", None) for model in self.models)
@@ -75,9 +75,9 @@ class ConstrainedEnsemble(EnsembleModel):
         temperature: float = 1.0,
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """tokens (N, t) columns -> each column's addition to the score of a hypothesis (N, G), attention (N, S)."""
-        known, before = self._follow(tokens)
-        sentences, state = known.sentences, known.state
-        allowed = self.constraint.allowed(state, sentences) & known.alive.unsqueeze(1)  # (N, C)
+        kept, before = self._follow(tokens)
+        sentences, state = kept.sentences, kept.state
+        allowed = self.constraint.allowed(state, sentences) & kept.alive.unsqueeze(1)  # (N, C)
         words = self.columns.to_words(tokens, sentences)
         parts, attention = [], []
         for member, scorer, encoder_out, stored in zip(self.members, self.scorers, encoder_outs, incremental_states):
@@ -88,27 +88,27 @@ class ConstrainedEnsemble(EnsembleModel):
         if self.prefix_score.normalized and self.constraint.among_candidates:
             scores = scores.masked_fill(~self.constraint.exists(sentences), -math.inf).log_softmax(2)
         scores = scores.logsumexp(0) - math.log(len(parts)) if self.prefix_score.normalized else scores.mean(0)
-        self.hypotheses = Hypotheses(sentences, known.alive, allowed, scores, state)
+        self.beam = ConstrainedBeam(sentences, kept.alive, allowed, scores, state)
         step_scores = scores if self.prefix_score.cumulative else scores - before.unsqueeze(1)
         step_scores = step_scores.masked_fill(~allowed, -math.inf)
         return self.columns.spread(step_scores, sentences), torch.stack(attention).mean(0) if attention else None
 
-    def _follow(self, tokens: Tensor) -> Tuple[Hypotheses, Tensor]:
+    def _follow(self, tokens: Tensor) -> Tuple[ConstrainedBeam, Tensor]:
         """The hypotheses after the newest column, and the scores (N,) of this column."""
-        rows, known = tokens.size(0), self.hypotheses
-        if known is None:
+        rows, kept = tokens.size(0), self.beam
+        if kept is None:
             sentences = torch.arange(self.columns.words.size(0), device=tokens.device)
             sentences = sentences.repeat_interleave(rows // sentences.numel())
             state = tuple(part.index_select(0, sentences) for part in self.constraint.start())
-            nothing = torch.empty(rows, 0, device=tokens.device)
+            no_step = torch.empty(rows, 0, device=tokens.device)
             alive = torch.ones(rows, dtype=torch.bool, device=tokens.device)
-            return Hypotheses(sentences, alive, nothing, nothing, state), torch.zeros(rows, device=tokens.device)
-        words = self.columns.to_words(tokens[:, -1:], known.sentences).squeeze(1)
-        place, exists = self.constraint.columns(words, known.sentences)
-        alive = known.alive & exists & known.allowed.gather(1, place.unsqueeze(1)).squeeze(1)
-        before = known.scores.gather(1, place.unsqueeze(1)).squeeze(1)
-        state = self.constraint.advance(known.state, words, known.sentences)
-        return known._replace(alive=alive, state=state), before
+            return ConstrainedBeam(sentences, alive, no_step, no_step, state), torch.zeros(rows, device=tokens.device)
+        words = self.columns.to_words(tokens[:, -1:], kept.sentences).squeeze(1)
+        place, exists = self.constraint.columns(words, kept.sentences)
+        alive = kept.alive & exists & kept.allowed.gather(1, place.unsqueeze(1)).squeeze(1)
+        before = kept.scores.gather(1, place.unsqueeze(1)).squeeze(1)
+        state = self.constraint.advance(kept.state, words, kept.sentences)
+        return kept._replace(alive=alive, state=state), before
 
     def _score(
         self,
@@ -142,21 +142,21 @@ class ConstrainedEnsemble(EnsembleModel):
     def reorder_incremental_state(self, incremental_states, new_order: Tensor) -> None:
         """Selects the hypotheses ``new_order`` (N,)."""
         super().reorder_incremental_state(incremental_states, new_order)
-        before, self.hypotheses = self.hypotheses, self.hypotheses.select(new_order)
+        before, self.beam = self.beam, self.beam.select(new_order)
         if new_order.numel() != before.sentences.numel():  # fairseq removed finished sentences
             beam = before.sentences.numel() // before.sentences.unique().numel()
-            kept = new_order[::beam].div(beam, rounding_mode="floor")
-            self.scorers = [None if scorer is None else scorer.select(kept) for scorer in self.scorers]
+            remaining = new_order[::beam].div(beam, rounding_mode="floor")
+            self.scorers = [None if scorer is None else scorer.select(remaining) for scorer in self.scorers]
 
     def is_at_end(self, sentence: int, beam: int, end: int) -> bool:
         """Whether ``</s>`` is the only possible successor of all hypotheses of a sentence.
 
         ``sentence`` counts the sentences that are still on the beam.
         """
-        now = self.hypotheses
+        kept = self.beam
         rows = slice(sentence * beam, (sentence + 1) * beam)
-        of = self.constraint.of(self.constraint.candidates, now.sentences[rows])
-        return not bool((now.allowed[rows] & (of != end)).any())
+        of = self.constraint.of(self.constraint.candidates, kept.sentences[rows])
+        return not bool((kept.allowed[rows] & (of != end)).any())
 
 
 class ConstrainedGenerator(SequenceGenerator):

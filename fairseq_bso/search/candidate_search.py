@@ -17,7 +17,7 @@ from .constraints import BatchConstraint, State, allowed_along, states_along
 from .decoder import GoldRun
 from .scorer import Candidates, Scorer
 from .topk import best_of
-from .violation_reset import Hypotheses
+from .violation_reset import BeamState
 from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
 
 
@@ -58,7 +58,7 @@ class LogTotals(Protocol):
     exact_gold: bool
     """whether ``gold`` is exact, that is, not from a low-precision product"""
 
-    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
+    def of_others(self, kept: BeamState, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold arbitrary values.
 
         Args:
@@ -82,7 +82,7 @@ class ExactLogTotals:
         assert totals is not None
         self.gold = totals
 
-    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
+    def of_others(self, kept: BeamState, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold 0."""
         found = self.product.best_words(kept.outputs, 1, True).log_totals
         assert found is not None
@@ -140,7 +140,7 @@ class CandidateSearch:
         words = self.constraint.of(self.constraint.candidates, of).gather(1, columns)
         return values.view(time, sentences, k), words.view(time, sentences, k)
 
-    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         sentences, rows = kept.alive.size(0), kept.rows
         allowed = rows.by_sentence(self.constraint.allowed(kept.memory, rows.sentences), sentences)  # (B, W, C)

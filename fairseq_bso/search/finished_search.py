@@ -15,7 +15,7 @@ from ..blockwise import log_partition
 from .decoder import Decoder, GoldRun, Rows, Scored, State
 from .scorer import Candidates
 from .segments import SearchOptions, gold_nll, make_search
-from .violation_reset import Hypotheses, select
+from .violation_reset import BeamState, select
 from .violations import Violations
 
 
@@ -57,7 +57,7 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     scores, words = (part[0] for part in search.best_after_gold(2 * beam))
     found = Candidates(scores, torch.zeros_like(words), words)
     history: List[Tuple[Tensor, Tensor]] = []
-    kept: Optional[Hypotheses] = None
+    kept: Optional[BeamState] = None
     states: Any = ()
     memory: State = ()
     for t in range(time):
@@ -75,11 +75,11 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
         memory = select(tuple(part[0] for part in search.gold_memory), memory, source)
         outputs, states = decoder.extend(t, states, source, fed, rows)
         memory = search.follow(memory, fed, rows.sentences)
-        kept = Hypotheses(rows, outputs, states, memory, scores, alive, torch.zeros_like(slots))
+        kept = BeamState(rows, outputs, states, memory, scores, alive, torch.zeros_like(slots))
     return ends.finished(history, decoder.padding, decoder.end, time)
 
 
-def _sources(slots: Tensor, kept: Hypotheses, rows: Rows) -> Tensor:
+def _sources(slots: Tensor, kept: BeamState, rows: Rows) -> Tensor:
     """(R,) the parent of each row, in ``kept``; the B empty gold prefixes count before its rows."""
     parents = rows.sentences * rows.width + slots.view(-1)[rows.slots]  # (R,) in the flat beam of ``kept``
     return slots.size(0) + kept.rows.row_of_slot(slots.size(0))[parents]

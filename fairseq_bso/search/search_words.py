@@ -15,7 +15,7 @@ from .candidate_search import CandidateScorer
 from .constraints import distinct
 from .decoder import GoldRun
 from .scorer import Scorer
-from .violation_reset import Hypotheses, Searched
+from .violation_reset import BeamState, Searched
 from .violations import Trace, Violations
 from .vocabulary_search import BestWords
 
@@ -74,7 +74,7 @@ class SearchWordsLogTotals:
         time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)
         self.rest = rest.gather(0, torch.minimum(time, gold.lengths - 1))  # hypotheses may be longer than gold
 
-    def of_others(self, kept: Hypotheses, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
+    def of_others(self, kept: BeamState, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold arbitrary values."""
         return self._log_sum(outputs, self.own(outputs) if own is None else own) + self.rest[t].unsqueeze(1)
 

@@ -22,8 +22,8 @@ from .topk import best_of
 from .violations import Decision, Rules, Trace, Violations
 
 
-class Hypotheses(NamedTuple):
-    """The W = K - 1 hypotheses of every sentence that a step keeps in addition to gold."""
+class BeamState(NamedTuple):
+    """The W hypotheses of each sentence that a step keeps: K - 1 beside gold, or K in a search without gold."""
 
     rows: Rows
     """the beam slots of the hypotheses that may be extended"""
@@ -56,7 +56,7 @@ class Search(Protocol):
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix."""
 
-    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
 
     def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
@@ -108,7 +108,7 @@ class Searcher:
         time, (sentences, width) = self.gold.outputs.size(0), (self.gold.words.size(0), self.rules.beam - 1)
         self._prepare_decoder()
         best, best_words = self.search.best_after_gold(self.rules.beam)  # (T, B, K)
-        kept = self._nothing_kept(best[0].new_zeros(sentences, width))
+        kept = self._empty_beam(best[0].new_zeros(sentences, width))
         decisions: List[Decision] = []
         for t in range(time):
             parts = [Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])]
@@ -131,12 +131,12 @@ class Searcher:
             words = None
         self.decoder.prepare(words)
 
-    def _nothing_kept(self, scores: Tensor) -> Hypotheses:
+    def _empty_beam(self, scores: Tensor) -> BeamState:
         ended = torch.zeros_like(scores, dtype=torch.long)
         rows = Rows(ended.view(-1)[:0], scores.size(1), False)
-        return Hypotheses(rows, self.gold.outputs[0, :0], (), (), scores, ended.bool(), ended)
+        return BeamState(rows, self.gold.outputs[0, :0], (), (), scores, ended.bool(), ended)
 
-    def _ended_candidates(self, kept: Hypotheses, t: int) -> Candidates:
+    def _ended_candidates(self, kept: BeamState, t: int) -> Candidates:
         """The hypotheses that ended before, unchanged; at gold's last word, with the length penalty of decoding."""
         lenpen, scores = self.rules.finished_lenpen, kept.scores
         if lenpen:
@@ -148,7 +148,7 @@ class Searcher:
         slots = torch.arange(1, self.rules.beam, device=scores.device).expand_as(kept.ended)
         return Candidates(scores, slots, torch.full_like(kept.ended, self.rules.padding))
 
-    def _decide(self, candidates: Candidates, kept: Hypotheses, t: int) -> Decision:
+    def _decide(self, candidates: Candidates, kept: BeamState, t: int) -> Decision:
         """Ranks gold among the candidates (B, K) of step ``t``, and decides on the violator and the next beam."""
         gold, beam = self.gold, self.rules.beam
         exists = candidates.scores > -torch.inf
@@ -185,14 +185,14 @@ class Searcher:
             ended=ended,
         )
 
-    def _ended_lengths(self, kept: Hypotheses, slots: Tensor, words: Tensor, t: int) -> Tensor:
+    def _ended_lengths(self, kept: BeamState, slots: Tensor, words: Tensor, t: int) -> Tensor:
         """(B, W) the lengths of kept hypotheses that have ended, if those stay; else 0."""
         if self.rules.finished_lenpen is None:
             return torch.zeros_like(words)
         before = kept.ended.gather(1, (slots - 1).clamp(min=0)).masked_fill(slots == 0, 0)
         return torch.where(words == self.rules.end, torch.full_like(words, t + 1), before)
 
-    def _extend(self, decision: Decision, kept: Hypotheses, t: int) -> Hypotheses:
+    def _extend(self, decision: Decision, kept: BeamState, t: int) -> BeamState:
         """Feeds the kept words to the decoder and returns the other hypotheses one step later.
 
         One index selects the model's states and the search's memory, and resets both to gold's.
@@ -200,17 +200,16 @@ class Searcher:
         rows = Rows.of(decision.alive, self.live_rows_only)
         scores = decision.scores if self.rules.cumulative else torch.zeros_like(decision.scores)
         if rows.slots.numel() == 0:
-            nothing = self._nothing_kept(scores)
-            return nothing._replace(alive=decision.alive, ended=decision.ended)
+            return self._empty_beam(scores)._replace(alive=decision.alive, ended=decision.ended)
         source = _sources(decision, kept, rows)
         memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
         words = decision.words.view(-1)[rows.slots]
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
         memory = self.search.follow(memory, words, rows.sentences)
-        return Hypotheses(rows, outputs, states, memory, scores, decision.alive, decision.ended)
+        return BeamState(rows, outputs, states, memory, scores, decision.alive, decision.ended)
 
 
-def _sources(decision: Decision, kept: Hypotheses, rows: Rows) -> Tensor:
+def _sources(decision: Decision, kept: BeamState, rows: Rows) -> Tensor:
     """(R,) the index of each row's parent among the B gold prefixes and then the rows of the other hypotheses."""
     parent, count = decision.slots.view(-1)[rows.slots], decision.slots.size(0)  # 0 is gold, k is slot k - 1 of others
     slots = rows.sentences * rows.width + (parent - 1).clamp(min=0)  # (R,) in the flat beam of ``kept``

@@ -84,7 +84,7 @@ class Decision(NamedTuple):
     alive: Tensor
     """(B, W) bool, whether a kept hypothesis can be extended"""
     ended: Tensor
-    """(B, W) int64, as in Hypotheses"""
+    """(B, W) int64, as in BeamState"""
 
 
 class Trace(NamedTuple):

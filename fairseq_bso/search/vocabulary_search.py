@@ -16,7 +16,7 @@ from ..linear import HALF, ROWS, in_whole_blocks, linear, onednn_suits
 from .decoder import GoldRun, State
 from .scorer import Candidates, Scorer
 from .topk import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
-from .violation_reset import Hypotheses
+from .violation_reset import BeamState
 
 # The number of scores held at once. On a CPU, 8 MiB stay in the cache, and malloc reuses the same memory.
 CPU_CHUNK, DEVICE_CHUNK = 2**21, 2**27
@@ -202,7 +202,7 @@ class VocabularySearch:
         scores, words, log_totals = self.best
         return (scores if log_totals is None else scores - log_totals.unsqueeze(2))[..., :k], words[..., :k]
 
-    def best_of_others(self, kept: Hypotheses, t: int, k: int) -> Candidates:
+    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         product, (sentences, width) = self.product, kept.alive.shape
         scores = product.scores(kept.outputs)  # (R, V')

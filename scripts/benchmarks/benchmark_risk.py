@@ -17,7 +17,7 @@ from benchmark_training import print_peak_of_process, shares_of_parts
 from benchmark_transformer import Models, forced_scores, transformer
 from fairseq.sequence_generator import SequenceGenerator
 
-from fairseq_bso.bso.losses import Hypotheses, risk
+from fairseq_bso.bso.losses import NBestLists, risk
 from fairseq_bso.bso.oracle import gold_words
 from fairseq_bso.bso.text_costs import TextCosts
 from fairseq_bso.models.decoder import DecoderPass
@@ -82,7 +82,7 @@ class RiskLoop(Contender):
         costs = self.costs.of_finished(finished, golds, sample["net_input"]["src_tokens"]).to(finished.paths.device)
         paths = finished.paths.flatten(0, 1)  # (B * K, T)
         scores = forced_scores(self.model, sample["net_input"], paths, self.dictionary).view(finished.lengths.shape)
-        found = Hypotheses(scores, finished.lengths, costs, finished.lengths > 0, 1.0)
+        found = NBestLists(scores, finished.lengths, costs, finished.lengths > 0, 1.0)
         return sample["ntokens"] / len(golds) * risk(found)
 
 

@@ -17,7 +17,7 @@ from fairseq.utils import import_user_module
 from reference import fakes, stock
 
 from fairseq_bso import register_text_cost
-from fairseq_bso.bso.losses import Hypotheses, get_loss
+from fairseq_bso.bso.losses import NBestLists, get_loss
 from fairseq_bso.bso.text_costs import Compared, TextCosts, get_text_cost, text_cost_names
 from fairseq_bso.errors import UserError
 from fairseq_bso.search.finished_search import Finished
@@ -113,7 +113,7 @@ def test_equal_hypotheses_give_their_cost_as_risk_and_no_gradient(name):
     for text in ("", "cat"):
         cost = get_text_cost(name)([text], ["the cat"])[0]
         scores = torch.tensor([[-1.0, -2.0, -5.0]], dtype=torch.float64, requires_grad=True)
-        found = Hypotheses(scores, torch.ones(1, 3).long(), torch.full((1, 3), cost).double(), scores < 0, 1.0)
+        found = NBestLists(scores, torch.ones(1, 3).long(), torch.full((1, 3), cost).double(), scores < 0, 1.0)
         risk = get_loss("risk").function(found)
         assert risk.item() == pytest.approx(cost)
         assert torch.autograd.grad(risk, scores)[0].abs().max() < 1e-9
@@ -173,7 +173,7 @@ def test_the_example_of_a_loss_is_that_of_plain_loops(example):
         if lengths[b, i] and lengths[b, j] and costs[b, i] < costs[b, j]:
             gap = scores[b, i] / lengths[b, i] - scores[b, j] / lengths[b, j]
             right = right + (costs[b, j] - costs[b, i] - gap).clamp(min=0)
-    ours = get_loss("ranked_pairs").function(Hypotheses(scores, lengths, costs, lengths > 0, 1.0))
+    ours = get_loss("ranked_pairs").function(NBestLists(scores, lengths, costs, lengths > 0, 1.0))
     torch.testing.assert_close(ours, right)
     torch.testing.assert_close(*(torch.autograd.grad(value, scores)[0] for value in (ours, right)))
 

@@ -9,7 +9,7 @@ from fairseq_bso.search import topk
 from fairseq_bso.search.decoder import GoldRun, Rows
 from fairseq_bso.search.scorer import Scorer
 from fairseq_bso.search.topk import BLOCK, best_of, block_maxima, recover_paths, screen_in_blocks
-from fairseq_bso.search.violation_reset import Hypotheses
+from fairseq_bso.search.violation_reset import BeamState
 from fairseq_bso.search.vocabulary_search import VocabularyProduct, VocabularySearch
 
 INFINITY = float("inf")
@@ -95,7 +95,7 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
         if rows.slots.numel() == 0:
             continue
         ended = torch.zeros_like(alive, dtype=torch.long)
-        found = search.best_of_others(Hypotheses(rows, outputs[rows.slots], (), (), before, alive, ended), 1, k)
+        found = search.best_of_others(BeamState(rows, outputs[rows.slots], (), (), before, alive, ended), 1, k)
         for sentence in range(sentences):
             values = full.view(sentences, -1)[sentence].tolist()
             flat = found.slots[sentence] * scorer.bias.numel() + found.words[sentence]

@@ -11,7 +11,7 @@ from reference import search as slow
 from reference.decoder import local_scores, tensor_scores
 from search_cases import END, gold_run, padded_cases, search_finished
 
-from fairseq_bso.bso.losses import Hypotheses, OnBeam, cost_margin, get_loss, log_beam, register_loss, risk
+from fairseq_bso.bso.losses import NBestLists, OnBeam, cost_margin, get_loss, log_beam, register_loss, risk
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.segments import SearchOptions, search_and_score
 
@@ -113,7 +113,7 @@ def test_risk_over_all_outputs_is_the_exact_expectation(scorer):
     for k, length in enumerate(lengths[0].tolist()):
         if length:
             costs[0, k] = cost_of[tuple(found.finished.paths[0, k, :length].tolist())]
-    ours = risk(Hypotheses(found.scores, lengths, costs, alive, 0.7))
+    ours = risk(NBestLists(found.scores, lengths, costs, alive, 0.7))
     total = tensor_score(table, 0, scorer)
     weights = torch.stack([0.7 * total(path) / len(path) for path in every]).softmax(0)
     right = (weights * torch.tensor([cost_of[path] for path in every], dtype=torch.float64)).sum()
@@ -137,7 +137,7 @@ def test_what_is_not_there_counts_nothing():
     assert loss.item() == pytest.approx(1.5 + math.log(1 + math.exp(-0.5)))
     assert gaps.grad[~alive].tolist() == [0, 0, 0]
     scores = torch.tensor([[1.0, 5.0], [2.0, 3.0]], requires_grad=True)
-    some = Hypotheses(scores, torch.tensor([[2, 0], [0, 0]]), torch.ones(2, 2), alive, 1.0)
+    some = NBestLists(scores, torch.tensor([[2, 0], [0, 0]]), torch.ones(2, 2), alive, 1.0)
     risk(some).backward()
     assert risk(some).item() == 1 and not scores.grad.any()
 
