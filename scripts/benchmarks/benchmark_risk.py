@@ -17,6 +17,7 @@ from benchmark_training import print_peak_of_process, shares_of_parts
 from benchmark_transformer import Models, forced_scores, transformer
 from fairseq.sequence_generator import SequenceGenerator
 
+from fairseq_bso.bso import criterion
 from fairseq_bso.bso.losses import NBestLists, risk
 from fairseq_bso.bso.oracle import gold_words
 from fairseq_bso.bso.text_costs import TextCosts
@@ -152,10 +153,10 @@ def risk_breakdown(kind, models, options, batches):
         decoder, gold = DecoderPass, [(LSTMEncoder, "forward"), (DecoderPass, "along")]
     parts = [
         *((*part, "encoder and gold run") for part in gold),
-        (finished_search, "finished_search", "search"),
+        (criterion, "finished_search", "search"),
         (finished_search, "make_search", "of these words after gold"),
         (decoder, "extend", "of these steps of the model"),
-        (finished_search, "finished_scores", "scores"),
+        (criterion, "finished_scores", "scores"),
         (decoder, "score", "of these segments"),
         (TextCosts, "of_finished", "costs"),
         (torch.Tensor, "backward", "backward"),

@@ -11,7 +11,7 @@ from benchmark_risk import KINDS, RiskLoop, peak, risk_breakdown, risk_models, r
 from benchmark_setup import Task, bso_criterion, make_batches
 from forked import PROCESSOR_TIME, Forked
 
-from fairseq_bso.search import finished_search
+from fairseq_bso.bso import criterion
 
 OPTIONS = Namespace(
     device="cpu",
@@ -52,9 +52,9 @@ def gradients(model, loss):
 
 def noting_to(found):
     """While open, what each search of ours finds is appended to a list."""
-    search = finished_search.finished_search
+    search = criterion.finished_search
     return mock.patch.object(
-        finished_search, "finished_search", lambda *given: found.append(search(*given)) or found[-1]
+        criterion, "finished_search", lambda *given, **named: found.append(search(*given, **named)) or found[-1]
     )
 
 
