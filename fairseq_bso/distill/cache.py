@@ -29,6 +29,7 @@ from ..shortlist.files import path_in
 logger = logging.getLogger(__name__)
 
 VERSION = 1
+BATCHES_IN_A_PART = 4  # of the teacher's search
 NAMED = 5  # differences that a message names
 
 Targets = Tuple[int, List[List[int]]]
@@ -274,7 +275,11 @@ def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype)
         made_from["--shortlist"] = sha256([Path(cfg.shortlist or path_in(cfg.data, cfg.source_lang, cfg.target_lang))])
     if str(cfg.distill_mode) == "seq_inter":
         made_from["--distill-remove-bpe"] = remove_bpe
-    made_in = {"--distill-max-tokens": cfg.distill_max_tokens, "--teacher-dtype": str(dtype)}
+    made_in = {
+        "--distill-max-tokens": cfg.distill_max_tokens,
+        "--teacher-dtype": str(dtype),
+        "batches in a part": BATCHES_IN_A_PART,
+    }
     return Cache(cfg.distill_cache, made_from, made_in)
 
 

@@ -10,12 +10,11 @@ from fairseq import utils
 
 from ..batches import Batch, length_batches
 from ..errors import UserError
-from .cache import Cache, Targets
+from .cache import BATCHES_IN_A_PART, Cache, Targets
 from .selection import HypothesisSelector
 
 logger = logging.getLogger(__name__)
 
-BATCHES_IN_A_PART = 4
 SECONDS_BETWEEN_REPORTS = 10
 
 

@@ -10,7 +10,8 @@ import torch
 from reference import fakes
 from tiny_captures import SOURCES, TARGETS, write_data
 
-from fairseq_bso.distill.cache import Cache
+from fairseq_bso.distill import cache as cache_module
+from fairseq_bso.distill.cache import Cache, cache_of
 from fairseq_bso.distill.job import DistillationJob, Shard
 from fairseq_bso.distill.tasks import SequenceDistillationConfig, SequenceDistillationTask, check_options
 from fairseq_bso.errors import UserError
@@ -119,6 +120,23 @@ def test_parts_that_were_made_otherwise_are_not_taken(tmp_path):
     caches[0].write_part(0, [(0, [[4, END]])])
     (tmp_path / "manifest.json").unlink()
     assert caches[0].has_part(0) and not caches[1].has_part(0)
+
+
+def test_parts_of_another_size_are_not_taken(tmp_path, monkeypatch):
+    """A version that puts more batches into a part would lose sentences: it would take smaller parts for its own."""
+    teacher = tmp_path / "teacher.pt"
+    teacher.write_bytes(b"weights")
+    options = {"source_lang": "src", "target_lang": "tgt", "distill_cache": str(tmp_path / "cache")}
+    cfg = SequenceDistillationConfig(data=str(write_data(tmp_path / "data")), teacher_path=str(teacher), **options)
+    cfg.train_subset = "test"
+    caches = []
+    for size in (4, 8):
+        monkeypatch.setattr(cache_module, "BATCHES_IN_A_PART", size)
+        caches.append(cache_of(cfg, 5, None, torch.float32))
+    caches[0].write_part(0, [(0, [[4, END]])])
+    assert caches[0].has_part(0) and not caches[1].has_part(0)
+    with pytest.raises(UserError, match="batches in a part was 4, is now 8"):
+        caches[1].complete()
 
 
 def test_what_a_killed_process_left_in_a_complete_cache_is_removed(tmp_path):
