@@ -61,61 +61,90 @@ function freeze() {
   for (const one of document.querySelectorAll("main input, main select:not([data-local])")) one.disabled = true;
 }
 
-function start(info) {
-  describe(info);
-  const explore = new Explore(store, info);
-  const sideOf = (state) => info.sides.find((one) => one.name === state.side) ?? info.sides[info.sides.length - 1];
-  const viewOf = (state) => (views[state.view] ? state.view : "explore");
-  const look = (side, position) => store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, units: "", off: "" });
-  const lookAtUnit = (row) => {
-    const { threshold = store.state.threshold, direction = store.state.direction } = row;
-    const states = [...new Set([...statesInView(store.state, sideOf(store.state)), row.unit.split(":")[0]])].join(",");
-    store.set({ view: "explore", units: row.unit, states, off: "", threshold, direction });
-  };
-  const lookAtPlace = (patch) => {
-    const { states } = store.state;
-    const named = [...new Set([...names(states), patch.units.split(":")[0]])].join(",");
-    const pos = patch.from === undefined ? {} : { pos: Math.max(0, patch.from - 6) };
-    store.set({ view: "explore", off: "", from: null, to: null, ...pos, ...patch, states: named });
-  };
-  const views = { explore, statistics: new Statistics(store, lookAtUnit), units: new UnitTable(store), unit: new UnitCard(store, lookAtPlace) };
-  if (info.attention) views.attention = new Attention(store, info, look);
-  if (info.own) views.own = new OwnText(store, info);
-  const main = document.getElementById("main");
-  const tabs = document.getElementById("views");
-  const titles = [["explore", "Select and match"], ["units", "Units"], ["attention", "Attention"], ["statistics", "Statistics"], ["own", "Own text"]].filter(([name]) => views[name]);
-  tabs.replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
-  const sides = document.getElementById("sides");
-  fillSegments(sides, info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, pos: 0, from: null, to: null, off: "", units: "", unit: "", first: null, last: null, opos: 0, ooff: "", ounits: "", set: "" }));
-  addActions(explore, info);
+const sideOf = (info, state) => info.sides.find((side) => side.name === state.side) ?? info.sides[info.sides.length - 1];
+const viewOf = (views, state) => (views[state.view] ? state.view : "explore");
 
-  const render = (state) => {
-    const side = sideOf(state);
-    const name = viewOf(state);
-    if (state.to !== null && state.to >= side.steps) return store.set({ from: null, to: null }, "start");
-    explore.side = side;
-    for (const tab of tabs.children) tab.setAttribute("aria-current", tab.dataset.value === (name === "unit" ? "units" : name) ? "page" : "false");
-    press(sides, (value) => value === side.name);
-    sides.hidden = info.sides.length < 2 || name === "attention" || SAVED !== null;
-    if (main.firstElementChild !== views[name].node) main.replaceChildren(views[name].node);
-    views[name].show(state, side);
-    if (SAVED) freeze();
-    return undefined;
+// The other views lead to words and units in the select view.
+function selectWord(side, position) {
+  store.set({ view: "explore", side, pos: Math.max(0, position - 6), from: position, to: position, units: "", off: "" });
+}
+
+function selectUnit(info, row) {
+  const { threshold = store.state.threshold, direction = store.state.direction } = row;
+  const states = [...new Set([...statesInView(store.state, sideOf(info, store.state)), row.unit.split(":")[0]])].join(",");
+  store.set({ view: "explore", units: row.unit, states, off: "", threshold, direction });
+}
+
+function selectPlace(patch) {
+  const states = [...new Set([...names(store.state.states), patch.units.split(":")[0]])].join(",");
+  const pos = patch.from === undefined ? {} : { pos: Math.max(0, patch.from - 6) };
+  store.set({ view: "explore", off: "", from: null, to: null, ...pos, ...patch, states });
+}
+
+function makeViews(info) {
+  const views = {
+    explore: new Explore(store, info),
+    statistics: new Statistics(store, (row) => selectUnit(info, row)),
+    units: new UnitTable(store),
+    unit: new UnitCard(store, selectPlace),
   };
-  store.subscribe((state, before) => {
-    if (state.view !== before.view) scrollTo(0, 0);
-    render(state);
-  });
+  if (info.attention) views.attention = new Attention(store, info, selectWord);
+  if (info.own) views.own = new OwnText(store, info);
+  return views;
+}
+
+function addTabs(views) {
+  const titles = [["explore", "Select and match"], ["units", "Units"], ["attention", "Attention"], ["statistics", "Statistics"], ["own", "Own text"]].filter(([name]) => views[name]);
+  document.getElementById("views").replaceChildren(...titles.map(([view, text]) => button(text, () => store.set({ view }), { "data-value": view })));
+}
+
+function addSides(info) {
+  const reset = { pos: 0, from: null, to: null, off: "", units: "", unit: "", first: null, last: null, opos: 0, ooff: "", ounits: "", set: "" };
+  fillSegments(document.getElementById("sides"), info.sides.map((side) => [side.name, side.name]), (side) => store.set({ side, ...reset }));
+}
+
+function render(info, views, state) {
+  const side = sideOf(info, state);
+  const name = viewOf(views, state);
+  if (state.to !== null && state.to >= side.steps) {
+    store.set({ from: null, to: null }, "start");
+    return;
+  }
+  views.explore.side = side;
+  for (const tab of document.getElementById("views").children) tab.setAttribute("aria-current", tab.dataset.value === (name === "unit" ? "units" : name) ? "page" : "false");
+  const sides = document.getElementById("sides");
+  press(sides, (value) => value === side.name);
+  sides.hidden = info.sides.length < 2 || name === "attention" || SAVED !== null;
+  const main = document.getElementById("main");
+  if (main.firstElementChild !== views[name].node) main.replaceChildren(views[name].node);
+  views[name].show(state, side);
+  if (SAVED) freeze();
+}
+
+function resizeAfterWindow(views) {
   let waiting;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => views[viewOf(store.state)].resize(), 120);
+    waiting = setTimeout(() => views[viewOf(views, store.state)].resize(), 120);
   });
+}
+
+function start(info) {
+  describe(info);
+  const views = makeViews(info);
+  addTabs(views);
+  addSides(info);
+  addActions(views.explore, info);
+  store.subscribe((state, before) => {
+    if (state.view !== before.view) scrollTo(0, 0);
+    render(info, views, state);
+  });
+  resizeAfterWindow(views);
   document.getElementById("skip").addEventListener("click", (event) => {
     event.preventDefault();
-    main.focus();
+    document.getElementById("main").focus();
   });
-  render(store.state);
+  render(info, views, store.state);
 }
 
 try {
