@@ -31,7 +31,6 @@ START = 3.4  # START / sqrt(size) is a student's initial range, 0.21 for 256; a 
 GOLD = ["--task", "bso_translation"]
 WORD = ["--criterion", "word_distillation"]
 SEQ = ["--task", "sequence_distillation"]
-INTER = [*SEQ, "--distill-mode", "seq_inter"]
 NLL = ["--criterion", "cross_entropy"]
 
 TITLES = {
