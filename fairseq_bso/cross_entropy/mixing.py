@@ -15,7 +15,7 @@ SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
 
 
 @dataclass(frozen=True)
-class Schedule:
+class SamplingSchedule:
     """The share of gold among the previous words, as a function ``e(i)`` of the update ``i`` (Bengio et al. 2015, 2.4).
 
     ``linear`` is ``k - slope * i``, ``exponential`` is ``k ** i``, ``inverse_sigmoid`` is ``k / (k + exp(i / k))``. No

@@ -23,7 +23,7 @@ from ..linear import linear
 from ..models.any_model import evaluation, unwrapped
 from ..search.scorer import Scorer
 from .criterion import BlockwiseLabelSmoothedCrossEntropyCriterion
-from .mixing import SCHEDULES, Draws, Schedule, draw, followed_by_own, mixed, own_words
+from .mixing import SCHEDULES, Draws, SamplingSchedule, draw, followed_by_own, mixed, own_words
 
 
 @dataclass
@@ -81,7 +81,7 @@ class ScheduledSamplingCriterion(BlockwiseLabelSmoothedCrossEntropyCriterion):
     ) -> None:
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         try:
-            self.schedule = Schedule(str(sampling_schedule), sampling_k, sampling_slope, sampling_floor)
+            self.schedule = SamplingSchedule(str(sampling_schedule), sampling_k, sampling_slope, sampling_floor)
         except ValueError as fault:
             raise UserError(f"{self.name}: {fault}") from None
         if not 0 <= word_dropout < 1:

@@ -15,7 +15,7 @@ from ..blockwise import cross_entropy, sum_over_blocks
 from ..linear import multiply
 from ..search.scorer import Scorer
 from .loss import TeacherDistribution, mixture, teacher_distribution
-from .word_loss import Options, WordLoss, compare
+from .word_loss import WordLoss, WordLossOptions, compare
 
 __all__ = ["TeacherRows", "block_word_loss", "rows_of_scorers"]
 
@@ -67,7 +67,7 @@ def block_word_loss(
         zero = plain.nll.new_zeros(())
         return WordLoss(plain.loss, plain.nll, zero, zero, target.new_zeros(()))
     real = target.ne(padding).nonzero().squeeze(1)  # (N',)
-    options = Options(weight, temperature, label_smoothing)
+    options = WordLossOptions(weight, temperature, label_smoothing)
     visit = _DistillationOfBlock(target.index_select(0, real), real, teacher, options)
     loss = sum_over_blocks(visit, outputs.index_select(0, real), scorer.weight, scorer.bias)
     return WordLoss(loss, visit.nll, visit.distillation, visit.entropy, visit.agreement)
@@ -83,7 +83,7 @@ class _DistillationOfBlock:
         options: of the loss.
     """
 
-    def __init__(self, target: Tensor, real: Tensor, teacher: TeacherRows, options: Options) -> None:
+    def __init__(self, target: Tensor, real: Tensor, teacher: TeacherRows, options: WordLossOptions) -> None:
         self.target, self.real, self.teacher, self.options = target, real, teacher, options
         self.nll = self.distillation = self.entropy = target.new_zeros((), dtype=torch.float32)
         self.agreement = target.new_zeros(())

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .loss import TeacherDistribution, check_options, row_slices
 
-__all__ = ["Options", "WordLoss", "compare", "word_loss"]
+__all__ = ["WordLossOptions", "WordLoss", "compare", "word_loss"]
 
 
 class WordLoss(NamedTuple):
@@ -71,7 +71,7 @@ def word_loss(
         gold, nll = _gold_loss(log_probs, target, padding, label_smoothing)
         zero = nll.new_zeros(())
         return WordLoss(gold, nll, zero, zero, target.new_zeros(()))
-    options = Options(weight, temperature, label_smoothing)
+    options = WordLossOptions(weight, temperature, label_smoothing)
     real = target.ne(padding)  # (N,)
     loss, nll, distillation, agreement = _MixedLoss.apply(log_probs, target, real, teacher, options)
     if weight == 0:
@@ -79,7 +79,7 @@ def word_loss(
     return WordLoss(loss, nll, distillation, teacher.entropy.masked_fill(~real, 0.0).sum(), agreement)
 
 
-class Options(NamedTuple):
+class WordLossOptions(NamedTuple):
     """The options of the loss."""
 
     weight: float
@@ -96,7 +96,12 @@ class _MixedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, log_probs: Tensor, target: Tensor, real: Tensor, teacher: TeacherDistribution, options: Options
+        ctx: Any,
+        log_probs: Tensor,
+        target: Tensor,
+        real: Tensor,
+        teacher: TeacherDistribution,
+        options: WordLossOptions,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         gradient = _gradient_buffer(log_probs, teacher) if ctx.needs_input_grad[0] else None  # (N, V)
         sums = log_probs.new_zeros(3)
@@ -124,7 +129,7 @@ class _MixedLoss(torch.autograd.Function):
 
 
 def compare(
-    block: Tensor, target: Tensor, teacher: TeacherDistribution, options: Options, out: Optional[Tensor] = None
+    block: Tensor, target: Tensor, teacher: TeacherDistribution, options: WordLossOptions, out: Optional[Tensor] = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The terms of the loss at n words.
 
@@ -182,7 +187,7 @@ def _fill_gradient(
     soft: Optional[Tensor],
     words: Tensor,
     share: float,
-    options: Options,
+    options: WordLossOptions,
 ) -> None:
     """Writes the gradient of each word's loss with respect to the student's log-probabilities into `out` (n, V).
 

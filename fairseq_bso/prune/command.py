@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..files import atomic_write, claim
 from ..logs import show_logs
 from ..user_dirs import import_user_dir
-from .schemes import Schedule, get_scheme
+from .schemes import PruningSchedule, get_scheme
 from .unit_classes import UnitClasses, unit_sets_of
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prune(arguments: argparse.Namespace, schedule: Schedule) -> None:
+def _prune(arguments: argparse.Namespace, schedule: PruningSchedule) -> None:
     """Prunes into a file that no other process writes."""
     state = load_state(arguments.checkpoint)
     classes, masks = (_units if arguments.units is not None else _weights)(state, schedule, arguments)
@@ -73,7 +73,7 @@ def _prune(arguments: argparse.Namespace, schedule: Schedule) -> None:
     print(f"{arguments.output}: continue its training with --finetune-from-model and the same {', '.join(same)}")
 
 
-def _schedule(arguments: argparse.Namespace) -> Schedule:
+def _schedule(arguments: argparse.Namespace) -> PruningSchedule:
     """Checks --amount or --units, and --scheme, before the checkpoint is loaded."""
     if arguments.units is not None and arguments.scheme != "class_blind":
         raise UserError(
@@ -82,7 +82,7 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
         )
     try:
         get_scheme(arguments.scheme)
-        return Schedule("one_shot", arguments.amount if arguments.units is None else arguments.units)
+        return PruningSchedule("one_shot", arguments.amount if arguments.units is None else arguments.units)
     except ValueError as error:
         raise UserError(f"fairseq-bso prune: {error}") from None
 
@@ -95,7 +95,9 @@ def _check_finite(weights: Sequence[Any], arguments: argparse.Namespace) -> None
         )
 
 
-def _weights(state: Dict[str, Any], schedule: Schedule, arguments: argparse.Namespace) -> Tuple[WeightClasses, Masks]:
+def _weights(
+    state: Dict[str, Any], schedule: PruningSchedule, arguments: argparse.Namespace
+) -> Tuple[WeightClasses, Masks]:
     """The weights of a checkpoint, and the masks of --amount. Raises UserError if more are pruned already."""
     classes = WeightClasses(distinct_parameters(state), class_namer(model_class(state)), arguments.exclude, "--exclude")
     _check_finite(classes.weights, arguments)
@@ -108,7 +110,9 @@ def _weights(state: Dict[str, Any], schedule: Schedule, arguments: argparse.Name
     return classes, masks
 
 
-def _units(state: Dict[str, Any], schedule: Schedule, arguments: argparse.Namespace) -> Tuple[UnitClasses, Masks]:
+def _units(
+    state: Dict[str, Any], schedule: PruningSchedule, arguments: argparse.Namespace
+) -> Tuple[UnitClasses, Masks]:
     """The units of a checkpoint, and the masks of --units. Raises UserError if more are pruned already."""
     parameters = distinct_parameters(state)
     residual = bool(option(config_of(state, "model"), "residual", False))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .optimizer_state import SQUARES, keeps_zeros, masters_of, moments_of
-from .schemes import Schedule
+from .schemes import PruningSchedule
 from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer, mask_size, named_parameters
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Pruner:
     option: ClassVar[str] = "--prune-amount"
     noun: ClassVar[str] = "weights"
 
-    def __init__(self, schedule: Schedule, scheme: str, exclude: str) -> None:
+    def __init__(self, schedule: PruningSchedule, scheme: str, exclude: str) -> None:
         self.schedule, self.scheme, self.exclude = schedule, scheme, exclude
         self.classes: Any = None  # WeightClasses; of a subclass, what it prunes
         self.pruned: List[Tensor] = []  # masks of the weights

@@ -29,7 +29,7 @@ from ..registry import Registry
 __all__ = [
     "SCHEDULES",
     "Choice",
-    "Schedule",
+    "PruningSchedule",
     "Scheme",
     "class_blind",
     "class_distribution",
@@ -174,7 +174,7 @@ def _split(mask: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class PruningSchedule:
     """The sparsity after each update. It depends on the number of updates alone, so resuming needs no state.
 
     one_shot    `amount` from update `start` on (0: before the first update)

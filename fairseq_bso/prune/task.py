@@ -19,7 +19,7 @@ from omegaconf import II
 from ..compat import metrics
 from ..errors import UserError
 from .pruner import Pruner
-from .schemes import Schedule, get_scheme
+from .schemes import PruningSchedule, get_scheme
 from .unit_pruner import UnitPruner
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
         _check_units(amount, units, options["prune_scheme"])
     try:
         get_scheme(options["prune_scheme"])
-        schedule = Schedule(
+        schedule = PruningSchedule(
             options["prune_schedule"],
             amount or units,
             options["prune_start"],

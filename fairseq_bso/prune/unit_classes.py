@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..unit_sets import Named, UnitSet, indices, magnitudes, zero_units
-from .schemes import Schedule, smallest
+from .schemes import PruningSchedule, smallest
 from .weight_classes import Masks, in_columns
 
 
@@ -70,7 +70,7 @@ class UnitClasses:
         self.index = {name: index for index, name in enumerate(self.parameters)}
         self.total = sum(units.size for units in self.sets)
 
-    def counts(self, schedule: Schedule, update: int) -> List[int]:
+    def counts(self, schedule: PruningSchedule, update: int) -> List[int]:
         """How many units of every set are pruned after `update` updates."""
         return [schedule.count(update, units.size) for units in self.sets]
 

@@ -6,7 +6,7 @@ from typing import ClassVar, List, Optional
 from torch import Tensor, nn
 
 from .pruner import Pruner
-from .schemes import Schedule
+from .schemes import PruningSchedule
 from .unit_classes import UnitClasses, unit_sets_of
 from .weight_classes import ZERO_BY_CHANCE, Masks, mask_size, named_parameters
 
@@ -26,7 +26,7 @@ class UnitPruner(Pruner):
     option: ClassVar[str] = "--prune-units"
     noun: ClassVar[str] = "units"
 
-    def __init__(self, schedule: Schedule, exclude: str) -> None:
+    def __init__(self, schedule: PruningSchedule, exclude: str) -> None:
         super().__init__(schedule, "", exclude)
         self.reached: Optional[List[int]] = None  # the counts of the last _later_masks
 

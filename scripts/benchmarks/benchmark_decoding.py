@@ -22,7 +22,7 @@ from bso_runtime.weights import structure_of
 from fairseq_bso.checkpoints import distinct_parameters
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.export.zero_units import without_zero_units
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 from fairseq_bso.prune.unit_classes import UnitClasses
 
 
@@ -110,7 +110,7 @@ def translation_without_units(task, options, batches, amount=0.3):
     state = {"model": dict(model.state_dict()), "cfg": {"model": {"_name": "bso_lstm"}}}
     parameters = distinct_parameters(state)
     units = UnitClasses(parameters, model.unit_sets(parameters, model.residual))
-    counts = units.counts(Schedule("one_shot", amount), 0)
+    counts = units.counts(PruningSchedule("one_shot", amount), 0)
     units.write_zero_marks(units.extend_masks(units.empty_masks(), counts).pruned)
     networks = {}
     for name, tensors in {"whole": state["model"], "cut": without_zero_units(state, state["model"])[0]}.items():

@@ -23,7 +23,7 @@ from fairseq_bso.cross_entropy.criterion import BlockwiseCrossEntropyCriterion
 from fairseq_bso.distill.criterion import WordDistillationCriterion
 from fairseq_bso.distill.teacher import Teacher
 from fairseq_bso.prune.pruner import Pruner
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 
 
 def against_fairseq(task, options, batches):
@@ -47,7 +47,7 @@ class PrunedContender(Contender):
 
     def __init__(self, model, criterion):
         super().__init__(model, criterion)
-        self.pruner = Pruner(Schedule("one_shot", 0.8), "class_blind", "")
+        self.pruner = Pruner(PruningSchedule("one_shot", 0.8), "class_blind", "")
 
     def update(self, sample):
         """One update as in a task with the callback."""

@@ -18,7 +18,7 @@ from fairseq_bso.export import onnx_graphs
 from fairseq_bso.export.zero_units import without_zero_units
 from fairseq_bso.models.decoder import DecoderPass
 from fairseq_bso.prune import task
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 from fairseq_bso.prune.unit_classes import UnitClasses
 from fairseq_bso.prune.unit_pruner import UnitPruner
 from fairseq_bso.prune.weight_classes import named_parameters
@@ -40,7 +40,7 @@ def classes_of(model, exclude=""):
 def prune(model, amount, exclude=""):
     """Prunes units of a model; returns its classes and masks."""
     classes = classes_of(model, exclude)
-    masks = classes.extend_masks(classes.empty_masks(), classes.counts(Schedule("one_shot", amount), 0)).pruned
+    masks = classes.extend_masks(classes.empty_masks(), classes.counts(PruningSchedule("one_shot", amount), 0)).pruned
     classes.write_zero_marks(masks)
     return classes, masks
 
@@ -146,7 +146,7 @@ def test_every_parameter_belongs_to_units_but_the_bias_of_the_words():
 @pytest.mark.parametrize("name", ["adam", "adafactor", "nag", "adagrad", "adadelta"])
 def test_pruned_units_stay_zero_with_every_optimizer(name):
     model = fakes.model(encoder_bidirectional=True, share_all_embeddings=True).float()
-    optimizer, pruner = build(name, model), UnitPruner(Schedule("gradual", 0.6, 2, 6, 2), "")
+    optimizer, pruner = build(name, model), UnitPruner(PruningSchedule("gradual", 0.6, 2, 6, 2), "")
     for update in range(8):
         one_update(model, optimizer, pruner, update)
         counts = [int(zero_units(units, pruner.classes.parameters).sum()) for units in pruner.classes.sets]
@@ -158,7 +158,7 @@ def test_pruned_units_stay_zero_with_every_optimizer(name):
 
 def test_bfloat16_and_its_master_weights():
     model = fakes.model().bfloat16()
-    optimizer, pruner = build("adam", model, bf16=True), UnitPruner(Schedule("one_shot", 0.6, 2), "")
+    optimizer, pruner = build("adam", model, bf16=True), UnitPruner(PruningSchedule("one_shot", 0.6, 2), "")
     for update in range(4):
         one_update(model, optimizer, pruner, update)
     masks = dict(zip(map(id, pruner.classes.weights), pruner.pruned))
@@ -171,14 +171,14 @@ def test_bfloat16_and_its_master_weights():
 def test_a_run_goes_on_with_the_zero_units_of_its_checkpoint(caplog):
     model = fakes.model().float()
     classes, masks = prune(model, 0.4)
-    pruner = UnitPruner(Schedule("gradual", 0.8, 0, 8, 4), "")
+    pruner = UnitPruner(PruningSchedule("gradual", 0.8, 0, 8, 4), "")
     pruner.before_step(model, build("adam", model), 4)  # 0.7 of 5 units: more than the checkpoint has
     assert pruner.count == 4 * 4 and all((~one | two).all() for one, two in zip(masks, pruner.pruned))
-    again = UnitPruner(Schedule("gradual", 0.8, 0, 8, 4), "")
+    again = UnitPruner(PruningSchedule("gradual", 0.8, 0, 8, 4), "")
     again.before_step(model, build("adam", model), 5)
     assert all(torch.equal(one, two) for one, two in zip(again.pruned, pruner.pruned))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    less = UnitPruner(Schedule("one_shot", 0.2), "")
+    less = UnitPruner(PruningSchedule("one_shot", 0.2), "")
     less.before_step(model, build("adam", model), 0)
     assert less.count == 16  # zero units have no gradient, so that they stay zero
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -188,14 +188,14 @@ def test_a_run_goes_on_with_the_zero_units_of_its_checkpoint(caplog):
 def test_weights_that_were_pruned_before_are_named(caplog):
     model = fakes.model().float()
     model.encoder.layers[0].weight_ih_l0.data[:, :3] = 0
-    UnitPruner(Schedule("one_shot", 0.4), "").before_step(model, build("adam", model), 0)
+    UnitPruner(PruningSchedule("one_shot", 0.4), "").before_step(model, build("adam", model), 0)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "weights outside the pruned units are zero, and may be trained again" in warning
 
 
 def test_frozen_embeddings_stay_whole():
     model = fakes.model(encoder_freeze_embed=True).float()
-    pruner = UnitPruner(Schedule("one_shot", 0.4), "")
+    pruner = UnitPruner(PruningSchedule("one_shot", 0.4), "")
     pruner.before_step(model, build("adam", model), 0)
     assert "source_embedding" not in {units.name for units in pruner.classes.sets}
     assert int((model.encoder.embedding.weight == 0).sum()) == 5  # the padding symbol

@@ -13,7 +13,7 @@ from torch import nn
 from fairseq_bso.errors import UserError
 from fairseq_bso.prune import optimizer_state, task, weight_classes
 from fairseq_bso.prune import pruner as pruning
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 
 
 def half_of(classes):
@@ -22,7 +22,7 @@ def half_of(classes):
 
 
 def pruner(amount=0.5, **schedule):
-    return pruning.Pruner(Schedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
+    return pruning.Pruner(PruningSchedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
 
 
 class Noisy(torch.optim.SGD):

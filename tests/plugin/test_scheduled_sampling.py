@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference import fakes, lstm, stock, whole_prefixes
 from reference import scheduled_sampling as slow
 
-from fairseq_bso.cross_entropy.mixing import Schedule, draw, own_words
+from fairseq_bso.cross_entropy.mixing import SamplingSchedule, draw, own_words
 from fairseq_bso.cross_entropy.scheduled_sampling import ScheduledSamplingCriterion
 from fairseq_bso.errors import UserError
 
@@ -169,16 +169,16 @@ def test_shares_of_words_are_those_asked_for():
 )
 def test_schedules_are_those_of_the_reference(name, k, slope, floor, update):
     k = 1 + 300 * k if name == "inverse_sigmoid" else k
-    ours = Schedule(name, k, slope, floor)
+    ours = SamplingSchedule(name, k, slope, floor)
     if update / k < 700 if k else True:
         assert ours.gold_share(update) == pytest.approx(slow.gold_share(name, k, slope, floor, update))
     assert ours.gold_share(update) >= ours.gold_share(update + 1)
 
 
 def test_hand_traced_schedules():
-    assert [Schedule("linear", 1, 0.1, 0.25).gold_share(i) for i in (0, 5, 9)] == pytest.approx([1, 0.5, 0.25])
-    assert [Schedule("exponential", 0.5, 0, 0).gold_share(i) for i in (0, 1, 3)] == [1, 0.5, 0.125]
-    found = [Schedule("inverse_sigmoid", 10, 0, 0).gold_share(i) for i in (0, 10, 10**6)]
+    assert [SamplingSchedule("linear", 1, 0.1, 0.25).gold_share(i) for i in (0, 5, 9)] == pytest.approx([1, 0.5, 0.25])
+    assert [SamplingSchedule("exponential", 0.5, 0, 0).gold_share(i) for i in (0, 1, 3)] == [1, 0.5, 0.125]
+    found = [SamplingSchedule("inverse_sigmoid", 10, 0, 0).gold_share(i) for i in (0, 10, 10**6)]
     assert found == pytest.approx([10 / 11, 10 / (10 + math.e), 0])
 
 

@@ -12,7 +12,7 @@ from tiny_captures import LANGUAGE_MODEL, SOURCES, TARGETS, attention_of, of_sen
 from fairseq_bso.errors import UserError
 from fairseq_bso.interpret.capture import records as records_module
 from fairseq_bso.interpret.capture.hdf5_files import CaptureFiles
-from fairseq_bso.interpret.capture.sentences import Pairs
+from fairseq_bso.interpret.capture.sentences import SentencePairs
 from fairseq_bso.interpret.capture.track_files import read_tracks
 from fairseq_bso.interpret.folder.reader import open_capture
 from fairseq_bso.interpret.models import state_reader
@@ -76,7 +76,7 @@ def test_word_numbers_beyond_16_bits_come_back(tmp_path):
 
 def test_labels_that_python_alone_reads_as_numbers_stay_labels(tmp_path):
     given = track(tmp_path, "class", ["1_1 1_2"])
-    (found,) = read_tracks(given, "--track", Pairs([[4, 5, 2]], None, 2), "encoder")
+    (found,) = read_tracks(given, "--track", SentencePairs([[4, 5, 2]], None, 2), "encoder")
     assert found.labels == ["1_1", "1_2"] and found.values.tolist() == [0, 1, -1]
 
 

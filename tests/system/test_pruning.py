@@ -15,7 +15,7 @@ from fairseq_bso import cli
 from fairseq_bso.checkpoints import distinct_parameters, load_state
 from fairseq_bso.errors import UserError
 from fairseq_bso.models.bso_lstm import BsoLSTMModel
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 from fairseq_bso.unit_sets import zero_units
 
 TASK = ["--task", "bso_translation", "--criterion", "cross_entropy", "--disable-validation"]
@@ -47,7 +47,7 @@ def test_every_checkpoint_has_exactly_its_zeros_and_none_comes_back(pruned_run):
     checkpoints = {int(path.stem.split("_")[2]): path for path in folder.glob("checkpoint_*_*.pt")}
     checkpoints[26] = folder / "checkpoint_last.pt"
     assert len(checkpoints) >= 24
-    schedule, before = Schedule("gradual", 0.8, 2, 17, 5), {}
+    schedule, before = PruningSchedule("gradual", 0.8, 2, 17, 5), {}
     for updates, path in sorted(checkpoints.items()):
         masks = pruned_masks(path)
         total = sum(mask.numel() for mask in masks.values())
@@ -96,7 +96,7 @@ def test_two_workers_prune_as_one_with_twice_the_batches_and_go_on_in_the_middle
     one, two, resumed = (matrices(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two", "resumed"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
     assert all(torch.equal(two[name], resumed[name]) for name in two)
-    schedule = Schedule("iterative", 0.6, 0, 4, 2)
+    schedule = PruningSchedule("iterative", 0.6, 0, 4, 2)
     for updates in (1, 2, 3, 4, 5):
         masks = pruned_masks(tmp_path / "two" / f"checkpoint_1_{updates}.pt")
         total = sum(mask.numel() for mask in masks.values())
@@ -115,7 +115,7 @@ def test_units_stay_zero_in_every_checkpoint_and_when_a_run_resumes(data, tmp_pa
     options = [*TASK, "--prune-units", 0.4, "--prune-schedule", "gradual", "--prune-start", 2, "--prune-end", 8]
     options += ["--prune-every", 3, "--max-update", 10, "--dropout", 0.2, "--share-all-embeddings"]
     done = train(data, tmp_path / "whole", *options, "--save-interval-updates", 1)
-    schedule = Schedule("gradual", 0.4, 2, 8, 3)
+    schedule = PruningSchedule("gradual", 0.4, 2, 8, 3)
     for updates in range(1, 11):
         counts, sizes = zero_units_of(tmp_path / "whole" / f"checkpoint_1_{updates}.pt")
         assert sizes == {32} and [name for name, _ in counts] == [

@@ -113,14 +113,14 @@ def test_classes_without_deviation_are_pruned_last_unless_they_are_zero():
 )
 def test_schedules_equal_the_twin_and_never_fall(amount, start, length, every, update):
     for kind, slow in (("gradual", twin.cubic), ("iterative", twin.iterative)):
-        schedule = schemes.Schedule(kind, amount, start, start + length, every)
+        schedule = schemes.PruningSchedule(kind, amount, start, start + length, every)
         assert schedule.share(update) == pytest.approx(slow(amount, start, start + length, every, update), abs=1e-12)
         assert schedule.share(update) <= schedule.share(update + 1) <= amount
         assert schedule.share(start + length) == amount and schedule.share(start - 1) == 0
 
 
 def test_one_shot_and_counts():
-    schedule = schemes.Schedule("one_shot", 0.8, 5)
+    schedule = schemes.PruningSchedule("one_shot", 0.8, 5)
     assert [schedule.share(update) for update in (0, 4, 5, 6)] == [0, 0, 0.8, 0.8]
     assert [schedule.count(5, weights) for weights in (0, 1, 2, 7)] == [0, 1, 2, 6]
 
@@ -139,7 +139,7 @@ def test_one_shot_and_counts():
 )
 def test_impossible_schedules_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        schemes.Schedule(*arguments)
+        schemes.PruningSchedule(*arguments)
 
 
 def test_schemes_are_registered_once_and_named_when_unknown():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import pruning as twin
 
 from fairseq_bso.errors import UserError
-from fairseq_bso.prune.schemes import Schedule
+from fairseq_bso.prune.schemes import PruningSchedule
 from fairseq_bso.prune.unit_classes import UnitClasses
 from fairseq_bso.unit_sets import Slice, UnitSet, indices, magnitudes, zero_units
 
@@ -118,7 +118,7 @@ def test_a_traced_example():
     units = UnitSet("layer", ("layer",), "layer", 3, slices)
     classes = classes_of({"recurrent": recurrent, "out": out}, [units])
     assert magnitudes(units, classes.parameters).square().round().tolist() == [31, 29, 23]
-    masks = classes.extend_masks(classes.empty_masks(), classes.counts(Schedule("one_shot", 1 / 3), 0))
+    masks = classes.extend_masks(classes.empty_masks(), classes.counts(PruningSchedule("one_shot", 1 / 3), 0))
     assert units_of(classes, masks.pruned) == [[False, False, True]]
     assert masks.thresholds == [pytest.approx(23**0.5)]
     assert masks.pruned[0].tolist() == [[False, False, True], [False, False, True], [True, True, True]]

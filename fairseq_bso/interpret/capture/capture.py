@@ -22,7 +22,7 @@ from ..models.state_reader import LoadedModel
 from .hdf5_files import check_out, import_h5py, write_json, writing_to
 from .options import CaptureOptions
 from .records import CaptureInput
-from .sentences import Pairs, Sentences, from_data_set, from_text, own_output
+from .sentences import SentencePairs, Sentences, from_data_set, from_text, own_output
 from .track_files import read_tracks
 from .writer import write_sides
 
@@ -99,7 +99,7 @@ def _with_targets(model: LoadedModel, sentences: Sentences, options: CaptureOpti
     if options.top_k > largest:
         raise UserError(f"--top-k is {options.top_k}, but the dictionary has {largest} words to predict")
     if options.decode_on == "output":
-        return own_output(model, cast(Pairs, sentences), options)
+        return own_output(model, cast(SentencePairs, sentences), options)
     if sentences.target_lengths is None:
         raise UserError(
             "there are no references for teacher forcing: give --target-text, or --decode-on output, or --sides encoder"

@@ -79,7 +79,7 @@ class Sentences:
         raise NotImplementedError
 
 
-class Pairs(Sentences):
+class SentencePairs(Sentences):
     """Sources, and targets if they are known. Each sentence ends with `</s>`.
 
     Args:
@@ -201,7 +201,7 @@ def from_data_set(task: Any, subset: str, break_mode: Optional[str]) -> Sentence
             check_subset(cfg.data, subset, cfg.source_lang, cfg.target_lang)
             getattr(task, "load_original_dataset", task.load_dataset)(subset)
             pairs = task.dataset(subset)
-            sentences: Sentences = Pairs(pairs.src, pairs.tgt, task.target_dictionary.eos())
+            sentences: Sentences = SentencePairs(pairs.src, pairs.tgt, task.target_dictionary.eos())
         else:
             refuse_empty(folder, [subset], subset)
             lines = data_utils.load_indexed_dataset(f"{folder}/{subset}", task.source_dictionary, cfg.dataset_impl)
@@ -235,12 +235,12 @@ def from_text(task: Any, source: str, target: Optional[str], break_mode: Optiona
             f"--text {source} has {len(lines)} lines and --target-text {target} has {len(targets)}: they must be the "
             "two sides of the same sentences"
         )
-    return _not_empty(Pairs(lines, targets, task.target_dictionary.eos()), f"--text {source}")
+    return _not_empty(SentencePairs(lines, targets, task.target_dictionary.eos()), f"--text {source}")
 
 
 def _samples(lines: Sequence, sizes: numpy.ndarray, task: Any, break_mode: Optional[str]) -> Sentences:
     if len(lines) == 0:
-        return Pairs([], None, 0)
+        return SentencePairs([], None, 0)
     return Samples(lines, sizes, task, break_mode or str(task.args.sample_break_mode or "none"))
 
 
@@ -258,7 +258,7 @@ def _read_lines(path: str, dictionary: Any, option: str) -> List[Tensor]:
         raise UserError(f"{option} {path} cannot be read: {error}") from None
 
 
-def own_output(model: LoadedModel, sources: Pairs, options: CaptureOptions) -> Pairs:
+def own_output(model: LoadedModel, sources: SentencePairs, options: CaptureOptions) -> SentencePairs:
     """The same sources, each with the model's best hypothesis as its target.
 
     The generator of the checkpoint's task decodes, with its constraints. fairseq's defaults limit the length. A batch
@@ -276,7 +276,7 @@ def own_output(model: LoadedModel, sources: Pairs, options: CaptureOptions) -> P
             for place, (best, *_) in zip(batch, generator.generate([translator], {"net_input": net_input})):
                 hypotheses[place] = best["tokens"].cpu().numpy().astype(numpy.int32)
             progress.update(len(batch))
-    return Pairs(sources.sources, hypotheses, sources.end, mode="output")
+    return SentencePairs(sources.sources, hypotheses, sources.end, mode="output")
 
 
 def _net_input(words: List[Tensor], end: int, padding: int, device: torch.device) -> Dict[str, Tensor]:

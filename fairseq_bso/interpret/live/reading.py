@@ -6,7 +6,7 @@ import numpy
 from torch import Tensor
 
 from ..capture.options import CaptureOptions
-from ..capture.sentences import Pairs, Samples, Sentences, own_output
+from ..capture.sentences import Samples, SentencePairs, Sentences, own_output
 from ..models.state_reader import LoadedModel
 
 __all__ = ["OwnText", "read_text"]
@@ -40,9 +40,9 @@ def read_text(model: LoadedModel, text: str, target: Optional[str]) -> OwnText:
         return OwnText(Samples([words], lengths, model.task, "eos"), unknown)
     end = model.task.target_dictionary.eos()
     if target is None:
-        return OwnText(own_output(model, Pairs([words], None, end), CaptureOptions()), unknown)
+        return OwnText(own_output(model, SentencePairs([words], None, end), CaptureOptions()), unknown)
     targets, unknown["decoder"] = _encoded(model.dictionary("decoder"), target)
-    return OwnText(Pairs([words], [targets], end), unknown)
+    return OwnText(SentencePairs([words], [targets], end), unknown)
 
 
 def _encoded(dictionary: Any, text: str) -> Tuple[Tensor, List[str]]:
