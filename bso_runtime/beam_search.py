@@ -27,7 +27,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .constraints import Constraint
-from .live import Live, Options
+from .live import GenerationOptions, Live
 from .ranking import Ranked, best_of
 from .shortlist import SentenceWords
 from .vocabulary import END
@@ -49,7 +49,9 @@ class Scorer(NamedTuple):
 SCORERS = {"softmax": Scorer(True, True), "summed": Scorer(False, True), "unnormalized": Scorer(False, False)}
 
 
-def beam_search(network: Any, source: List[int], options: Options, constraint: Optional[Constraint] = None) -> Finished:
+def beam_search(
+    network: Any, source: List[int], options: GenerationOptions, constraint: Optional[Constraint] = None
+) -> Finished:
     """Searches one sentence, given as its word ids with `</s>`."""
     return search(network, [source], options, constraint)[0]
 
@@ -57,7 +59,7 @@ def beam_search(network: Any, source: List[int], options: Options, constraint: O
 def search(
     network: Any,
     sources: Sequence[List[int]],
-    options: Options,
+    options: GenerationOptions,
     constraint: Optional[Constraint] = None,
     shortlist: Optional[SentenceWords] = None,
     scored: bool = True,

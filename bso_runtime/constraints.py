@@ -9,7 +9,7 @@ from typing import Dict, List, NamedTuple, Protocol, Sequence, Type
 
 import numpy as np
 
-from .vocabulary import END, PAD, UNKNOWN, Text
+from .vocabulary import END, PAD, UNKNOWN, Tokenizer
 
 Array = np.ndarray
 LEFT, RIGHT = "@L_", "@R_"
@@ -109,19 +109,19 @@ class Constraint:
 
     Args:
         name: `word_order` or `arc_standard`.
-        text: both dictionaries.
+        tokenizer: has both dictionaries.
 
     Raises:
         ValueError: another name, or dictionaries that do not fit.
     """
 
-    def __init__(self, name: str, text: Text) -> None:
+    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
         if name not in KINDS:
             raise ValueError(f"unknown successor function: choose from none, {', '.join(KINDS)}")
         self.kind = KINDS[name]
-        target_ids = {symbol: word for word, symbol in enumerate(text.target_symbols)}
-        self.target_word = np.array([target_ids.get(symbol, UNKNOWN) for symbol in text.source_symbols])  # (V,)
-        labels = [word for word, symbol in enumerate(text.target_symbols) if symbol.startswith((LEFT, RIGHT))]
+        target_ids = {symbol: word for word, symbol in enumerate(tokenizer.target_symbols)}
+        self.target_word = np.array([target_ids.get(symbol, UNKNOWN) for symbol in tokenizer.source_symbols])  # (V,)
+        labels = [word for word, symbol in enumerate(tokenizer.target_symbols) if symbol.startswith((LEFT, RIGHT))]
         self.labels = np.array(labels, int)
         self([END])  # refuses dictionaries that do not fit, before any sentence is read
 

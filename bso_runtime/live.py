@@ -18,7 +18,7 @@ Array = np.ndarray
 LENPEN = 10.0  # the largest length penalty, with either sign: float32 then holds the power of any length
 
 
-class Options(NamedTuple):
+class GenerationOptions(NamedTuple):
     """The options of fairseq-generate with these names."""
 
     beam: int = 5
@@ -88,7 +88,7 @@ class Live:
     def start(
         network: Any,
         sources: Sequence[List[int]],
-        options: Options,
+        options: GenerationOptions,
         constraint: Optional[Constraint],
         shortlist: Optional[SentenceWords],
     ) -> "Live":
@@ -149,7 +149,7 @@ class Live:
             self.output = None if self.output is None else self.output.select(kept)
 
 
-def _length_limits(network: Any, sources: Sequence[List[int]], options: Options) -> Array:
+def _length_limits(network: Any, sources: Sequence[List[int]], options: GenerationOptions) -> Array:
     """(B,) the longest output of each sentence, without `</s>`."""
     lengths = np.array([len(source) for source in sources])
     positions = network.config.max_target_positions

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 from .live import LENPEN
 from .model_file import ModelFileError, atomic_write
 from .shortlist import NAME as SHORTLIST
-from .translator import Search, Translator
+from .translator import TranslationOptions, Translator
 
 NAME = "translate"
 HELP = "Translate lines of text with a model that `fairseq-bso export` wrote."
@@ -176,15 +176,15 @@ def _translation(arguments: argparse.Namespace) -> Callable[[Sequence[str], int]
     translator = Translator(arguments.model)
     limits = (arguments.max_len_a, arguments.max_len_b, arguments.lenpen)
     successors = SHORTLIST if arguments.shortlist else successors
-    search = translator.searcher(Search(arguments.beam, *limits, successors, scored=arguments.print_scores))
-    text = translator.text
+    options = TranslationOptions(arguments.beam, *limits, successors, scored=arguments.print_scores)
+    search, tokenizer = translator.searcher(options), translator.tokenizer
 
     def translate(lines: Sequence[str], first: int) -> List[Tuple[float, str]]:
-        sources = [text.encode(line) for line in lines]
+        sources = [tokenizer.encode(line) for line in lines]
         found = search(sources)
         for number, (source, (score, _)) in enumerate(zip(sources, found), first):
             if score == float("-inf") and search.constraint is not None:
                 print(f"line {number}: --successors {search.reason(source)}, so the output is empty", file=sys.stderr)
-        return [(score, text.decode(words)) for score, words in found]
+        return [(score, tokenizer.decode(words)) for score, words in found]
 
     return translate

@@ -15,20 +15,20 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 from .beam_search import SCORERS, search
 from .config import ModelConfig
 from .constraints import KINDS, Constraint
-from .live import LENPEN, Options
+from .live import LENPEN, GenerationOptions
 from .model_file import ModelFileError, read
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
 from .shortlist import NAME, SentenceWords, Shortlist
-from .vocabulary import Text
+from .vocabulary import Tokenizer
 from .weights import check_shapes
 
 FREE = "none"
 
 
 @dataclass(frozen=True)
-class Search:
-    """How to search; the command `fairseq-bso translate` has the same options."""
+class TranslationOptions:
+    """The options of a translation; the command `fairseq-bso translate` has the same options."""
 
     beam: int = 5
     """hypotheses at a time; 1 is greedy"""
@@ -70,8 +70,8 @@ class Translator:
                 f"{path} holds a model with --scorer {scorer}, but this release knows {', '.join(SCORERS)}: translate "
                 "with the release that exported it"
             )
-        self.text = Text(vocabularies)
-        _check_words(self.path, self.network, self.text)
+        self.tokenizer = Tokenizer(vocabularies)
+        _check_words(self.path, self.network, self.tokenizer)
         self.shortlist = self._shortlist(vocabularies)
 
     def translate(
@@ -112,17 +112,17 @@ class Translator:
         if shortlist and successors not in (None, NAME):
             raise ValueError(f"successors is {successors!r}, but shortlist=True restricts the words too: leave out one")
         successors = NAME if shortlist else successors
-        how = Search(beam, max_len_a, max_len_b, lenpen, successors, scored=False)
-        sources = [self.text.encode(line) for line in lines]
+        options = TranslationOptions(beam, max_len_a, max_len_b, lenpen, successors, scored=False)
+        sources = [self.tokenizer.encode(line) for line in lines]
         order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
-        run, results = self.searcher(how), [""] * len(sources)
+        run, results = self.searcher(options), [""] * len(sources)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             for index, (_, words) in zip(batch, run([sources[index] for index in batch])):
-                results[index] = self.text.decode(words)
+                results[index] = self.tokenizer.decode(words)
         return results
 
-    def searcher(self, how: Search) -> "Searcher":
+    def searcher(self, options: TranslationOptions) -> "Searcher":
         """A function that searches batches of word ids.
 
         Raises:
@@ -130,17 +130,17 @@ class Translator:
             ValueError: a number is out of range.
         """
         for name, least in (("beam", 1), ("max_len_a", 0), ("max_len_b", 0)):
-            value = getattr(how, name)
+            value = getattr(options, name)
             if not (isfinite(value) and value >= least):
                 raise ValueError(f"{name} is {value}, but must be a finite number of at least {least}")
-        if not -LENPEN <= how.lenpen <= LENPEN:
-            raise ValueError(f"lenpen is {how.lenpen}, but must be a number from {-LENPEN:g} to {LENPEN:g}")
-        if not SCORERS[self.config.scorer].normalized and how.lenpen != 1:
+        if not -LENPEN <= options.lenpen <= LENPEN:
+            raise ValueError(f"lenpen is {options.lenpen}, but must be a number from {-LENPEN:g} to {LENPEN:g}")
+        if not SCORERS[self.config.scorer].normalized and options.lenpen != 1:
             raise ModelFileError(
-                f"--lenpen is {how.lenpen}, but the raw scores of --scorer {self.config.scorer} are never divided by "
-                "length, so that it has no effect: leave out --lenpen"
+                f"--lenpen is {options.lenpen}, but the raw scores of --scorer {self.config.scorer} are never divided "
+                "by length, so that it has no effect: leave out --lenpen"
             )
-        return Searcher(self.network, how, *self._restrictions(how.successors))
+        return Searcher(self.network, options, *self._restrictions(options.successors))
 
     def _restrictions(self, asked: Optional[str]) -> Tuple[Optional[Constraint], Optional[SentenceWords]]:
         """The constraint or the shortlist of `successors`, or else of the model's training.
@@ -165,7 +165,7 @@ class Translator:
                 f"from {FREE}, {', '.join(KINDS)}"
             )
         try:
-            return Constraint(name, self.text), None
+            return Constraint(name, self.tokenizer), None
         except ValueError as error:
             raise ModelFileError(f"--successors {name}: {error}") from None
 
@@ -183,15 +183,19 @@ class Searcher:
 
     Args:
         network: a Network or an OnnxNetwork.
-        how: the options.
+        options: of the translation.
         constraint, shortlist: which words may come out.
     """
 
     def __init__(
-        self, network: Any, how: Search, constraint: Optional[Constraint], shortlist: Optional[SentenceWords]
+        self,
+        network: Any,
+        options: TranslationOptions,
+        constraint: Optional[Constraint],
+        shortlist: Optional[SentenceWords],
     ) -> None:
-        self.network, self.constraint, self.shortlist, self.scored = network, constraint, shortlist, how.scored
-        self.options = Options(how.beam, how.max_len_a, how.max_len_b, how.lenpen)
+        self.network, self.constraint, self.shortlist, self.scored = network, constraint, shortlist, options.scored
+        self.options = GenerationOptions(options.beam, options.max_len_a, options.max_len_b, options.lenpen)
 
     def __call__(self, sources: Sequence[List[int]]) -> List[Tuple[float, List[int]]]:
         """Word ids of sentences -> the best score and output of each; -inf and [] where no hypothesis ended."""
@@ -214,11 +218,11 @@ def _check_shapes(name: str, config: ModelConfig, shapes: Dict[str, Tuple[int, .
         raise ModelFileError(f"{name} does not hold a whole model: {error}") from None
 
 
-def _check_words(name: str, network: Any, text: Text) -> None:
+def _check_words(name: str, network: Any, tokenizer: Tokenizer) -> None:
     """Raises ModelFileError unless the dictionaries have as many words as the model."""
     for side, count, symbols in (
-        ("source", network.source_words, text.source_symbols),
-        ("target", network.vocabulary_size, text.target_symbols),
+        ("source", network.source_words, tokenizer.source_symbols),
+        ("target", network.vocabulary_size, tokenizer.target_symbols),
     ):
         if count is not None and count != len(symbols):
             raise ModelFileError(

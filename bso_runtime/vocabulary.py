@@ -11,8 +11,8 @@ SPACE = "\u2581"  # sentencepiece writes it for a space
 BYTE = "<0x"  # how the pieces of `byte_fallback` start, each of which is one byte of UTF-8
 
 
-class Text:
-    """Source and target side of a model.
+class Tokenizer:
+    """Lines of text to word ids and back, on the source and the target side of a model.
 
     Args:
         vocabularies: `source` and `target`: the dictionaries, one symbol a line. `sentencepiece`: the subword model, if

@@ -15,7 +15,7 @@ import torch
 from benchmark_setup import OrderingTask, make_bso_lstm, make_fairseq_lstm, ratio, time_in_turn, to_ordering
 from fairseq.sequence_generator import SequenceGenerator
 
-from bso_runtime.beam_search import Options, beam_search, search
+from bso_runtime.beam_search import GenerationOptions, beam_search, search
 from bso_runtime.config import ModelConfig
 from bso_runtime.network import Network
 from bso_runtime.weights import structure_of
@@ -92,7 +92,7 @@ def translation(task, options, batches, state):
         contenders = {
             "generator": lambda sample, made=made: made.generate([model], sample),
             "translate": lambda sample, beam=beam: beam_search(
-                network, sample["net_input"]["src_tokens"][0].tolist(), Options(beam, 0, options.length)
+                network, sample["net_input"]["src_tokens"][0].tolist(), GenerationOptions(beam, 0, options.length)
             ),
         }
         seconds = time_in_turn(contenders, singles, options)
@@ -118,7 +118,7 @@ def translation_without_units(task, options, batches, amount=0.3):
         networks[name] = Network(ModelConfig(**structure_of(arrays), attention="general", residual=False), arrays)
     results = {}
     for beam, together in itertools.product((1, 5), (1, 32)):
-        how = Options(beam, 0, options.length)
+        how = GenerationOptions(beam, 0, options.length)
 
         def translate(sample, network, how=how, together=together):
             sentences = sample["net_input"]["src_tokens"][: max(together, 8)].tolist()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fairseq_bso  # noqa: F401  (its import makes fairseq join bytes)
-from bso_runtime.vocabulary import Text
+from bso_runtime.vocabulary import Tokenizer
 
 sentencepiece = pytest.importorskip("sentencepiece")
 CAT = ["<0xF0>", "<0x9F>", "<0x90>", "<0x88>"]
@@ -37,7 +37,7 @@ def dictionary(processor):
 @pytest.fixture(scope="module")
 def text(processor, dictionary):
     symbols = "\n".join(dictionary.symbols).encode()
-    return Text({"source": symbols, "target": symbols, "sentencepiece": processor.serialized_model_proto()})
+    return Tokenizer({"source": symbols, "target": symbols, "sentencepiece": processor.serialized_model_proto()})
 
 
 def ways(text, dictionary, symbols):

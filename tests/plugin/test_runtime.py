@@ -14,9 +14,8 @@ from reference import fakes
 from runtime_models import VARIANTS, exported, network_of
 
 from bso_runtime import beam_search as runtime_search
-from bso_runtime import cli, model_file
-from bso_runtime import vocabulary as text
-from bso_runtime.beam_search import Options, beam_search, search
+from bso_runtime import cli, model_file, vocabulary
+from bso_runtime.beam_search import GenerationOptions, beam_search, search
 from bso_runtime.config import ModelConfig
 from bso_runtime.constraints import Constraint
 from bso_runtime.model_file import ModelFileError
@@ -60,7 +59,7 @@ def test_scores_equal_those_of_the_torch_model(options):
 )
 def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen):
     model = fakes.model(seed, scorer=scorer).float()
-    words = Options(beam, 0.5, longest, lenpen)
+    words = GenerationOptions(beam, 0.5, longest, lenpen)
     found = beam_search(network_of(model, {"scorer": scorer}), [*source, 2], words)
     net_input, _ = fakes.batch(model, [[*source, 2]], [[2]])
     usual = scorer == "softmax"
@@ -81,7 +80,7 @@ def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen)
 )
 def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
     network = network_of(fakes.model(3, scorer=scorer, **options), {**options, "scorer": scorer})
-    sources, how = [[*source, 2] for source in sources], Options(beam, *limits)
+    sources, how = [[*source, 2] for source in sources], GenerationOptions(beam, *limits)
     together, alone = search(network, sources, how), [beam_search(network, source, how) for source in sources]
     for one, other in zip(together, alone):
         assert [words for _, words in one] == [words for _, words in other]
@@ -91,8 +90,8 @@ def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
 @pytest.mark.parametrize("factor, words", [(0, 10**19), (0, 10**400), (1e19, 0), (1e308, 200)])
 def test_a_huge_length_limit_is_that_of_the_model(factor, words):
     network, sources = network_of(fakes.model(3), {}), [[6, 2], [4, 4, 4, 2]]
-    expected = search(network, sources, Options(2, 0, network.config.max_target_positions))
-    assert all(expected) and search(network, sources, Options(2, factor, words)) == expected
+    expected = search(network, sources, GenerationOptions(2, 0, network.config.max_target_positions))
+    assert all(expected) and search(network, sources, GenerationOptions(2, factor, words)) == expected
 
 
 @settings(max_examples=60)
@@ -110,9 +109,9 @@ def test_constrained_search_equals_fairseqs_under_the_same_constraint(name, scor
         task.target_dictionary.add_symbol(label)
     model = fakes.model(seed, task, scorer=scorer, max_target_positions=positions).float()
     side = "\n".join(task.target_dictionary.symbols).encode()
-    constraint = Constraint(name, text.Text({"source": side, "target": side}))
+    constraint = Constraint(name, vocabulary.Tokenizer({"source": side, "target": side}))
     network = network_of(model, {"scorer": scorer, "max_target_positions": positions})
-    found = search(network, [[*source, 2] for source in sources], Options(beam), constraint)
+    found = search(network, [[*source, 2] for source in sources], GenerationOptions(beam), constraint)
     slow = TorchConstraint(name, task.source_dictionary, task.target_dictionary)
     usual = {"normalize_scores": scorer == "softmax", "beam_size": beam}
     generator = ConstrainedGenerator([model], task.target_dictionary, slow, **usual)
@@ -175,12 +174,12 @@ def test_text_goes_through_dictionaries_as_in_fairseq():
     for word in ("der", "Hund"):
         dictionary.add_symbol(word)
     side = "\n".join(dictionary.symbols).encode()
-    both = text.Text({"source": side, "target": side})
+    both = vocabulary.Tokenizer({"source": side, "target": side})
     line = "  der\tKater  Hund\n"
     assert both.encode(line) == dictionary.encode_line(line, add_if_not_exist=False).tolist() == [4, 3, 5, 2]
     assert both.decode([4, 3, 5, 2]) == dictionary.string(torch.tensor([4, 3, 5, 2])) == "der <unk> Hund"
     with pytest.raises(ModelFileError, match="no target dictionary"):
-        text.Text({"source": side})
+        vocabulary.Tokenizer({"source": side})
 
 
 def test_a_subword_model_splits_and_joins(tmp_path):
@@ -192,9 +191,9 @@ def test_a_subword_model_splits_and_joins(tmp_path):
     pieces = sorted(set(model.encode("the dog sees a cat", out_type=str)))
     symbols = "\n".join(["<s>", "<pad>", "</s>", "<unk>", *pieces]).encode()
     proto = (tmp_path / "sp.model").read_bytes()
-    both = text.Text({"source": symbols, "target": symbols, "sentencepiece": proto})
+    both = vocabulary.Tokenizer({"source": symbols, "target": symbols, "sentencepiece": proto})
     words = both.encode("a cat sees the dog\n")
-    assert words[-1] == 2 and text.UNKNOWN not in words
+    assert words[-1] == 2 and vocabulary.UNKNOWN not in words
     assert both.decode(words) == "a cat sees the dog"
 
 

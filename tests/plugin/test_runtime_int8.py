@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from reference import fakes, integers
 from runtime_models import VARIANTS, exported
 
-from bso_runtime.beam_search import Options, search
+from bso_runtime.beam_search import GenerationOptions, search
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork
 from fairseq_bso.export import onnx_graphs
@@ -70,7 +70,7 @@ def test_a_model_in_int8_is_near_the_same_in_float32(options, tmp_path):
         scores, same = graphs.step(np.array(words), same, other)
         assert np.abs(scores - expected).max() < 0.05 * np.abs(expected).max()
         assert np.abs(same.fed - state.fed).max() < 0.05
-    assert all(len(hypotheses) <= 3 for hypotheses in search(graphs, sources, Options(3, 1, 3)))
+    assert all(len(hypotheses) <= 3 for hypotheses in search(graphs, sources, GenerationOptions(3, 1, 3)))
 
 
 def test_a_hypothesis_does_not_depend_on_the_others_of_its_batch(tmp_path):

@@ -11,7 +11,7 @@ from reference import fakes
 from runtime_models import VARIANTS, exported
 
 from bso_runtime import cli, onnx_network
-from bso_runtime.beam_search import Options, search
+from bso_runtime.beam_search import GenerationOptions, search
 from bso_runtime.model_file import ModelFileError
 from bso_runtime.network import Network
 from bso_runtime.onnx_network import OnnxNetwork, prefix_of
@@ -49,7 +49,7 @@ def test_graphs_equal_the_numpy_network(options, tmp_path):
         np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
     for scorer, beam in itertools.product(("softmax", "summed", "unnormalized"), (1, 4)):
         network.config = graphs.config = replace(model.config, scorer=scorer)
-        expected, found = (search(one, sources, Options(beam, 1, 3)) for one in (network, graphs))
+        expected, found = (search(one, sources, GenerationOptions(beam, 1, 3)) for one in (network, graphs))
         assert [[words for _, words in one] for one in found] == [[words for _, words in one] for one in expected]
 
 
@@ -70,7 +70,9 @@ def test_a_shortlist_gives_what_it_gives_in_numpy(options, tmp_path):
     assert scores.shape == (0, 10)  # the search over a shortlist scores no row over all words
     for scorer, beam, short in itertools.product(("softmax", "unnormalized"), (1, 4), (words, None)):
         network.config = graphs.config = replace(model.config, scorer=scorer)
-        expected, found = (search(one, sources, Options(beam, 1, 3), shortlist=short) for one in (network, graphs))
+        expected, found = (
+            search(one, sources, GenerationOptions(beam, 1, 3), shortlist=short) for one in (network, graphs)
+        )
         assert [[output for _, output in one] for one in found] == [[output for _, output in one] for one in expected]
         for (score, _), (right, _) in zip(sum(found, []), sum(expected, [])):
             assert score == pytest.approx(right, rel=1e-4, abs=1e-4)

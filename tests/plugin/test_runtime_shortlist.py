@@ -12,7 +12,7 @@ from reference import fakes
 from runtime_models import VARIANTS, exported, network_of
 
 from bso_runtime import ModelFileError, Translator, cli, model_file
-from bso_runtime.beam_search import Options, search
+from bso_runtime.beam_search import GenerationOptions, search
 from bso_runtime.matmul import InputTable
 from bso_runtime.shortlist import SentenceWords
 from bso_runtime.shortlist import Shortlist as Content
@@ -48,7 +48,7 @@ def test_the_search_equals_fairseqs_over_the_same_words(scorer, options, beam, s
     model = fakes.model(seed, scorer=scorer, **options).float()
     content, table = tables()
     sources = [[*source, 2] for source in sources]
-    how, words = Options(beam, 0.5, longest, lenpen), SentenceWords(content, 10)
+    how, words = GenerationOptions(beam, 0.5, longest, lenpen), SentenceWords(content, 10)
     network = network_of(model, {**options, "scorer": scorer})
     found = search(network, sources, how, shortlist=words)
     dictionary = model.decoder.dictionary
@@ -72,8 +72,8 @@ def test_greedy_search_without_scores_gives_the_same_words(scorer):
     network = network_of(fakes.model(5, scorer=scorer), {"scorer": scorer})
     sources, shortlist = [[4, 6, 2], [8, 2], [2], [5, 9, 3, 4, 2]], SentenceWords(tables()[0], 10)
     for words in (None, shortlist):
-        with_scores = search(network, sources, Options(1, 0, 7), shortlist=words)
-        without = search(network, sources, Options(1, 0, 7), shortlist=words, scored=False)
+        with_scores = search(network, sources, GenerationOptions(1, 0, 7), shortlist=words)
+        without = search(network, sources, GenerationOptions(1, 0, 7), shortlist=words, scored=False)
         assert [[output for _, output in one] for one in with_scores] == [
             [output for _, output in one] for one in without
         ]
@@ -85,7 +85,7 @@ def test_greedy_search_without_scores_gives_the_same_words(scorer):
 def test_a_sentence_without_any_word_in_the_shortlist_has_no_output(beam):
     network, shortlist = network_of(fakes.model(5), {}), SentenceWords(tables(common=[])[0], 10)
     for sources in ([[7, 2]], [[7, 2], [2]], [[7, 2], [4, 2]]):
-        first, *others = search(network, sources, Options(beam, 0, 7), shortlist=shortlist)
+        first, *others = search(network, sources, GenerationOptions(beam, 0, 7), shortlist=shortlist)
         assert first == [] and all(bool(found) == (source != [2]) for found, source in zip(others, sources[1:]))
 
 

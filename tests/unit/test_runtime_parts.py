@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bso_runtime.constraints import Constraint
 from bso_runtime.matmul import Product
 from bso_runtime.ranking import best_of
-from bso_runtime.vocabulary import Text
+from bso_runtime.vocabulary import Tokenizer
 
 
 @pytest.mark.parametrize("outputs", [1, 63, 64, 200])
@@ -53,7 +53,7 @@ def test_the_best_are_those_of_a_whole_sort(seed, sentences, width, vocabulary, 
 
 def test_a_constraint_that_the_dictionaries_do_not_fit_is_refused():
     symbols = b"<s>\n<pad>\n</s>\n<unk>\na"
-    text = Text({"source": symbols, "target": symbols})
+    text = Tokenizer({"source": symbols, "target": symbols})
     with pytest.raises(ValueError, match="choose from none, word_order, arc_standard"):
         Constraint("tree", text)
     with pytest.raises(ValueError, match="no reduce label"):
@@ -63,7 +63,7 @@ def test_a_constraint_that_the_dictionaries_do_not_fit_is_refused():
 def test_a_source_word_that_the_target_dictionary_lacks_is_unknown_there():
     special = "<s>\n<pad>\n</s>\n<unk>\n"
     constraint = Constraint(
-        "word_order", Text({"source": (special + "a\nb").encode(), "target": (special + "b").encode()})
+        "word_order", Tokenizer({"source": (special + "a\nb").encode(), "target": (special + "b").encode()})
     )
     successors = constraint([4, 5, 5, 2])
     assert successors.candidates.tolist() == [3, 4, 2] and successors.counts.tolist() == [1, 2]
