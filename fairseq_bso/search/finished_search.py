@@ -159,31 +159,46 @@ def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, options
         finished: hypotheses.
         options: say whether the whole of gold is scored. Otherwise its scores are 0 where no hypothesis shares them.
     """
-    scorer, score, (sentences, beam, time) = decoder.scorer, decoder.prefix_score, finished.paths.shape
+    sentences, beam, _ = finished.paths.shape
     there = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,)
     found = _as_violations(finished, there, gold.words)
-    owners, branches = found.sentences, found.branches
     gold, own = decoder.score(gold, found)
-    last = gold.lengths - 1
-    if not options.whole_gold:  # the last gold prefix that a hypothesis shares
-        last = torch.full_like(last, -1).scatter_reduce(0, owners, branches, "amax")
-    needed = torch.arange(time, device=last.device).unsqueeze(1) <= last  # (T, B)
-    inside = needed.view(-1).nonzero().squeeze(1)  # (G,) of the T * B gold words
-    rows, node = _nodes(finished.paths, there, branches, own, inside)
-    outputs = torch.cat([gold.outputs.flatten(0, 1).index_select(0, inside), own.outputs.index_select(0, rows)])
-    of_gold = scorer.score_words(outputs[: inside.numel()], gold.words.t().reshape(-1)[inside])
-    of_own = scorer.score_words(outputs.index_select(0, node), own.words)
-    if score.normalized:
-        log_totals = log_partition(outputs, scorer.weight, scorer.bias)
-        of_gold, of_own = of_gold - log_totals[: inside.numel()], of_own - log_totals.index_select(0, node)
-    gold_locals = of_own.new_zeros(time * sentences).index_copy(0, inside, of_gold).view(time, sentences)
-    before = torch.cat([gold_locals.new_zeros(1, sentences), gold_locals.cumsum(0)])  # (T + 1, B)
-    sums = before[branches, owners].index_add(0, own.owners, of_own)
+    needed = _needed_gold_words(gold, found, options.whole_gold)  # (G,)
+    prefixes = _distinct_prefixes(finished.paths, there, found.branches, own, needed)
+    of_gold, of_own = _local_scores(decoder, gold, own, needed, prefixes)  # (T, B), (N,)
+    gold_sums = torch.cat([of_gold.new_zeros(1, sentences), of_gold.cumsum(0)])  # (T + 1, B)
+    sums = gold_sums[found.branches, found.sentences].index_add(0, own.owners, of_own)  # (M,)
     scores = sums.new_zeros(sentences * beam).index_copy(0, there, sums).view(sentences, beam)
+    whole_gold = gold_sums[gold.lengths, torch.arange(sentences, device=sums.device)]  # (B,)
     nll = None
     if options.nll:  # raw scores are no log-probabilities
-        nll = -gold_locals.sum() if score.normalized else gold_nll(gold, scorer, decoder.padding)
-    return FinishedScores(finished, scores, before[gold.lengths, torch.arange(sentences, device=last.device)], nll)
+        normalized = decoder.prefix_score.normalized
+        nll = -of_gold.sum() if normalized else gold_nll(gold, decoder.scorer, decoder.padding)
+    return FinishedScores(finished, scores, whole_gold, nll)
+
+
+def _needed_gold_words(gold: GoldRun, found: Violations, whole: bool) -> Tensor:
+    """(G,) int64, ascending places in a flat ``T * B``: all gold words, or those up to a sentence's last branch."""
+    last = gold.lengths - 1
+    if not whole:  # what follows the last prefix that a hypothesis shares is in no score
+        last = torch.full_like(last, -1).scatter_reduce(0, found.sentences, found.branches, "amax")
+    time = torch.arange(gold.words.size(1), device=last.device).unsqueeze(1)
+    return (time <= last).view(-1).nonzero().squeeze(1)
+
+
+def _local_scores(
+    decoder: Decoder, gold: GoldRun, own: Scored, needed: Tensor, prefixes: _Prefixes
+) -> Tuple[Tensor, Tensor]:
+    """The local scores of the gold words (T, B), 0 for those that are not needed, and of N own words (N,)."""
+    scorer, (sentences, time) = decoder.scorer, gold.words.shape
+    gold_outputs = gold.outputs.flatten(0, 1).index_select(0, needed)  # (G, H)
+    outputs = torch.cat([gold_outputs, own.outputs.index_select(0, prefixes.rows)])  # (G + U, H)
+    of_gold = scorer.score_words(outputs[: needed.numel()], gold.words.t().reshape(-1)[needed])  # (G,)
+    of_own = scorer.score_words(outputs.index_select(0, prefixes.numbers), own.words)  # (N,)
+    if decoder.prefix_score.normalized:
+        log_totals = log_partition(outputs, scorer.weight, scorer.bias)  # (G + U,)
+        of_gold, of_own = of_gold - log_totals[: needed.numel()], of_own - log_totals.index_select(0, prefixes.numbers)
+    return of_own.new_zeros(time * sentences).index_copy(0, needed, of_gold).view(time, sentences), of_own
 
 
 def _as_violations(finished: Finished, there: Tensor, gold: Tensor) -> Violations:
@@ -196,30 +211,37 @@ def _as_violations(finished: Finished, there: Tensor, gold: Tensor) -> Violation
     return Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
 
 
-def _nodes(paths: Tensor, there: Tensor, branches: Tensor, own: Scored, inside: Tensor) -> Tuple[Tensor, Tensor]:
-    """The distinct prefixes before the words of hypotheses: those of G gold words, then U others.
+class _Prefixes(NamedTuple):
+    """The distinct prefixes before the words of hypotheses: those of G gold words, then U others."""
+
+    rows: Tensor
+    """(U,) int64, the own words before which the others stand"""
+    numbers: Tensor
+    """(N,) int64 below G + U, the prefix before each own word"""
+
+
+def _distinct_prefixes(paths: Tensor, there: Tensor, branches: Tensor, own: Scored, needed: Tensor) -> _Prefixes:
+    """Finds the prefixes that several hypotheses, or a hypothesis and gold, share.
 
     Args:
         paths: (B, K, T) int64.
         there: (M,) int64, the places of M hypotheses in a flat ``B * K``.
         branches: (M,) int64, where they leave gold.
         own: their N words from there on.
-        inside: (G,) int64, ascending places of gold words in a flat ``T * B``; those at branches are among them.
-
-    Returns:
-        (U,) the rows of ``own`` before whose words the others stand, and (N,) the number of the prefix of each word.
+        needed: (G,) int64, ascending places of gold words in a flat ``T * B``; those at branches are among them.
     """
     sentences, beam, time = paths.shape
-    wrong = (paths.unsqueeze(1) != paths.unsqueeze(2)).cumsum(3, dtype=torch.int32)  # (B, K, K, T)
-    agree = torch.nn.functional.pad(wrong, (1, 0))[..., :time] == 0  # the words before each place
+    differ = (paths.unsqueeze(1) != paths.unsqueeze(2)).cumsum(3, dtype=torch.int32)  # (B, K, K, T)
+    agree = torch.nn.functional.pad(differ, (1, 0))[..., :time] == 0  # the words before each place
     first = agree.long().argmax(2)  # (B, K, T) the first hypothesis with the same prefix
     slots, places, every = there[own.owners], own.places, torch.arange(own.places.numel(), device=paths.device)
     owners = slots.div(beam, rounding_mode="floor")
     row_of = torch.zeros_like(paths).view(sentences * beam, time)
     row_of[slots, places] = every
-    same = row_of[owners * beam + first.flatten(0, 1)[slots, places], places]  # (N,)
+    same = row_of[owners * beam + first.flatten(0, 1)[slots, places], places]  # (N,) the first row with that prefix
     of_gold = places == branches[own.owners]
     rows = ((same == every) & ~of_gold).nonzero().squeeze(1)  # (U,)
-    number = torch.zeros_like(every)
-    number[rows] = inside.numel() + torch.arange(rows.numel(), device=rows.device)
-    return rows, torch.where(of_gold, torch.searchsorted(inside, places * sentences + owners), number[same])
+    numbers = torch.zeros_like(every)
+    numbers[rows] = needed.numel() + torch.arange(rows.numel(), device=rows.device)
+    numbers = torch.where(of_gold, torch.searchsorted(needed, places * sentences + owners), numbers[same])
+    return _Prefixes(rows, numbers)

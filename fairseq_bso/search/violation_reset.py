@@ -150,25 +150,20 @@ class Searcher:
 
     def _decide(self, candidates: Candidates, kept: BeamState, t: int) -> Decision:
         """Ranks gold among the candidates (B, K) of step ``t``, and decides on the violator and the next beam."""
-        gold, beam = self.gold, self.rules.beam
+        gold = self.gold
         exists = candidates.scores > -torch.inf
         scores, slots, words = candidates.scores, *(part.masked_fill(~exists, 0) for part in candidates[1:])
         is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
         final = gold.lengths == t + 1  # (B,)
         active = gold.lengths > t
-        # The rival is the last candidate that is not gold; at gold's last word, the first one that is not gold. Its
-        # place is at an end of the K candidates, or next to one.
-        place = torch.where(final, is_gold[:, 0].long(), beam - 1 - is_gold[:, -1].long()).unsqueeze(1)  # (B, 1)
+        place = _rival_place(is_gold, final)  # (B, 1)
         rival = scores.gather(1, place).squeeze(1)
         gold_score = self.search.gold_scores[:, t].to(rival.dtype)
         gap = gold_score - rival
         threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold stays on the beam
         is_nan = gap.isnan()  # a NaN must reach the loss: it is a violation, and whatever is on the beam is a rival
         violated = active & (threatened & (gap < self.rules.margin) | is_nan)
-        # The next beam skips gold's place. Gold is among the K candidates in every sentence without a violation.
-        gold_place = torch.where(is_gold.any(1), is_gold.long().argmax(1), torch.full_like(gold.lengths, beam - 1))
-        others = torch.arange(beam - 1, device=scores.device).expand(scores.size(0), -1)
-        others = others + (others >= gold_place.unsqueeze(1)).long()  # (B, W)
+        others = _other_places(is_gold)  # (B, W)
         next_slots, next_words = slots.gather(1, others), words.gather(1, others)
         goes_on = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)
         ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~goes_on, 0)
@@ -207,6 +202,30 @@ class Searcher:
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
         memory = self.search.follow(memory, words, rows.sentences)
         return BeamState(rows, outputs, states, memory, scores, decision.alive, decision.ended)
+
+
+def _rival_place(is_gold: Tensor, final: Tensor) -> Tensor:
+    """The place (B, 1) of the rival among the K candidates: it is at an end, or next to gold at an end.
+
+    Args:
+        is_gold: (B, K) bool, whether a candidate is gold.
+        final: (B,) bool, whether gold's last word is ranked. The rival is then the first candidate that is not gold,
+            otherwise the last one.
+    """
+    last = is_gold.size(1) - 1
+    return torch.where(final, is_gold[:, 0].long(), last - is_gold[:, -1].long()).unsqueeze(1)
+
+
+def _other_places(is_gold: Tensor) -> Tensor:
+    """The places (B, W) of the candidates (B, K) other than gold, in order.
+
+    If gold is not among the K candidates, there is a violation, and the last candidate is left out.
+    """
+    sentences, beam = is_gold.shape
+    places = torch.arange(beam, device=is_gold.device)
+    gold_place = places.expand_as(is_gold).masked_fill(~is_gold, beam - 1).amin(1, keepdim=True)  # (B, 1)
+    others = places[: beam - 1].expand(sentences, -1)
+    return others + (others >= gold_place).long()
 
 
 def _sources(decision: Decision, kept: BeamState, rows: Rows) -> Tensor:
