@@ -49,13 +49,6 @@ class Scorer(NamedTuple):
 SCORERS = {"softmax": Scorer(True, True), "summed": Scorer(False, True), "unnormalized": Scorer(False, False)}
 
 
-def beam_search(
-    network: Any, source: List[int], options: GenerationOptions, constraint: Optional[Constraint] = None
-) -> Finished:
-    """Searches one sentence, given as its word ids with `</s>`."""
-    return search(network, [source], options, constraint)[0]
-
-
 def search(
     network: Any,
     sources: Sequence[List[int]],

@@ -15,7 +15,7 @@ import torch
 from benchmark_setup import OrderingTask, make_bso_lstm, make_fairseq_lstm, ratio, time_in_turn, to_ordering
 from fairseq.sequence_generator import SequenceGenerator
 
-from bso_runtime.beam_search import GenerationOptions, beam_search, search
+from bso_runtime.beam_search import GenerationOptions, search
 from bso_runtime.config import ModelConfig
 from bso_runtime.network import Network
 from bso_runtime.weights import structure_of
@@ -89,11 +89,10 @@ def translation(task, options, batches, state):
     for beam in (1, 5):
         limits = {"max_len_a": 0, "max_len_b": options.length, "normalize_scores": False}
         made = SequenceGenerator([model], task.target_dictionary, beam_size=beam, **limits)
+        how = GenerationOptions(beam, 0, options.length)
         contenders = {
             "generator": lambda sample, made=made: made.generate([model], sample),
-            "translate": lambda sample, beam=beam: beam_search(
-                network, sample["net_input"]["src_tokens"][0].tolist(), GenerationOptions(beam, 0, options.length)
-            ),
+            "translate": lambda sample, how=how: search(network, sample["net_input"]["src_tokens"][:1].tolist(), how),
         }
         seconds = time_in_turn(contenders, singles, options)
         results[f"beam {beam}"] = ratio(seconds["generator"], seconds["translate"])

@@ -15,7 +15,7 @@ from runtime_models import VARIANTS, exported, network_of
 
 from bso_runtime import beam_search as runtime_search
 from bso_runtime import cli, model_file, vocabulary
-from bso_runtime.beam_search import GenerationOptions, beam_search, search
+from bso_runtime.beam_search import GenerationOptions, search
 from bso_runtime.config import ModelConfig
 from bso_runtime.constraints import Constraint
 from bso_runtime.model_file import ModelFileError
@@ -60,7 +60,7 @@ def test_scores_equal_those_of_the_torch_model(options):
 def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen):
     model = fakes.model(seed, scorer=scorer).float()
     words = GenerationOptions(beam, 0.5, longest, lenpen)
-    found = beam_search(network_of(model, {"scorer": scorer}), [*source, 2], words)
+    (found,) = search(network_of(model, {"scorer": scorer}), [[*source, 2]], words)
     net_input, _ = fakes.batch(model, [[*source, 2]], [[2]])
     usual = scorer == "softmax"
     limits = {"max_len_a": 0.5, "max_len_b": longest, "len_penalty": lenpen, "normalize_scores": usual}
@@ -81,7 +81,7 @@ def test_the_search_equals_fairseqs(scorer, seed, beam, source, longest, lenpen)
 def test_a_batch_equals_one_at_a_time(scorer, options, beam, sources, limits):
     network = network_of(fakes.model(3, scorer=scorer, **options), {**options, "scorer": scorer})
     sources, how = [[*source, 2] for source in sources], GenerationOptions(beam, *limits)
-    together, alone = search(network, sources, how), [beam_search(network, source, how) for source in sources]
+    together, alone = search(network, sources, how), [search(network, [source], how)[0] for source in sources]
     for one, other in zip(together, alone):
         assert [words for _, words in one] == [words for _, words in other]
         np.testing.assert_allclose([score for score, _ in one], [score for score, _ in other], atol=1e-4)
