@@ -28,7 +28,7 @@ from pathlib import Path
 from forked import Forked, script_of
 from outputs import write_whole
 from progress import Progress, clock
-from training_log import training_progress
+from training_log import COMMAND, training_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "fairseq_bso"  # for --user-dir
@@ -120,6 +120,11 @@ def digest(path):
     return total.hexdigest()
 
 
+def holds_something(path):
+    """Whether a path is a file, or a folder with a file somewhere in it."""
+    return path.is_file() or any(inside.is_file() for inside in path.rglob("*"))
+
+
 class Runner:
     """Runs stages in the folder `out`; the commands get `environment` in addition to their own.
 
@@ -193,8 +198,10 @@ class Runner:
 
     @staticmethod
     def refuse_another_command(stage, then, now):
-        """Raises StageFailed if another command made the existing outputs: they may have taken hours."""
-        there = [str(path) for path in stage.outputs if path.exists()]
+        """Raises StageFailed if another command made the existing outputs: they may have taken hours.
+
+        A command that failed early may have left an empty folder. It is no output."""
+        there = [str(path) for path in stage.outputs if holds_something(path)]
         if then != now and there:
             raise StageFailed(
                 f"{stage.title}: {', '.join(there)} would be lost; another command made it.\n"
@@ -214,7 +221,7 @@ class Runner:
         """Runs the command with its output in the log, and shows progress. Raises StageFailed."""
         progress = Progress(stage.unit)
         with open(self.log(stage), "ab") as log:
-            log.write(f"$ {shlex.join(stage.command)}\n".encode())
+            log.write(f"{COMMAND}{shlex.join(stage.command)}\n".encode())
             log.flush()
             process = self.start(stage.command, log)
             try:

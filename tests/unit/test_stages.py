@@ -71,6 +71,18 @@ def test_what_another_command_made_is_refused_and_stays(tmp_path, data):
     assert runs(tmp_path) == "x" and "--lr" in Runner(tmp_path, {}).stamp(other)["command"]
 
 
+def test_a_folder_that_a_failed_command_left_empty_is_no_loss(tmp_path, data):
+    """`fairseq-train` makes its folder first; the command that failed then is corrected and called again."""
+    stage = append_stage(tmp_path, data)
+    right, stage.command[2] = stage.command[2], "import os, sys; os.mkdir(sys.argv[1]); sys.exit(1)"
+    with pytest.raises(StageFailed, match="ended with code 1"):
+        Runner(tmp_path, {}).run(stage)
+    assert (tmp_path / "first").is_dir()
+    stage.command[2] = right
+    Runner(tmp_path, {}).run(stage)
+    assert runs(tmp_path) == "x"
+
+
 def test_a_command_is_the_same_wherever_the_project_and_the_programs_lie():
     here = portable(["/usr/bin/train", "data", "--user-dir", str(ROOT / "fairseq_bso")])
     assert here == portable(["/home/me/.venv/bin/train", "data", "--user-dir", "/fairseq_bso"])
@@ -129,6 +141,24 @@ def test_curve_of_a_resumed_training_takes_the_later_report(tmp_path):
     assert read_curve(log, "absent") == []
     assert training_progress(log, 50) == (20, 50, "loss 4.000")
     assert training_progress(tmp_path / "none", 50) == (0, 50, "")
+
+
+RESTARTED = """$ fairseq-train data
+2024 | INFO | train_inner | {"epoch": 1, "loss": "5", "num_updates": "30"}
+$ fairseq-train data
+"""
+
+
+def test_the_progress_of_a_resumed_training_is_that_of_its_last_run(tmp_path):
+    """The first run got to update 30, but its last checkpoint, if there is one, is of an earlier update."""
+    log = tmp_path / "log"
+    log.write_text(RESTARTED, encoding="utf-8")
+    assert training_progress(log, 50) == (0, 0, "")
+    log.write_text(RESTARTED + RESTARTED.splitlines()[1].replace("30", "10"), encoding="utf-8")
+    assert training_progress(log, 50) == (10, 50, "loss 5.000")
+    assert read_curve(log, "loss") == [(10, 5.0), (30, 5.0)]
+    log.write_text(RESTARTED.splitlines()[0] + "\n", encoding="utf-8")
+    assert training_progress(log, 50) == (0, 50, "")
 
 
 def test_clock():
