@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from command_line import add_machine_options, make_parser, number_after, one_or_more
-from comparison_plan import Comparison
+from comparison_plan import Comparison, own_updates
 from comparison_recipes import RECIPES, START, Training
 from comparison_report import Report
 from stages import Runner, ends_with_one_message, threads_environment
@@ -45,9 +45,19 @@ def another(text, recipe):
         allowed = ", ".join(training for training in recipe.named if training != START)
         raise ValueError(f"--also {text}: {base or 'nothing'} is no training; begin with one of {allowed}")
     training = recipe.named[base]
-    number_after(shlex.split(" ".join(options)), "--max-update")
+    words = split_words("--also", " ".join(options))
+    if number_after(words, "--max-update") == 0 and any(word.partition("=")[0] == "--max-update" for word in words):
+        raise ValueError(f"--also {text}: --max-update 0 would never end; give a number of updates")
     more = " ".join([training.options, *options])
     return replace(training, name=name, title=" ".join([training.title, *options]), options=more)
+
+
+def split_words(option, text):
+    """The words of a text, as a shell splits them. Raises ValueError."""
+    try:
+        return shlex.split(text)
+    except ValueError as problem:
+        raise ValueError(f"{option} {text}: {problem}") from None
 
 
 def choose(recipe, only):
@@ -87,11 +97,11 @@ def parse_arguments(argv=None):
         if arguments.only:
             recipe = choose(recipe, [*arguments.only, *(one.name for one in also)])
         check_data(recipe, arguments.task, arguments.data)
+        recipe = recipe.quick() if arguments.quick else recipe
         recipe = replace(recipe, model=arguments.model or recipe.model)
-        shlex.split(recipe.model)
+        split_words("--model", recipe.model)
     except ValueError as problem:
         parser.error(str(problem))
-    recipe = recipe.quick() if arguments.quick else recipe
     arguments.recipe = replace(recipe, beams=tuple(sorted(set(arguments.beams or recipe.beams))))
     arguments.out = (arguments.out or Path(f"compare-{arguments.task}")).resolve()
     arguments.data = arguments.data.resolve() if arguments.data else None
@@ -123,7 +133,8 @@ def main(argv=None):
         runner = Runner(arguments.out, threads_environment(arguments.threads))
         comparison = plan(arguments, arguments.recipe)
         if arguments.minutes:
-            runner.total = len(comparison.prepared) + len(comparison.recipe.trainings)
+            own = sum(own_updates(training) > 0 for training in comparison.recipe.trainings)
+            runner.total = len(comparison.prepared) + len(comparison.recipe.trainings) - own
             comparison = plan(arguments, comparison.within(arguments.minutes, runner))
         runner.begun, runner.total = 0, len(comparison.prepared) + len(comparison.trained)
         runner.total += 0 if arguments.train_only else len(comparison.decoded)

@@ -78,37 +78,53 @@ class Comparison:
         command += ["--total-num-update", str(updates), "--max-update", str(updates), "--no-epoch-checkpoints"]
         command += ["--save-interval-updates", str(-(-updates // 5)), "--keep-interval-updates", "1"]
         command += ["--save-dir", str(folder), "--log-format", "json", "--log-interval", "10"]
-        command += [*shlex.split(self.recipe.model), *self.words(training.options)]
+        command += [*shlex.split(self.recipe.model), *shlex.split(training.options)]
         if training.name != START:
             command += ["--finetune-from-model", str(self.checkpoint(seed, START))]
         return command
 
     def train_stage(self, seed, training):
-        updates = number_after(shlex.split(training.options), "--max-update") or training.updates
+        updates = own_updates(training) or training.updates
         name, folder = f"seed{seed}-{training.name}", self.checkpoint(seed, training.name).parent
         command = self.training_command(seed, training, updates, folder)
         after = [self.prepared[-1]] if training.name == START else [self.trained[seed, START]]
         title = f"Seed {seed}: train with {training.title}"
         return training_stage(name, title, command, [], folder, updates, self.out, after)
 
-    def trial_stage(self, training):
-        """The first updates of a training, without validation and checkpoints, to see how long they take."""
-        name, start = f"trial-{training.name}", self.trained[self.seeds[0], START]
-        command = self.training_command(self.seeds[0], training, TRIAL, self.out / "trial")
+    def trial_stage(self, training, seed):
+        """The first updates of a training, without validation and checkpoints, to see how long they take.
+
+        An interrupted trial begins again: its time counts, and it leaves nothing to resume from."""
+        start = self.train_stage(seed, self.recipe.named[START])
+        command = self.training_command(seed, training, TRIAL, self.out / "trial")
         command += ["--no-save", "--disable-validation"]
         title = f"The time of {TRIAL} updates of {training.title}"
-        return training_stage(name, title, command, [], self.out / "trial", TRIAL, self.out, [start])
+        stage = training_stage(
+            f"trial-{training.name}", title, command, [], self.out / "trial", TRIAL, self.out, [start]
+        )
+        return replace(stage, outputs=[], resumes=False)
+
+    def trial_seed(self, runner):
+        """The seed whose start is tried: that of earlier trials in this folder, or the first.
+
+        All seeds of a folder then get the same updates, also if the command is called for one seed after the other."""
+        for training in self.recipe.trainings:
+            stamp = runner.stamp(self.trial_stage(training, self.seeds[0]))
+            if "finished" in stamp:
+                return number_after(stamp["command"], "--seed")
+        return self.seeds[0]
 
     def within(self, minutes, runner):
         """The recipe with as many updates of each training as fit into so many minutes of processor time.
 
-        The start keeps its updates. The first seed's start is trained here, and each training is tried from it."""
-        for stage in [*self.prepared, self.trained[self.seeds[0], START]]:
+        The start keeps its updates, and so does a training whose options name them. One seed's start is trained here,
+        and each training is tried from it."""
+        seed, trainings = self.trial_seed(runner), []
+        for stage in [*self.prepared, self.train_stage(seed, self.recipe.named[START])]:
             runner.run(stage)
-        trainings = []
         for training in self.recipe.trainings:
-            if training.name != START:
-                stage = self.trial_stage(training)
+            if training.name != START and not own_updates(training):
+                stage = self.trial_stage(training, seed)
                 wall = runner.run(stage)
                 seconds = processor_time(runner.log(stage)) or wall
                 training = replace(training, updates=max(1, round(60 * minutes * TRIAL / seconds)))
@@ -153,6 +169,11 @@ class Comparison:
             counted = statistics_of(self.recipe, stage.outputs[0] / f"generate-{subset}.txt", places)
             found.setdefault((row, subset, beam), []).append(counted)
         return found
+
+
+def own_updates(training):
+    """The updates that the options of a training name, or 0."""
+    return number_after(shlex.split(training.options), "--max-update")
 
 
 def first_match(pattern):

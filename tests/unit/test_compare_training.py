@@ -92,22 +92,67 @@ def test_another_model_and_other_beams_take_the_place_of_those_of_the_recipe(dat
     assert {beam for *_, beam in comparison.decoded} == {2, 4}
 
 
+def test_options_with_braces_and_quotes_reach_fairseq_as_they_are(data):
+    """Braces are no placeholders of a recipe, and a quoted text is one word."""
+    text = """new = bso --eval-bleu-args '{"beam": 3}' --text-remove-bpe '@@ '"""
+    command = plan("tatoeba", data, "--also", text).trained[1, "new"].command
+    assert command[command.index("--eval-bleu-args") + 1] == '{"beam": 3}'
+    assert command[command.index("--text-remove-bpe") + 1] == "@@ "
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_quick_keeps_the_model_of_the_command_line(task, data):
+    comparison = plan(task, data, "--quick", "--model", "--arch lightconv --max-tokens 9")
+    for stage in comparison.trained.values():
+        assert "lightconv" in stage.command and "bso_lstm_tiny" not in stage.command
+
+
 def test_minutes_become_the_updates_that_fit_into_them(tmp_path):
     """40 updates take 20 seconds of processor time with cross entropy, 60 with BSO; the start keeps its own."""
 
-    class Runner:
-        def run(self, stage):
-            self.log(stage).write_text("seconds of processor time: " + ("60.0" if "con" in stage.name else "20.0"))
-            return 1.0
-
-        def log(self, stage):
-            return tmp_path / stage.name
-
     comparison = Comparison(RECIPES["parsing"], tmp_path, [3])
-    updates = {one.name: one.updates for one in comparison.within(2, Runner()).trainings}
+    updates = {one.name: one.updates for one in comparison.within(2, Trials(tmp_path)).trainings}
     assert updates == {START: RECIPES["parsing"].named[START].updates, MORE: 240, "bso-con": 80, "cost-con": 80}
-    stage = comparison.trial_stage(RECIPES["parsing"].named["bso-con"])
+    stage = comparison.trial_stage(RECIPES["parsing"].named["bso-con"], 3)
     assert stage.command[stage.command.index("--max-update") + 1] == "40" and "--no-save" in stage.command
+    assert not stage.resumes  # or the time of an interrupted trial would count twice
+
+
+class Trials:
+    """Stands for a `Runner`: 40 updates take 20 seconds, and 60 with BSO. It notes the stages that it runs."""
+
+    def __init__(self, folder):
+        self.folder, self.ran = folder, []
+
+    def run(self, stage):
+        self.ran.append(stage)
+        self.log(stage).write_text("seconds of processor time: " + ("60.0" if "con" in stage.name else "20.0"))
+        return 1.0
+
+    def log(self, stage):
+        return self.folder / stage.name
+
+    def stamp(self, stage):
+        done = [one for one in self.ran if one.name == stage.name]
+        return {"command": done[-1].command, "finished": 1.0} if done else {}
+
+
+def test_one_seed_after_the_other_has_the_trials_of_the_first(tmp_path):
+    """Another seed's trial would give other updates, and what an earlier call has trained would be refused."""
+    runner = Trials(tmp_path)
+    Comparison(RECIPES["parsing"], tmp_path, [2]).within(2, runner)
+    first = {stage.name: stage.command for stage in runner.ran}
+    runner.ran = [stage for stage in runner.ran if "cost-con" not in stage.name]  # as if --only had left it out
+    for seeds in ([3], [1, 2, 3]):
+        Comparison(RECIPES["parsing"], tmp_path, seeds).within(2, runner)
+    assert {stage.name: stage.command for stage in runner.ran} == first
+
+
+def test_a_training_whose_options_name_its_updates_has_no_trial(tmp_path, data):
+    comparison, runner = plan("parsing", data, "--also", "wide = bso-con --max-update 7"), Trials(tmp_path)
+    comparison.within(2, runner)
+    assert [stage.name for stage in runner.ran if "wide" in stage.name] == []
+    assert "trial-bso-con" in [stage.name for stage in runner.ran]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +165,10 @@ def test_minutes_become_the_updates_that_fit_into_them(tmp_path):
         (["parsing", "--also", "bso-con = nll-more"], "with a NAME that is not taken"),
         (["parsing", "--also", "new = bso --lr 1"], "bso is no training; begin with one of nll-more, bso-con"),
         (["parsing", "--also", "new = bso-con --max-update x"], "--max-update is followed by x"),
+        (["parsing", "--also", "new = bso-con --max-update 0"], "--max-update 0 would never end"),
+        (["parsing", "--also", "new = bso-con --max-update=0"], "--max-update 0 would never end"),
+        (["parsing", "--also", "new = bso-con --lr '1"], "--also --lr '1: No closing quotation"),
+        (["parsing", "--model", "--arch 'x"], "--model --arch 'x: No closing quotation"),
         (["parsing", "--seeds", "0"], "0: must be 1 or more"),
     ],
 )
