@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import NamedTuple, Optional, Sequence
 
 from . import __version__
-from .logs import quietly
+from .logs import quietly, show_logs
 
 HERE = Path(__file__).resolve().parent
 
@@ -140,6 +140,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             return _needs_whole(f"{parsed.subcommand} --model")
         with quietly():
             importlib.import_module("fairseq_bso.plugins")
+        show_logs()  # before the subcommand imports h5py and the like, which have debug messages of their own
     return parsed.run(parsed)
 
 

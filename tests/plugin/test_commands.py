@@ -1,5 +1,6 @@
 """The `fairseq-bso` command: its output and its exit status."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,22 @@ def test_the_help_lists_every_subcommand_once(capsys):
         line.split()[0] for line in capsys.readouterr().err.splitlines() if line.startswith("    ") and line[4] != " "
     ]
     assert sorted(lines) == NAMES
+
+
+@pytest.mark.parametrize("name", [name for name, one in cli.SUBCOMMANDS.items() if one.needs_fairseq])
+def test_no_subcommand_shows_the_debug_messages_of_libraries(name, monkeypatch):
+    """Importing fairseq turns them on for all loggers; h5py, which `states` imports, has some."""
+    module, root, seen = cli.command_of(name), logging.root, []
+    before = root.level, root.handlers[:]
+    monkeypatch.setattr(module, "add_arguments", lambda parser: None)
+    monkeypatch.setattr(module, "run", lambda arguments: seen.append(logging.getLogger("h5py").getEffectiveLevel()))
+    root.setLevel(logging.DEBUG)
+    try:
+        cli.main([name])
+    finally:
+        root.handlers[:] = before[1]
+        root.setLevel(before[0])
+    assert seen == [logging.WARNING]
 
 
 @pytest.mark.parametrize(
