@@ -18,7 +18,8 @@ A second run does only the stages that are not done yet, and an interrupted trai
 `--only nll-more bso-con` leaves out the other trainings, `--seed 2` the other seeds, `--train-only` the decoding.
 `--also "wide = bso-con --train-beam 16 --lr 3e-4"` adds a row for settings to try: `bso-con` with the options that
 follow its name. `--model "--arch lightconv_iwslt_de_en ..."` takes another model, of any architecture. `--minutes 20`
-gives each training but the start 20 minutes of processor time: its first updates are timed, and the others follow.
+gives each training but the start 20 minutes of processor time: its first updates are timed, and the others follow. All
+seeds of a folder have the updates that the first of them got.
 """
 
 from __future__ import annotations
