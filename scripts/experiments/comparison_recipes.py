@@ -272,7 +272,7 @@ MULTI30K_TRANSFORMER = replace(
     model=f"{transformer(256, 512)} --dropout 0.3 --warmup-updates 200 --max-tokens 2000",
     trainings=(
         *cross_entropy(3000, 2e-3, 600, 5e-4),
-        Training("bso", "BSO", f"{BSO} --lr 5e-4 --nll-weight 0.25", 350),
+        Training("bso", "BSO", f"{BSO} --lr 5e-4 --nll-weight 1", 300),
         Training("risk", "risk over 5 hypotheses", f"{RISK} --lr 2e-4", 200),
     ),
     quick_model=QUICK_TRANSFORMER,
