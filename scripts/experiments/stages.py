@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "fairseq_bso"  # for --user-dir
 LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"  # BEST: the lowest validation loss, by the training's criterion
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
+SHORT_WAITS = {"GOMP_SPINCOUNT": "1000"}
 TAIL = 15  # lines of its log that a failed stage shows
 
 
@@ -89,11 +90,15 @@ def tool(name):
 
 
 def threads_environment(threads):
-    """The environment that limits a command to so many CPU threads, and makes glibc keep the memory of freed tensors.
+    """The environment that limits a command to so many CPU threads, and suits glibc and OpenMP to training on a CPU.
 
-    Otherwise glibc would request that memory again from the system, page by page, at every update."""
-    kept = {name: value for name, value in KEPT_MEMORY.items() if name not in os.environ}
-    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **kept}
+    glibc keeps the memory of freed tensors. Otherwise it would request that memory again from the system, page by page,
+    at every update. A thread of OpenMP that waits for the others soon sleeps. Otherwise it would keep its core busy, and
+    a thread with work would wait for that core wherever another program runs. What the user has set stays."""
+    set_for_openmp = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    wanted = {**KEPT_MEMORY, **({} if set_for_openmp else SHORT_WAITS)}
+    own = {name: value for name, value in wanted.items() if name not in os.environ}
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **own}
 
 
 def program(name):

@@ -13,7 +13,7 @@ import pytest
 from command_line import number_after, parse_with_rest
 from forked import PROCESSOR_TIME, Forked, processor_time, script_of
 from progress import Progress, clock
-from stages import ROOT, Runner, Stage, StageFailed, ends_with_one_message, portable
+from stages import ROOT, Runner, Stage, StageFailed, ends_with_one_message, portable, threads_environment
 from training_log import read_curve, training_progress
 
 APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
@@ -264,3 +264,17 @@ def test_the_processor_time_of_a_log_is_that_of_all_its_programs(tmp_path):
     assert processor_time(log) == 3.5
     log.write_text("a program that was not forked\n")
     assert processor_time(log) is None
+
+
+@pytest.mark.parametrize(
+    "own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}, {"MALLOC_TRIM_THRESHOLD_": "5"}]
+)
+def test_commands_keep_what_the_user_has_set_for_memory_and_threads(own, monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    found = threads_environment(2)
+    assert found["OMP_NUM_THREADS"] == "2" and not own.keys() & found.keys()
+    assert ("GOMP_SPINCOUNT" in found) == ("MALLOC_TRIM_THRESHOLD_" in own or not own)
+    assert "MALLOC_MMAP_THRESHOLD_" in found
