@@ -93,8 +93,8 @@ def threads_environment(threads):
     """The environment that limits a command to so many CPU threads, and suits glibc and OpenMP to training on a CPU.
 
     glibc keeps the memory of freed tensors. Otherwise it would request that memory again from the system, page by page,
-    at every update. A thread of OpenMP that waits for the others soon sleeps. Otherwise it would keep its core busy, and
-    a thread with work would wait for that core wherever another program runs. What the user has set stays."""
+    at every update. A thread of OpenMP that waits for the others soon sleeps. Otherwise it would keep its core busy
+    where another program needs it. What the user has set stays."""
     set_for_openmp = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     wanted = {**KEPT_MEMORY, **({} if set_for_openmp else SHORT_WAITS)}
     own = {name: value for name, value in wanted.items() if name not in os.environ}
