@@ -121,7 +121,9 @@ def score_found(decoder: Decoder, gold: GoldRun, found: Found, options: SearchOp
     """
     score = decoder.prefix_score
     scored, words = decoder.score(gold, found.rivals)
-    totals = found.gold_log_totals if _equal(scored.outputs.detach(), found.gold_outputs) else None
+    totals = found.gold_log_totals
+    if totals is not None and not _equal(scored.outputs.detach(), found.gold_outputs):
+        totals = None
     gaps = violation_gaps(scored, words, found.rivals, decoder.scorer, score, options.finished_lenpen, totals)
     nll = gold_nll(scored, decoder.scorer, decoder.padding) if options.nll else None
     return SearchScores(gaps, found.rivals, found.events, found.violations, nll, found.agreement)
