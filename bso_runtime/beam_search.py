@@ -71,6 +71,9 @@ def search(
     Returns:
         the finished hypotheses of each sentence; none where no hypothesis came to an end, or where the output that the
         constraint asks for has more words than the model has positions.
+
+    Raises:
+        FloatingPointError: a score f is infinite or NaN.
     """
     positions = network.config.max_target_positions
     fitting = [constraint is None or not constraint.too_long(source, positions) for source in sources]

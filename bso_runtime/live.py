@@ -102,12 +102,18 @@ class Live:
         return Live(np.arange(len(sources)), limits, np.full(len(sources), END), memory, state, followed, output)
 
     def step(self, network: Any) -> Array:
-        """Feeds the last words. Returns the scores f of the next ones, (b, W, C)."""
+        """Feeds the last words. Returns the scores f of the next ones, (b, W, C).
+
+        Raises FloatingPointError if a score is infinite or NaN."""
         if self.output is not None:
             self.state = network.advance(self.words, self.state, self.memory)
-            return self.output(self.state.fed)
-        values, self.state = network.step(self.words, self.state, self.memory)
-        return values.reshape(len(self.sentences), -1, values.shape[1])
+            values = self.output(self.state.fed)
+        else:
+            values, self.state = network.step(self.words, self.state, self.memory)
+            values = values.reshape(len(self.sentences), -1, values.shape[1])
+        if not np.isfinite(values.max()):  # the maximum of numbers with a NaN is NaN
+            raise FloatingPointError("a score is infinite or NaN")
+        return values
 
     def forbid(self, values: Array, step: int) -> None:
         """Sets the scores f (b, W, C) of words that may not come at this step to -inf."""

@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
+
 from .beam_search import SCORERS, search
 from .config import ModelConfig
 from .constraints import KINDS, Constraint
@@ -140,7 +142,7 @@ class Translator:
                 f"--lenpen is {options.lenpen}, but the raw scores of --scorer {self.config.scorer} are never divided "
                 "by length, so that it has no effect: leave out --lenpen"
             )
-        return Searcher(self.network, options, *self._restrictions(options.successors))
+        return Searcher(self.path, self.network, options, *self._restrictions(options.successors))
 
     def _restrictions(self, asked: Optional[str]) -> Tuple[Optional[Constraint], Optional[SentenceWords]]:
         """The constraint or the shortlist of `successors`, or else of the model's training.
@@ -182,6 +184,7 @@ class Searcher:
     """Searches with a network.
 
     Args:
+        path: of the model, for messages.
         network: a Network or an OnnxNetwork.
         options: of the translation.
         constraint, shortlist: which words may come out.
@@ -189,17 +192,29 @@ class Searcher:
 
     def __init__(
         self,
+        path: str,
         network: Any,
         options: TranslationOptions,
         constraint: Optional[Constraint],
         shortlist: Optional[SentenceWords],
     ) -> None:
+        self.path = path
         self.network, self.constraint, self.shortlist, self.scored = network, constraint, shortlist, options.scored
         self.options = GenerationOptions(options.beam, options.max_len_a, options.max_len_b, options.lenpen)
 
     def __call__(self, sources: Sequence[List[int]]) -> List[Tuple[float, List[int]]]:
-        """Word ids of sentences -> the best score and output of each; -inf and [] where no hypothesis ended."""
-        finished = search(self.network, sources, self.options, self.constraint, self.shortlist, self.scored)
+        """Word ids of sentences -> the best score and output of each; -inf and [] where no hypothesis ended.
+
+        Raises ModelFileError if a score of the model is infinite or NaN."""
+        try:
+            # OpenBLAS with AVX-512 now and then reports an invalid operation in a product whose numbers are all right.
+            with np.errstate(invalid="ignore", over="ignore"):
+                finished = search(self.network, sources, self.options, self.constraint, self.shortlist, self.scored)
+        except FloatingPointError as error:
+            raise ModelFileError(
+                f"{self.path}: {error}, so the model cannot translate: export a checkpoint whose training did not "
+                "diverge"
+            ) from None
         return [hypotheses[0] if hypotheses else (float("-inf"), []) for hypotheses in finished]
 
     def reason(self, source: List[int]) -> str:

@@ -159,6 +159,23 @@ def test_a_length_penalty_is_used_or_refused(scorer, tmp_path, capsys):
         assert said.err.startswith(f"--lenpen is 0.5, but the raw scores of --scorer {scorer} are never divided by")
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("beam", ["1", "3"])
+@pytest.mark.parametrize("name, value", [("decoder.attentional.weight", np.nan), ("decoder.output_weight", np.inf)])
+def test_a_model_whose_scores_are_no_numbers_is_one_line(name, value, beam, scorer, tmp_path, capsys):
+    path = written(tmp_path / "model", scorer)
+    model = model_file.read(tmp_path / "model", lambda config, shapes: None)
+    weight = model.tensors[name].copy()
+    weight[-1] = value  # of one unit, or of the last word
+    model_file.write(tmp_path / "model", model._replace(tensors={**model.tensors, name: weight}), "float32")
+    (tmp_path / "text").write_text("a b\nc\n")
+    line = ["translate", path, "--input", str(tmp_path / "text"), "--beam", beam, "--output", str(tmp_path / "out")]
+    assert cli.main(line) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert said.err.startswith(f"{path}: a score is infinite or NaN, so the model cannot translate: export a")
+
+
 @pytest.mark.parametrize("value", ["cubic", None, ["softmax"]])
 def test_a_scorer_that_is_not_known_is_one_line(value, tmp_path, capsys):
     path = written(tmp_path / "model", value)
