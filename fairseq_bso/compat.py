@@ -4,7 +4,7 @@ An import of this module has these effects:
 - fairseq's checkpoints load on every worker, also if torch reads them with its safe loader;
 - fairseq-fixed does not leave out sentences;
 - fairseq can split text into sentences under numpy 2, and lengths into buckets under numpy 2.4;
-- models note the number of updates, which criterions ask for;
+- models note the number of updates, which criterions ask for, whatever the task's own training step tells them;
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends;
 - --remove-bpe sentencepiece writes pieces of bytes as the characters that they spell;
@@ -32,6 +32,7 @@ from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel
 from fairseq.modules import dynamic_convolution
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+from fairseq.trainer import Trainer
 
 from .byte_pieces import join_bytes
 
@@ -44,6 +45,7 @@ __all__ = [
     "joining_bytes",
     "keep_last_batch",
     "metrics",
+    "noting_in_all_models",
     "torch_version",
     "updates_before",
     "without_absent_tpu",
@@ -196,6 +198,23 @@ def noting_updates(set_num_updates: Callable[..., None]) -> Callable[..., None]:
     return set_and_note
 
 
+def noting_in_all_models(train_step: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `Trainer.train_step`, before which every model notes the number of updates.
+
+    Tasks tell it to the model in their own training step. Those of multilingual_translation and
+    semisupervised_translation do not: a resumed training would stay at the number that its checkpoint had.
+    """
+
+    @functools.wraps(train_step)
+    def note_and_step(self, samples, *args, **kwargs):
+        for module in self.model.modules():
+            if isinstance(module, BaseFairseqModel):
+                module.updates_before = self.get_num_updates()
+        return train_step(self, samples, *args, **kwargs)
+
+    return note_and_step
+
+
 def updates_before(model: Any) -> Optional[int]:
     """The number of updates before this one. None for a model that was never given it."""
     return getattr(model, "updates_before", None)
@@ -292,6 +311,7 @@ data_utils.post_process = joining_bytes(data_utils.post_process)
 models.build_model = without_embedding_files(models.build_model)
 
 BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updates)
+Trainer.train_step = noting_in_all_models(Trainer.train_step)
 
 # Iterators also look this name up in the module.
 iterators.BackgroundConsumer = EndingConsumer

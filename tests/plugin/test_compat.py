@@ -5,12 +5,15 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import numpy
 import pytest
 import torch
 from fairseq.data import BucketPadLengthDataset, FairseqDataset, TokenBlockDataset, data_utils
 from fairseq.dataclass import utils as dataclass_utils
+from fairseq.trainer import Trainer
+from reference import fakes
 
 from fairseq_bso import compat
 
@@ -206,3 +209,15 @@ def test_lengths_fall_into_buckets_with_any_numpy(buckets):
     for place, size in enumerate(sizes):
         padded = data[place].tolist()
         assert len(padded) in limits and padded == [1] * (len(padded) - size) + [5] * size
+
+
+def test_every_model_notes_the_updates_of_a_training_whose_task_tells_it_none():
+    """A model inside another one too, as in multilingual_translation; resumed at 5 updates."""
+    inner, outer = fakes.model(), torch.nn.Module()
+    outer.inner = inner
+    inner.set_num_updates(5)
+    steps = compat.noting_in_all_models(lambda trainer, samples: (samples, compat.updates_before(inner)))
+    for updates in (5, 6):
+        trainer = argparse.Namespace(model=outer, get_num_updates=partial(int, updates))
+        assert steps(trainer, "batch") == ("batch", updates)
+    assert Trainer.train_step.__wrapped__.__module__ == "fairseq.trainer"

@@ -90,6 +90,17 @@ def test_a_resumed_run_equals_one_that_never_stopped(data, whole_run, tmp_path):
     assert difference(folder / "checkpoint_last.pt", middle) > 0
 
 
+def test_the_beam_grows_in_a_task_that_tells_models_no_updates(data, tmp_path):
+    """The training step of multilingual_translation is its own; a resumed training goes on with the right beam."""
+    multilingual = ["--task", "multilingual_translation", "--lang-pairs", "src-tgt", "--max-update"]
+    options = [*BSO, "--train-beam", 5, "--updates-per-beam", 1, "--disable-validation", *multilingual]
+    model = ["--arch", "multilingual_transformer", *TRANSFORMER[2:]]
+    train(data, tmp_path / "first", *options, 2, model=model)
+    (last,) = (tmp_path / "first").glob("checkpoint_last.pt")
+    resumed = train(data, tmp_path / "second", *options, 4, "--restore-file", last, model=model)
+    assert logged(resumed, "beam") == [4, 5]
+
+
 def test_scheduled_sampling_resumes_where_it_stopped(data, tmp_path):
     options = ["--criterion", "scheduled_sampling", "--sampling-schedule", "exponential", "--sampling-k", 0.7]
     options += ["--word-dropout", 0.1, "--disable-validation"]
