@@ -93,7 +93,8 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
         default=None,
         metadata={
             "help": "how subwords are joined for --text-cost, as --remove-bpe of fairseq-generate does (sentencepiece, "
-            "subword_nmt, '@@ ')"
+            "subword_nmt, '@@ ')",
+            "argparse_const": "@@ ",
         },
     )
     risk_alpha: float = field(

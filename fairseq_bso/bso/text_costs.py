@@ -94,11 +94,22 @@ class TextCosts:
         name: of a registered cost.
         task: with the dictionaries of both sides.
         remove_bpe: as ``--remove-bpe`` of fairseq-generate; None leaves symbols as they are.
+
+    Raises:
+        ValueError: there is no such cost.
+        UserError: if fairseq does not know this way of joining symbols.
     """
 
     def __init__(self, name: str, task, remove_bpe: Optional[str] = None) -> None:
         self.name, self.cost, self.with_sources = name, get_text_cost(name), name in _WITH_SOURCES
         self.target, self.source, self.remove_bpe = task.target_dictionary, task.source_dictionary, remove_bpe
+        try:
+            self._text((), self.target)
+        except NotImplementedError:
+            raise UserError(
+                f"--text-remove-bpe {remove_bpe} is not known: give sentencepiece, subword_nmt or another value of "
+                "fairseq's --remove-bpe"
+            ) from None
 
     def of_finished(self, finished: Finished, golds: Sequence[Words], source: Tensor) -> Tensor:
         """The costs (B, K) of finished hypotheses, 0 for none, on the CPU.

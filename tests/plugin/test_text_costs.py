@@ -80,6 +80,12 @@ def test_text_costs_join_subwords_and_count_equal_pairs_once():
     assert seen == [("ab c", "c"), ("", "a")]
 
 
+@pytest.mark.parametrize("options", [{"loss": "risk"}, {"target": "oracle"}])
+def test_an_unknown_way_of_joining_subwords_is_refused_before_training(options):
+    with pytest.raises(UserError, match="--text-remove-bpe bpe is not known: give sentencepiece, subword_nmt or"):
+        bso_runs.criterion(task_of([]), text_remove_bpe="bpe", **options)
+
+
 def test_a_cost_with_sources_gets_three_lists_of_a_whole_batch():
     task, seen = task_of(["a", "b", "c"]), []
 
