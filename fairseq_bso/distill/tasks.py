@@ -55,6 +55,8 @@ class WordDistillationTask(BsoTranslationTask):
 
     cfg: WordDistillationConfig
     _teacher: Optional[Teacher] = None
+    teaches_words_alone = True  # whether nothing but a criterion asks the teacher
+    trains_anew = False  # whether the model is not one of a checkpoint
 
     @property
     def teacher(self) -> Teacher:
@@ -63,6 +65,24 @@ class WordDistillationTask(BsoTranslationTask):
             cfg = self.cfg
             self._teacher = load_teacher(cfg.teacher_path, cfg.teacher_data, self, str(cfg.teacher_dtype))
         return self._teacher
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """fairseq's model."""
+        self.trains_anew = not from_checkpoint
+        return super().build_model(cfg, from_checkpoint)
+
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's criterion. Raises UserError if a training names a teacher that its criterion does not ask."""
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        unused = self.teaches_words_alone and self._teacher is None and self.cfg.teacher_path
+        if unused and self.trains_anew:
+            name = getattr(cfg, "_name", None) or type(criterion).__name__
+            raise UserError(
+                f"--teacher-path is {self.cfg.teacher_path}, but --criterion {name} does not learn from a teacher's "
+                "words: give --criterion word_distillation, or --task sequence_distillation, whose targets any "
+                "criterion learns, or leave out --teacher-path"
+            )
+        return criterion
 
     def max_positions(self) -> Tuple[int, int]:
         """The longest source and target of the task, and of its teacher once that is loaded."""
@@ -119,6 +139,7 @@ class SequenceDistillationTask(WordDistillationTask):
     """The teacher decodes the training set once, into a cache. Any criterion then trains on the cache."""
 
     cfg: SequenceDistillationConfig
+    teaches_words_alone = False
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Loads a split. The training set comes from the cache, which is made first if it is incomplete.

@@ -269,6 +269,10 @@ def test_a_teacher_of_raw_scores_teaches_by_its_output_alone(data, checkpoints, 
     [
         (["--task", "translation", "--criterion", "word_distillation"], "needs a task with a teacher"),
         ([*WORD], "give --teacher-path CHECKPOINT"),
+        (
+            [*WORD[:2], *BSO, "--teacher-path", "teacher.pt"],
+            "--criterion beam_search_optimization does not learn from a teacher's words",
+        ),
         ([*WORD, "--distill-weight", 1.5], "--distill-weight is 1.5, but must be from 0 to 1"),
     ],
 )
