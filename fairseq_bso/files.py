@@ -199,8 +199,12 @@ def reserve(path: Path, size: int) -> None:
             file.write(bytes(min(2**24, size - start)))
 
 
-def sha256(paths: Iterable[Path]) -> str:
-    """The SHA-256 of the contents of files, one after another. Raises UserError where one cannot be read."""
+def sha256(paths: Iterable[Path], remedy: str = "") -> str:
+    """The SHA-256 of the contents of files, one after another.
+
+    Raises:
+        UserError: one cannot be read; the message ends with the remedy.
+    """
     total = hashlib.sha256()
     for path in paths:
         try:
@@ -208,5 +212,5 @@ def sha256(paths: Iterable[Path]) -> str:
                 while block := file.read(2**20):
                     total.update(block)
         except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror})") from None
+            raise UserError(f"{path} cannot be read ({error.strerror}){remedy and f': {remedy}'}") from None
     return total.hexdigest()

@@ -24,7 +24,7 @@ from fairseq.data import indexed_dataset
 from ..errors import UserError, short
 from ..files import DAMAGED_NPZ, atomic_path, atomic_write, remove_abandoned, sha256
 from ..locks import InUse, alone
-from ..shortlist.files import path_in
+from ..shortlist.files import MISSING, path_in
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +255,9 @@ def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype)
         dtype: of the teacher's parameters.
     """
     made_from: Dict[str, Any] = {
-        "the teacher's checkpoint": [sha256([Path(path)]) for path in utils.split_paths(cfg.teacher_path)],
+        "the teacher's checkpoint": [
+            sha256([Path(path)], "correct --teacher-path") for path in utils.split_paths(cfg.teacher_path)
+        ],
         "the training data": sha256(_training_files(cfg)),
         "--distill-mode": str(cfg.distill_mode),
         "--distill-beam": beam,
@@ -272,7 +274,8 @@ def cache_of(cfg: Any, beam: int, remove_bpe: Optional[str], dtype: torch.dtype)
         "--upsample-primary": cfg.upsample_primary,
     }
     if cfg.successors == "shortlist":
-        made_from["--shortlist"] = sha256([Path(cfg.shortlist or path_in(cfg.data, cfg.source_lang, cfg.target_lang))])
+        path = Path(cfg.shortlist or path_in(cfg.data, cfg.source_lang, cfg.target_lang))
+        made_from["--shortlist"] = sha256([path], MISSING)
     if str(cfg.distill_mode) == "seq_inter":
         made_from["--distill-remove-bpe"] = remove_bpe
     made_in = {

@@ -12,6 +12,9 @@ from bso_runtime.shortlist import Shortlist
 from ..errors import UserError
 from ..search.shortlist import ShortlistTable
 
+MISSING = "make it with `fairseq-bso shortlist`, or name it with --shortlist"
+"""what to do where the file is not there"""
+
 
 def path_in(data: Optional[str], source: Optional[str], target: Optional[str]) -> str:
     """The file in a data folder, or in the first of several, separated by colons."""
@@ -33,10 +36,7 @@ def read_shortlist(path: str, source: bytes, target: bytes) -> bytes:
         content = Path(path).read_bytes()
         Shortlist.from_bytes(content, source, target, path)
     except OSError as error:
-        raise UserError(
-            f"the shortlist {path} cannot be read ({error.strerror}): make it with `fairseq-bso shortlist`, or name it "
-            "with --shortlist"
-        ) from None
+        raise UserError(f"the shortlist {path} cannot be read ({error.strerror}): {MISSING}") from None
     except ModelFileError as error:
         raise UserError(str(error)) from None
     return content

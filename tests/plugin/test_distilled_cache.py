@@ -108,6 +108,24 @@ def test_numbers_that_are_not_finite_are_refused(options, message):
         check_options(cfg)
 
 
+@pytest.mark.parametrize(
+    "teacher, options, message",
+    [
+        ("no.pt", {}, r"no.pt cannot be read \(No such file or directory\): correct --teacher-path"),
+        ("teacher.pt", {"successors": "shortlist"}, r"shortlist.src-tgt cannot be read \(.*\): make it with `fairseq-bso"),
+        ("teacher.pt", {"successors": "shortlist", "shortlist": "no"}, r"no cannot be read \(.*\): make it with"),
+    ],
+)
+def test_a_missing_file_that_targets_depend_on_has_a_remedy(tmp_path, teacher, options, message):
+    (tmp_path / "teacher.pt").write_bytes(b"weights")
+    common = {"source_lang": "src", "target_lang": "tgt", "distill_cache": "cache", **options}
+    data = str(write_data(tmp_path / "data"))
+    cfg = SequenceDistillationConfig(data=data, teacher_path=str(tmp_path / teacher), **common)
+    cfg.train_subset = "test"
+    with pytest.raises(UserError, match=message):
+        cache_of(cfg, 5, None, torch.float32)
+
+
 def test_a_training_set_of_too_long_sources_is_refused(tmp_path):
     gold = type("Gold", (list,), {"src_sizes": [9, 8]})([None] * 2)
     job = DistillationJob(Cache(str(tmp_path), {}, {}), gold, 7, 100, None, None, "train.de-en", {})
