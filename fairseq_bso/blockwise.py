@@ -65,22 +65,22 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor) -> Tensor:
         ctx.kept = []
-        totals = _log_partition(outputs, weight, bias, known, ctx.kept)
-        ctx.save_for_backward(outputs, weight, bias, totals)
+        log_z = _log_partition(outputs, weight, bias, known, ctx.kept)
+        ctx.save_for_backward(outputs, weight, bias, log_z)
         ctx.known = known.numel()
-        return totals
+        return log_z
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        outputs, weight, bias, totals = ctx.saved_tensors
+        outputs, weight, bias, log_z = ctx.saved_tensors
         gradients = _Gradients(outputs, weight, bias, ctx.needs_input_grad[:3])
         for rows, probabilities in ctx.kept:
             gradients.add(rows, probabilities * gradient[rows].unsqueeze(1))
         rest = ctx.kept[-1][0].stop if ctx.kept else ctx.known
         for rows in (*row_blocks(outputs[: ctx.known], bias.numel()), *row_blocks(outputs, bias.numel(), rest)):
             slope = _scores(outputs[rows], weight, bias)  # (r, V)
-            slope.sub_(totals[rows].unsqueeze(1)).exp_().mul_(gradient[rows].unsqueeze(1))
+            slope.sub_(log_z[rows].unsqueeze(1)).exp_().mul_(gradient[rows].unsqueeze(1))
             gradients.add(rows, slope)
         return (*(None if part is None else part.to(outputs.dtype) for part in gradients.parts), None)
 
@@ -89,16 +89,16 @@ def _log_partition(
     outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor, kept: Optional[List[Kept]] = None
 ) -> Tensor:
     """Also appends to ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
-    totals = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
-    totals[: known.numel()] = known
+    log_z = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
+    log_z[: known.numel()] = known
     room = KEPT
     for rows in row_blocks(outputs, bias.numel(), known.numel()):
         scores = _scores(outputs[rows], weight, bias)
-        totals[rows], sums = exponentials(scores)
+        log_z[rows], sums = exponentials(scores)
         room -= scores.numel()
         if kept is not None and room >= 0:
             kept.append((rows, scores.div_(sums)))
-    return totals
+    return log_z
 
 
 def sum_over_blocks(visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -135,8 +135,8 @@ class ConstrainedEnsemble(EnsembleModel):
             scores = scores.div(temperature)
         elif self.prefix_score.normalized:
             weight, bias = decoder.scorer
-            totals = log_partition(outputs.squeeze(1).div(temperature), weight, bias.div(temperature))  # (N,)
-            scores = scores.div(temperature) - totals.unsqueeze(1)
+            log_z = log_partition(outputs.squeeze(1).div(temperature), weight, bias.div(temperature))  # (N,)
+            scores = scores.div(temperature) - log_z.unsqueeze(1)
         return scores, extra["attn"][0][:, -1]
 
     def reorder_incremental_state(self, incremental_states, new_order: Tensor) -> None:

@@ -50,8 +50,8 @@ class CandidateScorer:
         return torch.baddbmm(self.bias.unsqueeze(1), outputs, self.weight)
 
 
-class LogTotals(Protocol):
-    """The logarithm of the softmax's denominator, for a search."""
+class LogZ(Protocol):
+    """``log Z``, the logarithm of the softmax's denominator, of all hypotheses of a search."""
 
     gold: Tensor
     """(T, B) after every gold prefix"""
@@ -68,8 +68,8 @@ class LogTotals(Protocol):
         """
 
 
-class ExactLogTotals:
-    """One product with the vocabulary for every hypothesis.
+class ExactLogZ:
+    """Exact ``log Z``: one product with the vocabulary for every hypothesis.
 
     Args:
         product: the output layer.
@@ -78,13 +78,13 @@ class ExactLogTotals:
 
     def __init__(self, product: VocabularyProduct, gold: GoldRun) -> None:
         self.product, self.exact_gold = product, not product.screened
-        totals = best_after_gold(product, gold, 1, True).log_totals
-        assert totals is not None
-        self.gold = totals
+        log_z = best_after_gold(product, gold, 1, True).log_z
+        assert log_z is not None
+        self.gold = log_z
 
     def of_others(self, kept: BeamState, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:
         """(B, W) of the other hypotheses; empty places hold 0."""
-        found = self.product.best_words(kept.outputs, 1, True).log_totals
+        found = self.product.best_words(kept.outputs, 1, True).log_z
         assert found is not None
         return kept.rows.by_sentence(found, kept.alive.size(0))
 
@@ -96,9 +96,9 @@ class CandidateSearch:
         scorer: the output layer.
         constraint: the successor function, which allows candidates after a prefix.
         gold: the gold run, detached; its words are allowed up to each sentence's length.
-        log_totals: turns scores into log-probabilities; None if scores are ``f`` itself.
+        log_z: turns scores into log-probabilities; None if local scores are ``f`` itself.
         best: (T, B, n) the best words after gold, if they are already known.
-        scores: the scorer of the candidates, if ``log_totals`` has it and counts the same words.
+        scores: the scorer of the candidates, if ``log_z`` has one that sums over the same words.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class CandidateSearch:
         scorer: Scorer,
         constraint: BatchConstraint,
         gold: GoldRun,
-        log_totals: Optional[LogTotals] = None,
+        log_z: Optional[LogZ] = None,
         best: Optional[BestWords] = None,
         scores: Optional[CandidateScorer] = None,
     ) -> None:
-        self.constraint, self.gold, self.log_totals, self.best = constraint, gold, log_totals, best
+        self.constraint, self.gold, self.log_z, self.best = constraint, gold, log_z, best
         self.candidates: Optional[Tensor] = constraint.candidates
         self.scores, self.shared = scores or CandidateScorer(scorer, constraint.candidates), scores is not None
         self.gold_memory = states_along(constraint, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
-        self.gold_scores = raw if log_totals is None else raw - log_totals.gold.t()
-        self.gold_log_totals = log_totals.gold if log_totals is not None and log_totals.exact_gold else None
+        self.gold_scores = raw if log_z is None else raw - log_z.gold.t()
+        self.gold_log_z = log_z.gold if log_z is not None and log_z.exact_gold else None
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """The ``k`` best successors of every gold prefix.
@@ -126,8 +126,8 @@ class CandidateSearch:
             go to the smaller word id.
         """
         scores, words = self._best_candidates(k) if self.best is None else self.best[:2]
-        if self.log_totals is not None:
-            scores = scores - self.log_totals.gold.unsqueeze(2)
+        if self.log_z is not None:
+            scores = scores - self.log_z.gold.unsqueeze(2)
         return scores[..., :k], words[..., :k]
 
     def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
@@ -146,8 +146,8 @@ class CandidateSearch:
         allowed = rows.by_sentence(self.constraint.allowed(kept.memory, rows.sentences), sentences)  # (B, W, C)
         outputs = rows.by_sentence(kept.outputs, sentences)  # (B, W, H)
         scores, added = self.scores(outputs), kept.scores  # (B, W, C), (B, W)
-        if self.log_totals is not None:
-            added = added - self.log_totals.of_others(kept, t, outputs, scores if self.shared else None)
+        if self.log_z is not None:
+            added = added - self.log_z.of_others(kept, t, outputs, scores if self.shared else None)
         columns = scores.size(2)
         scores = (scores + added.unsqueeze(2)).masked_fill(~(allowed & kept.alive.unsqueeze(2)), -torch.inf)
         values, flat = best_of(scores.flatten(1), k)  # (B, k)

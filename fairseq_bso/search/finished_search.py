@@ -196,8 +196,8 @@ def _local_scores(
     of_gold = scorer.score_words(outputs[: needed.numel()], gold.words.t().reshape(-1)[needed])  # (G,)
     of_own = scorer.score_words(outputs.index_select(0, prefixes.numbers), own.words)  # (N,)
     if decoder.prefix_score.normalized:
-        log_totals = log_partition(outputs, scorer.weight, scorer.bias)  # (G + U,)
-        of_gold, of_own = of_gold - log_totals[: needed.numel()], of_own - log_totals.index_select(0, prefixes.numbers)
+        log_z = log_partition(outputs, scorer.weight, scorer.bias)  # (G + U,)
+        of_gold, of_own = of_gold - log_z[: needed.numel()], of_own - log_z.index_select(0, prefixes.numbers)
     return of_own.new_zeros(time * sentences).index_copy(0, needed, of_gold).view(time, sentences), of_own
 
 

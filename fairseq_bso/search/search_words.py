@@ -41,36 +41,37 @@ def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
     return words[:, : int((words != padding).sum(1).max())]
 
 
-class SearchWordsLogTotals:
+class EstimatedLogZ:
     """An estimate of ``log Z`` from few words: the most common search words of the batch, and a sentence's own ones.
 
-    The contribution of all other words is that of gold at the same step.
+    ``log Z`` of a hypothesis of t words is estimated as ``log sum exp f`` over these words, plus ``rest[t]``.
+    ``rest[t]`` is what all other words add to that sum after the gold prefix of t words, where ``log Z`` is known.
 
     Args:
         scorer: the output layer.
         words: (B, C) int64, the search words.
         gold: the gold run, detached.
-        best: (T, B, n) the best words after gold, with log totals.
+        best: (T, B, n) the best words after gold, with ``log_z``.
         padding: the id that pads rows of ``words``.
-        exact_gold: whether the log totals of ``best`` are exact.
+        exact_gold: whether ``best.log_z`` is exact.
     """
 
     def __init__(
         self, scorer: Scorer, words: Tensor, gold: GoldRun, best: BestWords, padding: int, exact_gold: bool = True
     ) -> None:
-        assert best.log_totals is not None
-        self.exact_gold, self.gold = exact_gold, best.log_totals
+        assert best.log_z is not None
+        self.exact_gold, self.gold = exact_gold, best.log_z
         tally = torch.bincount(words.flatten(), minlength=scorer.bias.numel())  # (V,)
         tally[padding] = 0
         common = tally.topk(min(COMMON_WORDS, tally.numel())).indices  # (U,)
         is_common = torch.zeros_like(tally, dtype=torch.bool)
         is_common[common] = True
         self.own = CandidateScorer(scorer, words)
-        counted = (words == padding) | is_common[words]  # (B, C) not as a sentence's own words
-        self.left_out = torch.zeros_like(self.own.bias).masked_fill(counted, -torch.inf).unsqueeze(1)
+        skipped = (words == padding) | is_common[words]  # (B, C) the common words are summed once, with the others
+        self.own_mask = torch.zeros_like(self.own.bias).masked_fill(skipped, -torch.inf).unsqueeze(1)  # (B, 1, C)
         self.common = CandidateScorer(scorer, common.unsqueeze(0))
-        of_gold = gold.outputs.transpose(0, 1)
-        rest = self.gold - self._log_sum(of_gold, self.own(of_gold)).t()  # (T, B) the increase by the other words
+        gold_outputs = gold.outputs.transpose(0, 1)  # (B, T, H)
+        rest = self.gold - self._log_sum(gold_outputs, self.own(gold_outputs)).t()  # (T, B)
         time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)
         self.rest = rest.gather(0, torch.minimum(time, gold.lengths - 1))  # hypotheses may be longer than gold
 
@@ -80,7 +81,7 @@ class SearchWordsLogTotals:
 
     def _log_sum(self, outputs: Tensor, own: Tensor) -> Tensor:
         """(B, W, H), scores (B, W, C) -> (B, W) ``log sum exp f`` over the common and the own words."""
-        return torch.logaddexp(self.common(outputs).logsumexp(2), (own + self.left_out).logsumexp(2))
+        return torch.logaddexp(self.common(outputs).logsumexp(2), (own + self.own_mask).logsumexp(2))
 
 
 class Agreement(NamedTuple):

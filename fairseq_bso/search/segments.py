@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..blockwise import cross_entropy, log_partition
-from .candidate_search import CandidateSearch, ExactLogTotals
+from .candidate_search import CandidateSearch, ExactLogZ
 from .constraints import BatchConstraint
 from .decoder import Decoder, GoldRun, Scored
 from .scorer import PrefixScore, Scorer
-from .search_words import Agreement, SearchWordsLogTotals, agreement, search_words
+from .search_words import Agreement, EstimatedLogZ, agreement, search_words
 from .violation_reset import Search, violation_reset_search
 from .violations import Rules, Violations, ragged
 from .vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
@@ -78,7 +78,7 @@ class Found(NamedTuple):
     """as there"""
     gold_outputs: Tensor
     """(T, B, H) those of the gold run of this search"""
-    gold_log_totals: Optional[Tensor]
+    gold_log_z: Optional[Tensor]
     """(T, B) ``log Z`` after every gold prefix of this search, if it is known"""
 
 
@@ -109,7 +109,7 @@ def search_along_gold(decoder: Decoder, gold: GoldRun, options: SearchOptions) -
     rivals, events = found.violations, torch.arange(found.violations.times.numel(), device=gold.words.device)
     if options.rivals:
         rivals, events = found.trace.rivals(gold.words, gold.lengths, rules)
-    return Found(rivals, events, found.violations, agreed, gold.outputs, search.gold_log_totals)
+    return Found(rivals, events, found.violations, agreed, gold.outputs, search.gold_log_z)
 
 
 def score_found(decoder: Decoder, gold: GoldRun, found: Found, options: SearchOptions) -> SearchScores:
@@ -121,10 +121,10 @@ def score_found(decoder: Decoder, gold: GoldRun, found: Found, options: SearchOp
     """
     score = decoder.prefix_score
     scored, words = decoder.score(gold, found.rivals)
-    totals = found.gold_log_totals
-    if totals is not None and not _equal(scored.outputs.detach(), found.gold_outputs):
-        totals = None
-    gaps = violation_gaps(scored, words, found.rivals, decoder.scorer, score, options.finished_lenpen, totals)
+    log_z = found.gold_log_z
+    if log_z is not None and not _equal(scored.outputs.detach(), found.gold_outputs):
+        log_z = None
+    gaps = violation_gaps(scored, words, found.rivals, decoder.scorer, score, options.finished_lenpen, log_z)
     nll = gold_nll(scored, decoder.scorer, decoder.padding) if options.nll else None
     return SearchScores(gaps, found.rivals, found.events, found.violations, nll, found.agreement)
 
@@ -150,22 +150,22 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
     """
     scorer, score, padding = decoder.scorer, decoder.prefix_score, decoder.padding
     constraint = options.constraint
-    totals: Optional[SearchWordsLogTotals] = None
+    log_z: Optional[EstimatedLogZ] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
     product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
     if options.search_words == 0:
         if constraint is None:
             return VocabularySearch(product, gold, options.beam, score.normalized), None
-        return CandidateSearch(scorer, constraint, gold, ExactLogTotals(product, gold)), None
+        return CandidateSearch(scorer, constraint, gold, ExactLogZ(product, gold)), None
     best = best_after_gold(product, gold, max(options.beam, options.search_words), score.normalized)
     words = search_words(best, gold, padding)
     if score.normalized:
-        totals = SearchWordsLogTotals(scorer, words, gold, best, padding, exact_gold=not product.screened)
+        log_z = EstimatedLogZ(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:
-        return CandidateSearch(scorer, constraint, gold, totals), words
-    shared = None if totals is None else totals.own
-    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, totals, best, shared), words
+        return CandidateSearch(scorer, constraint, gold, log_z), words
+    shared = None if log_z is None else log_z.own
+    return CandidateSearch(scorer, BatchConstraint(words, padding), gold, log_z, best, shared), words
 
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:
@@ -182,7 +182,7 @@ def violation_gaps(
     scorer: Scorer,
     score: PrefixScore,
     finished_lenpen: Optional[float] = None,
-    gold_log_totals: Optional[Tensor] = None,
+    gold_log_z: Optional[Tensor] = None,
 ) -> Tensor:
     """Gold score minus violator score of every violation, exact and with gradient.
 
@@ -197,7 +197,7 @@ def violation_gaps(
         scorer: the output layer.
         score: the local scores and the scores of prefixes.
         finished_lenpen: as in the search's rules.
-        gold_log_totals: (T, B) ``log Z`` after every gold prefix, if it is known.
+        gold_log_z: (T, B) ``log Z`` after every gold prefix, if it is known.
 
     Returns:
         (M,) float.
@@ -220,29 +220,29 @@ def violation_gaps(
     # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
     at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
     weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
-    return gaps - _weighted_log_totals(words, weights, is_gold, violations, scorer, gold_log_totals)
+    return gaps - _weighted_log_z(words, weights, is_gold, violations, scorer, gold_log_z)
 
 
-def _weighted_log_totals(
+def _weighted_log_z(
     words: Scored,
     weights: Tensor,
     is_gold: Tensor,
     violations: Violations,
     scorer: Scorer,
-    gold_log_totals: Optional[Tensor],
+    gold_log_z: Optional[Tensor],
 ) -> Tensor:
     """(M,) the sum of ``weight * log Z`` over the words of each violation, (N,) each.
 
     ``log Z`` is computed only for weights other than 0. ``is_gold`` marks gold's words, which come first;
-    ``gold_log_totals`` is as in ``violation_gaps``.
+    ``gold_log_z`` is as in ``violation_gaps``.
     """
     counted = (weights != 0).nonzero().squeeze(1)
     words, of_gold, known = words.select(counted), int(is_gold[counted].sum()), None
-    if gold_log_totals is not None:
-        known = gold_log_totals[words.places[:of_gold], violations.sentences[words.owners[:of_gold]]]
-    log_totals = log_partition(words.outputs, scorer.weight, scorer.bias, known)
-    sums = log_totals.new_zeros(violations.times.numel())
-    return sums.index_add(0, words.owners, weights[counted] * log_totals)
+    if gold_log_z is not None:
+        known = gold_log_z[words.places[:of_gold], violations.sentences[words.owners[:of_gold]]]
+    log_z = log_partition(words.outputs, scorer.weight, scorer.bias, known)
+    sums = log_z.new_zeros(violations.times.numel())
+    return sums.index_add(0, words.owners, weights[counted] * log_z)
 
 
 def length_factors(gold: GoldRun, violations: Violations, finished_lenpen: Optional[float]) -> Tensor:

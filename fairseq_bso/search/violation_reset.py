@@ -46,7 +46,7 @@ class Search(Protocol):
 
     gold_scores: Tensor
     """(B, T) local scores of the gold words"""
-    gold_log_totals: Optional[Tensor]
+    gold_log_z: Optional[Tensor]
     """(T, B) exact ``log Z`` after every gold prefix, if the search has computed it"""
     gold_memory: State
     """each (T, B, ...), the memory of every gold prefix; empty without a constraint"""

@@ -29,8 +29,8 @@ class BestWords(NamedTuple):
     """(..., n) float, ``f`` of the best words, best first; ``-inf`` in places without a word"""
     words: Tensor
     """(..., n) int64; among equal scores the smaller word id comes first"""
-    log_totals: Optional[Tensor]
-    """(...) float, the logarithm of the softmax's denominator, if requested"""
+    log_z: Optional[Tensor]
+    """(...) float, ``log Z``, the logarithm of the softmax's denominator, if requested"""
 
 
 class VocabularyProduct:
@@ -84,8 +84,8 @@ class VocabularyProduct:
             self.rooms[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
         return self.rooms[dtype][:rows]
 
-    def log_totals(self, scores: Tensor, maxima: Tensor, outputs: Tensor) -> Tensor:
-        """The logarithm of the softmax's denominator.
+    def log_z(self, scores: Tensor, maxima: Tensor, outputs: Tensor) -> Tensor:
+        """``log Z``, the logarithm of the softmax's denominator.
 
         Args:
             scores: (R, V') the result of ``scores``; overwritten.
@@ -96,21 +96,21 @@ class VocabularyProduct:
             (R,).
         """
         highest = maxima.amax(1, keepdim=True)
-        totals = scores.sub_(highest).exp_().sum(1).log_().add_(highest.squeeze(1))
+        log_z = scores.sub_(highest).exp_().sum(1).log_().add_(highest.squeeze(1))
         if self.barred.bias.numel() == 0:
-            return totals
-        weight, bias, outputs = (part.to(totals.dtype) for part in (*self.barred, outputs))
-        return torch.logaddexp(totals, torch.addmm(bias, outputs, weight.t()).logsumexp(1))
+            return log_z
+        weight, bias, outputs = (part.to(log_z.dtype) for part in (*self.barred, outputs))
+        return torch.logaddexp(log_z, torch.addmm(bias, outputs, weight.t()).logsumexp(1))
 
-    def best_words(self, outputs: Tensor, n: int, totals: bool = False) -> BestWords:
+    def best_words(self, outputs: Tensor, n: int, with_log_z: bool = False) -> BestWords:
         """The ``n`` best words of each single prefix: (R, H) -> BestWords (R, n)."""
         elements = CPU_CHUNK if outputs.device.type == "cpu" else DEVICE_CHUNK
         chunks = outputs.split(max(ROWS, elements // self.bias.numel() // ROWS * ROWS))
-        parts = [self._best_of_chunk(chunk, n, totals) for chunk in chunks]
-        scores, words, log_totals = zip(*parts)
-        return BestWords(torch.cat(scores), torch.cat(words), torch.cat(log_totals) if totals else None)
+        parts = [self._best_of_chunk(chunk, n, with_log_z) for chunk in chunks]
+        scores, words, log_z = zip(*parts)
+        return BestWords(torch.cat(scores), torch.cat(words), torch.cat(log_z) if with_log_z else None)
 
-    def _best_of_chunk(self, outputs: Tensor, n: int, totals: bool) -> BestWords:
+    def _best_of_chunk(self, outputs: Tensor, n: int, with_log_z: bool) -> BestWords:
         scores = self.scores(outputs)
         maxima = block_maxima(scores)
         if not self.screened:
@@ -118,7 +118,7 @@ class VocabularyProduct:
         else:
             screened, words = screen_in_blocks(scores, maxima, n * self.screen)
             values, words = self.rescore(screened, words, n, outputs.unsqueeze(1), words)
-        return BestWords(values, words, self.log_totals(scores, maxima, outputs) if totals else None)
+        return BestWords(values, words, self.log_z(scores, maxima, outputs) if with_log_z else None)
 
     def rescore(
         self,
@@ -154,7 +154,7 @@ class VocabularyProduct:
         return scores[:, :k], keys.gather(1, order[:, :k])
 
 
-def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: bool) -> BestWords:
+def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, with_log_z: bool) -> BestWords:
     """The ``n`` best words after every gold prefix: BestWords (T, B, n).
 
     Positions beyond a sentence's length have no valid score.
@@ -162,19 +162,19 @@ def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, totals: b
     time, sentences, _ = gold.outputs.shape
     outputs = gold.outputs.flatten(0, 1)  # (T * B, H)
     if outputs.device.type != "cpu":
-        found = product.best_words(outputs, n, totals)
+        found = product.best_words(outputs, n, with_log_z)
     else:  # rows of padding are left out
         real = (torch.arange(time).unsqueeze(1) < gold.lengths).flatten().nonzero().squeeze(1)
-        part = product.best_words(outputs.index_select(0, real), n, totals)
+        part = product.best_words(outputs.index_select(0, real), n, with_log_z)
         found = BestWords(
             part.scores.new_full((time * sentences, n), -torch.inf).index_copy_(0, real, part.scores),
             part.words.new_zeros(time * sentences, n).index_copy_(0, real, part.words),
-            part.log_totals
-            if part.log_totals is None
-            else part.log_totals.new_zeros(time * sentences).index_copy_(0, real, part.log_totals),
+            part.log_z
+            if part.log_z is None
+            else part.log_z.new_zeros(time * sentences).index_copy_(0, real, part.log_z),
         )
-    log_totals = None if found.log_totals is None else found.log_totals.view(time, sentences)
-    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_totals)
+    log_z = None if found.log_z is None else found.log_z.view(time, sentences)
+    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_z)
 
 
 class VocabularySearch:
@@ -194,13 +194,13 @@ class VocabularySearch:
         self.product, self.normalized = product, normalized
         self.best = best_after_gold(product, gold, beam, normalized)
         raw = product.exact.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
-        self.gold_scores = raw if self.best.log_totals is None else raw - self.best.log_totals.t()
-        self.gold_log_totals = None if product.screened else self.best.log_totals
+        self.gold_scores = raw if self.best.log_z is None else raw - self.best.log_z.t()
+        self.gold_log_z = None if product.screened else self.best.log_z
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix; ``k`` is at most the beam."""
-        scores, words, log_totals = self.best
-        return (scores if log_totals is None else scores - log_totals.unsqueeze(2))[..., :k], words[..., :k]
+        scores, words, log_z = self.best
+        return (scores if log_z is None else scores - log_z.unsqueeze(2))[..., :k], words[..., :k]
 
     def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
@@ -209,7 +209,7 @@ class VocabularySearch:
         maxima = block_maxima(scores)  # (R, V'/BLOCK)
         added = kept.scores.view(-1)[kept.rows.slots]  # (R,)
         if self.normalized:
-            added = added - product.log_totals(scores.clone(), maxima, kept.outputs)
+            added = added - product.log_z(scores.clone(), maxima, kept.outputs)
         maxima = maxima + added.unsqueeze(1)
         if kept.rows.everywhere:
             dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None

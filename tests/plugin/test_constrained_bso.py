@@ -9,7 +9,7 @@ from reference import successors as slow
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.decoding.constraint import Constraint
-from fairseq_bso.search.search_words import SearchWordsLogTotals
+from fairseq_bso.search.search_words import EstimatedLogZ
 
 END = 2
 LABELS = ["@L_a", "@R_a", "@R_b"]
@@ -99,8 +99,8 @@ def test_a_constrained_softmax_search_over_all_words_is_the_exact_one():
 
 def test_a_violator_that_exact_scores_do_not_confirm_costs_nothing(monkeypatch):
     """The search overestimates hypotheses beside gold. The loss nevertheless consists of exact gaps."""
-    estimate, seen = SearchWordsLogTotals.of_others, []
-    monkeypatch.setattr(SearchWordsLogTotals, "of_others", lambda *args: estimate(*args) - 3)
+    estimate, seen = EstimatedLogZ.of_others, []
+    monkeypatch.setattr(EstimatedLogZ, "of_others", lambda *args: estimate(*args) - 3)
     task = fakes.FakeTask(words=12)
     model = fakes.model(1, task, scorer="softmax")
     sources, golds = [[5, 6, 7, END], [4, 5, END]], [[8, 9, 5, 12, 8, END], [9, 9, 9, 9, END]]

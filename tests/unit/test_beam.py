@@ -80,9 +80,9 @@ def test_best_per_row_and_sentence_over_several_blocks(seed, k, dtype):
     product = VocabularyProduct(scorer, barred, dtype, screen=200)
     full = outputs @ scorer.weight.t() + scorer.bias
     full[:, barred] = -INFINITY
-    scores, words, log_totals = product.best_words(outputs, k, totals=True)
+    scores, words, log_z = product.best_words(outputs, k, with_log_z=True)
     complete = outputs @ scorer.weight.t() + scorer.bias  # the denominator counts barred words too
-    torch.testing.assert_close(log_totals, complete.logsumexp(1), rtol=0.01 if dtype else 1e-5, atol=1e-5)
+    torch.testing.assert_close(log_z, complete.logsumexp(1), rtol=0.01 if dtype else 1e-5, atol=1e-5)
     for row in range(len(outputs)):
         same(scores[row], words[row], ranked(full[row].tolist(), k))
     before = torch.randint(-3, 4, alive.shape, generator=generator).float()  # (B, W)

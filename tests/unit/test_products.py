@@ -69,7 +69,7 @@ def test_linear_without_bias():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_log_totals_are_those_of_the_softmax(temperature):
+def test_log_z_is_that_of_the_softmax(temperature):
     """There are more rows than fit one block, and the exponentials of the scores would overflow."""
     torch.manual_seed(0)
     scorer = Scorer(torch.randn(9000, 8), 100 * torch.randn(9000))

@@ -168,7 +168,7 @@ def test_an_exact_search_sees_the_exact_gaps_of_all_rivals(case, scorer):
     torch.testing.assert_close(found.gaps, found.rivals.gaps)
 
 
-def test_log_totals_of_a_low_precision_product_have_their_own_type():
+def test_log_z_of_a_low_precision_product_has_its_own_type():
     decoder, gold = gold_run(torch.randn(50, 9, dtype=torch.float64), [[1, 2, 3, END], [4, END]], SCORERS["softmax"], 8)
     exact, screened = (
         make_search(decoder, gold, SearchOptions(3, 1.0, dtype=dtype))[0] for dtype in (None, torch.bfloat16)

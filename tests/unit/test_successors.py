@@ -12,7 +12,7 @@ from reference.decoder import TableDecoder, local_scores, same_violations, witho
 from reference.host_reads import ForbidHostReads
 
 from fairseq_bso.search import topk, violation_reset
-from fairseq_bso.search.candidate_search import CandidateSearch, ExactLogTotals
+from fairseq_bso.search.candidate_search import CandidateSearch, ExactLogZ
 from fairseq_bso.search.constraints import (
     ArcStandard,
     BatchConstraint,
@@ -181,8 +181,8 @@ def allowed_words(kind, source, prefix):
 
 def search_of(scorer, successors, gold, table_scorer):
     """The search under a constraint, exact for every scorer."""
-    totals = ExactLogTotals(VocabularyProduct(table_scorer), gold) if scorer.normalized else None
-    return CandidateSearch(table_scorer, successors, gold, totals)
+    log_z = ExactLogZ(VocabularyProduct(table_scorer), gold) if scorer.normalized else None
+    return CandidateSearch(table_scorer, successors, gold, log_z)
 
 
 @pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)

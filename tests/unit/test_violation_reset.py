@@ -15,7 +15,7 @@ from search_cases import END, PADDING, cases, gold_run
 from fairseq_bso.search.candidate_search import CandidateSearch
 from fairseq_bso.search.constraints import BatchConstraint
 from fairseq_bso.search.scorer import SCORERS
-from fairseq_bso.search.search_words import SearchWordsLogTotals, search_words
+from fairseq_bso.search.search_words import EstimatedLogZ, search_words
 from fairseq_bso.search.violation_reset import violation_reset_search
 from fairseq_bso.search.violations import Rules
 from fairseq_bso.search.vocabulary_search import VocabularyProduct, VocabularySearch, best_after_gold
@@ -37,10 +37,10 @@ def run_fast(
     else:
         best = best_after_gold(product, gold, n, scorer.normalized)
         words = BatchConstraint(search_words(best, gold, PADDING), PADDING)
-        totals = None
+        log_z = None
         if scorer.normalized:
-            totals = SearchWordsLogTotals(decoder.scorer, words.candidates, gold, best, PADDING)
-        search = CandidateSearch(decoder.scorer, words, gold, totals, best)
+            log_z = EstimatedLogZ(decoder.scorer, words.candidates, gold, best, PADDING)
+        search = CandidateSearch(decoder.scorer, words, gold, log_z, best)
     rules = Rules(beam, END, PADDING, margin, scorer.cumulative, lenpen)
     found = violation_reset_search(gold, search, decoder, rules, live_rows_only).violations
     rows = zip(found.sentences.tolist(), found.times.tolist(), found.resets.tolist(), found.branches.tolist())
