@@ -32,7 +32,7 @@ class CandidateScorer:
     def __init__(self, scorer: Scorer, candidates: Tensor) -> None:
         weight, bias = scorer.weight.detach()[candidates], scorer.bias.detach()[candidates]  # (B, C, H), (B, C)
         exact = torch.promote_types(weight.dtype, torch.float32)
-        # The memory is in the order (B, H, C): a product then takes two thirds of the time.
+        # The layout in memory is (B, H, C): a product then takes two thirds of the time.
         self.weight, self.bias = weight.to(exact).transpose(1, 2).contiguous(), bias.to(exact)
 
     def select(self, sentences: Tensor) -> CandidateScorer:
@@ -113,7 +113,7 @@ class CandidateSearch:
         self.constraint, self.gold, self.log_z, self.best = constraint, gold, log_z, best
         self.candidates: Optional[Tensor] = constraint.candidates
         self.scores, self.shared = scores or CandidateScorer(scorer, constraint.candidates), scores is not None
-        self.gold_memory = states_along(constraint, gold.words)
+        self.gold_constraint_states = states_along(constraint, gold.words)
         raw = scorer.score_words(gold.outputs.transpose(0, 1), gold.words)  # (B, T)
         self.gold_scores = raw if log_z is None else raw - log_z.gold.t()
         self.gold_log_z = log_z.gold if log_z is not None and log_z.exact_gold else None
@@ -133,7 +133,7 @@ class CandidateSearch:
     def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
         outputs = self.gold.outputs
         time, sentences, _ = outputs.shape
-        allowed = allowed_along(self.constraint, self.gold_memory, self.gold.words)  # (T, B, C)
+        allowed = allowed_along(self.constraint, self.gold_constraint_states, self.gold.words)  # (T, B, C)
         scores = self.scores(outputs.transpose(0, 1)).transpose(0, 1).masked_fill(~allowed, -torch.inf)
         values, columns = best_of(scores.flatten(0, 1), k)  # (T * B, k)
         of = torch.arange(sentences, device=columns.device).repeat(time)
@@ -143,7 +143,8 @@ class CandidateSearch:
     def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         sentences, rows = kept.alive.size(0), kept.rows
-        allowed = rows.by_sentence(self.constraint.allowed(kept.memory, rows.sentences), sentences)  # (B, W, C)
+        allowed = self.constraint.allowed(kept.constraint_states, rows.sentences)  # (R, C)
+        allowed = rows.by_sentence(allowed, sentences)  # (B, W, C)
         outputs = rows.by_sentence(kept.outputs, sentences)  # (B, W, H)
         scores, added = self.scores(outputs), kept.scores  # (B, W, C), (B, W)
         if self.log_z is not None:
@@ -154,6 +155,6 @@ class CandidateSearch:
         words = self.constraint.candidates.expand(sentences, -1).gather(1, flat.remainder(columns))
         return Candidates(values, flat.div(columns, rounding_mode="floor"), words)
 
-    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
-        return self.constraint.advance(memory, words, sentences)
+    def advance_constraint(self, states: State, words: Tensor, sentences: Tensor) -> State:
+        """The constraint's states after one more word: states each (R, ...), words and sentences (R,)."""
+        return self.constraint.advance(states, words, sentences)

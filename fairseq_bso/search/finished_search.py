@@ -1,7 +1,7 @@
 """Beam search to the end, in training: the best finished hypotheses of every sentence, and their scores with gradient.
 
 The search is that of fairseq's generator. A hypothesis is finished if ``</s>`` is among the K best candidates of a
-step. The K best of the other candidates go on, until K hypotheses are finished. Gold plays no part in it.
+step. The K best of the other candidates are extended, until K hypotheses are finished. Gold plays no part in it.
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     time, beam, on_cpu = gold.outputs.size(0), options.beam, gold.words.device.type == "cpu"
     search, _ = make_search(decoder, gold, options._replace(beam=2 * beam))  # at most K of 2 K end
     decoder.prepare(None if search.candidates is None else search.candidates.unique())
-    ends = _Ends(gold.words, beam)
+    ended = _EndedHypotheses(gold.words, beam)
     scores, words = (part[0] for part in search.best_after_gold(2 * beam))
     found = Candidates(scores, torch.zeros_like(words), words)
     history: List[Tuple[Tensor, Tensor]] = []
     kept: Optional[BeamState] = None
     states: Any = ()
-    memory: State = ()
+    constraint_states: State = ()
     for t in range(time):
         if kept is not None:
             found = search.best_of_others(kept, t, 2 * beam)
-        chosen = ends.take(found, t, decoder.end)  # (B, K) places of the candidates that go on
+        chosen = ended.record(found, t, decoder.end)  # (B, K) places of the candidates to extend
         scores, slots, words = (part.gather(1, chosen) for part in found)
-        alive = (scores > -torch.inf) & (words != decoder.end) & ~ends.full().unsqueeze(1)
+        alive = (scores > -torch.inf) & (words != decoder.end) & ~ended.full().unsqueeze(1)
         history.append((slots, words))
         if t + 1 == time or on_cpu and not bool(alive.any()):
             break
         rows = Rows.of(alive, on_cpu)
-        fed = words.view(-1)[rows.slots]
+        last_words = words.view(-1)[rows.slots]  # (R,)
         source = rows.sentences if kept is None else _sources(slots, kept, rows)
-        memory = select(tuple(part[0] for part in search.gold_memory), memory, source)
-        outputs, states = decoder.extend(t, states, source, fed, rows)
-        memory = search.follow(memory, fed, rows.sentences)
-        kept = BeamState(rows, outputs, states, memory, scores, alive, torch.zeros_like(slots))
-    return ends.finished(history, decoder.padding, decoder.end, time)
+        constraint_states = select(tuple(part[0] for part in search.gold_constraint_states), constraint_states, source)
+        outputs, states = decoder.extend(t, states, source, last_words, rows)
+        constraint_states = search.advance_constraint(constraint_states, last_words, rows.sentences)
+        kept = BeamState(rows, outputs, states, constraint_states, scores, alive, torch.zeros_like(slots))
+    return ended.finished(history, decoder.padding, decoder.end, time)
 
 
 def _sources(slots: Tensor, kept: BeamState, rows: Rows) -> Tensor:
@@ -85,7 +85,7 @@ def _sources(slots: Tensor, kept: BeamState, rows: Rows) -> Tensor:
     return slots.size(0) + kept.rows.row_of_slot(slots.size(0))[parents]
 
 
-class _Ends:
+class _EndedHypotheses:
     """The hypotheses that have ended: at most K of each of B sentences.
 
     Args:
@@ -94,9 +94,9 @@ class _Ends:
     """
 
     def __init__(self, words: Tensor, beam: int) -> None:
-        # The last column takes what has no place.
+        # Column K is a dummy target for candidates that do not end, or end after K others.
         self.times = words.new_full((words.size(0), beam + 1), -1)
-        self.slots = torch.zeros_like(self.times)  # among those kept in the step before
+        self.slots = torch.zeros_like(self.times)  # of the parent, among the hypotheses kept in the step before
         self.scores = torch.full(self.times.shape, -torch.inf, device=words.device)
         self.counts = torch.zeros_like(words[:, 0])
         self.beam = beam
@@ -105,8 +105,8 @@ class _Ends:
         """(B,) bool, whether K hypotheses of a sentence have ended."""
         return self.counts == self.beam
 
-    def take(self, found: Candidates, t: int, end: int) -> Tensor:
-        """Notes those of 2 K candidates that end in step ``t``. Returns the places (B, K) of the best others."""
+    def record(self, found: Candidates, t: int, end: int) -> Tensor:
+        """Records those of 2 K candidates that end in step ``t``. Returns the places (B, K) of the best others."""
         rank = torch.arange(found.words.size(1), device=found.words.device)
         is_end = (found.words == end) & (found.scores > -torch.inf)
         is_end = is_end | found.scores.isnan()  # a NaN must reach the loss: it ends its hypothesis
@@ -122,7 +122,7 @@ class _Ends:
         return (rank + is_end.long() * rank.numel()).topk(self.beam, largest=False).values.remainder(rank.numel())
 
     def finished(self, history: List[Tuple[Tensor, Tensor]], padding: int, end: int, time: int) -> Finished:
-        """Follows the slots and words (B, K) of all steps back from the ends."""
+        """Recovers all paths by back-pointers; ``history`` has the parent slots and words (B, K) of every step."""
         times, slots, scores = (part[:, : self.beam] for part in (self.times, self.slots, self.scores))
         paths = slots.new_full((*slots.shape, time), padding)
         for t in range(len(history) - 1, -1, -1):
@@ -143,32 +143,32 @@ def lowest_cost(finished: Finished, costs: Tensor, normalized: bool) -> Tensor:
         costs: (B, K).
         normalized: whether decoding divides scores by length.
     """
-    there = finished.lengths > 1  # a target needs a word
-    least = costs.masked_fill(~there, torch.inf).amin(1, keepdim=True)  # (B, 1)
+    eligible = finished.lengths > 1  # (B, K) a target needs a word
+    least = costs.masked_fill(~eligible, torch.inf).amin(1, keepdim=True)  # (B, 1)
     measure = finished.scores / finished.lengths.clamp(min=1) if normalized else finished.scores
-    best = measure.masked_fill(~there | (costs > least), -torch.inf).argmax(1)
-    return best.masked_fill(~there.any(1), -1)
+    best = measure.masked_fill(~eligible | (costs > least), -torch.inf).argmax(1)
+    return best.masked_fill(~eligible.any(1), -1)
 
 
 def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, options: SearchOptions) -> FinishedScores:
-    """Scores finished hypotheses with gradient. What follows a prefix that several share is normalised once.
+    """Scores finished hypotheses with gradient. ``log Z`` of a prefix that several hypotheses share is computed once.
 
     Args:
         decoder: the model on this batch.
         gold: its gold run.
         finished: hypotheses.
-        options: say whether the whole of gold is scored. Otherwise its scores are 0 where no hypothesis shares them.
+        options: say whether the whole of gold is scored. Otherwise gold words count 0 where no hypothesis shares them.
     """
     sentences, beam, _ = finished.paths.shape
-    there = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,)
-    found = _as_violations(finished, there, gold.words)
+    existing = (finished.lengths.view(-1) > 0).nonzero().squeeze(1)  # (M,) in a flat B * K
+    found = _as_violations(finished, existing, gold.words)
     gold, own = decoder.score(gold, found)
     needed = _needed_gold_words(gold, found, options.whole_gold)  # (G,)
-    prefixes = _distinct_prefixes(finished.paths, there, found.branches, own, needed)
+    prefixes = _distinct_prefixes(finished.paths, existing, found.branches, own, needed)
     of_gold, of_own = _local_scores(decoder, gold, own, needed, prefixes)  # (T, B), (N,)
     gold_sums = torch.cat([of_gold.new_zeros(1, sentences), of_gold.cumsum(0)])  # (T + 1, B)
     sums = gold_sums[found.branches, found.sentences].index_add(0, own.owners, of_own)  # (M,)
-    scores = sums.new_zeros(sentences * beam).index_copy(0, there, sums).view(sentences, beam)
+    scores = sums.new_zeros(sentences * beam).index_copy(0, existing, sums).view(sentences, beam)
     whole_gold = gold_sums[gold.lengths, torch.arange(sentences, device=sums.device)]  # (B,)
     nll = None
     if options.nll:  # raw scores are no log-probabilities
@@ -180,7 +180,7 @@ def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, options
 def _needed_gold_words(gold: GoldRun, found: Violations, whole: bool) -> Tensor:
     """(G,) int64, ascending places in a flat ``T * B``: all gold words, or those up to a sentence's last branch."""
     last = gold.lengths - 1
-    if not whole:  # what follows the last prefix that a hypothesis shares is in no score
+    if not whole:  # gold words after a sentence's last branch are in no score
         last = torch.full_like(last, -1).scatter_reduce(0, found.sentences, found.branches, "amax")
     time = torch.arange(gold.words.size(1), device=last.device).unsqueeze(1)
     return (time <= last).view(-1).nonzero().squeeze(1)
@@ -201,10 +201,10 @@ def _local_scores(
     return of_own.new_zeros(time * sentences).index_copy(0, needed, of_gold).view(time, sentences), of_own
 
 
-def _as_violations(finished: Finished, there: Tensor, gold: Tensor) -> Violations:
-    """The hypotheses at the places ``there`` (M,) of a flat ``B * K``, which leave the gold words (B, T) once."""
-    owners = there.div(finished.paths.size(1), rounding_mode="floor")
-    paths, ends = finished.paths.flatten(0, 1)[there], finished.lengths.view(-1)[there] - 1
+def _as_violations(finished: Finished, existing: Tensor, gold: Tensor) -> Violations:
+    """The hypotheses ``existing`` (M,) of a flat ``B * K``, as violators that leave the gold words (B, T) once."""
+    owners = existing.div(finished.paths.size(1), rounding_mode="floor")
+    paths, ends = finished.paths.flatten(0, 1)[existing], finished.lengths.view(-1)[existing] - 1
     place = torch.arange(paths.size(1), device=ends.device)
     differs = (paths != gold[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
     branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
@@ -212,36 +212,38 @@ def _as_violations(finished: Finished, there: Tensor, gold: Tensor) -> Violation
 
 
 class _Prefixes(NamedTuple):
-    """The distinct prefixes before the words of hypotheses: those of G gold words, then U others."""
+    """The distinct prefixes of the words of hypotheses: first those of G gold words, then U others."""
 
     rows: Tensor
-    """(U,) int64, the own words before which the others stand"""
+    """(U,) int64 below N, for each of the U prefixes one own word that follows it"""
     numbers: Tensor
-    """(N,) int64 below G + U, the prefix before each own word"""
+    """(N,) int64 below G + U, the number of each own word's prefix"""
 
 
-def _distinct_prefixes(paths: Tensor, there: Tensor, branches: Tensor, own: Scored, needed: Tensor) -> _Prefixes:
+def _distinct_prefixes(paths: Tensor, existing: Tensor, branches: Tensor, own: Scored, needed: Tensor) -> _Prefixes:
     """Finds the prefixes that several hypotheses, or a hypothesis and gold, share.
 
     Args:
         paths: (B, K, T) int64.
-        there: (M,) int64, the places of M hypotheses in a flat ``B * K``.
+        existing: (M,) int64, the places of M hypotheses in a flat ``B * K``.
         branches: (M,) int64, where they leave gold.
-        own: their N words from there on.
+        own: their N own words, from the branch on.
         needed: (G,) int64, ascending places of gold words in a flat ``T * B``; those at branches are among them.
     """
     sentences, beam, time = paths.shape
     differ = (paths.unsqueeze(1) != paths.unsqueeze(2)).cumsum(3, dtype=torch.int32)  # (B, K, K, T)
     agree = torch.nn.functional.pad(differ, (1, 0))[..., :time] == 0  # the words before each place
     first = agree.long().argmax(2)  # (B, K, T) the first hypothesis with the same prefix
-    slots, places, every = there[own.owners], own.places, torch.arange(own.places.numel(), device=paths.device)
-    owners = slots.div(beam, rounding_mode="floor")
-    row_of = torch.zeros_like(paths).view(sentences * beam, time)
-    row_of[slots, places] = every
-    same = row_of[owners * beam + first.flatten(0, 1)[slots, places], places]  # (N,) the first row with that prefix
+    hypotheses, places = existing[own.owners], own.places  # (N,) each
+    index = torch.arange(places.numel(), device=paths.device)
+    owners = hypotheses.div(beam, rounding_mode="floor")  # (N,) sentences
+    index_of = torch.zeros_like(paths).view(sentences * beam, time)
+    index_of[hypotheses, places] = index
+    # (N,) the first own word with the same prefix
+    same = index_of[owners * beam + first.flatten(0, 1)[hypotheses, places], places]
     of_gold = places == branches[own.owners]
-    rows = ((same == every) & ~of_gold).nonzero().squeeze(1)  # (U,)
-    numbers = torch.zeros_like(every)
+    rows = ((same == index) & ~of_gold).nonzero().squeeze(1)  # (U,)
+    numbers = torch.zeros_like(index)
     numbers[rows] = needed.numel() + torch.arange(rows.numel(), device=rows.device)
     numbers = torch.where(of_gold, torch.searchsorted(needed, places * sentences + owners), numbers[same])
     return _Prefixes(rows, numbers)

@@ -31,8 +31,8 @@ class BeamState(NamedTuple):
     """(R, H)"""
     states: Any
     """the model's states of these rows; ``()`` for none"""
-    memory: State
-    """each (R, ...), the state of the successor function for a hypothesis"""
+    constraint_states: State
+    """each (R, ...), the states of the successor function for these rows; ``()`` for none"""
     scores: Tensor
     """(B, W) float, the score minus that of the gold prefix; 0 if only the last word counts"""
     alive: Tensor
@@ -48,8 +48,8 @@ class Search(Protocol):
     """(B, T) local scores of the gold words"""
     gold_log_z: Optional[Tensor]
     """(T, B) exact ``log Z`` after every gold prefix, if the search has computed it"""
-    gold_memory: State
-    """each (T, B, ...), the memory of every gold prefix; empty without a constraint"""
+    gold_constraint_states: State
+    """each (T, B, ...), the constraint's state after every gold prefix; empty without a constraint"""
     candidates: Optional[Tensor]
     """(B, C) or (1, C) int64, the words that may enter a beam; None allows any word"""
 
@@ -59,8 +59,8 @@ class Search(Protocol):
     def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
         """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
 
-    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """The memory after one more word: memory each (R, ...), words and sentences (R,)."""
+    def advance_constraint(self, states: State, words: Tensor, sentences: Tensor) -> State:
+        """The constraint's states after one more word: states each (R, ...), words and sentences (R,)."""
 
 
 class Searched(NamedTuple):
@@ -190,18 +190,19 @@ class Searcher:
     def _extend(self, decision: Decision, kept: BeamState, t: int) -> BeamState:
         """Feeds the kept words to the decoder and returns the other hypotheses one step later.
 
-        One index selects the model's states and the search's memory, and resets both to gold's.
+        One index selects the states of the model and of the constraint, and resets both to gold's.
         """
         rows = Rows.of(decision.alive, self.live_rows_only)
         scores = decision.scores if self.rules.cumulative else torch.zeros_like(decision.scores)
         if rows.slots.numel() == 0:
             return self._empty_beam(scores)._replace(alive=decision.alive, ended=decision.ended)
         source = _sources(decision, kept, rows)
-        memory = select(tuple(part[t] for part in self.search.gold_memory), kept.memory, source)
+        gold_states = tuple(part[t] for part in self.search.gold_constraint_states)  # each (B, ...)
+        constraint_states = select(gold_states, kept.constraint_states, source)
         words = decision.words.view(-1)[rows.slots]
         outputs, states = self.decoder.extend(t, kept.states, source, words, rows)
-        memory = self.search.follow(memory, words, rows.sentences)
-        return BeamState(rows, outputs, states, memory, scores, decision.alive, decision.ended)
+        constraint_states = self.search.advance_constraint(constraint_states, words, rows.sentences)
+        return BeamState(rows, outputs, states, constraint_states, scores, decision.alive, decision.ended)
 
 
 def _rival_place(is_gold: Tensor, final: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ class VocabularySearch:
         normalized: whether local scores are log-probabilities.
     """
 
-    gold_memory: State = ()
+    gold_constraint_states: State = ()
     candidates: Optional[Tensor] = None
 
     def __init__(self, product: VocabularyProduct, gold: GoldRun, beam: int, normalized: bool) -> None:
@@ -229,6 +229,6 @@ class VocabularySearch:
             values, flat = product.rescore(screened, flat, k, kept.outputs[rows], words, added[rows])
         return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
 
-    def follow(self, memory: State, words: Tensor, sentences: Tensor) -> State:
-        """This search has no memory of a hypothesis."""
-        return memory
+    def advance_constraint(self, states: State, words: Tensor, sentences: Tensor) -> State:
+        """Without a constraint there are no states."""
+        return states
