@@ -15,7 +15,7 @@ from .candidate_search import CandidateScorer
 from .constraints import distinct
 from .decoder import GoldRun
 from .scorer import Scorer
-from .violation_reset import BeamState, Searched
+from .violation_reset import BeamState, SearchResult
 from .violations import Trace, Violations
 from .vocabulary_search import BestWords
 
@@ -96,7 +96,7 @@ class Agreement(NamedTuple):
     """share of the violators found over search words that the exact search also finds, at the same step; 1 for none"""
 
 
-def agreement(search: Searched, exact: Searched, gold: GoldRun, words: Tensor, padding: int) -> Agreement:
+def agreement(search: SearchResult, exact: SearchResult, gold: GoldRun, words: Tensor, padding: int) -> Agreement:
     """Compares a search over search words with the exact one.
 
     Args:

@@ -56,7 +56,7 @@ class SearchScores(NamedTuple):
     rivals: Violations
     """the M hypotheses: the violators, or all on the beam besides gold"""
     events: Tensor
-    """(M,) int64, which of them compete with each other: rivals of one step of a sentence have the same number"""
+    """(M,) int64, a number for each step of a sentence: rivals of the same step compete with each other"""
     violations: Violations
     """the violations of the batch"""
     nll: Optional[Tensor]
@@ -66,16 +66,12 @@ class SearchScores(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search along gold found. Holds no gradient."""
+    """The result of a search along gold, without gradient. Fields with names of ``SearchScores`` are the same."""
 
     rivals: Violations
-    """as in ``SearchScores``"""
     events: Tensor
-    """(M,) int64, as there"""
     violations: Violations
-    """as there"""
     agreement: Optional[Agreement]
-    """as there"""
     gold_outputs: Tensor
     """(T, B, H) those of the gold run of this search"""
     gold_log_z: Optional[Tensor]
@@ -207,16 +203,17 @@ def violation_gaps(
     if not score.cumulative:
         start = violations.times
         violators = violators.select(violators.places == violations.ends[violators.owners])
-    golds = _golds_words(gold, violations, start)
+    gold_words = _gold_words(gold, violations, start)
     # Gold's words count in full from the branch on. Before the branch, the violator's share of them is subtracted.
-    taken_back = 1 - factor[golds.owners]
-    own = torch.where(golds.places < violations.branches[golds.owners], taken_back, torch.ones_like(taken_back))
-    weights = torch.cat([own, -factor[violators.owners]])  # (N,)
-    words = Scored(*(torch.cat(pair) for pair in zip(golds, violators)))
+    shared_weights = 1 - factor[gold_words.owners]
+    before_branch = gold_words.places < violations.branches[gold_words.owners]
+    gold_weights = torch.where(before_branch, shared_weights, torch.ones_like(shared_weights))
+    weights = torch.cat([gold_weights, -factor[violators.owners]])  # (N,)
+    words = Scored(*(torch.cat(pair) for pair in zip(gold_words, violators)))
     gaps = torch.zeros_like(factor).index_add(0, words.owners, weights * scorer.score_words(words.outputs, words.words))
     if not score.normalized:
         return gaps
-    is_gold = torch.arange(weights.numel(), device=weights.device) < golds.words.numel()
+    is_gold = torch.arange(weights.numel(), device=weights.device) < gold_words.words.numel()
     # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
     at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
     weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
@@ -257,7 +254,7 @@ def length_factors(gold: GoldRun, violations: Violations, finished_lenpen: Optio
     return torch.where(ended, (length / (violations.ends + 1)) ** finished_lenpen, torch.ones_like(length))
 
 
-def _golds_words(gold: GoldRun, violations: Violations, start: Tensor) -> Scored:
+def _gold_words(gold: GoldRun, violations: Violations, start: Tensor) -> Scored:
     """Gold's words from ``start`` (M,) to each violation."""
     owners, places = ragged(start, violations.times - start + 1)
     sentences = violations.sentences[owners]

@@ -63,8 +63,8 @@ class Search(Protocol):
         """The constraint's states after one more word: states each (R, ...), words and sentences (R,)."""
 
 
-class Searched(NamedTuple):
-    """One search of a batch."""
+class SearchResult(NamedTuple):
+    """The result of one search of a batch."""
 
     trace: Trace
     violations: Violations
@@ -72,7 +72,7 @@ class Searched(NamedTuple):
 
 def violation_reset_search(
     gold: GoldRun, search: Search, decoder: Decoder, rules: Rules, live_rows_only: bool = True
-) -> Searched:
+) -> SearchResult:
     """Searches all sentences of a batch at once and returns the steps at which gold missed the margin.
 
     Args:
@@ -90,7 +90,7 @@ def violation_reset_search(
     rules.check()
     with torch.no_grad():
         trace = Searcher(gold, search, decoder, rules, live_rows_only).run()
-        return Searched(trace, trace.violations(gold.words, rules))
+        return SearchResult(trace, trace.violations(gold.words, rules))
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Searcher:
         violated = active & (threatened & (gap < self.rules.margin) | is_nan)
         others = _other_places(is_gold)  # (B, W)
         next_slots, next_words = slots.gather(1, others), words.gather(1, others)
-        goes_on = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)
-        ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~goes_on, 0)
+        is_kept = (active & ~final & ~violated).unsqueeze(1) & exists.gather(1, others)  # (B, W)
+        ended = self._ended_lengths(kept, next_slots, next_words, t).masked_fill(~is_kept, 0)
         return Decision(
             violated=violated,
             gap=gap,
@@ -176,7 +176,7 @@ class Searcher:
             slots=next_slots,
             words=next_words,
             scores=scores.gather(1, others) - gold_score.unsqueeze(1),
-            alive=goes_on & (next_words != self.rules.end) & (ended == 0),
+            alive=is_kept & (next_words != self.rules.end) & (ended == 0),
             ended=ended,
         )
 

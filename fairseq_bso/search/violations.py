@@ -135,13 +135,14 @@ class Trace(NamedTuple):
         """Recovers the words of hypotheses that step ``times`` (M,) makes of ``slots`` (M,) and ``last`` words (M,)."""
         violated = self._over_time("violated")
         time = torch.arange(violated.size(0), device=violated.device)
-        after = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
-        since = torch.cat([torch.zeros_like(after[:1]), after.cummax(0).values[:-1]])  # (T, B) first after the reset
+        restarts = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
+        # (T, B) the first word that was searched since the last reset before each step
+        resets = torch.cat([torch.zeros_like(restarts[:1]), restarts.cummax(0).values[:-1]])
         paths, branches = recover_paths(self.parents, self.words, gold, sentences, times, slots)
         paths.scatter_(1, times.unsqueeze(1), last.unsqueeze(1))
         after_end = (paths == rules.padding) & (time <= times.unsqueeze(1)) & (time > branches.unsqueeze(1))  # (M, T)
         ends = times - after_end.sum(1)
-        return Violations(sentences, times, since[times, sentences], branches, ends, paths, gaps)
+        return Violations(sentences, times, resets[times, sentences], branches, ends, paths, gaps)
 
 
 def ragged(start: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
