@@ -91,12 +91,12 @@ def _log_partition(
     """Also appends to ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
     log_z = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
     log_z[: known.numel()] = known
-    room = KEPT
+    budget = KEPT  # probabilities that may still be kept
     for rows in row_blocks(outputs, bias.numel(), known.numel()):
         scores = _scores(outputs[rows], weight, bias)
         log_z[rows], sums = exponentials(scores)
-        room -= scores.numel()
-        if kept is not None and room >= 0:
+        budget -= scores.numel()
+        if kept is not None and budget >= 0:
             kept.append((rows, scores.div_(sums)))
     return log_z
 

@@ -14,13 +14,13 @@ State = Tuple[Tensor, ...]
 
 
 class Rows(NamedTuple):
-    """The beam slots, in a flat ``B * width`` beam, of the rows of a batch of hypotheses."""
+    """A batch of R hypotheses in a beam of ``B * width`` slots: the slot of each row."""
 
     slots: Tensor
-    """(R,) int64, ascending within the rows that a step scatters"""
+    """(R,) int64, distinct, in the flat ``B * width`` beam; ascending in a search"""
     width: int
     """beam slots per sentence"""
-    everywhere: bool
+    dense: bool
     """whether the rows are all ``B * width`` slots in order"""
 
     @staticmethod
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
     def by_sentence(self, values: Tensor, sentences: int) -> Tensor:
         """(R, ...) -> (B, width, ...); slots without a row are zero."""
-        if not self.everywhere:
+        if not self.dense:
             empty = values.new_zeros(sentences * self.width, *values.shape[1:])
             values = empty.index_copy_(0, self.slots, values)
         return values.unflatten(0, (sentences, self.width))
@@ -51,7 +51,7 @@ class Rows(NamedTuple):
     def by_row(self, values: Tensor) -> Tensor:
         """(B, width, ...) -> (R, ...)."""
         values = values.flatten(0, 1)
-        return values if self.everywhere else values.index_select(0, self.slots)
+        return values if self.dense else values.index_select(0, self.slots)
 
 
 class GoldRun(NamedTuple):
@@ -100,9 +100,10 @@ class Decoder(Protocol):
     """``</s>``"""
 
     def prepare(self, words: Optional[Tensor]) -> None:
-        """Called before every search. ``words`` (U,), each once, are the only ones that it will embed; None is any.
+        """Called before every search, so that the decoder may look up embeddings once.
 
-        Their embeddings may be looked up now.
+        Args:
+            words: (U,) int64, distinct: the search will embed no others. None if it may embed any word.
         """
 
     def extend(self, t: int, states: Any, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, Any]:

@@ -57,7 +57,7 @@ class VocabularyProduct:
         self.bias = F.pad(bias, (0, rest), value=-torch.inf).to(weight.dtype)
         self.screened = weight.dtype in HALF
         self.screen = screen
-        self.rooms: Dict[torch.dtype, Tensor] = {}
+        self.buffers: Dict[torch.dtype, Tensor] = {}
 
     def scores(self, outputs: Tensor) -> Tensor:
         """(R, H) -> (R, V') scores in at least float32, valid until the next product.
@@ -71,18 +71,18 @@ class VocabularyProduct:
         if onednn_suits(outputs, self.weight):
             return linear(outputs, self.weight, self.bias)
         outputs = in_whole_blocks(outputs) if self.screened else outputs
-        scores = self._room(outputs.size(0), self.weight.dtype)
+        scores = self._buffer(outputs.size(0), self.weight.dtype)
         torch.addmm(self.bias, outputs, self.weight.t(), out=scores)
-        return self._room(rows, torch.float32).copy_(scores[:rows]) if self.screened else scores
+        return self._buffer(rows, torch.float32).copy_(scores[:rows]) if self.screened else scores
 
-    def _room(self, rows: int, dtype: torch.dtype) -> Tensor:
+    def _buffer(self, rows: int, dtype: torch.dtype) -> Tensor:
         """(R, V'), the same memory at every step.
 
         The system allocates fresh memory page by page, which takes as long as a low-precision product.
         """
-        if dtype not in self.rooms or self.rooms[dtype].size(0) < rows:
-            self.rooms[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
-        return self.rooms[dtype][:rows]
+        if dtype not in self.buffers or self.buffers[dtype].size(0) < rows:
+            self.buffers[dtype] = self.weight.new_empty(rows, self.bias.numel(), dtype=dtype)
+        return self.buffers[dtype][:rows]
 
     def log_z(self, scores: Tensor, maxima: Tensor, outputs: Tensor) -> Tensor:
         """``log Z``, the logarithm of the softmax's denominator.
@@ -133,7 +133,7 @@ class VocabularyProduct:
 
         Args:
             screened: (N, c) low-precision scores.
-            keys: (N, c) the origin of each score; among equal scores the smallest key comes first.
+            keys: (N, c) the flat index of each candidate; among equal scores the smallest key comes first.
             k: the number of candidates to return, of the c.
             outputs: (N, c, H) attentional vectors of their prefixes, or (N, 1, H) if they share one prefix.
             words: (N, c).
@@ -211,7 +211,7 @@ class VocabularySearch:
         if self.normalized:
             added = added - product.log_z(scores.clone(), maxima, kept.outputs)
         maxima = maxima + added.unsqueeze(1)
-        if kept.rows.everywhere:
+        if kept.rows.dense:
             dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None
         else:
             dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf)
