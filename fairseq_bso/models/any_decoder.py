@@ -1,7 +1,7 @@
-"""Any incremental decoder of fairseq in the training search, with nothing but what fairseq's generator asks of it.
+"""Any incremental decoder of fairseq in the training search, through the interface that fairseq's generator uses.
 
-Slot 0 of each sentence is gold: the incremental state has B rows of gold prefixes, and then the live rows of the other
-hypotheses. A reset is a reordering to the gold row. The encoder runs once; the search runs the decoder without dropout.
+Slot 0 of each sentence is gold: the incremental state has B rows of gold prefixes, followed by the live rows of the
+other hypotheses. A reset reorders to the gold row. The encoder runs once; the search runs the decoder without dropout.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class AnyDecoder:
         self.scorer, self.prefix_score = layer.scorer(), SCORERS["softmax"]
         self.padding, self.end = model.decoder.dictionary.pad(), model.decoder.dictionary.eos()
         tokens = net_input["prev_output_tokens"]
-        self.inputs = tokens.masked_fill(tokens == self.padding, self.end)  # (B, T); what follows an end is not used
-        self.every = torch.arange(tokens.size(0), device=tokens.device)
+        # (B, T); the places after a sentence's end are not used.
+        self.inputs = tokens.masked_fill(tokens == self.padding, self.end)
+        self.gold_rows = torch.arange(tokens.size(0), device=tokens.device)  # (B,) also the number of each sentence
         self.memory: Any = None  # the encoder's output
         self.autocast = autocast_settings(tokens.device.type)
         self._restart()
@@ -46,7 +47,7 @@ class AnyDecoder:
         """Forgets all hypotheses."""
         self.cache: Dict[str, Dict[str, Optional[Tensor]]] = {}
         self.tokens = self.inputs[:, :0]  # (B + R, t + 1) the input words of every row
-        self.sentences = self.every  # (B + R,) the sentence of every row
+        self.sentences = self.gold_rows  # (B + R,) the sentence of every row
         self.time = -1  # the number of words in the gold rows
 
     def gold_run(self, target: Tensor) -> GoldRun:
@@ -61,28 +62,28 @@ class AnyDecoder:
         """Nothing is prepared."""
 
     def extend(self, t: int, states: States, source: Tensor, words: Tensor, rows: Rows) -> Tuple[Tensor, States]:
-        """As in ``Decoder``; the states are in the incremental state, so the result only says that there are some."""
+        """As in ``Decoder``; fairseq's incremental state holds the states, so the result only shows that they exist."""
         with torch.no_grad(), evaluation(self.model.decoder), torch.autocast(**self.autocast):
             if not states:
                 self._run_along_gold(t)
-            order, sentences = torch.cat([self.every, source]), torch.cat([self.every, rows.sentences])
+            order, sentences = torch.cat([self.gold_rows, source]), torch.cat([self.gold_rows, rows.sentences])
             words = torch.cat([self.inputs[:, t + 1], words])
-            same_number = not rows.everywhere and order.numel() == self.sentences.numel()
+            same_number = not rows.dense and order.numel() == self.sentences.numel()
             if same_number and not torch.equal(sentences, self.sentences):
                 # fairseq's attention to the source keeps its keys in their order if the number of rows stays the same.
                 order, sentences, words = (torch.cat([part, part[:1]]) for part in (order, sentences, words))
             self._reorder(order)
             outputs = self._step(words, sentences)
-        return outputs[self.every.numel() :][: source.numel()], (t + 1,)
+        return outputs[self.gold_rows.numel() :][: source.numel()], (t + 1,)
 
     def _run_along_gold(self, t: int) -> None:
         """Keeps the gold rows alone and extends them to ``t`` words."""
         if t < self.time:  # another search of this batch
             self._restart()
         elif self.time >= 0:
-            self._reorder(self.every)
+            self._reorder(self.gold_rows)
         while self.time < t:
-            self._step(self.inputs[:, self.time + 1], self.every)
+            self._step(self.inputs[:, self.time + 1], self.gold_rows)
 
     def _reorder(self, order: Tensor) -> None:
         """Selects rows of the incremental state."""
@@ -98,29 +99,29 @@ class AnyDecoder:
         return features(self.model, self.layer, self.tokens, memory, self.cache)[:, -1]
 
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
-        """As in ``Decoder``: gold by teacher forcing, and the whole prefixes of violators in batches of like length."""
+        """As in ``Decoder``: teacher forcing of gold, and of violators' whole prefixes in batches of similar length."""
         with torch.autocast(**self.autocast):
             outputs = features(self.model, self.layer, self.inputs, self.memory).transpose(0, 1)  # (T, B, H)
         first = outputs[violations.branches, violations.sentences]  # the first word follows gold's own prefix
-        every = torch.arange(violations.times.numel(), device=first.device)
-        words = [Scored(first, violations.paths[every, violations.branches], every, violations.branches)]
+        index = torch.arange(violations.times.numel(), device=first.device)  # (M,)
+        words = [Scored(first, violations.paths[index, violations.branches], index, violations.branches)]
         longer = (violations.ends > violations.branches).nonzero().squeeze(1)
-        for some in longer[violations.ends[longer].argsort(stable=True)].split(max(self.every.numel(), 1)):
-            if some.numel():  # the only chunk of an empty tensor is empty
-                words.append(self._prefixes(violations, some))
+        for chunk in longer[violations.ends[longer].argsort(stable=True)].split(max(self.gold_rows.numel(), 1)):
+            if chunk.numel():  # the only chunk of an empty tensor is empty
+                words.append(self._prefixes(violations, chunk))
         return gold._replace(outputs=outputs), Scored(*(torch.cat(parts) for parts in zip(*words)))
 
-    def _prefixes(self, violations: Violations, some: Tensor) -> Scored:
-        """The words after the branch of some violators (m,), by teacher forcing of their whole prefixes."""
-        sentences, branches, ends = violations.sentences[some], violations.branches[some], violations.ends[some]
-        longest = int(ends.max())
-        paths = violations.paths[some, :longest].masked_fill(violations.paths[some, :longest] == self.padding, self.end)
+    def _prefixes(self, violations: Violations, chunk: Tensor) -> Scored:
+        """The words after the branch of the violators ``chunk`` (m,), by teacher forcing of their whole prefixes."""
+        sentences, branches, ends = violations.sentences[chunk], violations.branches[chunk], violations.ends[chunk]
+        paths = violations.paths[chunk, : int(ends.max())]  # (m, longest)
+        paths = paths.masked_fill(paths == self.padding, self.end)
         tokens = torch.cat([self.inputs[sentences, :1], paths], 1)  # (m, longest + 1)
         with torch.autocast(**self.autocast):
             memory = reordered(self.model, self.memory, sentences)
             found = features(self.model, self.layer, tokens, memory)
         rows, places = ragged(branches + 1, ends - branches)
-        return Scored(found[rows, places], violations.paths[some[rows], places], some[rows], places)
+        return Scored(found[rows, places], violations.paths[chunk[rows], places], chunk[rows], places)
 
 
 PROBED = 16
@@ -139,18 +140,18 @@ def agrees(decoder: AnyDecoder) -> bool:
     """Whether search steps and segments along gold have the values of the model's own run along gold."""
     sentences, time = decoder.inputs.shape
     gold = decoder.gold_run(torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1))
-    every, states = decoder.every, ()
-    rows, right = Rows(every, 1, True), []
+    gold_rows, states = decoder.gold_rows, ()
+    rows, pairs = Rows(gold_rows, 1, True), []  # pairs of computed and expected vectors
     for t in range(time - 1):
-        source = every if t < 2 else sentences + every  # the gold rows twice, then the hypotheses' own
+        source = gold_rows if t < 2 else sentences + gold_rows  # parents: gold twice, then the hypotheses themselves
         outputs, states = decoder.extend(t, states, source, decoder.inputs[:, t + 1], rows)
-        right.append((outputs, gold.outputs[t + 1]))
-    ends = torch.full_like(every, time - 1)
-    found = Violations(every, ends, every * 0, every * 0, ends, gold.words, every.float())
-    again, words = decoder.score(gold, found)
-    right += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
-    ours, own = (torch.cat([part.flatten(0, -2) for part in parts]).float() for parts in zip(*right))  # (N, H)
-    return bool(((ours - own).norm(dim=1) <= tolerance(gold.outputs) * own.norm(dim=1)).all())
+        pairs.append((outputs, gold.outputs[t + 1]))
+    ends, zeros = torch.full_like(gold_rows, time - 1), torch.zeros_like(gold_rows)
+    violations = Violations(gold_rows, ends, zeros, zeros, ends, gold.words, zeros.float())
+    again, words = decoder.score(gold, violations)
+    pairs += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
+    computed, expected = (torch.cat([part.flatten(0, -2) for part in parts]).float() for parts in zip(*pairs))  # (N, H)
+    return bool(((computed - expected).norm(dim=1) <= tolerance(gold.outputs) * expected.norm(dim=1)).all())
 
 
 _CHECKED: WeakSet[nn.Module] = WeakSet()
