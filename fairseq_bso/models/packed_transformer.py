@@ -1,4 +1,4 @@
-"""fairseq's Transformers in the training search: no key of a shared gold prefix is computed or copied twice.
+"""fairseq's Transformers in the training search: keys of a shared gold prefix are computed once, and never copied.
 
 The search attends to the keys of the gold run, which all hypotheses of a sentence share, and to the hypothesis' own
 words since its branch (``TransformerSteps``). The loss packs gold and all segments of a sentence into *one* sequence of
@@ -45,7 +45,7 @@ class Pack(NamedTuple):
 
 
 def pack(inputs: Tensor, violations: Violations, end: int) -> Pack:
-    """Packs gold inputs (B, T) and the segments of M violations. ``end`` fills the places of no word."""
+    """Packs gold inputs (B, T) and the segments of M violations. ``end`` pads the sequences."""
     sentences, time = inputs.shape
     lengths = violations.ends - violations.branches  # (M,) the first word of a segment follows gold's own prefix
     owners, places = ragged(violations.branches + 1, lengths)  # (N,)
@@ -58,17 +58,17 @@ def pack(inputs: Tensor, violations: Violations, end: int) -> Pack:
     rows = violations.sentences[owners]
     columns = rows * length + start[owners] + places - violations.branches[owners] - 1  # (N,)
 
-    def laid_out(gold: Tensor, segments: Tensor, filler: int) -> Tensor:
-        """gold (T,) or (B, T), segments (N,) -> (B, L)."""
-        whole = inputs.new_full((sentences, length), filler)
-        whole[:, :time] = gold
-        return whole.view(-1).index_copy_(0, columns, segments).view(sentences, length)
+    def packed(gold: Tensor, segments: Tensor, filler: int) -> Tensor:
+        """gold (T,) or (B, T), segments (N,) -> (B, L), padded with ``filler``."""
+        sequences = inputs.new_full((sentences, length), filler)
+        sequences[:, :time] = gold
+        return sequences.view(-1).index_copy_(0, columns, segments).view(sentences, length)
 
     gold = torch.arange(time, device=inputs.device)
-    tokens = laid_out(inputs, violations.paths[owners, places - 1], end)
-    depths = laid_out(gold, places, 0)
-    seen = laid_out(gold, violations.branches[owners], 0)  # the last gold input that a word sees
-    owner = laid_out(torch.full_like(gold, -1), owners, -1)
+    tokens = packed(inputs, violations.paths[owners, places - 1], end)
+    depths = packed(gold, places, 0)
+    seen = packed(gold, violations.branches[owners], 0)  # the last gold input that a word sees
+    owner = packed(torch.full_like(gold, -1), owners, -1)
     of_gold = torch.arange(length, device=inputs.device) < time
     own = (owner.unsqueeze(2) == owner.unsqueeze(1)) & (depths.unsqueeze(2) >= depths.unsqueeze(1))
     visible = torch.where(of_gold, depths.unsqueeze(1) <= seen.unsqueeze(2), own & (owner >= 0).unsqueeze(1))
@@ -79,14 +79,14 @@ class PackedTransformer(AnyDecoder):
     """A batch of a Transformer; the arguments are those of ``AnyDecoder``."""
 
     def gold_run(self, target: Tensor) -> GoldRun:
-        """As in ``AnyDecoder``; the keys of all layers along gold and the dropout masks stay for the search."""
+        """As in ``AnyDecoder``; the keys of all layers along gold and the dropout masks are kept for the search."""
         decoder = self.model.decoder
         self.dropout = SharedDropout(decoder)
         with torch.autocast(**self.autocast):
             self.memory = encode(self.model, self.net_input)
             with torch.no_grad(), evaluation(decoder), self.dropout.along():
                 self.steps = TransformerSteps(decoder, self.memory, self.inputs.size(1), self.dropout)
-                with self.steps.noting_gold():
+                with self.steps.recording_gold():
                     outputs = features(self.model, self.layer, self.inputs, self.memory)
         return GoldRun(target, target.ne(self.padding).sum(1), outputs.transpose(0, 1).contiguous())
 
@@ -102,10 +102,10 @@ class PackedTransformer(AnyDecoder):
         with torch.autocast(**self.autocast), self.dropout.along(packed.depths):
             found = self._run(packed)  # (B, L, H)
         outputs = found[:, : self.inputs.size(1)].transpose(0, 1)  # (T, B, H)
-        every = torch.arange(violations.times.numel(), device=found.device)
+        index = torch.arange(violations.times.numel(), device=found.device)  # (M,)
         first = outputs[violations.branches, violations.sentences]
         rest = found.flatten(0, 1).index_select(0, packed.columns)
-        owners, places = torch.cat([every, packed.owners]), torch.cat([violations.branches, packed.places])
+        owners, places = torch.cat([index, packed.owners]), torch.cat([violations.branches, packed.places])
         words = violations.paths[owners, places]
         return gold._replace(outputs=outputs), Scored(torch.cat([first, rest]), words, owners, places)
 
@@ -121,20 +121,21 @@ class PackedTransformer(AnyDecoder):
                 return features(self.model, self.layer, packed.tokens, self.memory)
 
 
-_PACKS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_CAN_PACK: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def packs(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> bool:
+def can_pack(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input: Dict[str, Tensor]) -> bool:
     """Whether ``PackedTransformer`` fits a model. Its values are compared with the model's own, once, on one batch."""
-    if model not in _PACKS:
+    if model not in _CAN_PACK:
         with checking(model):
-            _PACKS[model] = _suits(model.decoder) and agrees(PackedTransformer(model, layer, probe(model, net_input)))
-        if isinstance(model.decoder, TransformerDecoderBase) and not _PACKS[model]:
+            fits = _suits(model.decoder) and agrees(PackedTransformer(model, layer, probe(model, net_input)))
+            _CAN_PACK[model] = fits
+        if isinstance(model.decoder, TransformerDecoderBase) and not _CAN_PACK[model]:
             logger.warning(
                 f"{type(model).__name__} differs from fairseq's Transformer: the training search uses its incremental "
                 "decoder, which is slower"
             )
-    return _PACKS[model]
+    return _CAN_PACK[model]
 
 
 def _suits(decoder: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
 from .any_model import OutputLayer, check_model, evaluation, output_layer, replaced, unwrapped, without_beam
-from .packed_transformer import PackedTransformer, packs
+from .packed_transformer import PackedTransformer, can_pack
 
 __all__ = ["make_decoder", "search_in_training", "search_then_score"]
 
@@ -108,7 +108,7 @@ def make_decoder(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_inpu
     Raises:
         UserError: if none fits.
     """
-    if packs(model, layer, net_input):
+    if can_pack(model, layer, net_input):
         return PackedTransformer(model, layer, net_input)
     check_steps(model, layer, net_input)
     return AnyDecoder(model, layer, net_input)

@@ -28,13 +28,13 @@ class OwnWords(NamedTuple):
     """The keys and values of the hypotheses' own words since they left gold, in n layers."""
 
     parts: Tensor
-    """(n, 2, R, heads, D, d): keys and values of the last D depths; unused where a hypothesis was still gold"""
+    """(n, 2, R, heads, D, d): keys and values of the last D depths; masked where a hypothesis was still gold"""
     seen: Tensor
     """(R,) int64, the last gold input that a hypothesis sees"""
 
 
 def steps_suit(layer: nn.Module) -> bool:
-    """Whether a layer is one that ``TransformerSteps`` knows."""
+    """Whether ``TransformerSteps`` supports a layer."""
     return (
         isinstance(layer, TransformerDecoderLayerBase)
         and "forward" not in vars(layer)  # fairseq's --checkpoint-activations runs layers again in backward
@@ -74,15 +74,17 @@ class TransformerSteps:
         self.joined = {layer: _joined(layer.self_attn) for layer in decoder.layers}
 
     @contextmanager
-    def noting_gold(self) -> Iterator[None]:
-        """Keeps the keys and values along gold of the decoder's next pass."""
+    def recording_gold(self) -> Iterator[None]:
+        """Records the keys and values of the decoder's pass along gold."""
         with ExitStack() as hooks:
             for index, layer in enumerate(self.decoder.layers):
-                handle = layer.register_forward_pre_hook(self._note(index))
+                handle = layer.register_forward_pre_hook(self._recorder(index))
                 hooks.callback(handle.remove)
             yield
 
-    def _note(self, index: int):
+    def _recorder(self, index: int):
+        """A hook that records the keys and values of layer ``index``."""
+
         def hook(layer: Any, given: Tuple[Tensor, ...]) -> None:
             inputs = given[0]  # (T, B, C)
             inputs = layer.self_attn_layer_norm(inputs) if layer.normalize_before else inputs
@@ -106,12 +108,12 @@ class TransformerSteps:
         return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x), own
 
     def _selected(self, t: int, own: Optional[OwnWords], source: Tensor) -> OwnWords:
-        """The own words of the parents, with room for one more; those that no hypothesis sees are left out."""
+        """The own words of the parents, with space for one more. Depths that no hypothesis attends to are dropped."""
         if own is None:
             attention = self.decoder.layers[0].self_attn
             shape = (len(self.gold), 2, source.numel(), attention.num_heads, 1, attention.head_dim)
             return OwnWords(self.gold[0].keys.new_zeros(shape), torch.full_like(source, t))
-        parent = (source - self.sentences).clamp(min=0)  # a new branch has no own words: any may stand there, unseen
+        parent = (source - self.sentences).clamp(min=0)  # a new branch has no own words: it copies any, and masks them
         seen = torch.where(source < self.sentences, torch.full_like(source, t), own.seen[parent])
         kept = own.parts
         if kept.device.type == "cpu":
@@ -135,7 +137,7 @@ class TransformerSteps:
         return self.dropout.at(decoder.dropout_module, 0, x, rows.sentences, depth)
 
     def _layer(self, index: int, layer: Any, x: Tensor, own: Tensor, unseen: Tensor, rows: Rows) -> Tensor:
-        """One layer: (R, C) -> (R, C). Notes the keys and values of the new words in ``own``, (2, R, heads, D, d)."""
+        """One layer: (R, C) -> (R, C). Writes the new words' keys and values into ``own``, (2, R, heads, D, d)."""
         before, sentences, depth = layer.normalize_before, rows.sentences, unseen.size(1) - own.size(3)
 
         def drop(module: Any, call: int, x: Tensor) -> Tensor:
@@ -172,14 +174,14 @@ class TransformerSteps:
         scores = torch.cat([_by_row(to_gold, rows), to_own], 2).masked_fill(unseen.unsqueeze(1), -torch.inf)
         weights = scores.float().softmax(2).to(values.dtype)
         of_gold, of_own = weights.split([inputs, keys.size(2)], 2)
-        found = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, :inputs]), rows)
-        found = found + (values * of_own.unsqueeze(3)).sum(2)  # (R, heads, d)
+        context = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, :inputs]), rows)
+        context = context + (values * of_own.unsqueeze(3)).sum(2)  # (R, heads, d)
         if getattr(layer, "c_attn", None) is not None:
             # fairseq scales the heads after the output projection.
-            found = attention.out_proj(found.flatten(1)).view(found.shape) * layer.c_attn.unsqueeze(1)
-            x = found.flatten(1)
+            context = attention.out_proj(context.flatten(1)).view(context.shape) * layer.c_attn.unsqueeze(1)
+            x = context.flatten(1)
         else:
-            x = attention.out_proj(found.flatten(1))
+            x = attention.out_proj(context.flatten(1))
         return x if getattr(layer, "attn_ln", None) is None else layer.attn_ln(x)
 
     def _source_attention(self, index: int, attention: Any, x: Tensor, rows: Rows) -> Tensor:
