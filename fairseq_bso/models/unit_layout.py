@@ -1,11 +1,12 @@
 """The units of a ``bso_lstm``, and the rows and columns that belong to each.
 
 Sets of units: the hidden units of every layer (every direction of the encoder has its own), the attention's units
-(``--attention mlp``), the attentional vector, and the columns of the embeddings. Some units are one:
+(``--attention mlp``), the attentional vector, and the columns of the embeddings. Units that depend on each other are
+tied, that is, pruned together as one unit:
 
-- An LSTM unit and the unit that starts from its last state, where encoder and decoder have as many units. For
-  ``initial_hidden`` and ``initial_cell``, which fit the encoder's states to the decoder's otherwise, units with the
-  same number in all layers are one: both matrices serve all layers.
+- An encoder unit and the decoder unit that starts from its last state, where both sides have as many units. Otherwise
+  ``initial_hidden`` and ``initial_cell`` map the encoder's states to the decoder's. These two matrices serve all
+  layers, so units with the same number in all layers of a side are tied.
 - Units with the same number in all layers of encoder or decoder, where ``--residual`` adds one to the other.
 - Columns of one matrix: shared embeddings, and with a shared scorer those of the attentional vector.
 
@@ -51,7 +52,14 @@ class _Sets:
         return Owner(key)
 
     def add(self, owners: Sequence[Owner], name: str, dimension: int, start: int = 0) -> None:
-        """Adds the part of a parameter that computes or reads a vector, if the model has this parameter."""
+        """Adds the rows (dimension 0) or columns (1) of a parameter for the units of a vector, if the model has it.
+
+        Args:
+            owners: the sets that fill the vector.
+            name: of the parameter.
+            dimension: 0 where the parameter computes the vector, 1 where it reads the vector.
+            start: the index of the vector's first unit.
+        """
         for key, offset in owners if name in self.first else ():
             slice = Slice(self.first[name], dimension, start + offset)
             if slice not in self.slices[key]:
@@ -96,26 +104,27 @@ def unit_sets(parameters: Sequence[Named], residual: bool) -> List[UnitSet]:
     encoder, decoder = _layers(sets, layers, residual)
     source = sets.embedding("encoder.embedding.weight", "source_embedding")
     target = sets.embedding("decoder.embedding.weight", "target_embedding")
-    fed = sets.embedding("decoder.output_weight", "attentional_vector")
+    attentional = sets.embedding("decoder.output_weight", "attentional_vector")
     _add_encoder(sets, encoder, source)
-    _add_decoder(sets, decoder, target, fed)
-    _add_attention(sets, encoder[-1], decoder[-1], fed)
+    _add_decoder(sets, decoder, target, attentional)
+    _add_attention(sets, encoder[-1], decoder[-1], attentional)
     return sets.finish()
 
 
 def _layers(sets: _Sets, layers: int, residual: bool) -> Tuple[List[List[Owner]], List[List[Owner]]]:
     """The sets that fill the output of every encoder layer, and of every decoder layer."""
     bridged = "decoder.initial_hidden.weight" in sets.first
-    together = residual or bridged
+    tied_layers = residual or bridged
     units, decoder_units = sets.columns("encoder.layers.0.weight_hh_l0"), sets.rows("decoder.first_layer") // 4
-    directions = [way for way in ("forward", "backward") if _of("weight_hh", 0, way) in sets.first]
+    directions = [name for name in ("forward", "backward") if _encoder_name("weight_hh", 0, name) in sets.first]
     encoder: List[List[Owner]] = []
     decoder: List[List[Owner]] = []
     for index in range(layers):
-        own = "" if together else f" {index}"
+        number_of_layer = "" if tied_layers else f" {index}"
         encoder.append([])
-        for number, way in enumerate(directions):
-            owner = sets.declare(f"encoder{own} {way}", "encoder", f"encoder_layer_{index + 1}", units)
+        for number, direction in enumerate(directions):
+            key = f"encoder{number_of_layer} {direction}"
+            owner = sets.declare(key, "encoder", f"encoder_layer_{index + 1}", units)
             encoder[-1].append(owner._replace(start=number * units))
     for index in range(layers):
         part = f"decoder_layer_{index + 1}"
@@ -128,26 +137,26 @@ def _layers(sets: _Sets, layers: int, residual: bool) -> Tuple[List[List[Owner]]
     return encoder, decoder
 
 
-def _of(name: str, layer: int, way: str) -> str:
-    """The name of an encoder's parameter."""
-    return f"encoder.layers.{layer}.{name}_l0" + ("_reverse" if way == "backward" else "")
+def _encoder_name(kind: str, layer: int, direction: str) -> str:
+    """The name of an encoder's parameter, such as ``encoder.layers.0.weight_hh_l0_reverse``."""
+    return f"encoder.layers.{layer}.{kind}_l0" + ("_reverse" if direction == "backward" else "")
 
 
 def _add_encoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner]) -> None:
-    read = embedding
+    inputs = embedding
     for index, owners in enumerate(layers):
-        for way, owner in zip(("forward", "backward"), owners):
+        for direction, owner in zip(("forward", "backward"), owners):
             own = [Owner(owner.key)]
             kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            sets.add_gates(own, sets.sizes[owner.key], *(_of(kind, index, way) for kind in kinds))
-            sets.add(own, _of("weight_hh", index, way), 1)
-            sets.add(read, _of("weight_ih", index, way), 1)
+            sets.add_gates(own, sets.sizes[owner.key], *(_encoder_name(kind, index, direction) for kind in kinds))
+            sets.add(own, _encoder_name("weight_hh", index, direction), 1)
+            sets.add(inputs, _encoder_name("weight_ih", index, direction), 1)
         for kind in ("hidden", "cell"):
             sets.add(owners, f"decoder.initial_{kind}.weight", 1)
-        read = owners
+        inputs = owners
 
 
-def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner], fed: List[Owner]) -> None:
+def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner], attentional: List[Owner]) -> None:
     size = sets.rows("decoder.first_layer") // 4
     recurrent = sets.columns("decoder.first_layer")
     names = ["decoder.input_projection.weight", "decoder.input_projection.bias", "decoder.first_layer"]
@@ -155,7 +164,7 @@ def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner],
     sets.add(embedding, "decoder.input_projection.weight", 1)
     sets.add(layers[0], "decoder.first_layer", 1, recurrent - size)
     if recurrent > size:
-        sets.add(fed, "decoder.first_layer", 1)
+        sets.add(attentional, "decoder.first_layer", 1)  # input feeding
     for index, (below, owners) in enumerate(zip(layers, layers[1:])):
         name = f"decoder.upper_layers.{index}"
         sets.add_gates(owners, size, f"{name}.weight", f"{name}.bias")
@@ -166,17 +175,17 @@ def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner],
         sets.add(layers[0], f"{name}.bias", 0)
 
 
-def _add_attention(sets: _Sets, encoder: List[Owner], decoder: List[Owner], fed: List[Owner]) -> None:
-    compared = decoder  # `general` multiplies each key with the decoder's unit of its number
+def _add_attention(sets: _Sets, encoder: List[Owner], decoder: List[Owner], attentional: List[Owner]) -> None:
+    keys = decoder  # `general` multiplies each key with the decoder's unit of its number
     if "decoder.attention_energy" in sets.first:
         size = sets.rows("decoder.attention_energy")
-        compared = [sets.declare("attention", "attention", "attention", size)]
-        sets.add(compared, "decoder.attention_energy", 0)
-        sets.add(compared, "decoder.attention_query.weight", 0)
+        keys = [sets.declare("attention", "attention", "attention", size)]
+        sets.add(keys, "decoder.attention_energy", 0)
+        sets.add(keys, "decoder.attention_query.weight", 0)
         sets.add(decoder, "decoder.attention_query.weight", 1)
-    sets.add(compared, "encoder.attention_keys.weight", 0)
+    sets.add(keys, "encoder.attention_keys.weight", 0)
     sets.add(encoder, "encoder.attention_keys.weight", 1)
     sets.add(encoder, "encoder.attention_values.weight", 1)
-    sets.add(fed, "encoder.attention_values.weight", 0)
-    sets.add(fed, "decoder.attentional.weight", 0)
+    sets.add(attentional, "encoder.attention_values.weight", 0)
+    sets.add(attentional, "decoder.attentional.weight", 0)
     sets.add(decoder, "decoder.attentional.weight", 1)
