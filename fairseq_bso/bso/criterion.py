@@ -27,7 +27,7 @@ from .options import (
     checked,
     finished_lenpen,
 )
-from .oracle import gold_words, with_oracle, with_room
+from .oracle import gold_words, with_longer_targets, with_oracle
 from .text_costs import Compared, TextCosts, Words
 
 __all__ = ["BeamSearchOptimizationConfig", "BeamSearchOptimizationCriterion"]
@@ -87,7 +87,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
                 self.text_costs = TextCosts(text_cost, task, text_remove_bpe)
             except ValueError as fault:
                 raise UserError(f"beam_search_optimization: {fault}") from None
-        self.compared = search_words == 0 or self.loss.over == "finished"
+        # Whether there is no more need to compare the search with the exact one.
+        self.agreement_logged = search_words == 0 or self.loss.over == "finished"
         self._search = partial(search_then_score, dropout=str(search_dropout) == "shared")
         self.make_constraint = getattr(task, "batch_constraint", None)
 
@@ -102,11 +103,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         score = prefix_score(model)
         check_scorer(self.cfg, self.loss, score)
         checked_target(sample, self.padding_idx, self.task.target_dictionary.eos())
-        options, logged_of_oracle = self._options(model, sample, score), {}
+        options, oracle_log = self._options(model, sample, score), {}
         if str(self.cfg.target) == "oracle":
             assert self.text_costs is not None
-            own = options._replace(beam=self.cfg.oracle_beam or max(options.beam, FINISHED_BEAM))
-            sample, logged_of_oracle = with_oracle(model, sample, self.padding_idx, self.text_costs, own)
+            oracle_options = options._replace(beam=self.cfg.oracle_beam or max(options.beam, FINISHED_BEAM))
+            sample, oracle_log = with_oracle(model, sample, self.padding_idx, self.text_costs, oracle_options)
         target, tokens = sample["target"], sample["ntokens"]
         if self.loss.over == "finished":
             found = self._over_finished(model, sample, options)
@@ -127,7 +128,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             "nsentences": target.size(0),
             "sample_size": sample_size,
             **found.logged,
-            **logged_of_oracle,
+            **oracle_log,
         }
         return loss, sample_size, logged
 
@@ -144,7 +145,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             nll=cfg.nll_weight > 0,
             constraint=self.constraint(sample),
             rivals=self.loss.over == "beam",
-            compare=model.training and not self.compared,
+            compare=model.training and not self.agreement_logged,
             whole_gold=cfg.nll_weight > 0 or cfg.risk_reference,
         )
 
@@ -157,7 +158,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         with torch.no_grad():
             costs = self.delta(*words_since_reset(found.rivals, target))
         costs = checked_costs(costs, found.gaps, self.cfg.delta)
-        on_beam = (_by_event if options.rivals else _alone)(found, costs, options.margin)
+        on_beam = (_by_event if options.rivals else _one_per_row)(found, costs, options.margin)
         loss = self.loss.function(on_beam)
         violations = found.violations
         logged = {
@@ -168,8 +169,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         return Result(loss, found.nll, logged)
 
     def _over_finished(self, model, sample: Dict[str, Any], options: SearchOptions) -> Result:
-        """A loss over finished hypotheses. It counts per sentence: it is scaled by the words of a sentence."""
-        net_input, target = with_room(model, sample["net_input"], sample["target"], self.padding_idx)
+        """A loss over finished hypotheses. It is a sum over sentences, scaled by the mean number of words of one."""
+        net_input, target = with_longer_targets(model, sample["net_input"], sample["target"], self.padding_idx)
         search, score = partial(finished_search, options=options), partial(finished_scores, options=options)
         found: FinishedScores = self._search(model, net_input, target, search, score)
         hypotheses = self._hypotheses(found, sample, gold_words(target, self.padding_idx))
@@ -188,17 +189,17 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         costs = self.text_costs.of_finished(found.finished, golds, source).to(found.scores.device)
         parts = [found.scores, found.finished.lengths, costs, found.finished.lengths > 0]
         if self.cfg.risk_reference:
-            own = self.text_costs([Compared(*row) for row in zip(golds, golds, map(tuple, source.tolist()))])
+            gold_costs = self.text_costs([Compared(*row) for row in zip(golds, golds, map(tuple, source.tolist()))])
             lengths = found.finished.lengths.new_tensor([len(words) for words in golds])
-            gold = [found.gold, lengths, costs.new_tensor(own), torch.ones_like(lengths, dtype=torch.bool)]
-            parts = [torch.cat([part, one.unsqueeze(1)], 1) for part, one in zip(parts, gold)]
+            gold = [found.gold, lengths, costs.new_tensor(gold_costs), torch.ones_like(lengths, dtype=torch.bool)]
+            parts = [torch.cat([part, column.unsqueeze(1)], 1) for part, column in zip(parts, gold)]
         return NBestLists(*parts, self.cfg.risk_alpha)
 
     def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
         """Logs once, for the first batch, the agreement of the search over search words with the exact search."""
         if not options.compare:
             return
-        self.compared = True
+        self.agreement_logged = True
         if found.agreement is not None:
             words, sentences, kept, violators = found.agreement
             logger.info(
@@ -249,14 +250,14 @@ def _ratio(total: float, count: float) -> float:
     return total / count if count > 0 else 0.0
 
 
-def _alone(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
+def _one_per_row(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
     """Every violator in a row of its own."""
     gaps, costs = found.gaps.unsqueeze(1), costs.unsqueeze(1)
     return OnBeam(gaps, costs, torch.ones_like(gaps, dtype=torch.bool), margin)
 
 
 def _by_event(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
-    """The rivals (M,) as rows: those that compete with each other are in one row."""
+    """The rivals (M,) as rows (E, W): those of the same event are in one row."""
     _, event, counts = torch.unique(found.events, return_inverse=True, return_counts=True)
     width = int(counts.max()) if counts.numel() else 1
     order = event.argsort(stable=True)

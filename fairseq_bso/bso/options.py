@@ -138,7 +138,7 @@ class BeamSearchOptimizationConfig(FairseqDataclass):
 
 
 class Parts(NamedTuple):
-    """What the names among the options stand for."""
+    """The objects that options choose by name or by numbers."""
 
     curriculum: BeamCurriculum
     delta: Delta
@@ -146,7 +146,7 @@ class Parts(NamedTuple):
 
 
 def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
-    """Looks up what the options name.
+    """Checks the options, and looks up the loss and the cost that they name.
 
     Raises:
         UserError: for an option out of range or an unknown name.

@@ -37,7 +37,7 @@ def with_oracle(
     Raises:
         UserError: if the model cannot search, or the cost fails.
     """
-    net_input, target = with_room(model, sample["net_input"], sample["target"], padding)
+    net_input, target = with_longer_targets(model, sample["net_input"], sample["target"], padding)
 
     def search(decoder: Decoder, gold: GoldRun) -> Tuple[Finished, bool]:
         return finished_search(decoder, gold.detach(), options), decoder.prefix_score.normalized
@@ -47,33 +47,32 @@ def with_oracle(
     costs = text_costs.of_finished(finished, gold_words(target, padding), net_input["src_tokens"])
     costs = costs.to(finished.scores.device)
     chosen = lowest_cost(finished, costs, normalized)  # (B,)
-    there, slot = chosen >= 0, chosen.clamp(min=0).unsqueeze(1)
-    own = finished.paths.gather(1, slot.unsqueeze(2).expand(-1, -1, target.size(1))).squeeze(1)  # (B, T)
-    words = torch.where(there.unsqueeze(1), own, target)
+    has_oracle, slot = chosen >= 0, chosen.clamp(min=0).unsqueeze(1)  # (B,), (B, 1)
+    oracles = finished.paths.gather(1, slot.unsqueeze(2).expand(-1, -1, target.size(1))).squeeze(1)  # (B, T)
+    words = torch.where(has_oracle.unsqueeze(1), oracles, target)
+    oracle_costs = costs.gather(1, slot).squeeze(1).masked_fill(~has_oracle, 0)  # (B,)
+    logged = {"oracles": has_oracle.sum(), "oracle_cost": oracle_costs.sum()}
+    return Oracle(_with_target(sample, words, padding), logged)
+
+
+def _with_target(sample: Dict[str, Any], words: Tensor, padding: int) -> Dict[str, Any]:
+    """fairseq's batch with the target ``words`` (B, T), and the inputs of teacher forcing that belong to it."""
     lengths = words.ne(padding).sum(1)
     words = words[:, : int(lengths.max())]
-    first = net_input["prev_output_tokens"][:, :1]
+    first = sample["net_input"]["prev_output_tokens"][:, :1]
     previous = torch.cat([first, words[:, :-1].masked_fill(words[:, 1:] == padding, padding)], 1)
-    logged = {"oracles": there.sum(), "oracle_cost": costs.gather(1, slot).squeeze(1).masked_fill(~there, 0).sum()}
-    return Oracle(
-        {
-            **sample,
-            "net_input": {**sample["net_input"], "prev_output_tokens": previous},
-            "target": words,
-            "ntokens": int(lengths.sum()),
-        },
-        logged,
-    )
+    net_input = {**sample["net_input"], "prev_output_tokens": previous}
+    return {**sample, "net_input": net_input, "target": words, "ntokens": int(lengths.sum())}
 
 
-def with_room(
+def with_longer_targets(
     model: Any, net_input: Dict[str, Tensor], target: Tensor, padding: int
 ) -> Tuple[Dict[str, Tensor], Tensor]:
-    """Lets hypotheses be a quarter and two words longer than the longest gold sentence, if the model can."""
+    """Pads targets (B, T), which bound the length of hypotheses: a quarter and two words more, if the model can."""
     most = int(unwrapped(model).decoder.max_positions())
-    room = max(0, min(target.size(1) // 4 + 2, most - target.size(1)))
-    longer = {**net_input, "prev_output_tokens": F.pad(net_input["prev_output_tokens"], (0, room), value=padding)}
-    return longer, F.pad(target, (0, room), value=padding)
+    extra = max(0, min(target.size(1) // 4 + 2, most - target.size(1)))
+    longer = {**net_input, "prev_output_tokens": F.pad(net_input["prev_output_tokens"], (0, extra), value=padding)}
+    return longer, F.pad(target, (0, extra), value=padding)
 
 
 def gold_words(target: Tensor, padding: int) -> List[Words]:

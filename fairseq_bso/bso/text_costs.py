@@ -65,18 +65,18 @@ def ter(hypotheses: List[str], references: List[str]) -> List[float]:
 
 def _scores(metric: Any, hypotheses: List[str], references: List[str]) -> List[float]:
     """The scores of a sacrebleu metric for each pair, divided by 100."""
-    return [metric.sentence_score(hypothesis, [right]).score / 100 for hypothesis, right in zip(hypotheses, references)]
+    return [metric.sentence_score(text, [reference]).score / 100 for text, reference in zip(hypotheses, references)]
 
 
 @register_text_cost("hamming")
 def hamming(hypotheses: List[str], references: List[str]) -> List[float]:
     """The share of places with another word, of the places of the longer text. A place that one text lacks differs."""
-    return [_hamming(hypothesis.split(), right.split()) for hypothesis, right in zip(hypotheses, references)]
+    return [_hamming(text.split(), reference.split()) for text, reference in zip(hypotheses, references)]
 
 
-def _hamming(words: List[str], right: List[str]) -> float:
-    equal = sum(one == other for one, other in zip(words, right))
-    return 1 - equal / max(len(words), len(right)) if words or right else 0.0
+def _hamming(words: List[str], reference: List[str]) -> float:
+    equal = sum(word == other for word, other in zip(words, reference))
+    return 1 - equal / max(len(words), len(reference)) if words or reference else 0.0
 
 
 class Compared(NamedTuple):
@@ -124,23 +124,23 @@ class TextCosts:
         """
         paths, lengths, sources = finished.paths.tolist(), finished.lengths.tolist(), source.tolist()
         places = [(sentence, k) for sentence, row in enumerate(lengths) for k, length in enumerate(row) if length]
-        every = [
+        pairs = [
             Compared(tuple(paths[sentence][k][: lengths[sentence][k]]), golds[sentence], tuple(sources[sentence]))
             for sentence, k in places
         ]
         costs = torch.zeros(finished.lengths.shape, dtype=torch.float32)
-        if every:
+        if pairs:
             sentences, slots = torch.tensor(places).unbind(1)
-            costs[sentences, slots] = torch.tensor(self(every), dtype=torch.float32)
+            costs[sentences, slots] = torch.tensor(self(pairs), dtype=torch.float32)
         return costs
 
-    def __call__(self, every: Sequence[Compared]) -> List[float]:
-        """The cost of each.
+    def __call__(self, pairs: Sequence[Compared]) -> List[float]:
+        """The cost of each pair.
 
         Raises:
             UserError: if the cost raises an exception, or returns no finite number for each pair.
         """
-        texts = self._texts(every)
+        texts = self._texts(pairs)
         distinct = list(dict.fromkeys(texts))
         columns = [list(column) for column in zip(*distinct)]
         try:
@@ -160,9 +160,9 @@ class TextCosts:
                     f"{reference!r}, but must return a finite number"
                 )
         found = dict(zip(distinct, costs))
-        return [found[one] for one in texts]
+        return [found[pair] for pair in texts]
 
-    def _texts(self, every: Sequence[Compared]) -> List[Tuple[str, ...]]:
+    def _texts(self, pairs: Sequence[Compared]) -> List[Tuple[str, ...]]:
         """The texts that the cost compares; each sequence of words is joined once."""
         known: Dict[Tuple[bool, Words], str] = {}
 
@@ -171,10 +171,10 @@ class TextCosts:
                 known[of_source, words] = self._text(words, self.source if of_source else self.target)
             return known[of_source, words]
 
-        pairs = [(text(one.hypothesis, False), text(one.reference, False)) for one in every]
+        texts = [(text(pair.hypothesis, False), text(pair.reference, False)) for pair in pairs]
         if not self.with_sources:
-            return pairs
-        return [(*pair, text(one.source, True)) for pair, one in zip(pairs, every)]
+            return texts
+        return [(*both, text(pair.source, True)) for both, pair in zip(texts, pairs)]
 
     def _text(self, words: Words, dictionary) -> str:
         """The text of word ids, without ``</s>`` and padding."""

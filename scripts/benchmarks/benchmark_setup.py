@@ -117,7 +117,7 @@ def bso_criterion(task, beam, **options):
     given = {"initial_beam": 2, "updates_per_beam": 0, "delta": "zero_one", "margin": 1.0, "nll_weight": 0.0}
     given.update({"search_dtype": "model", "search_screen": 2, "sentence_avg": False, **options})
     made = BeamSearchOptimizationCriterion(task, beam, **given)
-    made.compared = True
+    made.agreement_logged = True
     return made
 
 
