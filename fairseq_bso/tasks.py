@@ -136,7 +136,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         if self.constraint is None or (self.learns and self.constraint.takes_gold):
             return indices
         if not self.learns:
-            return self._with_room(indices, dataset, max_positions) if ignore_invalid_inputs else indices
+            return self._within_positions(indices, dataset, max_positions) if ignore_invalid_inputs else indices
         if dataset not in self.allowed_of_dataset:
             self.allowed_of_dataset[dataset] = self._allowed(indices, dataset)
         kept = indices[self.allowed_of_dataset[dataset][indices]]
@@ -147,8 +147,8 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
             )
         return kept
 
-    def _with_room(self, indices, dataset, max_positions):
-        """The sentences whose output has at most as many words as the models' positions."""
+    def _within_positions(self, indices, dataset, max_positions):
+        """The sentences whose output fits into the positions of the models. One warning covers all others."""
         most = max_positions[1] if isinstance(max_positions, (tuple, list)) else max_positions
         if most is None or not self.constraint.bounds_length():
             return indices
@@ -165,7 +165,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         return kept
 
     def _allowed(self, indices, dataset):
-        """One bool per sentence of a dataset, True if its target is allowed. One warning covers all other sentences."""
+        """(sentences of the dataset,) bool, True if a target is allowed. One warning covers all other sentences."""
         allowed = numpy.zeros(len(dataset), dtype=bool)
         examples = []
         for sample in _batches(indices, dataset):

@@ -35,9 +35,9 @@ class ConstrainedBeam(NamedTuple):
     alive: Tensor
     """(N,) bool, False for the entries with which fairseq fills an empty beam"""
     allowed: Tensor
-    """(N, C) bool, the successors of the latest step"""
+    """(N, C) bool, the candidates that were allowed in the latest step"""
     scores: Tensor
-    """(N, C) the scores of the latest step"""
+    """(N, C) the scores of all candidates in the latest step"""
     state: State
     """each (N, ...), the state of the successor function"""
 
@@ -75,7 +75,7 @@ class ConstrainedEnsemble(EnsembleModel):
         temperature: float = 1.0,
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """tokens (N, t) columns -> each column's addition to the score of a hypothesis (N, G), attention (N, S)."""
-        kept, before = self._follow(tokens)
+        kept, previous_scores = self._advance(tokens)
         sentences, state = kept.sentences, kept.state
         allowed = self.constraint.allowed(state, sentences) & kept.alive.unsqueeze(1)  # (N, C)
         words = self.columns.to_words(tokens, sentences)
@@ -89,12 +89,12 @@ class ConstrainedEnsemble(EnsembleModel):
             scores = scores.masked_fill(~self.constraint.exists(sentences), -math.inf).log_softmax(2)
         scores = scores.logsumexp(0) - math.log(len(parts)) if self.prefix_score.normalized else scores.mean(0)
         self.beam = ConstrainedBeam(sentences, kept.alive, allowed, scores, state)
-        step_scores = scores if self.prefix_score.cumulative else scores - before.unsqueeze(1)
+        step_scores = scores if self.prefix_score.cumulative else scores - previous_scores.unsqueeze(1)
         step_scores = step_scores.masked_fill(~allowed, -math.inf)
         return self.columns.spread(step_scores, sentences), torch.stack(attention).mean(0) if attention else None
 
-    def _follow(self, tokens: Tensor) -> Tuple[ConstrainedBeam, Tensor]:
-        """The hypotheses after the newest column, and the scores (N,) of this column."""
+    def _advance(self, tokens: Tensor) -> Tuple[ConstrainedBeam, Tensor]:
+        """The hypotheses after the last column of ``tokens`` (N, t), and the score (N,) of each one's last column."""
         rows, kept = tokens.size(0), self.beam
         if kept is None:
             sentences = torch.arange(self.columns.words.size(0), device=tokens.device)
@@ -106,9 +106,9 @@ class ConstrainedEnsemble(EnsembleModel):
         words = self.columns.to_words(tokens[:, -1:], kept.sentences).squeeze(1)
         place, exists = self.constraint.columns(words, kept.sentences)
         alive = kept.alive & exists & kept.allowed.gather(1, place.unsqueeze(1)).squeeze(1)
-        before = kept.scores.gather(1, place.unsqueeze(1)).squeeze(1)
+        previous_scores = kept.scores.gather(1, place.unsqueeze(1)).squeeze(1)
         state = self.constraint.advance(kept.state, words, kept.sentences)
-        return kept._replace(alive=alive, state=state), before
+        return kept._replace(alive=alive, state=state), previous_scores
 
     def _score(
         self,
@@ -151,7 +151,7 @@ class ConstrainedEnsemble(EnsembleModel):
     def is_at_end(self, sentence: int, beam: int, end: int) -> bool:
         """Whether ``</s>`` is the only possible successor of all hypotheses of a sentence.
 
-        ``sentence`` counts the sentences that are still on the beam.
+        ``sentence`` is its index among the sentences that are not finished.
         """
         kept = self.beam
         rows = slice(sentence * beam, (sentence + 1) * beam)
@@ -199,8 +199,8 @@ class ConstrainedGenerator(SequenceGenerator):
         if len(kept):
             prefix_tokens = None if prefix_tokens is None else prefix_tokens[kept]
             constraint = self.constraint(source[kept])
-            some = self._search(_select(sample, kept), constraint, prefix_tokens, constraints, bos_token)
-            for sentence, hypotheses in zip(kept.tolist(), some):
+            nbest = self._search(_select(sample, kept), constraint, prefix_tokens, constraints, bos_token)
+            for sentence, hypotheses in zip(kept.tolist(), nbest):
                 found[sentence] = hypotheses
         for sentence in (~fitting).nonzero().squeeze(1).tolist():
             words = int(longest[sentence]) - 1
@@ -209,7 +209,7 @@ class ConstrainedGenerator(SequenceGenerator):
                 f"--max-target-positions {self.max_len} (--model-overrides \"{{'max_target_positions': "
                 'N}" sets another)'
             )
-            found[sentence].append(self._nothing(sample, sentence, reason))
+            found[sentence].append(self._empty_hypothesis(sample, sentence, reason))
         return found
 
     def _search(
@@ -240,7 +240,7 @@ class ConstrainedGenerator(SequenceGenerator):
             if not hypotheses:
                 name = self.constraint.name
                 reason = f"no hypothesis on the beam reached an end that --successors {name} allows"
-                hypotheses.append(self._nothing(sample, sentence, reason))
+                hypotheses.append(self._empty_hypothesis(sample, sentence, reason))
         return found
 
     def _prefix_columns(self, prefix: Tensor, columns: Columns, constraint: BatchConstraint) -> Tensor:
@@ -259,7 +259,8 @@ class ConstrainedGenerator(SequenceGenerator):
             )
         return (columns.words.unsqueeze(1) == prefix.unsqueeze(2)).long().argmax(2)  # (B, p)
 
-    def _nothing(self, sample: Dict, sentence: int, reason: str) -> Dict[str, Tensor]:
+    def _empty_hypothesis(self, sample: Dict, sentence: int, reason: str) -> Dict[str, Tensor]:
+        """A hypothesis without words, of score ``-inf``. Logs a warning with the reason."""
         source, ids = sample["net_input"]["src_tokens"], sample.get("id")
         which = sentence if ids is None else int(ids[sentence])
         begins = self.constraint.beginning(source[sentence])

@@ -47,20 +47,20 @@ class Constraint:
         if self.target_word.device != src_tokens.device:
             self.target_word = self.target_word.to(src_tokens.device)
         is_word = (src_tokens != self.source_padding) & (src_tokens != self.source_end)  # (B, S)
-        order = (~is_word).long().argsort(dim=1, stable=True)
+        order = (~is_word).long().argsort(dim=1, stable=True)  # words first: padding may be on the left
         words = self.target_word[src_tokens.gather(1, order)]
         lengths = is_word.sum(1)
         words = words.masked_fill(
             torch.arange(words.size(1), device=words.device) >= lengths.unsqueeze(1), self.vocabulary.padding
         )
         try:
-            golden = (gold,) if self.takes_gold and gold is not None else ()
-            return self.factory(words, lengths, self.vocabulary, *golden)
+            gold_argument = (gold,) if self.takes_gold and gold is not None else ()
+            return self.factory(words, lengths, self.vocabulary, *gold_argument)
         except ValueError as fault:
             raise UserError(f"--successors {self.name}: {fault}") from None
 
     def beginning(self, src_tokens: Tensor, words: int = 8) -> str:
-        """The first words of a sentence (S,), for messages: fairseq-interactive passes on no numbers of sentences."""
+        """The first words of a sentence (S,), for messages: in fairseq-interactive a sentence has no number."""
         is_word = (src_tokens != self.source_padding) & (src_tokens != self.source_end)
         kept = src_tokens[is_word]
         return self.source.string(kept[:words]) + (" ..." if len(kept) > words else "")
