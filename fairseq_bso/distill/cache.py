@@ -68,7 +68,7 @@ class Cache:
         logger.info(f"another process makes the distilled data in {self.folder} now: waiting for it")
 
     def _remove_remains(self) -> None:
-        """Removes what a killed process left in a complete cache: joined parts, unfinished files, its lock."""
+        """Removes the leftovers of a killed process in a complete cache: joined parts, unfinished files, its lock."""
         shutil.rmtree(self.parts_folder, ignore_errors=True)
         remove_abandoned(self.folder)
         if self.lock.exists():
@@ -109,10 +109,10 @@ class Cache:
 
     def write_part(self, number: int, targets: Sequence[Targets]) -> None:
         """Writes the targets of some sentences, the first time also the manifest. Raises UserError if that fails."""
-        kept = [words for _, several in targets for words in several]
+        kept = [words for _, nbest in targets for words in nbest]
         arrays: Dict[str, Any] = {
             "sentences": numpy.array([sentence for sentence, _ in targets], dtype=numpy.int64),
-            "counts": numpy.array([len(several) for _, several in targets], dtype=numpy.int64),
+            "counts": numpy.array([len(nbest) for _, nbest in targets], dtype=numpy.int64),
             "lengths": numpy.array([len(words) for words in kept], dtype=numpy.int64),
             "words": numpy.array([word for words in kept for word in words], dtype=numpy.int32),
         }
@@ -160,17 +160,12 @@ class Cache:
                 "no distilled pair is left, because every hypothesis of the teacher was dropped: give a larger "
                 "--distill-max-ratio, or 0 for no limit, and another --distill-cache"
             )
-        (source, source_dictionary), (target, target_dictionary) = dictionaries.items()
-        names = [f"{prefix}.{language}.{kind}" for language in (source, target) for kind in ("bin", "idx")]
         if not self.manifest_path.exists():
             self._write_manifest(self.identity)
+        sides = ((gold.src[index] for index, _ in pairs), (torch.tensor(words) for _, words in pairs))
         with self._writing():
-            self._write_side(f"{prefix}.{source}", source_dictionary, (gold.src[index] for index, _ in pairs))
-            self._write_side(f"{prefix}.{target}", target_dictionary, (torch.tensor(words) for _, words in pairs))
-            for language, dictionary in dictionaries.items():
-                names.append(f"dict.{language}.txt")
-                dictionary.save(str(self.folder / names[-1]))
-        without = sum(not several for several in targets.values())
+            names = self._write_data_set(prefix, dictionaries, sides)
+        without = sum(not nbest for nbest in targets.values())
         facts = {"pairs": len(pairs), "sentences": len(targets), "sentences without a pair": without, **facts}
         files = {
             name: {"bytes": (self.folder / name).stat().st_size, "sha256": sha256([self.folder / name])}
@@ -178,6 +173,17 @@ class Cache:
         }
         self._write_manifest({**self.identity, "facts": facts, "files": files})
         shutil.rmtree(self.parts_folder, ignore_errors=True)
+
+    def _write_data_set(self, prefix: str, dictionaries: Dict[str, Any], sides: Iterable[Any]) -> List[str]:
+        """Writes the sentences of both sides and the dictionaries, source first. Returns the names of the files."""
+        names = []
+        for (language, dictionary), sentences in zip(dictionaries.items(), sides):
+            self._write_side(f"{prefix}.{language}", dictionary, sentences)
+            names += [f"{prefix}.{language}.{kind}" for kind in ("bin", "idx")]
+        for language, dictionary in dictionaries.items():
+            names.append(f"dict.{language}.txt")
+            dictionary.save(str(self.folder / names[-1]))
+        return names
 
     def _write_side(self, name: str, dictionary: Any, sentences: Iterable[torch.Tensor]) -> None:
         with atomic_path(self.folder / f"{name}.bin") as data, atomic_path(self.folder / f"{name}.idx") as index:
@@ -204,7 +210,7 @@ class Cache:
             ) from None
 
     def _refuse_other(self, manifest: Dict[str, Any]) -> None:
-        """Raises UserError if the targets were made with other inputs or options. `made_in` counts for parts alone."""
+        """Raises UserError if the targets were made with other inputs or options. Only parts depend on `made_in`."""
         if manifest["version"] != VERSION:
             raise UserError(f"{self.folder} was made by another version of fairseq_bso: give another --distill-cache")
         differences = []
@@ -237,7 +243,7 @@ class Cache:
 
 
 def _check_manifest(manifest: Dict[str, Any]) -> None:
-    """Raises one of the errors of a wrong type or key if the content of a manifest has not its form."""
+    """Raises ValueError, KeyError, TypeError or AttributeError if the content of a manifest has the wrong form."""
     found = [manifest["version"], *map(dict, (manifest.get("made_from", {}), manifest.get("made_in", {})))]
     for facts in manifest.get("files", {}).values():
         found += [facts["bytes"] + 0, facts["sha256"] + ""]

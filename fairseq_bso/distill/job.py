@@ -78,9 +78,9 @@ def decode_missing(
     decode: Callable[[Batch], List[Targets]],
     rank: int,
     workers: int,
-    wanted: Callable[[], bool] = lambda: True,
+    keep_going: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Decodes and writes every missing part. When this returns, all parts exist, unless `wanted` returned False.
+    """Decodes and writes every missing part. When this returns, all parts exist, unless `keep_going` returned False.
 
     Args:
         cache: stores the parts.
@@ -88,7 +88,7 @@ def decode_missing(
         decode: the indices of a batch -> its targets.
         rank: of this worker, from 0. Worker 0 logs the progress.
         workers: how many workers there are.
-        wanted: called before every batch; if it returns False, decoding stops.
+        keep_going: called before every batch; decoding stops when it returns False.
     """
     progress = Progress(cache, parts) if rank == 0 else None
     for number in order_of_parts(len(parts), rank, workers):
@@ -96,7 +96,7 @@ def decode_missing(
             continue
         targets: List[Targets] = []
         for batch in parts[number].batches:
-            if not wanted():
+            if not keep_going():
                 return
             targets += decode(batch)
             if progress is not None:
@@ -161,14 +161,14 @@ class DistillationJob:
     def run(
         self,
         shard: Shard,
-        wanted: Callable[[], bool] = lambda: True,
+        keep_going: Callable[[], bool] = lambda: True,
         before_finish: Callable[[], None] = lambda: None,
     ) -> None:
         """Decodes the missing parts. Worker 0 then makes the data set.
 
         Args:
             shard: of this worker.
-            wanted: called before every batch; if it returns False, decoding stops.
+            keep_going: called before every batch; decoding stops when it returns False.
             before_finish: called when all parts exist, before they are joined and removed.
 
         Raises:
@@ -181,7 +181,7 @@ class DistillationJob:
                 "the teacher and --max-source-positions allow"
             )
         if not all(self.cache.has_part(number) for number in range(len(parts))):
-            decode_missing(self.cache, parts, self.make_decoder(), shard.rank, shard.workers, wanted)
+            decode_missing(self.cache, parts, self.make_decoder(), shard.rank, shard.workers, keep_going)
             self.release_teacher()
         shard.wait()
         if shard.rank == 0:

@@ -48,31 +48,32 @@ class HypothesisSelector:
             golds: word ids of the references, with </s>.
         """
         fitting = [
-            [words for words in several if self._fits(len(words), source)]
-            for several, source in zip(hypotheses, sources)
+            [words for words in nbest if self._fits(len(words), source)] for nbest, source in zip(hypotheses, sources)
         ]
         if self.mode == "seq_inter":
             fitting = self._sort_by_bleu(fitting, golds)
-        return [several[: self.nbest] for several in fitting]
+        return [nbest[: self.nbest] for nbest in fitting]
 
     def _fits(self, length: int, source: int) -> bool:
-        one, other = max(length - 1, 1), max(source - 1, 1)
-        return self.max_ratio == 0 or max(one, other) <= self.max_ratio * min(one, other)
+        """Whether a hypothesis of this length fits its source by `max_ratio`; both lengths include `</s>`."""
+        words, source_words = max(length - 1, 1), max(source - 1, 1)
+        return self.max_ratio == 0 or max(words, source_words) <= self.max_ratio * min(words, source_words)
 
     def _sort_by_bleu(self, lists: List[List[List[int]]], golds: Sequence[List[int]]) -> List[List[List[int]]]:
+        """The hypotheses of each sentence, sorted by BLEU on words against gold, best first."""
         vocabulary: Dict[str, int] = {}
-        texts = [[self._words(words, vocabulary, "<unk>") for words in several] for several in lists]
+        texts = [[self._words(words, vocabulary, "<unk>") for words in nbest] for nbest in lists]
         # No hypothesis has this symbol, so an unknown word of gold never matches.
         references = [self._words(words, vocabulary, "<<unk>>") for words in golds]
         beam = max(map(len, lists), default=0)
         if beam == 0:
             return lists
-        rows = [words for several in texts for words in several + [[]] * (beam - len(several))]
+        rows = [words for nbest in texts for words in nbest + [[]] * (beam - len(nbest))]
         lengths = torch.tensor([len(words) for words in rows]).view(len(lists), beam)  # (B, K)
         stacked = _stack(rows).view(len(lists), beam, -1) if lengths.any() else torch.zeros(len(lists), beam, 0).long()
         gold_lengths = torch.tensor([len(words) for words in references])  # (B,)
         order = rank_by_sentence_bleu(stacked, lengths, _stack(references), gold_lengths).tolist()
-        return [[several[k] for k in places if k < len(several)] for several, places in zip(lists, order)]
+        return [[nbest[k] for k in places if k < len(nbest)] for nbest, places in zip(lists, order)]
 
     def _words(self, ids: List[int], vocabulary: Dict[str, int], unknown: str) -> List[int]:
         """Joins symbols to words. Returns their ids in a vocabulary that grows with new words."""

@@ -152,7 +152,7 @@ class SequenceDistillationTask(WordDistillationTask):
             super().load_dataset(split, epoch, combine, **kwargs)
             return
         gold, shard = self.load_gold(combine), Shard.here()
-        # Another process may finish the cache between the questions of two workers.
+        # Worker 0 decides for all: another process may finish the cache between the checks of two workers.
         if not shard.agree(self.is_distilled()):
             self._distil(gold, shard)
         distilled = self._load_distilled(split)

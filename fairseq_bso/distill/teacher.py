@@ -154,9 +154,9 @@ def _compare(path: str, teachers: Any, student: Any) -> None:
                 f"the teacher {path} was trained with --left-pad-{side} {pads[0]}, the student has {pads[1]}: give "
                 "both the same value"
             )
-        theirs, ours = getattr(teachers, f"{side}_dictionary"), getattr(student, f"{side}_dictionary")
-        for index in range(max(len(theirs), len(ours))):
-            words = [repr(each[index]) if index < len(each) else "no symbol" for each in (theirs, ours)]
+        dictionaries = [getattr(task, f"{side}_dictionary") for task in (teachers, student)]
+        for index in range(max(map(len, dictionaries))):
+            words = [repr(each[index]) if index < len(each) else "no symbol" for each in dictionaries]
             if words[0] != words[1]:
                 raise UserError(
                     f"the {side} dictionaries of teacher {path} and student differ, first at symbol {index}: the "

@@ -64,10 +64,10 @@ class TeacherTopKCache:
         prefixes = net_input["prev_output_tokens"]
         digests = self._digests(net_input)
         if all(digest in self.known for digest in digests):
-            self._write_if(1)  # a known batch begins a new epoch or another subset
+            self._write_unwritten(at_least=1)  # a known batch begins a new epoch or another subset
         else:
             self._compute(net_input, digests)
-            self._write_if(TopKFolder.PART)
+            self._write_unwritten(at_least=TopKFolder.PART)
         real = prefixes.ne(self.padding).cpu()  # (B, T)
         log_probs, words = (torch.cat(parts) for parts in zip(*(self.known[digest] for digest in digests)))  # (N, C)
         log_probs, words = (
@@ -77,7 +77,7 @@ class TeacherTopKCache:
         return log_probs.to(prefixes.device), words.to(prefixes.device, torch.int64)
 
     def _compute(self, net_input: Dict[str, Any], digests: List[bytes]) -> None:
-        """Adds a batch. Sentences known before keep their numbers, which rounding may change from batch to batch."""
+        """Adds a batch. Sentences that are known already keep their values: rounding differs from batch to batch."""
         log_probs = self.teacher.log_probs(net_input)  # (B, T, V)
         log_probs, words = log_probs.topk(min(self.size, log_probs.size(-1)), dim=-1)  # (B, T, C)
         log_probs, words = log_probs.cpu(), words.to("cpu", torch.int32)
@@ -87,9 +87,9 @@ class TeacherTopKCache:
                 self.known[digest] = log_probs[row, real[row]], words[row, real[row]]
                 self.unwritten[digest] = self.known[digest]
 
-    def _write_if(self, count: int) -> None:
-        """Writes the unwritten sentences if there are at least `count`."""
-        if len(self.unwritten) >= count:
+    def _write_unwritten(self, at_least: int) -> None:
+        """Writes the unwritten sentences if there are `at_least` of them."""
+        if len(self.unwritten) >= at_least:
             if self.folder is not None:
                 self.folder.write(self.unwritten)
             self.unwritten.clear()
