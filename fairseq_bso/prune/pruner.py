@@ -52,7 +52,13 @@ class Pruner:
         return self.count / self.classes.total if self.classes is not None else 0.0
 
     def before_step(self, model: nn.Module, optimizer: Any, update: int) -> None:
-        """Before the forward pass that follows `update` updates. The first call of a run chooses the masks."""
+        """Called before the forward pass of the next update. The first call of a run chooses the masks.
+
+        Args:
+            model: the model, wrapped or not.
+            optimizer: fairseq's optimizer.
+            update: how many updates were made.
+        """
         if self.classes is not None:
             return
         model = _unwrapped(model)
@@ -65,9 +71,9 @@ class Pruner:
         self.pruned = self.classes.empty_masks()
         masks = self._first_masks(update)
         if masks.thresholds is None:
-            self._set(masks, optimizer, update, "found in the checkpoint")
+            self._adopt(masks, optimizer, update, "found in the checkpoint")
         elif mask_size(masks.pruned) > 0:
-            self._set(masks, optimizer, update, "pruned")
+            self._adopt(masks, optimizer, update, "pruned")
         self._apply(optimizer)
 
     def _classes_of(self, model: nn.Module) -> Any:
@@ -90,7 +96,7 @@ class Pruner:
         return self.classes.extend_masks(self.scheme, self.pruned, count) if count > self.count else None
 
     def _count(self, pruned: List[Tensor]) -> int:
-        """How much the masks of the weights prune, in the units of `classes.total`."""
+        """How many weights (of a subclass: units) the masks of the weights prune, as `classes.total` counts them."""
         return mask_size(pruned)
 
     def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
@@ -103,7 +109,7 @@ class Pruner:
         )
 
     def mask_gradients(self) -> None:
-        """After a backward pass: zeroes the gradients of pruned weights, so that clipping and momentum ignore them."""
+        """Called after a backward pass: zeroes the gradients of pruned weights for clipping and momentum."""
         if self.classes is None or self.count == 0:
             return
         for weight, factor in zip(self.classes.weights, self.kept_factor):
@@ -115,12 +121,12 @@ class Pruner:
                 weight.grad.mul_(factor)
 
     def after_step(self, optimizer: Any, updates: int) -> None:
-        """After the optimizer step with number `updates`, counted from 1."""
+        """Called after the optimizer step with number `updates`, counted from 1."""
         if self.classes is None:
             return
         masks = self._later_masks(updates)
         if masks is not None:
-            self._set(masks, optimizer, updates, "pruned")
+            self._adopt(masks, optimizer, updates, "pruned")
             self._apply(optimizer)
         elif not (self.keeps_zeros and optimizer is self.optimizer):
             self._apply(optimizer)
@@ -129,13 +135,13 @@ class Pruner:
             self.lifted = updates
 
     def write_zero_marks(self) -> None:
-        """Before a checkpoint is written: makes pruned weights distinguishable from weights that happen to be zero."""
+        """Called before a checkpoint is written: distinguishes pruned weights from weights that are zero by chance."""
         if self.classes is not None:
             self.classes.write_zero_marks(self.pruned)
 
     @torch.no_grad()
-    def _set(self, masks: Masks, optimizer: Any, updates: int, done: str) -> None:
-        """Adopts masks, masks the optimizer's state and logs the table."""
+    def _adopt(self, masks: Masks, optimizer: Any, updates: int, event: str) -> None:
+        """Sets the masks, masks the optimizer's state and logs the table; `event` begins the line."""
         self.pruned = _as_on_first_worker(masks.pruned)
         self.kept_factor = [_kept_factor(mask, weight) for mask, weight in zip(self.pruned, self.classes.weights)]
         self.count = self._count(self.pruned)
@@ -146,7 +152,7 @@ class Pruner:
         if distributed_utils.get_global_rank() == 0:
             table = self.classes.table(masks._replace(pruned=self.pruned))
             by = f", {self.scheme}" if self.scheme else ""
-            logger.info(f"{done} at update {updates}: {self.share:.2%} of the {self.noun}{by}\n{table}")
+            logger.info(f"{event} at update {updates}: {self.share:.2%} of the {self.noun}{by}\n{table}")
 
     @torch.no_grad()
     def _apply(self, optimizer: Any) -> None:

@@ -89,7 +89,6 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
     options: Dict[str, Any] = {
         name: getattr(cfg, name, entry.default) for name, entry in PruningConfig.__dataclass_fields__.items()
     }
-    pruner = UnitPruner if units != 0 else Pruner
     if units != 0:
         _check_units(amount, units, options["prune_scheme"])
     try:
@@ -103,10 +102,10 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
         )
     except ValueError as error:
         raise UserError(f"pruning (--prune-...): {error}") from None
+    scheme, exclude = options["prune_scheme"], options["prune_exclude"]
+    pruner = UnitPruner(schedule, exclude) if units != 0 else Pruner(schedule, scheme, exclude)
     _refuse_unsupported(options, pruner.option)
-    if units != 0:
-        return UnitPruner(schedule, options["prune_exclude"])
-    return Pruner(schedule, options["prune_scheme"], options["prune_exclude"])
+    return pruner
 
 
 def _check_units(amount: float, units: float, scheme: str) -> None:
@@ -143,8 +142,9 @@ def _refuse_unsupported(options: Dict[str, Any], given: str) -> None:
 
 
 class PruningMixin:
-    """Adds pruning to a fairseq task, as the first of its bases. Without ``--prune-amount`` or
-    ``--prune-units`` it does nothing.
+    """Adds pruning to a fairseq task, as the first of its bases.
+
+    Without ``--prune-amount`` and ``--prune-units`` it does nothing.
     """
 
     def __init__(self, cfg: Any, *args: Any, **kwargs: Any) -> None:

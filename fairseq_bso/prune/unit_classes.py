@@ -1,6 +1,5 @@
 """The units of a model that may be pruned, and the masks that prune all weights of a unit."""
 
-from fnmatch import fnmatchcase
 from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..unit_sets import Named, UnitSet, indices, magnitudes, zero_units
 from .schemes import PruningSchedule, smallest
-from .weight_classes import Masks, in_columns
+from .weight_classes import Exclusion, Masks, in_columns
 
 
 def unit_sets_of(model: Any, parameters: Sequence[Named], residual: bool, option: str) -> List[UnitSet]:
@@ -47,18 +46,15 @@ class UnitClasses:
         exclude: str = "",
         option: str = "--prune-exclude",
     ) -> None:
-        patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
-        unused = set(patterns)
+        exclusion = Exclusion(exclude)
         self.sets: List[UnitSet] = []
         for units in sets:
-            words = [units.name, *units.parts]
-            hits = {pattern for pattern in patterns if any(fnmatchcase(word, pattern) for word in words)}
-            unused -= hits
-            if not hits and not any(slice.parameter in frozen for slice in units.slices):
+            is_excluded = exclusion.matches([units.name, *units.parts])
+            if not is_excluded and not any(slice.parameter in frozen for slice in units.slices):
                 self.sets.append(units)
-        if unused:
+        if exclusion.unused:
             raise UserError(
-                f"{option} {', '.join(sorted(unused))} matches no units of this model, which are "
+                f"{option} {', '.join(sorted(exclusion.unused))} matches no units of this model, which are "
                 f"{', '.join(units.name for units in sets)}: name these or their parts, where * stands for any "
                 "characters"
             )

@@ -82,6 +82,24 @@ def mask_size(masks: Sequence[Tensor]) -> int:
     return sum(int(mask.sum()) for mask in masks)
 
 
+class Exclusion:
+    """The patterns of names that are not pruned, and which of them have matched nothing so far.
+
+    Args:
+        text: patterns as of file names, separated by commas.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.patterns = [pattern.strip() for pattern in text.split(",") if pattern.strip()]
+        self.unused = set(self.patterns)
+
+    def matches(self, names: Sequence[str]) -> bool:
+        """Whether some pattern matches one of the names."""
+        matching = {pattern for pattern in self.patterns if any(fnmatchcase(name, pattern) for name in names)}
+        self.unused -= matching
+        return bool(matching)
+
+
 class WeightClasses:
     """The matrices of a model, in classes. Vectors (biases, gains of normalisation) are never pruned.
 
@@ -102,26 +120,23 @@ class WeightClasses:
         exclude: str = "",
         option: str = "--prune-exclude",
     ) -> None:
-        patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
-        unused, self.untouched = set(patterns), 0
+        exclusion = Exclusion(exclude)
+        self.untouched = 0  # numbers in parameters that are never pruned
         self.weights: List[Tensor] = []
         self.members: Dict[str, List[int]] = {}  # class -> indices of weights
         known: List[str] = []
         for names, parameter in parameters:
             kinds = list(dict.fromkeys(namer(name) for name in names))
             matrix = parameter.dim() > 1 and parameter.is_floating_point()
-            words = [*kinds, *names, "+".join(kinds)] if matrix else []
             known += [kind for kind in kinds if matrix and kind not in known]
-            hits = {pattern for pattern in patterns if any(fnmatchcase(word, pattern) for word in words)}
-            unused -= hits
-            if hits or not matrix:
+            if not matrix or exclusion.matches([*kinds, *names, "+".join(kinds)]):
                 self.untouched += parameter.numel()
                 continue
             self.members.setdefault("+".join(kinds), []).append(len(self.weights))
             self.weights.append(parameter)
-        if unused:
+        if exclusion.unused:
             raise UserError(
-                f"{option} {', '.join(sorted(unused))} matches no weights of this model, whose classes are "
+                f"{option} {', '.join(sorted(exclusion.unused))} matches no weights of this model, whose classes are "
                 f"{', '.join(known)}: name classes or parameters, where * stands for any characters"
             )
         if not self.weights:
