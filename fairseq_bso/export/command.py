@@ -3,7 +3,7 @@
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from bso_runtime import model_file, weights
 from bso_runtime.config import ModelConfig
@@ -71,8 +71,30 @@ def run(arguments: argparse.Namespace) -> int:
 
     tensors, units = without_zero_units(state, tensors)
     config = ModelConfig(**weights.structure_of(tensors), **_options(state))
+    vocabularies = _vocabularies(arguments, state, weights.embedding_sizes(tensors))
+    arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    _check_values(arrays, arguments)
+    write = _write_onnx if arguments.format == "onnx" else _write_compact
+    with claim(Path(arguments.output), "output"):
+        write(arguments, Model(config, arrays, vocabularies))
+    if units:
+        print("without zero units: " + ", ".join(f"{name} {kept} of {size}" for name, (kept, size) in units.items()))
+    return 0
+
+
+def _vocabularies(arguments: argparse.Namespace, state: Dict[str, Any], sizes: Sequence[int]) -> Dict[str, bytes]:
+    """The dictionaries of both sides, and the subword model and the shortlist if they are asked for.
+
+    Args:
+        arguments: of the command.
+        state: the checkpoint.
+        sizes: the number of source and target words that the model embeds.
+
+    Raises:
+        UserError: a file is missing or damaged, or does not fit the model.
+    """
     vocabularies = _dictionaries(arguments, state)
-    for side, size in zip(("source", "target"), weights.embedding_sizes(tensors)):
+    for side, size in zip(("source", "target"), sizes):
         symbols = vocabularies[side].count(b"\n") + 1
         if symbols != size:
             raise UserError(
@@ -82,19 +104,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sentencepiece:
         vocabularies["sentencepiece"] = _subword_model(arguments.sentencepiece, vocabularies)
     if arguments.shortlist is not None:
-        folder, languages = _data_folder(arguments, state)
         from ..shortlist.files import path_in, read_shortlist
 
+        folder, languages = _data_folder(arguments, state)
         path = arguments.shortlist or path_in(str(folder), *languages)
         vocabularies["shortlist"] = read_shortlist(path, vocabularies["source"], vocabularies["target"])
-    arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
-    _check_values(arrays, arguments)
-    write = _write_onnx if arguments.format == "onnx" else _write_compact
-    with claim(Path(arguments.output), "output"):
-        write(arguments, Model(config, arrays, vocabularies))
-    if units:
-        print("without zero units: " + ", ".join(f"{name} {kept} of {size}" for name, (kept, size) in units.items()))
-    return 0
+    return vocabularies
 
 
 def _check_values(arrays: Dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -153,7 +168,7 @@ def _write_onnx(arguments: argparse.Namespace, model: Model) -> None:
 
 
 def _options(state: Dict[str, Any]) -> Dict[str, Any]:
-    """The entries of a ModelConfig that stand in the options of a checkpoint."""
+    """The entries of a ModelConfig that come from the options of a checkpoint."""
     config, task = config_of(state, "model"), config_of(state, "task")
     return {
         "attention": str(option(config, "attention", "general")),

@@ -31,14 +31,14 @@ def without_zero_units(state: Dict[str, Any], tensors: Dict[str, Tensor]) -> Tup
     whole = {names[0]: tensor for names, tensor in parameters}
     sets: List[UnitSet] = name_units(parameters, bool(option(config_of(state, "model"), "residual", False)))
     zeros = {units: zero_units(units, whole).nonzero().squeeze(1) for units in sets}
-    kept = dict.fromkeys({units.kind for units in sets}, 1)
-    for units, places in zeros.items():
-        kept[units.kind] = max(kept[units.kind], units.size - len(places))
+    kept = dict.fromkeys({units.kind for units in sets}, 1)  # the number of units that all sets of a kind keep
+    for units, zero in zeros.items():
+        kept[units.kind] = max(kept[units.kind], units.size - len(zero))
     removed: Dict[Tuple[str, int], List[Tensor]] = {}
     counts: Counts = {}
-    for units, places in zeros.items():
+    for units, zero in zeros.items():
         chosen = torch.zeros(units.size, dtype=torch.bool)
-        chosen[places[: units.size - kept[units.kind]]] = True
+        chosen[zero[: units.size - kept[units.kind]]] = True
         if chosen.any():
             counts[units.name] = kept[units.kind], units.size
         for name, dimension, lost in indices(units, chosen):
