@@ -15,7 +15,7 @@ from fairseq_bso.errors import UserError
 from fairseq_bso.interpret.ablate.ablation import ablate
 from fairseq_bso.interpret.ablate.corpus import read_corpus
 from fairseq_bso.interpret.ablate.options import AblationOptions
-from fairseq_bso.interpret.ablate.units import control_sets
+from fairseq_bso.interpret.ablate.units import control_groups
 from fairseq_bso.interpret.capture.capture import capture
 from fairseq_bso.interpret.capture.options import CaptureOptions
 from fairseq_bso.interpret.folder.reader import open_capture
@@ -194,13 +194,13 @@ def test_the_predicted_words_of_a_language_model_are_known_however_its_text_was_
 def test_random_sets_have_the_states_of_the_set_and_none_of_its_units():
     chosen = (("hidden1", 3), ("hidden1", 5), ("cell1", 0))
     states_of_set = ("cell1", "hidden1", "hidden1")
-    made = control_sets(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
+    made = control_groups(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
     assert len(set(made)) == 10
     for one in made:
         assert tuple(sorted(state for state, _ in one)) == states_of_set and not set(one) & set(chosen)
-    assert made == control_sets(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
+    assert made == control_groups(chosen, states_of_set, {"hidden1": 8, "cell1": 8}, 10, 1)
     everything = tuple(("hidden1", column) for column in range(4))
-    assert len(control_sets(everything, ("hidden1",), {"hidden1": 4}, 20, 1)) == 4
+    assert len(control_groups(everything, ("hidden1",), {"hidden1": 4}, 20, 1)) == 4
 
 
 def test_the_command_prints_a_table_and_writes_what_the_report_holds(tmp_path, capsys):

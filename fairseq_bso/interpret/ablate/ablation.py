@@ -1,7 +1,7 @@
 """Sets units to their means over the corpus of a capture, and measures the rise of the loss.
 
 The control sets random units of the same states to their means in the same way. A unit matters for a label if its rise
-there is far above that of the control. `interpret.models.changes` says what sees a unit that is set.
+there is far above that of the control. `interpret.models.changes` says which later states a unit that is set affects.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from .labels import Labels, labels_of
 from .losses import LossSums, losses_under, row_losses
 from .options import AblationOptions
 from .report import Report, Rise
-from .units import UnitSet, control_sets, edits_of, named_units, unit_names
+from .units import UnitGroup, control_groups, edits_of, named_units, unit_names
 
 __all__ = ["ablate"]
 
@@ -52,15 +52,15 @@ def ablate(checkpoint: str, data: Optional[str], folder: str, options: AblationO
     labels = _labels(model, capture, corpus)
     if options.track not in labels:
         raise UserError(f"--track {options.track}: the decoder of {folder} has {', '.join(labels)}")
-    unknown = [one for one in options.columns if one not in labels[options.track].names]
+    unknown = [label for label in options.columns if label not in labels[options.track].names]
     if unknown:
         raise UserError(f"--labels {unknown[0]}: {options.track} has {', '.join(labels[options.track].names)}")
     _check_losses(checkpoint, row_losses(model, corpus, options.max_tokens), corpus)
-    sets: List[UnitSet] = [chosen] if options.together else [(unit,) for unit in chosen]
-    controls = _controls(sets, chosen, side, options)
-    every = list(dict.fromkeys([*sets, *(one for some in controls.values() for one in some)]))
-    measured = _measure(model, corpus, side, every, labels, options)
-    return _report(model, capture, corpus, labels, sets, controls, measured, options)
+    groups: List[UnitGroup] = [chosen] if options.together else [(unit,) for unit in chosen]
+    controls = _controls(groups, chosen, side, options)
+    distinct = list(dict.fromkeys([*groups, *(group for several in controls.values() for group in several)]))
+    measured = _measure(model, corpus, side, distinct, labels, options)
+    return _report(model, capture, corpus, labels, groups, controls, measured, options)
 
 
 def _labels(model: LoadedModel, capture: CaptureReader, corpus: Corpus) -> Dict[str, Labels]:
@@ -85,32 +85,32 @@ def _check_losses(checkpoint: str, losses: numpy.ndarray, corpus: Corpus) -> Non
 
 
 def _controls(
-    sets: List[UnitSet], chosen: UnitSet, side: Side, options: AblationOptions
-) -> Dict[Tuple[str, ...], List[UnitSet]]:
-    """The random sets for each composition of states."""
-    sizes = {one.name: one.units for one in side.states}
-    compositions = sorted({tuple(sorted(state for state, _ in one)) for one in sets})
+    groups: List[UnitGroup], chosen: UnitGroup, side: Side, options: AblationOptions
+) -> Dict[Tuple[str, ...], List[UnitGroup]]:
+    """The random groups for each composition of states among the groups."""
+    sizes = {state.name: state.units for state in side.states}
+    compositions = sorted({tuple(sorted(state for state, _ in group)) for group in groups})
     if not options.control:
         return {states: [] for states in compositions}
-    return {states: control_sets(chosen, states, sizes, options.control, options.seed) for states in compositions}
+    return {states: control_groups(chosen, states, sizes, options.control, options.seed) for states in compositions}
 
 
 def _measure(
     model: LoadedModel,
     corpus: Corpus,
     side: Side,
-    sets: List[UnitSet],
+    groups: List[UnitGroup],
     labels: Dict[str, Labels],
     options: AblationOptions,
-) -> Dict[UnitSet, LossSums]:
-    """The losses of each set, and under the empty set those without a change."""
-    used = {state for one in sets for state, _ in one}
-    means = {one.name: one.mean() for one in side.states if one.name in used}
-    changes = [edits_of(one, means) for one in ((), *sets)]
+) -> Dict[UnitGroup, LossSums]:
+    """The losses with each group of units set; those of the empty group are without a change."""
+    used = {state for group in groups for state, _ in group}
+    means = {state.name: state.mean() for state in side.states if state.name in used}
+    changes = [edits_of(group, means) for group in ((), *groups)]
     rows = int(corpus.offsets[-1]) * len(changes)
     with tqdm(total=rows, unit=" words", desc="ablating", disable=None) as progress:
         found = losses_under(model, corpus, side.name, changes, labels, options.max_tokens, progress.update)
-    return dict(zip(((), *sets), found))
+    return dict(zip(((), *groups), found))
 
 
 def _report(
@@ -118,13 +118,14 @@ def _report(
     capture: CaptureReader,
     corpus: Corpus,
     labels: Dict[str, Labels],
-    sets: List[UnitSet],
-    controls: Dict[Tuple[str, ...], List[UnitSet]],
-    measured: Dict[UnitSet, LossSums],
+    groups: List[UnitGroup],
+    controls: Dict[Tuple[str, ...], List[UnitGroup]],
+    measured: Dict[UnitGroup, LossSums],
     options: AblationOptions,
 ) -> Report:
+    """The rises of the mean loss from the measured sums, with all that the table and the file need."""
     rows = int(corpus.offsets[-1])
-    counts = {name: one.counts for name, one in labels.items()}
+    counts = {name: track.counts for name, track in labels.items()}
     plain = measured[()]
 
     def mean(sums: LossSums) -> Tuple[float, Dict[str, numpy.ndarray]]:
@@ -134,7 +135,7 @@ def _report(
 
     loss, by_label = mean(plain)
 
-    def rise(units: UnitSet) -> Rise:
+    def rise(units: UnitGroup) -> Rise:
         total, parts = mean(measured[units])
         return Rise(unit_names(units), total - loss, {name: parts[name] - by_label[name] for name in parts})
 
@@ -145,7 +146,7 @@ def _report(
         "side": options.side,
         "seed": options.seed,
     }
-    chosen = [(tuple(sorted(state for state, _ in one)), rise(one)) for one in sets]
-    random = {states: [rise(one) for one in some] for states, some in controls.items()}
-    names = {name: one.names for name, one in labels.items()}
+    chosen = [(tuple(sorted(state for state, _ in group)), rise(group)) for group in groups]
+    random = {states: [rise(group) for group in several] for states, several in controls.items()}
+    names = {name: track.names for name, track in labels.items()}
     return Report(facts, rows, loss, names, counts, by_label, chosen, random)

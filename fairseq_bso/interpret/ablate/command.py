@@ -1,4 +1,4 @@
-"""`fairseq-bso ablate`: what the loss of a model loses with a unit."""
+"""`fairseq-bso ablate`: how the loss of a model rises without a unit."""
 
 import argparse
 from pathlib import Path

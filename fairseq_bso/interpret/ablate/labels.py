@@ -1,4 +1,4 @@
-"""The tracks by which losses are added up. The loss of a word stands under the label of that predicted word."""
+"""The tracks by which losses are added up. The loss of a word counts under the label of that predicted word."""
 
 from typing import Dict, List, NamedTuple
 

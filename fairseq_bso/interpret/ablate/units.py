@@ -11,34 +11,34 @@ from ..folder.reader import Side
 from ..models.changes import UnitEdit
 from ..models.settable import settable
 
-__all__ = ["UnitSet", "control_sets", "edits_of", "named_units", "unit_names"]
+__all__ = ["UnitGroup", "control_groups", "edits_of", "named_units", "unit_names"]
 
-UnitSet = Tuple[Tuple[str, int], ...]
-"""units that are set together: the name of the state and the column of each"""
+UnitGroup = Tuple[Tuple[str, int], ...]
+"""units that are set to their means together: the name of the state and the column of each"""
 
 
-def unit_names(units: UnitSet) -> List[str]:
+def unit_names(units: UnitGroup) -> List[str]:
     """Such as hidden1:17."""
     return [f"{state}:{column}" for state, column in units]
 
 
-def named_units(side: Side, names: Sequence[str]) -> UnitSet:
+def named_units(side: Side, names: Sequence[str]) -> UnitGroup:
     """The units of a side by name: `hidden1:17`, `hidden1` for all units of a state, `all` for all of all states.
 
     Raises:
         UserError: a name is not known, or names a gate.
     """
-    states = {one.name: one for one in side.states}
-    able = settable(states)
+    states = {state.name: state for state in side.states}
+    allowed = settable(states)
     found: List[Tuple[str, int]] = []
     for name in names:
         state, _, unit = name.partition(":")
         if name == "all":
-            found += [(one, column) for one in able for column in range(states[one].units)]
-        elif state not in able:
+            found += [(state, column) for state in allowed for column in range(states[state].units)]
+        elif state not in allowed:
             raise UserError(
-                f"--units {name}: the {side.name} of this capture has the states {', '.join(able)}: give hidden1:17, a "
-                "state for all of its units, or all"
+                f"--units {name}: the {side.name} of this capture has the states {', '.join(allowed)}: give "
+                "hidden1:17, a state for all of its units, or all"
             )
         elif not unit and ":" not in name:
             found += [(state, column) for column in range(states[state].units)]
@@ -49,44 +49,44 @@ def named_units(side: Side, names: Sequence[str]) -> UnitSet:
     return tuple(dict.fromkeys(found))
 
 
-def edits_of(units: UnitSet, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitEdit]:
+def edits_of(units: UnitGroup, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitEdit]:
     """The edit of each state that sets the units to their means."""
     columns: Dict[str, List[int]] = {}
     for state, column in units:
         columns.setdefault(state, []).append(column)
     return {
-        state: UnitEdit(torch.tensor(some), torch.from_numpy(means[state][some]).float())
-        for state, some in columns.items()
+        state: UnitEdit(torch.tensor(chosen), torch.from_numpy(means[state][chosen]).float())
+        for state, chosen in columns.items()
     }
 
 
-def control_sets(
-    chosen: UnitSet, states: Tuple[str, ...], sizes: Dict[str, int], count: int, seed: int
-) -> List[UnitSet]:
-    """Random sets of units. There are fewer than asked for if the states have no more.
+def control_groups(
+    chosen: UnitGroup, states: Tuple[str, ...], sizes: Dict[str, int], count: int, seed: int
+) -> List[UnitGroup]:
+    """Random groups of units, all different. There are fewer than `count` if the states have no more.
 
     Args:
         chosen: the units that are left out, unless a state would then have too few units.
-        states: the state of each unit of a set.
+        states: the state of each unit of a group.
         sizes: units of each state.
-        count: number of sets.
+        count: number of groups.
         seed: of the random numbers.
     """
     generator = numpy.random.default_rng(seed)
-    wanted = {state: states.count(state) for state in states}
+    needed = {state: states.count(state) for state in states}
     left_out = set(chosen)
     pools: Dict[str, List[int]] = {}
-    for state, need in wanted.items():
+    for state, need in needed.items():
         free = [column for column in range(sizes[state]) if (state, column) not in left_out]
         pools[state] = free if len(free) >= need else list(range(sizes[state]))
-    sets: Dict[UnitSet, None] = {}
+    groups: Dict[UnitGroup, None] = {}
     for _ in range(50 * count):
-        if len(sets) == count:
+        if len(groups) == count:
             break
         drawn = [
             (state, int(column))
-            for state, need in wanted.items()
+            for state, need in needed.items()
             for column in sorted(generator.choice(pools[state], need, replace=False))
         ]
-        sets[tuple(drawn)] = None
-    return list(sets)
+        groups[tuple(drawn)] = None
+    return list(groups)
