@@ -16,7 +16,7 @@ The rules of decoding, for each sentence:
 
 fairseq_bso/decoding has fairseq's own generator with the same rules, and fairseq_bso/search the search of training.
 
-With a shortlist the words of each sentence take the place of the vocabulary; a softmax is then one among these words.
+With a shortlist the words of each sentence take the place of the vocabulary; the softmax then normalizes over them.
 
 Sizes: b sentences that are still searched, W hypotheses of each (one at first, then K), C words that may come next;
 R = b * W rows, those of a sentence one after another. Each sentence leaves the batch at its end.
@@ -27,7 +27,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .constraints import Constraint
-from .live import GenerationOptions, Live
+from .live import GenerationOptions, LiveHypotheses
 from .ranking import Ranked, best_of
 from .shortlist import SentenceWords
 from .vocabulary import END
@@ -84,13 +84,13 @@ def search(
     beam = min(options.beam, network.vocabulary_size - 1)
     scorer = SCORERS[network.config.scorer]
     lenpen = options.lenpen if scorer.normalized else 0.0
-    live = Live.start(network, sources, options, constraint, shortlist)
+    live = LiveHypotheses.start(network, sources, options, constraint, shortlist)
     if beam == 1:
         return _greedy(network, live, scorer, lenpen, scored)
     return _beam(network, live, scorer, beam, lenpen)
 
 
-def _greedy(network: Any, live: Live, scorer: Scorer, lenpen: float, scored: bool) -> List[Finished]:
+def _greedy(network: Any, live: LiveHypotheses, scorer: Scorer, lenpen: float, scored: bool) -> List[Finished]:
     """The search with one hypothesis, which needs no ranking: rule 3 with K = 1 is an argmax."""
     results: List[Finished] = [[] for _ in live.sentences]
     prefixes: List[List[int]] = [[] for _ in live.sentences]
@@ -117,7 +117,7 @@ def _greedy(network: Any, live: Live, scorer: Scorer, lenpen: float, scored: boo
     return results
 
 
-def _beam(network: Any, live: Live, scorer: Scorer, beam: int, lenpen: float) -> List[Finished]:
+def _beam(network: Any, live: LiveHypotheses, scorer: Scorer, beam: int, lenpen: float) -> List[Finished]:
     """The search with K hypotheses."""
     results: List[Finished] = [[] for _ in live.sentences]
     scores = np.zeros((len(results), 1), np.float32)  # (b, W) of the prefixes; -inf where there is no hypothesis
@@ -142,7 +142,7 @@ def _beam(network: Any, live: Live, scorer: Scorer, beam: int, lenpen: float) ->
 
 
 def offsets_of(scorer: Scorer, values: Array, scores: Array) -> Array:
-    """What turns scores f into scores of prefixes by addition.
+    """The offset of each hypothesis. Added to the scores f of its next words, it gives the scores of the new prefixes.
 
     Args:
         scorer: of the model.

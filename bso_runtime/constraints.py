@@ -1,4 +1,4 @@
-"""Which words may follow a prefix (Wiseman & Rush 2016, section 4.2), in numpy: as fairseq_bso/search/constraints.py.
+"""Which words may follow a prefix (Wiseman & Rush 2016, section 4.2): fairseq_bso/search/constraints.py in numpy.
 
 A successor function here belongs to one sentence. Its state is an array with the W hypotheses on the first axis. Its
 candidates are C word ids of the target dictionary. Only the kinds below can be used with an exported model: a
@@ -158,10 +158,10 @@ class BatchConstraint:
             block[:, function.candidates] = scores
 
     def advance(self, kept: Array, rows: Array, words: Array) -> None:
-        """One word further.
+        """Drops finished sentences, and advances the states of the others by one word.
 
         Args:
-            kept: (k,) the sentences that go on.
+            kept: (k,) the indices, among the b, of the sentences that are not finished.
             rows: (R,) the parents of their hypotheses, equally many for each sentence, among all rows before.
             words: (R,) the words that extend them.
         """

@@ -67,7 +67,7 @@ class ShortOutput:
 
 
 @dataclass
-class Live:
+class LiveHypotheses:
     """The sentences that are still searched, and their live hypotheses."""
 
     sentences: Array
@@ -91,18 +91,19 @@ class Live:
         options: GenerationOptions,
         constraint: Optional[Constraint],
         shortlist: Optional[SentenceWords],
-    ) -> "Live":
+    ) -> "LiveHypotheses":
         """One empty hypothesis for each of B sentences."""
-        followed = None if constraint is None else BatchConstraint([constraint(source) for source in sources])
-        limits = _length_limits(network, sources, options) if followed is None else followed.limits()
+        of_batch = None if constraint is None else BatchConstraint([constraint(source) for source in sources])
+        limits = _length_limits(network, sources, options) if of_batch is None else of_batch.limits()
         output = None
         if shortlist is not None:
             output = ShortOutput(network, [shortlist(source) for source in sources])
         memory, state = network.encode(sources)
-        return Live(np.arange(len(sources)), limits, np.full(len(sources), END), memory, state, followed, output)
+        sentences, words = np.arange(len(sources)), np.full(len(sources), END)
+        return LiveHypotheses(sentences, limits, words, memory, state, of_batch, output)
 
     def step(self, network: Any) -> Array:
-        """Feeds the last words. Returns the scores f of the next ones, (b, W, C).
+        """Feeds the last words to the network. Returns the scores f of the next words, (b, W, C).
 
         Raises FloatingPointError if a score is infinite or NaN."""
         if self.output is not None:
@@ -136,12 +137,12 @@ class Live:
         return self.output.words[np.arange(len(columns))[:, None], columns]
 
     def keep(self, kept: Array, words: Array, rows: Optional[Array] = None) -> None:
-        """Goes on with some sentences.
+        """Drops finished sentences, and replaces the hypotheses of the others by their extensions.
 
         Args:
-            kept: (k,) which of the b.
+            kept: (k,) the indices, among the b, of the sentences that are not finished.
             words: (R,) the words that extend their hypotheses.
-            rows: (R,) the parents of these hypotheses among all rows; None: those of `kept`, one of each sentence.
+            rows: (R,) the parent rows of the new hypotheses; None for one hypothesis in each sentence, its own parent.
         """
         fewer = len(kept) < len(self.sentences)
         self.words = words

@@ -140,7 +140,7 @@ class Network:
         return gates.reshape(*inputs.shape[:3], -1)
 
     def step(self, words: Array, state: State, memory: Memory) -> Tuple[Array, State]:
-        """One word further.
+        """One step of the decoder.
 
         Args:
             words: (R,) the last word of each hypothesis; every sentence has as many hypotheses, one after another.

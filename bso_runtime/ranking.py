@@ -39,7 +39,7 @@ def best_of(values: Array, offsets: Array, count: int) -> Ranked:
         count: how many.
     """
     sentences, width, words = values.shape
-    places, scores = _good_ones(values, offsets, count)  # (N,), (N,)
+    places, scores = _candidates(values, offsets, count)  # (N,), (N,)
     owners = places // (width * words)
     # The sort is stable, and the places ascend: an earlier one comes first among equals.
     order = np.argsort(-scores, kind="stable") if sentences == 1 else np.lexsort((-scores, owners))
@@ -59,8 +59,8 @@ def best_of(values: Array, offsets: Array, count: int) -> Ranked:
     return ranked
 
 
-def _good_ones(values: Array, offsets: Array, count: int) -> Tuple[Array, Array]:
-    """Few extensions that include the `count` best of each sentence.
+def _candidates(values: Array, offsets: Array, count: int) -> Tuple[Array, Array]:
+    """A few extensions of each sentence, which include its `count` best.
 
     Words of a large vocabulary fall into groups, and the `count`-th best of the groups' maxima is a bound: no score
     below it can be among the `count` best. So few of the scores are added up and sorted.

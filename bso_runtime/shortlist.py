@@ -25,7 +25,7 @@ from .vocabulary import END
 MAGIC, VERSION = b"BSOSHORT", 1
 HEAD = struct.Struct("<8sI32s32s32sQQ")
 SEALED = 44  # the first byte that the checksum covers
-NAME = "shortlist"
+SHORTLIST = "shortlist"
 
 Array = np.ndarray
 
@@ -87,14 +87,14 @@ class Shortlist(NamedTuple):
 
     @classmethod
     def _checked(cls, numbers: Array, common: int, sources: int, sizes: List[int], name: str) -> "Shortlist":
-        """The shortlist in a file's numbers. Raises ModelFileError if they are none."""
+        """The shortlist in a file's numbers. Raises ModelFileError if they make no shortlist."""
         counts = numbers[common : common + sources]
         found = cls(numbers[:common], counts, numbers[common + sources :])
-        every = np.concatenate([found.common, found.words])
+        ids = np.concatenate([found.common, found.words])
         fits = (len(found.common), len(counts), sources) == (common, sizes[0], sizes[0])
-        if not fits or len(found.words) != counts.sum(dtype=np.uint64) or (every >= sizes[1]).any():
+        if not fits or len(found.words) != counts.sum(dtype=np.uint64) or (ids >= sizes[1]).any():
             raise ModelFileError(f"{name} holds a shortlist with impossible numbers: make it again")
-        if not (every > END).any():
+        if not (ids > END).any():
             raise ModelFileError(f"{name} holds a shortlist without any word: make it again with a larger --per-word")
         return found
 

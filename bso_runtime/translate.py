@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 
 from .live import LENPEN
 from .model_file import ModelFileError, atomic_write
-from .shortlist import NAME as SHORTLIST
+from .shortlist import SHORTLIST
 from .translator import TranslationOptions, Translator
 
 NAME = "translate"

@@ -21,11 +21,11 @@ from .live import LENPEN, GenerationOptions
 from .model_file import ModelFileError, read
 from .network import Network
 from .onnx_network import OnnxNetwork, prefix_of
-from .shortlist import NAME, SentenceWords, Shortlist
+from .shortlist import SHORTLIST, SentenceWords, Shortlist
 from .vocabulary import Tokenizer
 from .weights import check_shapes
 
-FREE = "none"
+UNCONSTRAINED = "none"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Translator:
         successors: Optional[str] = None,
         batch_size: int = 32,
     ) -> List[str]:
-        """Translates lines, those of like length together.
+        """Translates lines, those of similar length together.
 
         Args:
             lines: of text, one sentence each.
@@ -111,9 +111,9 @@ class Translator:
             raise TypeError("lines is one text, but must be a list of lines")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
-        if shortlist and successors not in (None, NAME):
+        if shortlist and successors not in (None, SHORTLIST):
             raise ValueError(f"successors is {successors!r}, but shortlist=True restricts the words too: leave out one")
-        successors = NAME if shortlist else successors
+        successors = SHORTLIST if shortlist else successors
         options = TranslationOptions(beam, max_len_a, max_len_b, lenpen, successors, scored=False)
         sources = [self.tokenizer.encode(line) for line in lines]
         order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
@@ -151,20 +151,20 @@ class Translator:
             ModelFileError: there is no such successor function, or it does not fit the model.
         """
         name = self.config.successors if asked is None else asked
-        if name == FREE:
+        if name == UNCONSTRAINED:
             return None, None
-        if name == NAME and self.shortlist is None:
-            trained = "" if asked is not None else f", but was trained with --successors {NAME}"
+        if name == SHORTLIST and self.shortlist is None:
+            trained = "" if asked is not None else f", but was trained with --successors {SHORTLIST}"
             raise ModelFileError(
                 f"{self.path} holds no shortlist{trained}: export the model with --shortlist, or choose "
-                f"--successors {FREE}"
+                f"--successors {UNCONSTRAINED}"
             )
-        if name == NAME:
+        if name == SHORTLIST:
             return None, self.shortlist
         if name not in KINDS and asked is None:
             raise ModelFileError(
                 f"the model was trained with --successors {name}, which is not known here: choose with --successors "
-                f"from {FREE}, {', '.join(KINDS)}"
+                f"from {UNCONSTRAINED}, {', '.join(KINDS)}"
             )
         try:
             return Constraint(name, self.tokenizer), None
@@ -173,10 +173,10 @@ class Translator:
 
     def _shortlist(self, vocabularies: Dict[str, bytes]) -> Optional[SentenceWords]:
         """The shortlist of the file, if it holds one. Raises ModelFileError if it does not fit the dictionaries."""
-        if NAME not in vocabularies:
+        if SHORTLIST not in vocabularies:
             return None
         sides = vocabularies["source"], vocabularies["target"]
-        shortlist = Shortlist.from_bytes(vocabularies[NAME], *sides, self.path)
+        shortlist = Shortlist.from_bytes(vocabularies[SHORTLIST], *sides, self.path)
         return SentenceWords(shortlist, self.network.vocabulary_size)
 
 
