@@ -1,4 +1,4 @@
-"""The parameters of a `bso_lstm`. Their names in a checkpoint stand here and nowhere else in the runtime or the export.
+"""The parameters of a `bso_lstm`. Nothing else in the runtime or the export knows their names in a checkpoint.
 
 Sizes: E embedding, H units of the decoder, D outputs of the encoder (both directions), V source or target words,
 A attention keys (H, or fewer where `mlp` attention has pruned units), F attentional vector. F is H unless units are

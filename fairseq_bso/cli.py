@@ -1,4 +1,4 @@
-"""The `fairseq-bso` command. A subcommand is the file `command.py` of one room; `user-dir` stands below.
+"""The `fairseq-bso` command. A subcommand is the file `command.py` of one room; `user-dir` is below.
 
 A subcommand's file holds `add_arguments(parser)` and `run(arguments) -> exit status`. It is imported when its name is
 given. Before it runs, everything is registered with fairseq, unless it needs no fairseq. The package

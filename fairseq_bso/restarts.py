@@ -1,4 +1,4 @@
-"""A warning where fairseq goes on with an old training in place of the start that the command names."""
+"""A warning where fairseq resumes an old training and ignores the start that the command names."""
 
 import functools
 import logging
@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 def warning_of_another_start(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
     """fairseq's `load_checkpoint` with a warning where it ignores `--finetune-from-model`.
 
-    fairseq goes on from checkpoint_last.pt of `--save-dir` if there is one, without a word. A command that is run again
-    with another start then trains from the old one. A training that goes on from its own start is not warned of: each
-    checkpoint holds the option that it was trained with. After a warning that option is the old start, so that the
-    checkpoints to come tell the start that they have.
+    fairseq silently resumes from checkpoint_last.pt of `--save-dir` if there is one. A command that is run again with
+    another start then trains from the old one. Each checkpoint holds the option that it was trained with, so a training
+    that resumes from its own start gets no warning. After a warning the option is set back to the old start. Later
+    checkpoints then hold their real start.
     """
 
     @functools.wraps(load_checkpoint)

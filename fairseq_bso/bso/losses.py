@@ -104,7 +104,7 @@ def margin(found: OnBeam) -> Tensor:
 
 @register_loss("cost_margin", over="beam")
 def cost_margin(found: OnBeam) -> Tensor:
-    """``max over the beam of (margin * Delta - gap)``: the cost stands in the margin (Tsochantaridis et al. 2005)."""
+    """``max over the beam of (margin * Delta - gap)``: the margin grows with the cost (Tsochantaridis et al. 2005)."""
     worst = (found.margin * found.costs - found.gaps).masked_fill(~found.alive, 0).clamp(min=0)
     return worst.amax(1).sum() if worst.numel() else worst.sum()
 

@@ -113,7 +113,7 @@ class Graph:
         largest = self("ReduceMax", self("Abs", inputs), axes=[-1], keepdims=1)
         not_zero = self("Max", largest, self.number("tiny", 1e-30))
         scale = self("Div", not_zero, self.number("steps", MIDDLE - 1))
-        # The cast cuts what stands behind the point, hence another half.
+        # The cast truncates, so half is added to round.
         shifted = self("Add", self("Div", inputs, scale), self.number("middle_and_half", MIDDLE + 0.5))
         return self("Cast", shifted, to=self.type("uint8")), scale
 

@@ -1,4 +1,4 @@
-"""The file of a shortlist, for a task of fairseq. Its format stands in bso_runtime/shortlist.py."""
+"""The file of a shortlist, for a task of fairseq. bso_runtime/shortlist.py describes its format."""
 
 from pathlib import Path
 from typing import Any, Optional

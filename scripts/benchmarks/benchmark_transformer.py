@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 
 
 class SeparatePrefixes(PackedTransformer):
-    """The same search; the whole prefixes of violators are scored by themselves, in batches of like length."""
+    """The same search; the whole prefixes of violators are scored separately, in batches of similar length."""
 
     score = AnyDecoder.score
 

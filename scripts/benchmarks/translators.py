@@ -78,7 +78,7 @@ def ctranslate2(path, pieces, compute_type="default"):
 
 
 def in_batches(lines, batch_size, pieces, search):
-    """Splits lines into subwords, translates those of like length together, and joins the subwords.
+    """Splits lines into subwords, translates those of similar length together, and joins the subwords.
 
     Args:
         lines: text.

@@ -13,7 +13,7 @@ state is set before the hidden state of that step is computed from it. Losses ar
 words of the capture.
 
 The table has a row for each unit, the largest rise first. Its columns are the labels of a track; the loss of a word
-stands under the label of that word. The track `word` is the predicted word itself. As a control, random units of the
+counts under the label of that word. The track `word` is the predicted word itself. As a control, random units of the
 same state are set in the same way. The file of --out has all tracks.
 """
 

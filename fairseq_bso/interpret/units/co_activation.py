@@ -1,6 +1,6 @@
 """Mean, deviation and range of every unit, and the units that each one is most correlated with, in one pass.
 
-A float32 product of `ROWS` steps is added up in float64. Each state takes part in C products. Many units
+Products of `ROWS` steps are in float32, and are added up in float64. Each state takes part in C products. Many units
 are therefore split into groups, and correlations of a large corpus are those of evenly spaced parts of it.
 
 C is the number of units, M of the partners of a unit, n of steps in a block.

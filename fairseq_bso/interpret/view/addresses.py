@@ -33,7 +33,7 @@ def answers_of(answers: Answers, address: str) -> Dict[str, Any]:
 
     Args:
         answers: of the capture.
-        address: of the page; what stands before # does not count.
+        address: of the page; the part before # is ignored.
 
     Raises:
         BadRequest: the address has no meaning.

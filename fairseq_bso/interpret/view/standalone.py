@@ -31,7 +31,7 @@ def standalone(answers: Answers, address: str) -> str:
 
     Args:
         answers: of the capture.
-        address: of the page; what stands before # does not count.
+        address: of the page; the part before # is ignored.
 
     Raises:
         BadRequest: the address has no meaning.
