@@ -16,7 +16,7 @@ LEFT, RIGHT = "@L_", "@R_"
 
 
 class Words(NamedTuple):
-    """What a successor function is made from."""
+    """The arguments of a successor function."""
 
     source: Array
     """(n,) the sentence's words as ids of the target dictionary, without `</s>`"""

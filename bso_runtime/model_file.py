@@ -49,7 +49,7 @@ class ModelFileError(Exception):
 
 
 class Model(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     config: ModelConfig
     tensors: Dict[str, np.ndarray]

@@ -18,7 +18,7 @@ LARGEST_TABLE = 2**28  # bytes; the products of a larger vocabulary are computed
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to: B sentences of at most S words."""
+    """The keys and values of the attention for B sentences of at most S words."""
 
     keys: Array
     """(B, S, A)"""
@@ -134,7 +134,7 @@ class Network:
         return Memory(keys, values, mask), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
 
     def _upper_gates(self, index: int, inputs: Array) -> Array:
-        """What the encoder's layer `index` adds to its gates: inputs (D, S, B, I) -> (D, S, B, 4H)."""
+        """The part of inputs in the gates of encoder layer `index`: (D, S, B, I) -> (D, S, B, 4H)."""
         gates = self.upper_inputs[index - 1](inputs.reshape(len(inputs), -1, inputs.shape[3]))
         gates += self.encoder_layers[index].bias
         return gates.reshape(*inputs.shape[:3], -1)

@@ -28,7 +28,7 @@ EXTERNAL = b"\x0a\x08location\x12"  # protobuf: the key that every tensor in ano
 
 
 def prefix_of(name: str) -> Optional[str]:
-    """What the names of both files start with, given that or either name; None if `name` means no such files."""
+    """The common start of the names of both files, given that start or either name; None if there are no such files."""
     for ending in ENDINGS:
         if name.endswith(ending):
             return name[: -len(ending)]

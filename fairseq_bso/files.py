@@ -157,7 +157,7 @@ class AtomicFolder:
             yield
 
     def _left(self) -> List[Path]:
-        """What killed processes left, earlier folders first."""
+        """The temporary folders of killed processes; earlier folders (.old) come first."""
         ours = re.compile(re.escape(self.path.name) + r"\.[0-9a-f]{32}\.(part|old)")
         return sorted(
             (one for one in self.path.parent.iterdir() if ours.fullmatch(one.name)), key=lambda one: one.suffix

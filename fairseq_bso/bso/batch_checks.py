@@ -1,4 +1,4 @@
-"""What the criterion checks in every batch: its target, the number of updates, and the costs."""
+"""Checks of every batch: its target, the number of updates that the beam depends on, and the costs."""
 
 from typing import Any, Dict
 

@@ -1,4 +1,4 @@
-"""What the package meets here: versions of Python and of libraries, threads, processor, GPU."""
+"""The environment of the package: versions of Python and of libraries, threads, processor, GPU."""
 
 import os
 import platform

@@ -77,7 +77,7 @@ class Pruner:
         self._apply(optimizer)
 
     def _classes_of(self, model: nn.Module) -> Any:
-        """What may be pruned."""
+        """The weights (of a subclass: the units) that may be pruned, in classes."""
         return WeightClasses(named_parameters(model), class_namer(model), self.exclude)
 
     def _first_masks(self, update: int) -> Masks:

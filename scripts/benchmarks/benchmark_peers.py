@@ -56,7 +56,7 @@ def parse(arguments=None):
 
 
 def system(text):
-    """What one SYSTEM says. Raises ValueError."""
+    """One SYSTEM as (name, kind, path, options). Raises ValueError."""
     from translators import KINDS
 
     name, equals, rest = (part.strip() for part in text.partition("="))

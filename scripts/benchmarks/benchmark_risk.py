@@ -40,7 +40,7 @@ KINDS = {"bso_lstm": (make_softmax_lstm, 1e-2), "transformer": (transformer, 1e-
 
 
 class RiskLoop(Contender):
-    """What a user would write.
+    """The loop that a user would write: fairseq's generator, then teacher forcing of its hypotheses.
 
     Args:
         model: any of fairseq's encoder-decoders.

@@ -53,7 +53,7 @@ class Way(Contender):
 
 
 class GeneratorLoop(Contender):
-    """What a user would write: hypotheses of fairseq's generator, and teacher forcing of all of them and of gold."""
+    """The loop that a user would write: fairseq's generator, then teacher forcing of its hypotheses and of gold."""
 
     def __init__(self, model, task, beam, length, margin=1.0):
         super().__init__(model, None, 0.0)

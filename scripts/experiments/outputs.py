@@ -1,4 +1,4 @@
-"""What an experiment writes: folders, texts and pictures. Each is written under a temporary name, then renamed.
+"""Writes the folders, texts and pictures of an experiment. Each has a temporary name first, and is then renamed.
 
 A lock beside the output keeps a second process from the temporary name.
 """

@@ -13,7 +13,7 @@ ENDINGS = (".json", ".csv")
 
 @dataclass(frozen=True)
 class AblationOptions:
-    """What is set, and what is written."""
+    """The options of an ablation."""
 
     units: Tuple[str, ...] = ("all",)
     """hidden1:17, a state for all of its units, or all"""

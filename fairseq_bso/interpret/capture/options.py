@@ -13,7 +13,7 @@ DECODE_ON = ("reference", "output")
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """What is captured, and how."""
+    """The options of a capture."""
 
     subset: str = "test"
     """a subset of the data folder"""

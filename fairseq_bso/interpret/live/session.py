@@ -42,7 +42,7 @@ class OwnRun(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a run predicts at each of T rows."""
+    """The predictions of a run at each of T rows."""
 
     measure: numpy.ndarray
     """(T,) the loss or score of the next word"""
@@ -82,7 +82,7 @@ class Session:
             return found
 
     def output_words(self) -> Dict[str, Tuple[numpy.ndarray, numpy.ndarray]]:
-        """What `fairseq-bso states` stores of the output layer, for each state of the last decoder layer."""
+        """The output words of each state of the last decoder layer, as `fairseq-bso states` stores them."""
         return output_words(self.model)
 
     def changed(self, run: OwnRun, side: str, edits: Dict[str, UnitEdit]) -> Predictions:

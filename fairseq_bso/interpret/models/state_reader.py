@@ -1,4 +1,4 @@
-"""What an architecture must offer: its states, also under a change of the run, and an nn.LSTM step by step.
+"""The interface to an architecture: its states, also under a change of the run. And an nn.LSTM, step by step.
 
 An nn.LSTM returns only its last cell states, and no gates. `read_layer` therefore computes them from the weights.
 Sentences are padded on the right. Padded places of the results are undefined and never affect real places.

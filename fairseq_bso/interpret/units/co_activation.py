@@ -23,7 +23,7 @@ _PER_STATE = 512  # products of one state in a larger corpus
 
 
 class CoActivations(NamedTuple):
-    """What one pass says about every unit."""
+    """The moments of every unit, and the units that it is most correlated with."""
 
     mean: numpy.ndarray
     """(C,) float64"""

@@ -41,7 +41,7 @@ class OwnAnswers:
         self.means: Dict[Tuple[str, str], numpy.ndarray] = {}
 
     def describe(self) -> Dict[str, Any]:
-        """What the page must know."""
+        """The facts about the model that the page needs."""
         return {
             "longest": LONGEST_TEXT,
             "translation": "encoder" in self.session.sides,

@@ -42,7 +42,7 @@ def limited(program):
 
 
 def judge(done, check):
-    """What is wrong with the end of a program on bad input. `check` says what is wrong with a success."""
+    """The fault of a program's end on bad input, or None. `check()` returns the fault of a success."""
     if done.grown > MOST_MEMORY:
         return f"{done.grown:.0f} MB above the start"
     if done.processor > MOST_SECONDS:

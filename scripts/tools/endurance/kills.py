@@ -46,7 +46,7 @@ def finish(command, material, expected, path):
 
 
 def _later(command, material, expected, path):
-    """What is wrong with a later training that takes what this one left for all, or None."""
+    """The fault of a later training that takes the outputs of this one for complete, or None."""
     if command.later is None:
         return None
     shutil.rmtree(path / "run")

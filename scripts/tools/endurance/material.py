@@ -1,4 +1,4 @@
-"""What the campaigns disturb: data, models, a capture, a cache and other files, made once and kept in a folder."""
+"""The material of the campaigns: data, models, a capture, a cache and other files, made once and kept in a folder."""
 
 import os
 import random

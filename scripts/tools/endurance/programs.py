@@ -267,7 +267,7 @@ def _writes(arguments):
 
 
 def problem_of(done, statuses=(1, 2)):
-    """What is wrong with a failure: it should be one clear line. None where nothing is."""
+    """The fault of a failure's message, which should be one clear line; None if it has no fault."""
     if done.status < 0:
         return f"ended by signal {-done.status}: {done.errors[-300:]}"
     if "Traceback" in done.errors + done.output:

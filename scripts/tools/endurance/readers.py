@@ -1,4 +1,4 @@
-"""What commands do with one kind of file, without the rest of the command, which takes seconds."""
+"""Reads one kind of file as a command does, without the rest of the command, which takes seconds."""
 
 import sys
 from types import SimpleNamespace

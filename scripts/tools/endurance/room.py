@@ -51,7 +51,7 @@ def _room(chance, size):
 
 
 def _remains(left):
-    """What a failed command left that nobody goes on from."""
+    """The files of a failed command that no later run continues."""
     found = [name for name in files_of(left) if not set(Path(name).parts) & set(KEPT)]
     found = [name for name in found if Path(name).name != "manifest.json"]
     found += [name for name in files_of(left) if name.endswith((".partial", ".part", ".tmp")) and "run" not in name]

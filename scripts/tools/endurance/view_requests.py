@@ -109,7 +109,7 @@ def _fields(name, chance, odd):
 
 
 def _problem(answer):
-    """What is wrong with an answer, or None."""
+    """The fault of an answer, or None."""
     if not (answer.status_code == 200 or 400 <= answer.status_code < 500):
         return f"status {answer.status_code}, {answer.data[:200]!r}"
     try:
