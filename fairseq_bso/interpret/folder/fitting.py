@@ -63,10 +63,10 @@ def check_units(checkpoint: str, states: Dict[str, Dict[str, int]], capture: Cap
         UserError: the capture has a state that the model has not, or of another size.
     """
     for name, side in capture.sides.items():
-        for one in side.states:
-            units = states.get(name, {}).get(one.name)
-            if units != one.units:
+        for captured in side.states:
+            units = states.get(name, {}).get(captured.name)
+            if units != captured.units:
                 raise UserError(
-                    f"{checkpoint} has {units or 'no'} units {one.name} in its {name}, but {capture.folder} has "
-                    f"{one.units}: give the model of this capture"
+                    f"{checkpoint} has {units or 'no'} units {captured.name} in its {name}, but {capture.folder} has "
+                    f"{captured.units}: give the model of this capture"
                 )

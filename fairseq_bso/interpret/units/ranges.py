@@ -99,7 +99,7 @@ def best_ranges(
     else:
         # With `right` > 0 a unit matches only if its run ends with the range. Candidates are therefore whole runs or,
         # if `left` is 0, suffixes of runs that start where some selected unit turns on.
-        pairs = [_whole_runs(one) for one in runs] if query.left else _run_suffixes(runs, query, steps, count)
+        pairs = list(map(_whole_runs, runs)) if query.left else _run_suffixes(runs, query, steps, count)
         keys = numpy.concatenate([firsts * (steps + 1) + lengths for firsts, lengths in pairs])  # of a range and a unit
         keys, overlap = numpy.unique(keys, return_counts=True)  # (M,) in order of start
         starts = keys // (steps + 1)
@@ -116,9 +116,9 @@ def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int)
     """
     units_at = numpy.zeros(steps + 2, dtype=numpy.int32)  # how many units may match from a step on
     turns_on = numpy.zeros(steps + 1, dtype=bool)
-    for one in runs:
-        turns_on[one.firsts] = True
-        firsts, lasts = one.firsts[one.fits], one.lasts[one.fits]
+    for unit_runs in runs:
+        turns_on[unit_runs.firsts] = True
+        firsts, lasts = unit_runs.firsts[unit_runs.fits], unit_runs.lasts[unit_runs.fits]
         units_at[firsts] += 1
         if not query.left:  # a match may start at every step that leaves enough of the run; summed up below
             units_at[lasts + 2 - query.minimum_length] -= 1
@@ -130,8 +130,8 @@ def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int)
         # `count` starts have this many units or more, so that starts with fewer cannot be among the best.
         starts = starts[most >= numpy.partition(most, len(most) - count)[len(most) - count]]
         shortest = numpy.full_like(starts, steps)  # (m,)
-        for one in runs:
-            firsts, lasts, fits = one.through(starts)
+        for unit_runs in runs:
+            firsts, lasts, fits = unit_runs.through(starts)
             lengths = lasts - starts + 1
             counted = fits & (
                 firsts == starts if query.left else (firsts <= starts) & (lengths >= query.minimum_length)
@@ -144,11 +144,13 @@ def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int)
 def _ranges_from(
     starts: numpy.ndarray, runs: Sequence[Runs], query: UnitQuery
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """starts (m,) -> starts, lengths and overlap (M,) of all candidates that begin there, in order of start, if `right`
-    is 0. A unit then matches every range that its run covers to the end."""
+    """starts (m,) -> starts, lengths and overlap (M,) of all candidates that begin there, in order of start.
+
+    For `right` = 0: a unit then matches every range that its run covers to the end.
+    """
     ends, counts = [], []
-    for one in runs:
-        firsts, lasts, fits = one.through(starts)
+    for unit_runs in runs:
+        firsts, lasts, fits = unit_runs.through(starts)
         on = firsts <= starts
         ends.append(numpy.where(on, lasts, -1))
         counts.append(fits & (firsts == starts if query.left else on))
@@ -163,27 +165,27 @@ def _ranges_from(
     return starts[at], lengths[at, place], overlap[at, place]
 
 
-def _whole_runs(one: Runs) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _whole_runs(unit_runs: Runs) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Start and length of every run that fits."""
-    firsts = one.firsts[one.fits]
-    return firsts, one.lasts[one.fits] - firsts + 1
+    firsts = unit_runs.firsts[unit_runs.fits]
+    return firsts, unit_runs.lasts[unit_runs.fits] - firsts + 1
 
 
 def _run_suffixes(
     runs: Sequence[Runs], query: UnitQuery, steps: int, count: int
 ) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
-    """n pairs of starts and lengths (r,), for `left` = 0 and `right` > 0: the suffixes of runs that fit and end at one
-    of the `count` best ends. A suffix starts where some selected unit turns on.
+    """n pairs of starts and lengths (r,): the suffixes of the n units' runs that fit and end at one of the best ends.
 
+    For `left` = 0 and `right` > 0. There are `count` best ends. A suffix starts where some selected unit turns on.
     All units whose runs end at a step match from the latest first step of these runs. This range is a candidate, and
     the best one of this end.
     """
     units_to = numpy.zeros(steps + 1, dtype=numpy.int64)  # how many units have a run that fits and ends at a step
     latest = numpy.zeros(steps + 1, dtype=numpy.int64)  # the latest first step of these runs
     turns_on = numpy.zeros(steps + 1, dtype=bool)
-    for one in runs:
-        turns_on[one.firsts] = True
-        firsts, lasts = one.firsts[one.fits], one.lasts[one.fits]
+    for unit_runs in runs:
+        turns_on[unit_runs.firsts] = True
+        firsts, lasts = unit_runs.firsts[unit_runs.fits], unit_runs.lasts[unit_runs.fits]
         units_to[lasts] += 1
         latest[lasts] = numpy.maximum(latest[lasts], firsts)
     ends = numpy.flatnonzero(units_to)  # (m,)
@@ -192,9 +194,9 @@ def _run_suffixes(
     chosen[ends] = True
     starts = numpy.flatnonzero(turns_on[:-1])  # (s,)
     pairs = []
-    for one in runs:
-        kept = one.fits & chosen[one.lasts]
-        firsts, lasts = one.firsts[kept], one.lasts[kept]  # (r,)
+    for unit_runs in runs:
+        kept = unit_runs.fits & chosen[unit_runs.lasts]
+        firsts, lasts = unit_runs.firsts[kept], unit_runs.lasts[kept]  # (r,)
         begin = numpy.searchsorted(starts, firsts)
         counts = numpy.searchsorted(starts, lasts - query.minimum_length + 1, side="right") - begin
         offsets = numpy.arange(counts.sum()) - (counts.cumsum() - counts).repeat(counts)

@@ -197,8 +197,11 @@ def rank_for_track(
 
 
 def _prepared(track: numpy.ndarray, criterion: str, label: Optional[int]) -> numpy.ndarray:
-    """Checks the track and returns the form (T,) that the statistic needs: numbers minus their mean; codes of 1 for the
-    label and 0 for the rest; or, without a label, codes without gaps."""
+    """Checks the track and returns the form (T,) that the statistic needs.
+
+    That is numbers minus their mean; codes of 1 for the label and 0 for the rest; or, without a label, codes without
+    gaps.
+    """
     _check_criterion(track, criterion, label)
     if track.dtype.kind == "f":
         numbers = track.astype(numpy.float64)
@@ -212,8 +215,10 @@ def _prepared(track: numpy.ndarray, criterion: str, label: Optional[int]) -> num
 
 
 def _tracks_at_once(track: numpy.ndarray) -> int:
-    """How many tracks with these labels one pass can count. The number of labels does not change the time of a pass
-    while the counts of a unit stay in the processor's cache."""
+    """How many tracks with these labels one pass can count.
+
+    The number of labels does not change the time of a pass while the counts of a unit stay in the processor's cache.
+    """
     if track.dtype.kind == "f":
         return 8
     labels, tracks = int(track.max()) + 1, 1
@@ -237,7 +242,7 @@ def _values(units: numpy.ndarray, tracks: numpy.ndarray, criterion: str) -> nump
         histograms = [
             counts.reshape(len(part), 255, labels**place, labels, -1).sum((2, 4)) for place in range(number)
         ]  # K of (c, L, G)
-        columns.append(numpy.stack([_statistic(one, criterion) for one in histograms]))
+        columns.append(numpy.stack([_statistic(histogram, criterion) for histogram in histograms]))
     return numpy.concatenate(columns, 1)
 
 

@@ -68,8 +68,9 @@ class _Asked:
     def ask(self, name: str, fields: Fields) -> Any:
         """The answer to one request. Fields without a value are left out."""
         items = [(key, str(value)) for key, value in fields.items() if value not in (None, "")]
-        parser, room = (OWN_PARSERS[name], self.answers.own) if name in OWN_PARSERS else (PARSERS[name], self.answers)
-        self.found[name] = getattr(room, name)(parser(self.capture, RequestFields(items)))
+        is_own = name in OWN_PARSERS
+        parser, answers = (OWN_PARSERS[name], self.answers.own) if is_own else (PARSERS[name], self.answers)
+        self.found[name] = getattr(answers, name)(parser(self.capture, RequestFields(items)))
         return self.found[name]
 
     def show_explore(self, state: Fields) -> None:

@@ -83,16 +83,16 @@ class Answers:
         side, words = self.capture.sides[request.side], request.words
         found = numpy.arange(side.steps - len(words) + 1)  # positions that match all words so far
         for offset, word in enumerate(words):
-            fits = numpy.array([_fits(word, one) for one in side.words])  # (V,)
+            fits = numpy.array([_fits(word, known) for known in side.words])  # (V,)
             found = found[fits[side.word_ids[found + offset]]]
         ahead = found[found >= request.start][: request.limit].tolist()
         places = [
             {
-                "start": one,
-                "from": max(0, one - LEAD),
-                "words": side.text(max(0, one - LEAD), one + len(words) + LEAD),
+                "start": start,
+                "from": max(0, start - LEAD),
+                "words": side.text(max(0, start - LEAD), start + len(words) + LEAD),
             }
-            for one in ahead
+            for start in ahead
         ]
         return {"text": " ".join(words), "length": len(words), "total": len(found), "places": places}
 

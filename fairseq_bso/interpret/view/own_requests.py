@@ -154,8 +154,8 @@ def _rows(fields: RequestFields) -> Tuple[int, int]:
 
 def _units(side: Side, text: str) -> Tuple[Tuple[str, int], ...]:
     """Names that are separated by commas."""
-    able = settable([one.name for one in side.states])
-    columns = UnitColumns(side, able) if able else None
+    allowed = settable([states.name for states in side.states])
+    columns = UnitColumns(side, allowed) if allowed else None
     found: List[Tuple[str, int]] = []
     for name in text.split(","):
         try:
@@ -163,7 +163,8 @@ def _units(side: Side, text: str) -> Tuple[Tuple[str, int], ...]:
                 raise KeyError(name)
             columns.number(name)
         except KeyError:
-            ranges = [f"{one.name}:0 to {one.name}:{one.units - 1}" for one in side.states if one.name in able]
+            settable_states = [states for states in side.states if states.name in allowed]
+            ranges = [f"{states.name}:0 to {states.name}:{states.units - 1}" for states in settable_states]
             known = ", ".join(ranges[:20]) or "none"
             raise BadRequest(f"units names {name[:40]!r}, but the units that can be set are {known}") from None
         state, _, column = name.rpartition(":")
