@@ -88,7 +88,7 @@ class _LogPartition(torch.autograd.Function):
 def _log_partition(
     outputs: Tensor, weight: Tensor, bias: Tensor, known: Tensor, kept: Optional[List[Kept]] = None
 ) -> Tensor:
-    """Also appends to ``kept`` the probabilities of the first blocks that are not known, up to KEPT of them."""
+    """(N,) ``log Z``. Appends up to KEPT probabilities of the first blocks that are not known to ``kept``."""
     log_z = outputs.new_empty(outputs.size(0), dtype=_wide(outputs))  # (N,)
     log_z[: known.numel()] = known
     budget = KEPT  # probabilities that may still be kept
@@ -204,6 +204,7 @@ class _CrossEntropyOfBlock:
         self.nll = self.squared_log_z = target.new_zeros((), dtype=torch.float32)
 
     def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
+        """scores (r, V) -> () the loss of these rows; the gradient overwrites ``scores`` if it is wanted."""
         words = self.target[rows].unsqueeze(1)  # (r, 1)
         if self.count_correct:
             self.correct += scores.argmax(1, keepdim=True).eq(words).sum()

@@ -36,6 +36,7 @@ def warning_of_another_start(load_checkpoint: Callable[..., Any]) -> Callable[..
 
 
 def _warn(cfg: Any, start: str, last: str) -> None:
+    """Warns if the checkpoint `last` began from another start, and sets the option to that start."""
     try:
         state = load_state(last)
     except UserError:

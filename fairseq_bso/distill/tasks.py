@@ -216,6 +216,7 @@ class SequenceDistillationTask(WordDistillationTask):
         return cache_of(self.cfg, beam_of(self.cfg), self._remove_bpe(), dtype)
 
     def _decoder(self, gold: LanguagePairDataset) -> TeacherDecoder:
+        """The teacher on this process's device, with the options of its search and of the selection."""
         device = self._device()
         models = self.teacher.place(device)
         longest = {"max_len_a": self.cfg.distill_max_len_a, "max_len_b": self.cfg.distill_max_len_b}

@@ -59,6 +59,7 @@ def self_test() -> Outcome:
 
 
 def _train() -> Outcome:
+    """Trains a small `bso_lstm` to copy, with BSO from the start. Does not change the random numbers of the caller."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         task = Copying()

@@ -143,6 +143,7 @@ def _encoder_name(kind: str, layer: int, direction: str) -> str:
 
 
 def _add_encoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner]) -> None:
+    """Adds the encoder's LSTMs, and the columns that map their last states to the decoder's first."""
     inputs = embedding
     for index, owners in enumerate(layers):
         for direction, owner in zip(("forward", "backward"), owners):
@@ -157,6 +158,7 @@ def _add_encoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner])
 
 
 def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner], attentional: List[Owner]) -> None:
+    """Adds the decoder's LSTMs, and the rows that map the encoder's last states to the decoder's first."""
     size = sets.rows("decoder.first_layer") // 4
     recurrent = sets.columns("decoder.first_layer")
     names = ["decoder.input_projection.weight", "decoder.input_projection.bias", "decoder.first_layer"]
@@ -176,6 +178,7 @@ def _add_decoder(sets: _Sets, layers: List[List[Owner]], embedding: List[Owner],
 
 
 def _add_attention(sets: _Sets, encoder: List[Owner], decoder: List[Owner], attentional: List[Owner]) -> None:
+    """Adds the attention and the attentional vector, which read the last layer of encoder and decoder."""
     keys = decoder  # `general` multiplies each key with the decoder's unit of its number
     if "decoder.attention_energy" in sets.first:
         size = sets.rows("decoder.attention_energy")

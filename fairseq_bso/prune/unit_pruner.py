@@ -39,6 +39,10 @@ class UnitPruner(Pruner):
         return classes
 
     def _first_masks(self, update: int) -> Masks:
+        """As in `Pruner`: the zero units of a pruned checkpoint, else the units that the schedule prunes now.
+
+        Warns of units that are zero although the schedule does not prune them yet, and of other zero weights.
+        """
         zeros = self.classes.zeros()
         before, counts = self.classes.pruned_counts(zeros), self.classes.counts(self.schedule, update)
         # With --amp a run may stop after a step that was skipped for overflow, but pruned for the next update.

@@ -131,13 +131,14 @@ class CandidateSearch:
         return scores[..., :k], words[..., :k]
 
     def _best_candidates(self, k: int) -> Tuple[Tensor, Tensor]:
+        """The ``k`` best allowed candidates after every gold prefix: scores ``f`` and words, (T, B, k) each."""
         outputs = self.gold.outputs
         time, sentences, _ = outputs.shape
         allowed = allowed_along(self.constraint, self.gold_constraint_states, self.gold.words)  # (T, B, C)
         scores = self.scores(outputs.transpose(0, 1)).transpose(0, 1).masked_fill(~allowed, -torch.inf)
         values, columns = best_of(scores.flatten(0, 1), k)  # (T * B, k)
-        of = torch.arange(sentences, device=columns.device).repeat(time)
-        words = self.constraint.of(self.constraint.candidates, of).gather(1, columns)
+        owners = torch.arange(sentences, device=columns.device).repeat(time)  # (T * B,)
+        words = self.constraint.of(self.constraint.candidates, owners).gather(1, columns)
         return values.view(time, sentences, k), words.view(time, sentences, k)
 
     def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:

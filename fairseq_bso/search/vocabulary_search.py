@@ -111,6 +111,7 @@ class VocabularyProduct:
         return BestWords(torch.cat(scores), torch.cat(words), torch.cat(log_z) if with_log_z else None)
 
     def _best_of_chunk(self, outputs: Tensor, n: int, with_log_z: bool) -> BestWords:
+        """``best_words`` of few rows, whose scores (R, V') fit into memory."""
         scores = self.scores(outputs)
         maxima = block_maxima(scores)
         if not self.screened:

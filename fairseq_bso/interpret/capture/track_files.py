@@ -7,7 +7,7 @@ holds numbers if all of its values are numbers. Otherwise it holds labels.
 import json
 import math
 import re
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy
 
@@ -49,8 +49,38 @@ def read_tracks(options: Sequence[str], option: str, sentences: Sentences, side:
 
 
 def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: numpy.ndarray) -> WordTrack:
-    numbers: Dict[str, int] = {}  # value -> its number, in order of first appearance
-    codes = numpy.full(int(lines.sum()) + 1, -1, dtype=numpy.int32)  # index -1 of `words` reads the last code
+    """The track of one file.
+
+    Args:
+        name: of the track.
+        path: of the file.
+        option: with its value, for messages.
+        lines: (N,) the number of words of each line.
+        words: (rows,) the word of each row; -1 for `</s>`.
+    """
+    codes, values = _read_codes(path, option, lines)
+    table = _as_numbers(values)
+    if table is not None:
+        return WordTrack(name, numpy.append(table, numpy.float32(numpy.nan))[codes][words], None)
+    labels = sorted(values)
+    if len(json.dumps(labels)) > LARGEST_LABELS:
+        raise UserError(
+            f"{option} has {len(labels)} different labels, which is too many to tell apart: labels are classes of "
+            "words, such as part-of-speech tags"
+        )
+    numbers = {value: number for number, value in enumerate(values)}
+    order = numpy.full(len(labels) + 1, -1, dtype=numpy.int32)
+    order[[numbers[label] for label in labels]] = numpy.arange(len(labels), dtype=numpy.int32)
+    return WordTrack(name, order[codes][words], labels)
+
+
+def _read_codes(path: str, option: str, lines: numpy.ndarray) -> Tuple[numpy.ndarray, List[str]]:
+    """The code of each word, then one -1: (words + 1,) int32; and the distinct values, which the codes number.
+
+    The -1 is for rows without a word: their index -1 reads the last code.
+    """
+    numbers: Dict[str, int] = {}  # value -> its code, in order of first appearance
+    codes = numpy.full(int(lines.sum()) + 1, -1, dtype=numpy.int32)
     place = count = 0
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -68,18 +98,7 @@ def _read_track(name: str, path: str, option: str, lines: numpy.ndarray, words: 
         raise UserError(f"{option} cannot be read: {error}") from None
     if count != len(lines):
         raise UserError(f"{option} has {count} lines, but there are {len(lines)} sentences")
-    table = _as_numbers(list(numbers))
-    if table is not None:
-        return WordTrack(name, numpy.append(table, numpy.float32(numpy.nan))[codes][words], None)
-    labels = sorted(numbers)
-    if len(json.dumps(labels)) > LARGEST_LABELS:
-        raise UserError(
-            f"{option} has {len(labels)} different labels, which is too many to tell apart: labels are classes of "
-            "words, such as part-of-speech tags"
-        )
-    order = numpy.full(len(labels) + 1, -1, dtype=numpy.int32)
-    order[[numbers[label] for label in labels]] = numpy.arange(len(labels), dtype=numpy.int32)
-    return WordTrack(name, order[codes][words], labels)
+    return codes, list(numbers)
 
 
 def _as_numbers(values: List[str]) -> Optional[numpy.ndarray]:

@@ -178,6 +178,7 @@ def read_cards(side: Side, description: Dict[str, Any]) -> Optional[Cards]:
 
 
 def _from_arrays(arrays: Dict[str, numpy.ndarray], tracks: List[Dict[str, str]]) -> Cards:
+    """The cards of the arrays of a file. Raises KeyError where one is missing."""
     return Cards(
         LevelCounts(arrays["levels"], arrays["above"], arrays["below"]),
         CoActivations(*(arrays[name] for name in CoActivations._fields)),

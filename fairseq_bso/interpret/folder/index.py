@@ -109,6 +109,7 @@ def _is_current(side: Side) -> bool:
 
 
 def _build(side: Side, progress: Optional[Progress]) -> None:
+    """Writes the index and the cards; the description comes last. Raises UserError if a file cannot be written."""
     description = _describe(side)
     for name in (ROWS, UNITS, DESCRIPTION):
         if (side.folder / name).is_symlink():  # another file would be overwritten

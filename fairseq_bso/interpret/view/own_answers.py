@@ -151,6 +151,7 @@ class OwnAnswers:
         }
 
     def _edits(self, request: InterventionRequest) -> Dict[str, UnitEdit]:
+        """The edit of each state whose units the request sets."""
         columns: Dict[str, List[int]] = {}
         for state, column in request.units:
             columns.setdefault(state, []).append(column)

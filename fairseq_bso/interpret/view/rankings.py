@@ -1,12 +1,13 @@
 """The answers of the statistics view, each computed once."""
 
 import threading
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy
 
 from ..folder.cards import MOST_LEVELS, MOST_MEANS, REPEATS
 from ..folder.index import Index
+from ..folder.tracks import Track
 from ..units.prediction import predict_number
 from ..units.ranking import rank_for_track
 from ..units.statistics import best_thresholds, joint_histogram, means_by_label
@@ -45,6 +46,7 @@ class Rankings:
 
 
 def _compute(request: RankingRequest, units: UnitColumns, index: Index) -> Dict[str, Any]:
+    """The answer: the ranked units and the control, over as many steps as fit into MOST_LEVELS."""
     track = units.side.tracks[request.track]
     steps = min(units.side.steps, max(1, MOST_LEVELS // len(units)))
     levels = numpy.asarray(units.levels(index, steps))  # (C, steps) int8
@@ -58,23 +60,38 @@ def _compute(request: RankingRequest, units: UnitColumns, index: Index) -> Dict[
         {"unit": name, "score": round(score, 4), "value": round(value, 4)}
         for name, score, value in zip(names, ranking.scores.tolist(), ranking.values.tolist())
     ]
-    if label is not None:
-        _add_thresholds(rows, best, values, label)
-    if track.labels is None:
-        for row, unit in zip(rows, best):
-            predicted = predict_number(unit, values)
-            row.update(error=round(predicted.error, 4), error_of_mean=round(predicted.error_of_mean, 4))
-    elif len(track.labels) <= MOST_MEANS:
-        for row, means in zip(rows, means_by_label(best, values, len(track.labels))):
-            row["means"] = numbers(means, 3)
+    _add_statistics(rows, best, track, values, label)
     return {
         "criterion": found.criterion,
         "steps": steps,
         "of": len(units),
         "chance": found.chance,
-        "control": [round(one, 4) for one in sorted(found.control.best.tolist())],
+        "control": [round(score, 4) for score in sorted(found.control.best.tolist())],
         "units": rows,
     }
+
+
+def _add_statistics(
+    rows: List[Dict[str, Any]], units: numpy.ndarray, track: Track, values: numpy.ndarray, label: Optional[int]
+) -> None:
+    """Adds thresholds, errors or means to the rows of M units, as the track allows.
+
+    Args:
+        rows: M entries of the answer.
+        units: (M, steps) int8.
+        track: the track.
+        values: (steps,) its values.
+        label: the code of the label that is compared with the rest, if there is one.
+    """
+    if label is not None:
+        _add_thresholds(rows, units, values, label)
+    if track.labels is None:
+        for row, unit in zip(rows, units):
+            predicted = predict_number(unit, values)
+            row.update(error=round(predicted.error, 4), error_of_mean=round(predicted.error_of_mean, 4))
+    elif len(track.labels) <= MOST_MEANS:
+        for row, means in zip(rows, means_by_label(units, values, len(track.labels))):
+            row["means"] = numbers(means, 3)
 
 
 def _add_thresholds(rows: List[Dict[str, Any]], units: numpy.ndarray, codes: numpy.ndarray, label: int) -> None:
