@@ -11,11 +11,11 @@ without_fairseq = False  # whether `fairseq_bso` may be imported without registe
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs `fairseq-bso` with `arguments`, or with those of the process. Returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == [translate.NAME]:
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if argv[:1] == [translate.NAME]:
         parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=translate.HELP)
         translate.add_arguments(parser)
-        return translate.run(parser.parse_args(words[1:]))
+        return translate.run(parser.parse_args(argv[1:]))
     global without_fairseq
     without_fairseq = True  # it registers once a subcommand needs that
     try:
@@ -25,7 +25,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             f"only `translate` runs without the package {error.name}: install fairseq_bso for the rest", file=sys.stderr
         )
         return 1
-    return rest(words)
+    return rest(argv)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,11 @@ SUBCOMMANDS = {
 }
 
 
-def build_parser(words: Optional[Sequence[str]] = None) -> argparse.ArgumentParser:
+def build_parser(argv: Optional[Sequence[str]] = None) -> argparse.ArgumentParser:
     """The parser of `fairseq-bso`, with a subparser for each subcommand.
 
     Args:
-        words: the arguments of the process. Then only the subcommand that they name gets its options.
+        argv: the arguments of the process. Then only the subcommand that they name gets its options.
     """
     from bso_runtime import translate
 
@@ -86,7 +86,7 @@ def build_parser(words: Optional[Sequence[str]] = None) -> argparse.ArgumentPars
     helps = {name: subcommand.help for name, subcommand in SUBCOMMANDS.items() if is_here(name)}
     for name, about in sorted({**helps, translate.NAME: translate.HELP}.items()):
         subparser = subparsers.add_parser(name, help=about, description=about)
-        if words is None or name in words[:1]:
+        if argv is None or name in argv[:1]:
             module = command_of(name) if name in SUBCOMMANDS else translate
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
@@ -125,12 +125,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Raises:
         SystemExit: for --help, --version and arguments that the parser does not know, as argparse does.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:1] and words[0] in (*SUBCOMMANDS, "user-dir") and not (is_whole() or is_here(words[0])):
-        return _needs_whole(words[0])
-    parser = build_parser(words)
-    parsed = parser.parse_args(words)
-    parsed.words = words  # for a subcommand that starts more processes like itself
+    argv = sys.argv[1:] if arguments is None else list(arguments)
+    if argv[:1] and argv[0] in (*SUBCOMMANDS, "user-dir") and not (is_whole() or is_here(argv[0])):
+        return _needs_whole(argv[0])
+    parser = build_parser(argv)
+    parsed = parser.parse_args(argv)
+    parsed.argv = argv  # for a subcommand that starts more processes like itself
     if parsed.subcommand is None:
         parser.print_help(sys.stderr)
         return 2

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _make(task: SequenceDistillationTask, gold: Any, arguments: argparse.Namespace) -> None:
     """Makes the cache with further workers."""
-    started = [_start(arguments.words, rank) for rank in range(1, arguments.workers)]
+    started = [_start(arguments.argv, rank) for rank in range(1, arguments.workers)]
 
     def dismiss() -> None:
         for worker in started:
@@ -102,7 +102,7 @@ def _choose_device(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // arguments.workers))
 
 
-def _start(words: List[str], rank: int) -> subprocess.Popen:
-    """Starts a further worker with the words of this command line."""
+def _start(argv: List[str], rank: int) -> subprocess.Popen:
+    """Starts a further worker with the arguments of this process."""
     code = "import sys; from fairseq_bso.cli import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", code, *words, "--rank", str(rank), "--parent", str(os.getpid())])
+    return subprocess.Popen([sys.executable, "-c", code, *argv, "--rank", str(rank), "--parent", str(os.getpid())])

@@ -31,7 +31,7 @@ from benchmark_transformer import bso_updates, lstms, transformer_breakdown, tra
 from fairseq_bso.files import atomic_write
 
 
-def parse(words):
+def parse(argv):
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -53,10 +53,10 @@ def parse(words):
     parser.add_argument("--compare", metavar="FILE", help="an earlier --out, or results/VERSION.json, to print beside")
     parser.add_argument("--out", help="also write the results to this JSON file")
     parser.add_argument("--peak", choices=["none", *PEAKS], help=argparse.SUPPRESS)
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     if options.cpu_time and (options.device != "cpu" or options.threads != 1 or options.beside):
         parser.error("--cpu-time counts one thread of this process: add --threads 1, without --device and --beside")
-    options.words = list(words)
+    options.argv = list(argv)
     return options
 
 

@@ -153,7 +153,7 @@ PEAKS = {"nll": ("softmax", None), "bso": ("softmax", 6), "bso, last score": ("u
 
 def peak_memory(options):
     """The peak memory in MiB of a process that does only NLL updates, or only BSO updates."""
-    command = [sys.executable, str(Path(__file__).with_name("benchmark.py")), *options.words]
+    command = [sys.executable, str(Path(__file__).with_name("benchmark.py")), *options.argv]
     found = {}
     for kind in ("none", *PEAKS):
         output = subprocess.run([*command, "--peak", kind], check=True, capture_output=True, text=True).stdout

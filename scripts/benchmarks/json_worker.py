@@ -13,12 +13,12 @@ class Worker:
 
     Args:
         title: its name in a message.
-        words: a Python program and its arguments.
+        argv: a Python program and its arguments.
     """
 
-    def __init__(self, title, *words):
+    def __init__(self, title, *argv):
         self.title, pipe = title, subprocess.PIPE
-        command, environment = [sys.executable, *map(str, words)], {**os.environ, **THREADS}
+        command, environment = [sys.executable, *map(str, argv)], {**os.environ, **THREADS}
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
     def ask(self, *request):

@@ -27,7 +27,7 @@ def one_or_more(word):
 
 
 def parse_with_rest(parser, argv=None):
-    """Parses the words before ` -- `; the words after it are `rest` of the returned namespace."""
+    """Parses the arguments before ` -- `; those after it are `rest` of the returned namespace."""
     argv = sys.argv[1:] if argv is None else list(argv)
     cut = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:cut])
@@ -46,15 +46,15 @@ def check_paths(parser, *paths):
             parser.error(f"{path} is not there")
 
 
-def number_after(words, option):
-    """The whole number after `option` among the words of a command: the last of several, 0 if there is none.
+def number_after(argv, option):
+    """The whole number after `option` among the arguments of a command: the last of several, 0 if there is none.
 
-    Raises ValueError if another kind of word follows."""
+    Raises ValueError if no whole number follows the option."""
     found = 0
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
+    for place, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
         if name == option:
-            value = value if equals else (words[place + 1] if place + 1 < len(words) else "nothing")
+            value = value if equals else (argv[place + 1] if place + 1 < len(argv) else "nothing")
             if not value.isdecimal():
                 raise ValueError(f"{option} is followed by {value}, but must be by a whole number")
             found = int(value)

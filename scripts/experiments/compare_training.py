@@ -36,7 +36,7 @@ from comparison_report import Report
 from stages import Runner, ends_with_one_message, threads_environment
 
 
-def another(text, recipe):
+def added_training(text, recipe):
     """The training that `--also` describes. Raises ValueError."""
     name, equals, rest = (part.strip() for part in text.partition("="))
     base, *options = rest.split(maxsplit=1) or [""]
@@ -46,15 +46,15 @@ def another(text, recipe):
         allowed = ", ".join(training for training in recipe.named if training != START)
         raise ValueError(f"--also {text}: {base or 'nothing'} is no training; begin with one of {allowed}")
     training = recipe.named[base]
-    words = split_words("--also", " ".join(options))
-    if number_after(words, "--max-update") == 0 and any(word.partition("=")[0] == "--max-update" for word in words):
+    added = split_arguments("--also", " ".join(options))
+    if number_after(added, "--max-update") == 0 and any(item.partition("=")[0] == "--max-update" for item in added):
         raise ValueError(f"--also {text}: --max-update 0 would never end; give a number of updates")
     more = " ".join([training.options, *options])
     return replace(training, name=name, title=" ".join([training.title, *options]), options=more)
 
 
-def split_words(option, text):
-    """The words of a text, as a shell splits them. Raises ValueError."""
+def split_arguments(option, text):
+    """The arguments in a text, as a shell splits them. Raises ValueError."""
     try:
         return shlex.split(text)
     except ValueError as problem:
@@ -93,14 +93,14 @@ def parse_arguments(argv=None):
         recipe = RECIPES[arguments.task]
         also = []
         for text in arguments.also:
-            also.append(another(text, recipe))
+            also.append(added_training(text, recipe))
             recipe = replace(recipe, trainings=(*recipe.trainings, also[-1]))
         if arguments.only:
             recipe = choose(recipe, [*arguments.only, *(one.name for one in also)])
         check_data(recipe, arguments.task, arguments.data)
         recipe = recipe.quick() if arguments.quick else recipe
         recipe = replace(recipe, model=arguments.model or recipe.model)
-        split_words("--model", recipe.model)
+        split_arguments("--model", recipe.model)
     except ValueError as problem:
         parser.error(str(problem))
     arguments.recipe = replace(recipe, beams=tuple(sorted(set(arguments.beams or recipe.beams))))

@@ -46,17 +46,17 @@ class Comparison:
                     for beam in recipe.beams:
                         self.decoded[seed, row, subset, beam] = self.decode_stage(seed, row, subset, beam)
 
-    def words(self, text, **more):
-        """The words of a command, with folders and files filled in; a name with `*` is its first match."""
-        words = [word.format(**self.places, **more) for word in text.split()]
-        return [str(first_match(Path(word))) if "*" in word else word for word in words]
+    def arguments(self, text):
+        """The arguments of a command, with folders and files filled in; a name with `*` is its first match."""
+        arguments = [argument.format(**self.places) for argument in text.split()]
+        return [str(first_match(Path(argument))) if "*" in argument else argument for argument in arguments]
 
     def prepare_stages(self, own):
         """The first stage makes the data folder; later stages add to it."""
         stages, folder = [], Path(self.places["out"])
         for number, (title, command) in enumerate(self.recipe.prepare):
-            first, *rest = self.words(command)
-            rest += self.words(self.recipe.own) if own and not number else []
+            first, *rest = self.arguments(command)
+            rest += self.arguments(self.recipe.own) if own and not number else []
             command = [*([sys.executable, first] if first.endswith(".py") else [program(first)]), *rest]
             outputs = [folder / "data-bin"] if stages else [folder]
             stages.append(Stage(f"prepare{number}", title, command, [], outputs, after=stages[-1:]))
@@ -138,8 +138,8 @@ class Comparison:
         command = [program("fairseq-generate"), f"{self.places['out']}/data-bin", *self.common(seed, row.constrained)]
         command += ["--path", str(self.checkpoint(seed, row.training)), "--gen-subset", subset, "--beam", str(beam)]
         command += ["--required-batch-size-multiple", "1", "--no-progress-bar", "--results-path", str(folder)]
-        command += self.words(self.recipe.generate)
-        command += [] if row.constrained else self.words(self.recipe.free)
+        command += self.arguments(self.recipe.generate)
+        command += [] if row.constrained else self.arguments(self.recipe.free)
         title = f"Seed {seed}: decode {subset}, {self.recipe.named[row.training].title}, {row.decoding}, beam {beam}"
         return Stage(f"seed{seed}-{name}", title, command, [], [folder], after=[self.trained[seed, row.training]])
 
