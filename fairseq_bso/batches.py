@@ -7,7 +7,7 @@ Batch = List[int]
 
 
 def length_batches(sizes: Sequence[int], sentences: Sequence[int], max_tokens: int) -> List[Batch]:
-    """Groups sentences of similar lengths, the longest first. A batch that needs too much memory then fails at once.
+    """Groups sentences of similar lengths, the longest first, so that a batch that needs too much memory fails early.
 
     Args:
         sizes: the length of every sentence.

@@ -34,7 +34,7 @@ sys.excepthook = _report
 
 
 def short(value: object) -> str:
-    """A value out of a file, for a message of one line: checksums and long texts are cut."""
+    """A value from a file, shortened for a message of one line: checksums and long texts are cut."""
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value)[:200])
     most = 12 if len(text) == 64 else 100
     return text if len(text) <= most else text[:most] + "..."

@@ -1,4 +1,4 @@
-"""Matrix products by the fastest library for the CPU.
+"""Matrix products by the faster library for this CPU, MKL or oneDNN.
 
 torch multiplies float32 matrices on a CPU with MKL, which uses AVX-512 only on CPUs by Intel. oneDNN, which torch uses
 for bfloat16, has no such limit. On an AMD EPYC with AVX-512 (Zen 5) oneDNN takes a third to a half of MKL's time. It
@@ -29,20 +29,20 @@ def _suits_mkl() -> bool:
 
 
 _ONEDNN = None if _suits_mkl() else getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-# A product of fewer multiplications is faster without oneDNN, which needs some time to start.
-_WORTH_IT = 2**22
+# A product of fewer multiplications is faster without oneDNN, whose calls have a fixed cost.
+_FEWEST_MULTIPLICATIONS = 2**22
 # oneDNN compiles code for every number of rows, which takes about as long as one product, and keeps the latest 1,024
 # pieces. A search has another number of rows at every step. Rounded up to blocks of rows, there are few such numbers.
 ROWS = 16
 
 
 def onednn_suits(given: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN can compute ``given (R, I) @ weight.T (I, O)`` and is worth its start."""
+    """Whether oneDNN can compute ``given (R, I) @ weight.T (I, O)``, and is faster."""
     return (
         _ONEDNN is not None
         and given.device.type == "cpu"
         and given.dtype == weight.dtype == torch.float32
-        and given.size(0) * weight.numel() >= _WORTH_IT
+        and given.size(0) * weight.numel() >= _FEWEST_MULTIPLICATIONS
     )
 
 
@@ -104,5 +104,5 @@ def linear(given: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tens
     needs_gradient = torch.is_grad_enabled() and any(
         part is not None and part.requires_grad for part in (given, weight, bias)
     )
-    made = _Linear.apply(flat, weight, bias) if needs_gradient else multiply(flat, weight, bias)
-    return made.view(*given.shape[:-1], weight.size(0))
+    product = _Linear.apply(flat, weight, bias) if needs_gradient else multiply(flat, weight, bias)
+    return product.view(*given.shape[:-1], weight.size(0))

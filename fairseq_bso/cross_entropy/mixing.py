@@ -1,4 +1,4 @@
-"""Mixed inputs of teacher forcing: which previous words are the model's own or ``<unk>``, and how that changes in time.
+"""Mixed inputs of teacher forcing: which previous words are the model's own or ``<unk>``, and their share by update.
 
 Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099) and word dropout (Iyyer et al. 2015; Bowman et al. 2016).
 """
@@ -16,7 +16,7 @@ SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
 
 @dataclass(frozen=True)
 class SamplingSchedule:
-    """The share of gold among the previous words, as a function ``e(i)`` of the update ``i`` (Bengio et al. 2015, 2.4).
+    """The share of gold among the previous words at update ``i``: ``e(i)`` of Bengio et al. 2015, section 2.4.
 
     ``linear`` is ``k - slope * i``, ``exponential`` is ``k ** i``, ``inverse_sigmoid`` is ``k / (k + exp(i / k))``. No
     share is below ``floor``.
@@ -75,10 +75,10 @@ def draw(previous: Tensor, padding: int, kept: int, gold_share: float, word_drop
         word_dropout: the share of ``<unk>`` among gold words.
     """
     numbers = torch.rand(3, *previous.shape, device=previous.device)
-    there = previous != padding
-    free = there & (there.cumsum(1) > 1 + kept)  # (B, T)
-    own = free & (numbers[0] >= gold_share)
-    return Draws(own, free & ~own & (numbers[1] < word_dropout), numbers[2])
+    is_word = previous != padding
+    replaceable = is_word & (is_word.cumsum(1) > 1 + kept)  # (B, T)
+    own = replaceable & (numbers[0] >= gold_share)
+    return Draws(own, replaceable & ~own & (numbers[1] < word_dropout), numbers[2])
 
 
 def mixed(previous: Tensor, draws: Draws, following: Tensor, unknown: int) -> Tensor:
@@ -105,15 +105,15 @@ def own_words(scores: Tensor, draws: Draws, padding: int, sampled: bool) -> Tens
     Args:
         scores: (N, V), log-probabilities or raw scores at these N places.
         draws: the random decisions; ``numbers`` are the values of the cumulative distribution at the words.
-        padding: the padding symbol, which no model may say.
+        padding: the padding symbol, which is never chosen.
         sampled: draw from the distribution; otherwise the most probable word.
     """
     wanted = followed_by_own(draws)
-    chances = scores.float().softmax(1)
-    chances[:, padding] = 0
-    words = chances.argmax(1)  # (N,)
+    probabilities = scores.float().softmax(1)  # (N, V)
+    probabilities[:, padding] = 0
+    words = probabilities.argmax(1)  # (N,)
     if sampled:
-        sums = chances.cumsum(1)
-        below = draws.numbers[wanted].unsqueeze(1).to(sums.dtype) * sums[:, -1:]
-        words = torch.searchsorted(sums, below, right=True).squeeze(1).clamp(max=chances.size(1) - 1)
+        cumulative = probabilities.cumsum(1)  # (N, V)
+        drawn = draws.numbers[wanted].unsqueeze(1).to(cumulative.dtype) * cumulative[:, -1:]
+        words = torch.searchsorted(cumulative, drawn, right=True).squeeze(1).clamp(max=probabilities.size(1) - 1)
     return torch.full_like(wanted, padding, dtype=torch.long).masked_scatter(wanted, words)

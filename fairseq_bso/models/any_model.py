@@ -162,9 +162,10 @@ def tolerance(*tensors: Tensor) -> float:
 
 @contextmanager
 def without_beam(decoder: nn.Module) -> Iterator[None]:
-    """Sets the beam of attentions to the source to 1 for a while. BART's generator of --eval-bleu sets it for good.
+    """While open, the attentions to the source have beam size 1, so that each row has a source of its own.
 
-    With it, attentions take some consecutive rows for hypotheses of one sentence.
+    With another beam size they take consecutive rows for hypotheses of one sentence. BART's generator of --eval-bleu
+    sets it, and does not reset it.
     """
     kept = [(part, part.beam_size) for part in decoder.modules() if getattr(part, "beam_size", 1) != 1]
     for part, _ in kept:
@@ -227,7 +228,7 @@ def features(
 
 @contextmanager
 def replaced(module: nn.Module, attribute: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Replaces a method or submodule of one object for a while. A class's own one comes back by deletion."""
+    """While open, replaces a method or submodule of one object. A method of the class is restored by deletion."""
     before = module.__dict__.get(attribute)
     module.__dict__[attribute] = function
     try:
@@ -241,7 +242,7 @@ def replaced(module: nn.Module, attribute: str, function: Callable[..., Any]) ->
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """Turns off dropout for a while; modules that were in evaluation mode before stay there."""
+    """While open, the model is in evaluation mode. Modules that were in it before stay in it afterwards."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

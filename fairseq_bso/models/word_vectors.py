@@ -27,7 +27,7 @@ def load_vectors(path: str, option: str, embedding: nn.Embedding, dictionary: An
 
     Args:
         path: of the file.
-        option: that named the file, for messages.
+        option: the option that names the file, for messages.
         embedding: its weight is (V, size).
         dictionary: fairseq's dictionary of V symbols.
 
@@ -52,7 +52,7 @@ def read_vectors(path: str, option: str, size: int, wanted: Wanted) -> Dict[str,
 
     Args:
         path: of the file.
-        option: that named the file, for messages.
+        option: the option that names the file, for messages.
         size: of a vector.
         wanted: whether a word's vector is wanted. The last one counts where a word has several.
 
@@ -90,7 +90,7 @@ def _header(line: bytes) -> Optional[Tuple[int, int]]:
 
 
 def _is_binary(file: BinaryIO) -> bool:
-    """Whether no text follows. The place in the file stays."""
+    """Whether the rest of the file is not UTF-8 text. The position in the file does not change."""
     start = file.tell()
     content = file.read(2**16)
     file.seek(start)
@@ -146,7 +146,7 @@ def _check_size(path: str, fields: List[bytes], size: int) -> None:
 def _binary_records(
     file: BinaryIO, path: str, size: int, header: Tuple[int, int]
 ) -> Iterator[Tuple[str, numpy.ndarray]]:
-    """Word and numbers of each record: a word, a space, and float32 numbers of the lowest byte first."""
+    """Word and numbers of each record: a word, a space, and little-endian float32 numbers."""
     for number in range(1, header[0] + 1):
         word = bytearray()
         while (byte := file.read(1)) not in (b" ", b"") and len(word) <= LONGEST_WORD:
