@@ -1,7 +1,7 @@
-"""Which target words a source word is translated by: IBM model 1 (Brown et al. 1993) on the training pairs.
+"""The translation probabilities of words ``p(t | s)``: IBM model 1 (Brown et al. 1993) on the training pairs.
 
-The model says that every target word comes from one word of the source or from none. ``p(t | s)`` starts even, and each
-iteration of expectation maximization counts how often each source word explains each target word.
+In this model every target word comes from one word of the source, or from the null word. The probabilities start equal.
+Each iteration of expectation maximization counts how often each source word explains each target word.
 
 Sizes: ``V`` words of a dictionary, ``U`` pairs of words that occur together, ``P`` such pairs with repetitions.
 """
@@ -49,17 +49,17 @@ def ibm_model_1(sources: Sentences, targets: Sentences, sizes: Tuple[int, int], 
 
     Args:
         sources, targets: the sentences, without ``</s>``.
-        sizes: V source words and V target words. The source word of no word has the id V.
+        sizes: V source words and V target words. The null word has the id V.
         iterations: of expectation maximization; 0 leaves every target word of a source word equally likely.
     """
-    nothing, width = sizes[0], sizes[1]
-    together = [
-        (numpy.append(source, nothing)[None, :] * width + target[:, None]).ravel()
+    null_word, width = sizes
+    pair_keys = [
+        (numpy.append(source, null_word)[None, :] * width + target[:, None]).ravel()
         for source, target in zip(sources, targets)
     ]
     lengths = [len(source) + 1 for source, target in zip(sources, targets) for _ in target]  # of each target word
-    keys, pairs = numpy.unique(numpy.concatenate([numpy.empty(0, numpy.int64), *together]), return_inverse=True)
-    del together
+    keys, pairs = numpy.unique(numpy.concatenate([numpy.empty(0, numpy.int64), *pair_keys]), return_inverse=True)
+    del pair_keys
     owners = numpy.repeat(numpy.arange(len(lengths), dtype=numpy.int32), lengths)  # (P,)
     pairs = pairs.astype(numpy.int32)  # (P,)
     words, probabilities = keys // width, numpy.ones(len(keys))

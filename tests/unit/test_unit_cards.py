@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import cards as twin
 
 from fairseq_bso.interpret.units import co_activation
-from fairseq_bso.interpret.units.co_activation import CoActivation
+from fairseq_bso.interpret.units.co_activation import CoActivationBuilder
 from fairseq_bso.interpret.units.level_counts import LevelCounter
 from fairseq_bso.interpret.units.peaks import PeakFinder
 
@@ -90,7 +90,7 @@ numbers = st.sampled_from([-1.5, -0.9, -0.25, 0.0, 0.3, 0.31, 0.8, 1.0])
 
 
 def co_activations(units, cuts, count):
-    found = CoActivation(len(units[0]), len(units), count)
+    found = CoActivationBuilder(len(units[0]), len(units), count)
     for block in blocks(units, cuts, numpy.float32):
         found.add(block.T)
     return found.finish()

@@ -1,4 +1,4 @@
-"""What the card of each unit says, and the file that holds it: `cards.npz` of a side.
+"""The cards of all units of a side, and their file `cards.npz`.
 
 The index and the cards come from one pass over the states. Only the scores of the tracks read the index again, because
 their control shifts each track. An array has one row for each unit of the side, in the order of the index.
@@ -19,7 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy
 
 from ...files import DAMAGED_NPZ, atomic_write
-from ..units.co_activation import CoActivation, CoActivations
+from ..units.co_activation import CoActivationBuilder, CoActivations
 from ..units.level_counts import LevelCounter, LevelCounts
 from ..units.peaks import PeakFinder, Peaks
 from ..units.ranking import rank_for_track
@@ -78,7 +78,7 @@ class CardBuilder:
     def __init__(self, side: Side):
         self.side = side
         self.counter = LevelCounter(side.units)
-        self.moments = CoActivation(side.steps, side.units, PARTNERS)
+        self.moments = CoActivationBuilder(side.steps, side.units, PARTNERS)
         self.highest, self.lowest = (PeakFinder(side.units, SPANS, APART) for _ in range(2))
 
     def add(self, values: numpy.ndarray, levels: numpy.ndarray) -> None:
@@ -104,7 +104,7 @@ class CardBuilder:
             self.moments.finish(),
             self.highest.finish(),
             Peaks(-lowest.values, lowest.steps),
-            [one for one in tracks if one is not None],
+            [scores for scores in tracks if scores is not None],
         )
 
 
@@ -146,7 +146,7 @@ def write_cards(side: Side, cards: Cards, description: Dict[str, Any]) -> None:
         arrays[f"control_{place}"] = numpy.array(track.control)
         if track.means is not None:
             arrays[f"means_{place}"] = track.means
-    tracks = [{"name": one.name, "criterion": one.criterion} for one in cards.tracks]
+    tracks = [{"name": track.name, "criterion": track.criterion} for track in cards.tracks]
     content = {"version": VERSION, "states": description, "tracks": tracks}
     arrays["description"] = numpy.frombuffer(json.dumps(content).encode(), dtype=numpy.uint8)
     with atomic_write(side.folder / FILE) as file:
@@ -173,8 +173,8 @@ def read_cards(side: Side, description: Dict[str, Any]) -> Optional[Cards]:
     except (*DAMAGED_NPZ, TypeError):
         return None
     rows = [*cards.levels, *cards.moments, *cards.highest, *cards.lowest]
-    rows += [part for one in cards.tracks for part in one[3:] if part is not None]
-    return cards if all(len(one) == side.units for one in rows) else None
+    rows += [part for track in cards.tracks for part in track[3:] if part is not None]
+    return cards if all(len(array) == side.units for array in rows) else None
 
 
 def _from_arrays(arrays: Dict[str, numpy.ndarray], tracks: List[Dict[str, str]]) -> Cards:
@@ -186,13 +186,13 @@ def _from_arrays(arrays: Dict[str, numpy.ndarray], tracks: List[Dict[str, str]])
         Peaks(arrays["lowest"], arrays["lowest_steps"]),
         [
             TrackScores(
-                one["name"],
-                one["criterion"],
+                track["name"],
+                track["criterion"],
                 float(arrays[f"control_{place}"]),
                 arrays[f"scores_{place}"],
                 arrays[f"values_{place}"],
                 arrays.get(f"means_{place}"),
             )
-            for place, one in enumerate(tracks)
+            for place, track in enumerate(tracks)
         ],
     )

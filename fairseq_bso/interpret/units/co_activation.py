@@ -12,7 +12,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy
 
-__all__ = ["CoActivation", "CoActivations"]
+__all__ = ["CoActivationBuilder", "CoActivations"]
 
 ROWS = 1024
 """steps of one product"""
@@ -39,7 +39,7 @@ class CoActivations(NamedTuple):
     """(C, M) float32, Pearson's, from -1 to 1; 0 for a constant unit"""
 
 
-class CoActivation:
+class CoActivationBuilder:
     """Computes moments and correlations block by block.
 
     Args:

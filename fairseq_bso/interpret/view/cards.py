@@ -32,10 +32,11 @@ class CardAnswers:
     def __init__(self, capture: CaptureReader, indexes: Dict[str, Index]):
         self.capture, self.indexes = capture, indexes
         self.cards = {name: open_cards(side) for name, side in capture.sides.items()}
-        self.fixed: Dict[Tuple[str, Tuple[str, ...]], Dict[str, Any]] = {}  # what a table shows at every threshold
+        # (side, states): the columns of a table that do not depend on the threshold
+        self.fixed: Dict[Tuple[str, Tuple[str, ...]], Dict[str, Any]] = {}
 
     def card(self, request: CardRequest) -> Dict[str, Any]:
-        """All that is known of one unit; or `missing`, a sentence, if the capture has no cards."""
+        """The card of one unit; or `missing`, a sentence, if the capture has no cards."""
         side, cards, unit = self.capture.sides[request.side], self.cards[request.side], request.unit
         if cards is None:
             return {"missing": MISSING}
@@ -54,11 +55,11 @@ class CardAnswers:
                 name: values[0] for name, values in _figures(cards, request.rule, slice(unit, unit + 1)).items()
             },
             "histogram": _binned(cards.levels.steps[unit], BIN).tolist(),
-            "highest": [_span(side, levels, *one) for one in _peaks(cards.highest, unit)],
-            "lowest": [_span(side, levels, *one) for one in _peaks(cards.lowest, unit)],
-            "correlated": [[side.unit_name(one), round(value, 4)] for one, value in partners if one >= 0],
+            "highest": [_span(side, levels, *peak) for peak in _peaks(cards.highest, unit)],
+            "lowest": [_span(side, levels, *peak) for peak in _peaks(cards.lowest, unit)],
+            "correlated": [[side.unit_name(other), round(value, 4)] for other, value in partners if other >= 0],
             "tracks": sorted(
-                (_track(one, unit) for one in cards.tracks), key=lambda one: one["control"] - one["score"]
+                (_track(track, unit) for track in cards.tracks), key=lambda track: track["control"] - track["score"]
             ),
             "words": None if words is None else {"raised": _rounded(words[0]), "lowered": _rounded(words[1])},
         }
@@ -86,11 +87,11 @@ def _fixed(side: Side, cards: Cards, units: UnitColumns) -> Dict[str, Any]:
     return {
         "units": units.names(units.columns),
         "steps": side.steps,
-        "partner": [side.unit_name(one) if one >= 0 else None for one in partners],
+        "partner": [side.unit_name(partner) if partner >= 0 else None for partner in partners],
         "correlation": numbers(cards.moments.correlations[units.columns, 0]),
         "tracks": [
-            {"track": one.name, "control": round(one.control, 4), "scores": numbers(one.scores[units.columns])}
-            for one in cards.tracks
+            {"track": track.name, "control": round(track.control, 4), "scores": numbers(track.scores[units.columns])}
+            for track in cards.tracks
         ],
         "histograms": (counts * SHARES // highest).tolist(),
     }
@@ -118,7 +119,7 @@ def _figures(cards: Cards, rule: OnRule, units: Any) -> Dict[str, List[Optional[
 def numbers(values: numpy.ndarray, digits: int = 4) -> List[Optional[float]]:
     """Rounded numbers; None for one that is not finite."""
     rounded = numpy.round(values.astype(numpy.float64), digits)
-    return [one if numpy.isfinite(one) else None for one in rounded.tolist()]
+    return [number if numpy.isfinite(number) else None for number in rounded.tolist()]
 
 
 def _binned(counts: numpy.ndarray, width: int) -> numpy.ndarray:
