@@ -66,7 +66,7 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
 
     Args:
         path: its folder is made if it is missing. Where it is a link, its target is written.
-        mode, options: as of `open`.
+        mode, options: as for `open`.
 
     Raises:
         OSError: it cannot be written.

@@ -156,7 +156,7 @@ class Network:
         return scores, state
 
     def advance(self, words: Array, state: State, memory: Memory) -> State:
-        """The state after one more word, as of `step`. Its attentional vectors score the next words."""
+        """The state after one more word, as for `step`. Its attentional vectors score the next words."""
         hidden, cell = np.empty_like(state.hidden), np.empty_like(state.cell)
         fed = [state.fed] if self.config.input_feeding else []
         gates = self.first_layer(np.concatenate([*fed, state.hidden[0]], 1))  # (R, 4H)

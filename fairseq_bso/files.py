@@ -16,7 +16,7 @@ from .locks import InUse, alone, lock, remove_if_unlocked
 
 DAMAGED_NPZ = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 """what `numpy.load` raises for a damaged file of `numpy.savez`: a single bit may claim an encryption, for example"""
-UNWRITTEN = 0  # the time of change of a temporary file that nobody has opened yet
+UNWRITTEN = 0  # the modification time of a temporary file that has not been opened yet
 
 
 @contextmanager
@@ -103,13 +103,13 @@ def remove_abandoned(folder: Path, name: Optional[str] = None) -> None:
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[Any]:
-    """Opens a file beside `path` that takes its place at the end, as of `atomic_path`.
+    """Opens a file beside `path` that takes its place at the end, as with `atomic_path`.
 
     Pipes and devices are written to directly.
 
     Args:
-        path: as of `atomic_path`.
-        mode, options: as of `open`.
+        path: as for `atomic_path`.
+        mode, options: as for `open`.
 
     Raises:
         OSError: it cannot be written.

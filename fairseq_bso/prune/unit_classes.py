@@ -31,7 +31,7 @@ class UnitClasses:
         parameters: of the model, with all their names.
         sets: its units.
         frozen: first names of parameters that are not trained; the sets that they belong to stay whole.
-        exclude: patterns as of file names, separated by commas, of sets that stay whole.
+        exclude: file-name patterns, separated by commas, of sets that stay whole.
         option: the option that gave `exclude`, for the message.
 
     Raises:

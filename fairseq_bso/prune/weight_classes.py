@@ -86,7 +86,7 @@ class Exclusion:
     """The patterns of names that are not pruned, and which of them have matched nothing so far.
 
     Args:
-        text: patterns as of file names, separated by commas.
+        text: file-name patterns, separated by commas.
     """
 
     def __init__(self, text: str) -> None:
@@ -106,7 +106,7 @@ class WeightClasses:
     Args:
         parameters: with all their names.
         namer: maps a name to a class. A tied parameter belongs to one class, whose name joins those of all by ``+``.
-        exclude: patterns as of file names, separated by commas, of classes and parameters that are never pruned.
+        exclude: file-name patterns, separated by commas, of classes and parameters that are never pruned.
         option: the option that gave `exclude`, for the message.
 
     Raises:

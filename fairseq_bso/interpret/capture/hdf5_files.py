@@ -51,7 +51,7 @@ def check_out(folder: AtomicFolder, overwrite: bool) -> None:
 
 @contextmanager
 def writing_to(folder: AtomicFolder, overwrite: bool) -> Iterator[Path]:
-    """The empty folder to write into, as of `AtomicFolder`.
+    """The empty folder to write into, as from `AtomicFolder.writing`.
 
     Args:
         folder: of `--out`.

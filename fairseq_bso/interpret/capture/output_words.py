@@ -13,7 +13,7 @@ COUNT = 10  # words that a unit raises, and that it lowers
 
 
 def output_words(model: LoadedModel) -> Dict[str, Tuple[numpy.ndarray, numpy.ndarray]]:
-    """Word ids and weights, as of `top_words`, for each state of the last decoder layer."""
+    """Word ids and weights, as for `top_words`, for each state of the last decoder layer."""
     padding = model.task.target_dictionary.pad()
     return {state: top_words(columns, COUNT, padding) for state, columns in model.reader.output_columns().items()}
 
