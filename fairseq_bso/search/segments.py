@@ -70,6 +70,7 @@ class Found(NamedTuple):
 
     rivals: Violations
     events: Tensor
+    """(M,) int64"""
     violations: Violations
     agreement: Optional[Agreement]
     gold_outputs: Tensor
