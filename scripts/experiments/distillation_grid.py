@@ -50,8 +50,8 @@ class Grid:
         self.arguments, self.out = arguments, arguments.out
         self.data = str(arguments.folder / "data-bin")
         self.teacher = self.train_teacher()
-        self.knows = ["--teacher-path", str(self.out / "teacher" / LAST)]
-        self.knows += ["--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
+        self.teacher_options = ["--teacher-path", str(self.out / "teacher" / LAST)]
+        self.teacher_options += ["--teacher-dtype", "bfloat16" if arguments.bf16 else "auto"]
         self.word = [*WORD]
         if arguments.teacher_top_k:
             self.word += ["--teacher-top-k", str(arguments.teacher_top_k)]
@@ -95,18 +95,18 @@ class Grid:
 
     def distill(self, mode):
         given = self.arguments
-        command = [program("fairseq-bso"), "distill", self.data, *self.knows]
+        command = [program("fairseq-bso"), "distill", self.data, *self.teacher_options]
         command += [*self.targets(mode), "--workers", str(given.workers), *(["--cpu"] if given.cpu else [])]
         title = "Let the teacher decode the training set" + (", closest to the references" * (mode == "seq_inter"))
         return Stage(mode, title, command, [], [self.out / mode], after=[self.teacher], resumes=True)
 
     def plan_students(self, size):
         """Plans the six systems of one size."""
-        seq = [*SEQ, *self.targets("seq_kd"), *self.knows]
-        inter = [*SEQ, *self.targets("seq_inter"), *self.knows]
+        seq = [*SEQ, *self.targets("seq_kd"), *self.teacher_options]
+        inter = [*SEQ, *self.targets("seq_inter"), *self.teacher_options]
         teacher, caches = [self.teacher], self.caches
         self.student(size, "gold", [*GOLD, *NLL], [])
-        self.student(size, "word", ["--task", "word_distillation", *self.word, *self.knows], teacher)
+        self.student(size, "word", ["--task", "word_distillation", *self.word, *self.teacher_options], teacher)
         self.student(size, "seq", [*seq, *NLL], [caches["seq_kd"]])
         self.student(size, "seq-inter", [*inter, *NLL], [caches["seq_inter"]], start="seq")
         self.student(size, "word-seq", [*seq, *self.word], [caches["seq_kd"]])

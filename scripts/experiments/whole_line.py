@@ -108,7 +108,7 @@ QUICK = Budget(
 )
 
 
-class Line:
+class WholeLine:
     """The stages in order, and the rows of the table."""
 
     def __init__(self, budget, out, seed, quick, cpu):
@@ -120,7 +120,7 @@ class Line:
         title, options = f"Train the {teacher.title}", [*GOLD, *CROSS_ENTROPY.split()]
         self.teacher = self.train("teacher", title, options, teacher, teacher.first, budget.teacher_updates)
         self.decode(Row("teacher", teacher.title, "cross entropy", self.teacher.outputs[0] / LAST))
-        self.knows = ["--teacher-path", str(self.teacher.outputs[0] / LAST)]
+        self.teacher_options = ["--teacher-path", str(self.teacher.outputs[0] / LAST)]
         self.cache = ["--distill-mode", "seq_kd", "--distill-cache", str(out / "distilled")]
         self.cache += ["--distill-beam", str(budget.distill_beam)]
         self.distilled = self.distill()
@@ -146,7 +146,7 @@ class Line:
 
     def distill(self):
         """The teacher decodes the training set."""
-        command = [program("fairseq-bso"), "distill", self.data, *self.knows, *self.cache, *CONSTRAINT]
+        command = [program("fairseq-bso"), "distill", self.data, *self.teacher_options, *self.cache, *CONSTRAINT]
         command += self.machine
         title, outputs = "Let the teacher decode the training set", [self.out / "distilled"]
         return self.add(Stage("distill", title, command, [], outputs, after=[self.teacher], resumes=True))
@@ -154,7 +154,7 @@ class Line:
     def student(self, name, learner):
         """One student, from its distillation to its last file."""
         likeliest = ["--teacher-top-k", "32", "--teacher-memory-folder", str(self.out / "likeliest")]
-        distillation = ["--task", "sequence_distillation", *self.cache, *self.knows]
+        distillation = ["--task", "sequence_distillation", *self.cache, *self.teacher_options]
         distillation += ["--criterion", "word_distillation", *likeliest]
         title, updates = f"Distil into the {learner.title}", self.budget.student_updates
         taught = self.train(name, title, distillation, learner, learner.first, updates)
@@ -226,7 +226,7 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     budget, out = QUICK if arguments.quick else FULL, arguments.out.resolve()
     with ends_with_one_message():
-        line = Line(budget, out, arguments.seed, arguments.quick, arguments.cpu)
+        line = WholeLine(budget, out, arguments.seed, arguments.quick, arguments.cpu)
         seconds = run_all(line.stages, out, arguments.threads)
     write_report(out, line.text, line.decoded, seconds)
 
