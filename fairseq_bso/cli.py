@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import __version__
 from .logs import quietly, show_logs
@@ -82,7 +82,9 @@ def build_parser(argv: Optional[Sequence[str]] = None) -> argparse.ArgumentParse
         "such as fairseq-train and fairseq-generate, with --user-dir.",
     )
     parser.add_argument("--version", action="version", version=f"fairseq-bso {__version__}")
-    subparsers = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", dest="subcommand")
+    subparsers = parser.add_subparsers(
+        title="subcommands", metavar="SUBCOMMAND", dest="subcommand", parser_class=_SubcommandParser
+    )
     helps = {name: subcommand.help for name, subcommand in SUBCOMMANDS.items() if is_here(name)}
     for name, about in sorted({**helps, translate.NAME: translate.HELP}.items()):
         subparser = subparsers.add_parser(name, help=about, description=about)
@@ -95,6 +97,17 @@ def build_parser(argv: Optional[Sequence[str]] = None) -> argparse.ArgumentParse
     about = 'Print the absolute path of the package: fairseq-train --user-dir "$(fairseq-bso user-dir)" ...'
     subparsers.add_parser("user-dir", help=about, description=about).set_defaults(run=print_user_dir)
     return parser
+
+
+class _SubcommandParser(argparse.ArgumentParser):
+    """The parser of a subcommand. An option that it does not know is an error with its own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Tuple[Any, List[str]]:
+        """As in argparse, whose parser of the whole command would otherwise name all subcommands."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
 
 def is_here(name: str) -> bool:

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{path}: {len(content):,} bytes")
     words = SentenceWords(shortlist, len(task.tgt_dict))
     print(f"{arguments.train_subset}: {coverage(words, Pairs(*(side[:1000] for side in pairs)))}")
-    if _exists(task, "valid"):
+    if arguments.train_subset != "valid" and _exists(task, "valid"):
         print(f"valid: {coverage(words, _pairs(task, 'valid', 1000))}")
     return 0
 

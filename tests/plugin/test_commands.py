@@ -79,6 +79,16 @@ def test_each_subcommand_has_help(name, capsys):
     assert f"usage: fairseq-bso {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name, words", [("shortlist", ["data"]), ("view", ["states"]), ("doctor", [])])
+def test_an_unknown_option_is_an_error_with_the_usage_of_the_subcommand(name, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([name, *words, "--unknown-option"])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"usage: fairseq-bso {name} ")
+    assert message.endswith(f"fairseq-bso {name}: error: unrecognized arguments: --unknown-option\n")
+
+
 def test_the_help_lists_every_subcommand_once(capsys):
     cli.main([])
     lines = [
