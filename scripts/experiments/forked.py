@@ -15,6 +15,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -98,6 +99,7 @@ def _run(script, arguments, output, environment, folder):
     logging.root.setLevel(logging.WARNING)
     _take_threads(environment)
     signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit:
@@ -110,6 +112,12 @@ def _run(script, arguments, output, environment, folder):
     finally:
         sys.stdout.flush()
         _write_processor_time()
+
+
+def _end_with(parent):
+    """Ends this program when the one that started it is killed: another run may then do the same anew."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _write_processor_time():

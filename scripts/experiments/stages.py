@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,24 @@ def ends_with_one_message() -> Iterator[None]:
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """While open, Ctrl-C and SIGTERM wait. A thread other than the main one never gets them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    held = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in held}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def tool(name):
@@ -228,12 +247,15 @@ class Runner:
         with open(self.log(stage), "ab") as log:
             log.write(f"{COMMAND}{shlex.join(stage.command)}\n".encode())
             log.flush()
-            process = self.start(stage.command, log)
+            process = None
             try:
+                with interrupts_held():  # a program that begins while this one is stopped would have nobody to stop it
+                    process = self.start(stage.command, log)
                 self.watch(process, stage, progress)
             except BaseException:
-                process.terminate()
-                process.wait()
+                if process is not None:
+                    process.terminate()
+                    process.wait()
                 raise
         if process.returncode:
             progress.close(f"failed after {clock(time.monotonic() - progress.started)}")

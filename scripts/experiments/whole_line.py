@@ -26,7 +26,7 @@ from pathlib import Path
 
 from command_line import add_machine_options, make_parser
 from comparison_plan import Comparison
-from comparison_recipes import BSO, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA, mixed
+from comparison_recipes import COST_MARGIN, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA
 from prepare_word_ordering import SOURCE
 from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 from stock_models import transformer
@@ -79,13 +79,13 @@ FULL = Budget(
             "LSTM of 1 layer of 128",
             f"{small_lstm(128)} --dropout 0.1 --batch-size 64",
             "--lr 4e-3",
-            mixed(1e-3, 10),
+            f"{COST_MARGIN} --lr 1e-3",
         ),
         "transformer": Learner(
             "Transformer of 2 + 2 layers of 128",
             f"{transformer(128, 256)} --dropout 0.1 --batch-size 64",
             "--lr 2e-3 --warmup-updates 100",
-            mixed(5e-4, 10),
+            f"{COST_MARGIN} --lr 1e-3",
         ),
     },
     teacher_updates=2500,
@@ -97,8 +97,8 @@ FULL = Budget(
 QUICK = Budget(
     teacher=Learner("teacher", QUICK_TRANSFORMER, "--lr 0.01"),
     students={
-        "lstm": Learner("LSTM", f"{small_lstm(16)} --batch-size 16", "--lr 0.01", mixed(0.01, 3)),
-        "transformer": Learner("Transformer", QUICK_TRANSFORMER, "--lr 0.01", mixed(0.01, 3)),
+        "lstm": Learner("LSTM", f"{small_lstm(16)} --batch-size 16", "--lr 0.01", f"{COST_MARGIN} --lr 0.01"),
+        "transformer": Learner("Transformer", QUICK_TRANSFORMER, "--lr 0.01", f"{COST_MARGIN} --lr 0.01"),
     },
     teacher_updates=20,
     distill_beam=2,
@@ -160,7 +160,7 @@ class WholeLine:
         taught = self.train(name, title, distillation, learner, learner.first, updates)
         self.decode(Row(name, learner.title, "distillation", taught.outputs[0] / LAST))
         updates = self.budget.bso_updates
-        options = [*GOLD, *BSO.split(), "--prune-amount", str(self.budget.amount), "--prune-schedule", "gradual"]
+        options = [*GOLD, "--prune-amount", str(self.budget.amount), "--prune-schedule", "gradual"]
         options += ["--prune-end", str(updates // 2), "--prune-every", str(max(1, updates // 20))]
         title = f"Train the {learner.title} with BSO, and prune it"
         tuned = self.train(f"{name}-bso", title, options, learner, learner.bso, updates, taught)

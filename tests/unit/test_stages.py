@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from progress import Progress, clock
 from stages import ROOT, Runner, Stage, StageFailed, ends_with_one_message, portable, threads_environment
 from training_log import read_curve, training_progress
 
+EXPERIMENTS = ROOT / "scripts" / "experiments"
 APPEND = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(exist_ok=True); open(p / 'runs', 'a').write('x')"
 
 
@@ -124,6 +126,46 @@ def test_a_signal_from_outside_acts_as_ctrl_c(capsys):
         os.kill(os.getpid(), signal.SIGTERM)
     assert ended.value.code == 130 and "run the same command again" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_program_that_is_stopped_while_a_command_starts_ends_that_command_too(tmp_path, monkeypatch):
+    begun = []
+
+    def start(runner, command, log):
+        os.kill(os.getpid(), signal.SIGTERM)
+        begun.append(subprocess.Popen(command, stdout=log))
+        return begun[0]
+
+    monkeypatch.setattr(Runner, "start", start)
+    stage = Stage("long", "long", [sys.executable, "-c", "import time; time.sleep(600)"], [], [])
+    with pytest.raises(SystemExit) as ended, ends_with_one_message():
+        Runner(tmp_path, {}).run(stage)
+    assert ended.value.code == 130 and begun[0].returncode == -signal.SIGTERM
+
+
+STARTS = """
+import os, sys
+from forked import Forked
+if __name__ == "__main__":
+    Forked(sys.argv[1], [], sys.argv[2], dict(os.environ)).wait()
+"""
+
+
+def test_a_forked_program_ends_when_its_parent_is_killed(tmp_path):
+    script, output, starts = tmp_path / "program.py", tmp_path / "log", tmp_path / "starts.py"
+    script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\nprint('survived')\n")
+    output.touch()
+    starts.write_text(STARTS)
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, [str(EXPERIMENTS), os.environ.get("PYTHONPATH")]))}
+    parent = subprocess.Popen([sys.executable, str(starts), str(script), str(output)], env={**os.environ, **path})
+    while "begun" not in output.read_text():
+        assert parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    while PROCESSOR_TIME not in output.read_text():  # the last line of every program
+        time.sleep(0.1)
+    assert "survived" not in output.read_text()
 
 
 TRAINING = """INFO | fairseq_cli.train | {'not': 'json'}
