@@ -1,4 +1,5 @@
-"""A warning where fairseq resumes an old training and ignores the start that the command names."""
+"""Checks as a training starts: a warning where fairseq resumes an old one in place of the start that the command
+names, and a refusal of a --best-checkpoint-metric that no validation will log."""
 
 import functools
 import logging
@@ -10,7 +11,7 @@ from fairseq import checkpoint_utils
 from .checkpoints import config_of, load_state, option
 from .errors import UserError
 
-__all__ = ["warning_of_another_start"]
+__all__ = ["refusing_metrics_that_are_not_logged", "warning_of_another_start"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,5 +52,29 @@ def _warn(cfg: Any, start: str, last: str) -> None:
     cfg.finetune_from_model = before
 
 
+def refusing_metrics_that_are_not_logged(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `load_checkpoint` with a check of ``--best-checkpoint-metric``.
+
+    fairseq looks the metric up after the first validation, and ends with a KeyError. A criterion that does not log what
+    fairseq's own log has a function ``not_logged()``: name of a metric -> what to do about it.
+
+    Raises:
+        UserError: the criterion does not log the metric.
+    """
+
+    @functools.wraps(load_checkpoint)
+    def load(cfg, trainer, *args, **kwargs):
+        name, not_logged = cfg.best_checkpoint_metric, getattr(trainer.get_criterion(), "not_logged", dict)()
+        if name in not_logged and not trainer.cfg.dataset.disable_validation:
+            raise UserError(
+                f"--best-checkpoint-metric is {name}, which this criterion does not log: {not_logged[name]}"
+            )
+        return load_checkpoint(cfg, trainer, *args, **kwargs)
+
+    return load
+
+
 # fairseq-train looks this name up in the module.
-checkpoint_utils.load_checkpoint = warning_of_another_start(checkpoint_utils.load_checkpoint)
+checkpoint_utils.load_checkpoint = refusing_metrics_that_are_not_logged(
+    warning_of_another_start(checkpoint_utils.load_checkpoint)
+)

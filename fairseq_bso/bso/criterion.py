@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
+from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
@@ -89,6 +90,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
                 raise UserError(f"beam_search_optimization: {fault}") from None
         # Whether there is no more need to compare the search with the exact one.
         self.agreement_logged = search_words == 0 or self.loss.over == "finished"
+        self.ends_checked = self.loss.over != "finished"
         self._search = partial(search_then_score, dropout=str(search_dropout) == "shared")
         self.make_constraint = getattr(task, "batch_constraint", None)
 
@@ -173,6 +175,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         net_input, target = with_longer_targets(model, sample["net_input"], sample["target"], self.padding_idx)
         search, score = partial(finished_search, options=options), partial(finished_scores, options=options)
         found: FinishedScores = self._search(model, net_input, target, search, score)
+        if model.training and not self.ends_checked:
+            self._check_ends(found)
         hypotheses = self._hypotheses(found, sample, gold_words(target, self.padding_idx))
         scale = 1.0 if self.cfg.sentence_avg else sample["ntokens"] / target.size(0)
         best = hypotheses.costs.masked_fill(~hypotheses.alive, torch.inf).amin(1)
@@ -195,6 +199,16 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             parts = [torch.cat([part, column.unsqueeze(1)], 1) for part, column in zip(parts, gold)]
         return NBestLists(*parts, self.cfg.risk_alpha)
 
+    def _check_ends(self, found: FinishedScores) -> None:
+        """Warns if no hypothesis of the first batch has ended: the loss is then 0, as if nothing were to be learnt."""
+        self.ends_checked = True
+        if not bool((found.finished.lengths > 0).any()):
+            logger.warning(
+                f"no hypothesis of the first batch ended within {found.finished.paths.size(2)} words, so that --loss "
+                f"{self.cfg.loss} has nothing to learn from: start from a trained model (--finetune-from-model), or "
+                "add --nll-weight"
+            )
+
     def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
         """Logs once, for the first batch, the agreement of the search over search words with the exact search."""
         if not options.compare:
@@ -208,6 +222,14 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
                 f"{violators:.2%} of its violators"
             )
 
+    def not_logged(self) -> Dict[str, str]:
+        """The metrics that fairseq's cross entropy logs and this criterion does not, each with what to do about it."""
+        instead = "give loss, or bleu with --eval-bleu"
+        with_weight = (
+            {} if self.cfg.nll_weight > 0 else dict.fromkeys(("nll_loss", "ppl"), f"add --nll-weight, or {instead}")
+        )
+        return {"accuracy": instead, **with_weight}
+
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
         """Adds up the workers' sums and logs their ratios."""
@@ -220,6 +242,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         if total["nll_loss"] > 0:
             base_2 = _ratio(total["nll_loss"], tokens) / 0.6931471805599453
             metrics.log_scalar("nll_loss", base_2, tokens, round=3)
+            metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
         if any("oracles" in output for output in logging_outputs):
             sentences, oracles = total["nsentences"], total["oracles"]
             metrics.log_scalar("oracles", _ratio(oracles, sentences), sentences, round=3)

@@ -112,7 +112,11 @@ def test_numbers_that_are_not_finite_are_refused(options, message):
     "teacher, options, message",
     [
         ("no.pt", {}, r"no.pt cannot be read \(No such file or directory\): correct --teacher-path"),
-        ("teacher.pt", {"successors": "shortlist"}, r"shortlist.src-tgt cannot be read \(.*\): make it with `fairseq-bso"),
+        (
+            "teacher.pt",
+            {"successors": "shortlist"},
+            r"shortlist.src-tgt cannot be read \(.*\): make it with `fairseq-bso",
+        ),
         ("teacher.pt", {"successors": "shortlist", "shortlist": "no"}, r"no cannot be read \(.*\): make it with"),
     ],
 )

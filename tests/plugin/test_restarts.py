@@ -7,8 +7,11 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from omegaconf import OmegaConf
+from reference import fakes
 
-from fairseq_bso.restarts import warning_of_another_start
+from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
+from fairseq_bso.errors import UserError
+from fairseq_bso.restarts import refusing_metrics_that_are_not_logged, warning_of_another_start
 
 LAST = "checkpoint_last.pt"
 
@@ -72,4 +75,36 @@ def test_no_warning_where_there_is_no_last_checkpoint_or_a_damaged_one(tmp_path,
 
 
 def test_fairseq_calls_it():
-    assert checkpoint_utils.load_checkpoint.__wrapped__.__module__ == "fairseq.checkpoint_utils"
+    inner = checkpoint_utils.load_checkpoint.__wrapped__  # of the check of the metric
+    assert inner.__wrapped__.__module__ == "fairseq.checkpoint_utils"
+
+
+def bso(nll_weight):
+    """The criterion with so much cross entropy."""
+    return BeamSearchOptimizationCriterion(
+        fakes.FakeTask(), 3, 2, 0, "zero_one", 1.0, nll_weight, "model", 2, sentence_avg=False
+    )
+
+
+def start(metric, criterion, validates=True):
+    """Starts a training that keeps the checkpoints that are best by a metric."""
+    dataset = Namespace(disable_validation=not validates)
+    trainer = Namespace(cfg=Namespace(dataset=dataset), get_criterion=lambda: criterion)
+    start = refusing_metrics_that_are_not_logged(lambda cfg, trainer: "started")
+    assert start(Namespace(best_checkpoint_metric=metric), trainer) == "started"
+
+
+@pytest.mark.parametrize(
+    "metric, weight, advice", [("ppl", 0.0, "add --nll-weight, or give loss"), ("accuracy", 0.5, "give loss")]
+)
+def test_a_best_metric_that_is_never_logged_is_refused(metric, weight, advice):
+    criterion = bso(weight)
+    with pytest.raises(UserError, match=f"--best-checkpoint-metric is {metric}, which .* does not log: {advice}"):
+        start(metric, criterion)
+    start(metric, criterion, validates=False)
+
+
+def test_a_best_metric_that_is_logged_or_unknown_is_left_to_fairseq():
+    for metric in ("loss", "nll_loss", "ppl", "bleu", "own"):
+        start(metric, bso(0.5))
+    start("ppl", object())  # a criterion of fairseq

@@ -111,6 +111,20 @@ def test_options_without_meaning_are_refused(options, message):
         criterion(fakes.FakeTask(), **options)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_model_that_ends_no_hypothesis_is_warned_of_once(caplog, ends):
+    task = fakes.FakeTask(words=6)
+    model, sample = make_model("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1)))
+    torch.nn.init.constant_(model.decoder.output_bias[END], 100.0 if ends else -100.0)
+    found = criterion(task)
+    found(model, sample)
+    assert not caplog.text  # validation
+    for _ in range(2):
+        found(model.train(), sample)
+    said = [record.getMessage() for record in caplog.records if "nothing to learn from" in record.getMessage()]
+    assert len(said) == (0 if ends else 1)
+
+
 def test_risk_needs_whole_scores():
     task = fakes.FakeTask(words=6)
     model = fakes.model(1, task, scorer="unnormalized", init_range=1.0)
