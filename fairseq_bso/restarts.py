@@ -1,5 +1,8 @@
-"""Checks as a training starts: a warning where fairseq resumes an old one in place of the start that the command
-names, and a refusal of a --best-checkpoint-metric that no validation will log."""
+"""Checks as a training starts.
+
+A warning where fairseq resumes an old training and ignores the start that the command names, and a refusal of a
+`--best-checkpoint-metric` that no validation will log.
+"""
 
 import functools
 import logging
