@@ -183,3 +183,16 @@ def test_a_missing_runtime_is_one_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert cli.main(["translate", str(tmp_path / "model")]) == 1
     assert capsys.readouterr().err == "a model in ONNX files needs ONNX Runtime: pip install onnxruntime\n"
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_attention_is_a_softmax_over_the_last_axis(options):
+    """onnx changes any other Softmax when a graph is converted to an opset before 13 (findings)."""
+    import onnx
+
+    contents = dict(onnx_graphs.graphs(exported(fakes.model(**options), options, **VOCABULARIES)))
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(contents["step"])).graph
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    softmaxes = [node for node in graph.node if node.op_type in ("Softmax", "LogSoftmax")]
+    found = [(node.attribute[0].i, ranks[node.output[0]] - 1) for node in softmaxes]
+    assert found and all(axis == last for axis, last in found), found
