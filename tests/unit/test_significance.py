@@ -71,6 +71,19 @@ def test_equal_outputs_are_no_difference():
     assert significance.paired_bootstrap(statistics, statistics, significance.bleu) == 1.0
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_better_sentences_are_no_evidence(count):
+    """The randomization test of sacrebleu calls them significant (findings)."""
+    references = sentences(10)
+    baseline = [" ".join(["no", *text.split()[1:]]) for text in references]
+    system = references[:count] + baseline[count:]
+    for counts, score in (
+        (counted, significance.bleu),
+        (lambda *texts: significance.chrf_statistics(*texts, False), significance.chrf),
+    ):
+        assert significance.paired_bootstrap(counts(baseline, references), counts(system, references), score) > 0.05
+
+
 def test_outputs_of_different_test_sets_are_refused():
     with pytest.raises(ValueError, match="3 and 2 sentences"):
         significance.paired_bootstrap(np.ones((3, 3)), np.ones((2, 3)), significance.labelled)
