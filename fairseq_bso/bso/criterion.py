@@ -90,7 +90,6 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
                 raise UserError(f"beam_search_optimization: {fault}") from None
         # Whether there is no more need to compare the search with the exact one.
         self.agreement_logged = search_words == 0 or self.loss.over == "finished"
-        self.ends_checked = self.loss.over != "finished"
         self._search = partial(search_then_score, dropout=str(search_dropout) == "shared")
         self.make_constraint = getattr(task, "batch_constraint", None)
 
@@ -148,6 +147,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             constraint=self.constraint(sample),
             rivals=self.loss.over == "beam",
             compare=model.training and not self.agreement_logged,
+            end_at_limit=self.loss.over == "finished",
             whole_gold=cfg.nll_weight > 0 or cfg.risk_reference,
         )
 
@@ -175,8 +175,6 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         net_input, target = with_longer_targets(model, sample["net_input"], sample["target"], self.padding_idx)
         search, score = partial(finished_search, options=options), partial(finished_scores, options=options)
         found: FinishedScores = self._search(model, net_input, target, search, score)
-        if model.training and not self.ends_checked:
-            self._check_ends(found)
         hypotheses = self._hypotheses(found, sample, gold_words(target, self.padding_idx))
         scale = 1.0 if self.cfg.sentence_avg else sample["ntokens"] / target.size(0)
         best = hypotheses.costs.masked_fill(~hypotheses.alive, torch.inf).amin(1)
@@ -198,16 +196,6 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             gold = [found.gold, lengths, costs.new_tensor(gold_costs), torch.ones_like(lengths, dtype=torch.bool)]
             parts = [torch.cat([part, column.unsqueeze(1)], 1) for part, column in zip(parts, gold)]
         return NBestLists(*parts, self.cfg.risk_alpha)
-
-    def _check_ends(self, found: FinishedScores) -> None:
-        """Warns if no hypothesis of the first batch has ended: the loss is then 0, as if nothing were to be learnt."""
-        self.ends_checked = True
-        if not bool((found.finished.lengths > 0).any()):
-            logger.warning(
-                f"no hypothesis of the first batch ended within {found.finished.paths.size(2)} words, so that --loss "
-                f"{self.cfg.loss} has nothing to learn from: start from a trained model (--finetune-from-model), or "
-                "add --nll-weight"
-            )
 
     def _log_agreement(self, options: SearchOptions, found: SearchScores) -> None:
         """Logs once, for the first batch, the agreement of the search over search words with the exact search."""

@@ -141,11 +141,13 @@ class CandidateSearch:
         words = self.constraint.of(self.constraint.candidates, owners).gather(1, columns)
         return values.view(time, sentences, k), words.view(time, sentences, k)
 
-    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
+    def best_of_others(self, kept: BeamState, t: int, k: int, only: Optional[int] = None) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         sentences, rows = kept.alive.size(0), kept.rows
         allowed = self.constraint.allowed(kept.constraint_states, rows.sentences)  # (R, C)
         allowed = rows.by_sentence(allowed, sentences)  # (B, W, C)
+        if only is not None:
+            allowed = allowed & (self.constraint.candidates == only).unsqueeze(1)
         outputs = rows.by_sentence(kept.outputs, sentences)  # (B, W, H)
         scores, added = self.scores(outputs), kept.scores  # (B, W, C), (B, W)
         if self.log_z is not None:

@@ -1,7 +1,8 @@
 """Beam search to the end, in training: the best finished hypotheses of every sentence, and their scores with gradient.
 
 The search is that of fairseq's generator. A hypothesis is finished if ``</s>`` is among the K best candidates of a
-step. The K best of the other candidates are extended, until K hypotheses are finished. Gold plays no part in it.
+step. The K best of the other candidates are extended, until K hypotheses are finished. With ``end_at_limit``
+only ``</s>`` may follow at the limit of the length. Gold plays no part in it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     constraint_states: State = ()
     for t in range(time):
         if kept is not None:
-            found = search.best_of_others(kept, t, 2 * beam)
+            at_limit = options.end_at_limit and t + 1 == time
+            found = search.best_of_others(kept, t, 2 * beam, decoder.end if at_limit else None)
         chosen = ended.record(found, t, decoder.end)  # (B, K) places of the candidates to extend
         scores, slots, words = (part.gather(1, chosen) for part in found)
         alive = (scores > -torch.inf) & (words != decoder.end) & ~ended.full().unsqueeze(1)

@@ -44,6 +44,8 @@ class SearchOptions(NamedTuple):
     """whether all on the beam besides gold is scored, at violations and at gold's last word, not the violators alone"""
     compare: bool = False
     """whether to also run the exact search, and report the agreement of the search over search words with it"""
+    end_at_limit: bool = False
+    """whether the search for finished hypotheses lets nothing but ``</s>`` follow at the limit of the length"""
     whole_gold: bool = True
     """whether the search for finished hypotheses scores the whole of gold too; needed by ``nll``"""
 

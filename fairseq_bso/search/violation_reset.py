@@ -56,8 +56,10 @@ class Search(Protocol):
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
         """Local scores and words (T, B, k) of each gold prefix."""
 
-    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
-        """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1."""
+    def best_of_others(self, kept: BeamState, t: int, k: int, only: Optional[int] = None) -> Candidates:
+        """The best (B, k) of each sentence over the other hypotheses for word ``t``; slots from 0 to W - 1.
+
+        ``only`` is the one word that may follow, if there is one."""
 
     def advance_constraint(self, states: State, words: Tensor, sentences: Tensor) -> State:
         """The constraint's states after one more word: states each (R, ...), words and sentences (R,)."""

@@ -203,7 +203,7 @@ class VocabularySearch:
         scores, words, log_z = self.best
         return (scores if log_z is None else scores - log_z.unsqueeze(2))[..., :k], words[..., :k]
 
-    def best_of_others(self, kept: BeamState, t: int, k: int) -> Candidates:
+    def best_of_others(self, kept: BeamState, t: int, k: int, only: Optional[int] = None) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
         product, (sentences, width) = self.product, kept.alive.shape
         scores = product.scores(kept.outputs)  # (R, V')
@@ -211,6 +211,9 @@ class VocabularySearch:
         added = kept.scores.view(-1)[kept.rows.slots]  # (R,)
         if self.normalized:
             added = added - product.log_z(scores.clone(), maxima, kept.outputs)
+        if only is not None:
+            scores = torch.full_like(scores, -torch.inf).slice_scatter(scores[:, only : only + 1], 1, only, only + 1)
+            maxima = block_maxima(scores)
         maxima = maxima + added.unsqueeze(1)
         if kept.rows.dense:
             dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None

@@ -43,7 +43,7 @@ def expected(model, task, batch, options, beam):
         def total(path, scores=scores):
             return sum(scores(path[:place])[word] for place, word in enumerate(path))
 
-        paths = [path for path, _ in finished_search(local, beam, END, longest)]
+        paths = [path for path, _ in finished_search(local, beam, END, longest, True)]
         paths += [tuple(gold)] if options.get("risk_reference") else []
         nll = nll - sum(scores(tuple(gold[:place])).log_softmax(0)[word] for place, word in enumerate(gold))
         if paths:
@@ -70,7 +70,7 @@ def test_risk_and_its_gradients_are_those_of_plain_loops(name):
         for one, other, (label, _) in zip(ours, theirs, model.named_parameters()):
             one, other = (torch.zeros(()) if part is None else part for part in (one, other))
             torch.testing.assert_close(one + 0 * other, other, rtol=1e-5, atol=1e-6, msg=f"gradient of {label}")
-    assert max(risks) > 0  # a sentence may end without a finished hypothesis
+    assert max(risks) > 0
 
 
 @pytest.mark.parametrize("loss", ["cost_margin", "log_beam", "margin"])
@@ -111,18 +111,16 @@ def test_options_without_meaning_are_refused(options, message):
         criterion(fakes.FakeTask(), **options)
 
 
-@pytest.mark.parametrize("ends", [True, False])
-def test_a_model_that_ends_no_hypothesis_is_warned_of_once(caplog, ends):
+def test_hypotheses_that_would_never_end_do_so_at_the_limit_and_the_model_learns_from_them():
     task = fakes.FakeTask(words=6)
     model, sample = make_model("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1)))
-    torch.nn.init.constant_(model.decoder.output_bias[END], 100.0 if ends else -100.0)
-    found = criterion(task)
-    found(model, sample)
-    assert not caplog.text  # validation
-    for _ in range(2):
-        found(model.train(), sample)
-    said = [record.getMessage() for record in caplog.records if "nothing to learn from" in record.getMessage()]
-    assert len(said) == (0 if ends else 1)
+    torch.nn.init.constant_(model.decoder.output_bias[END], -100.0)
+    loss, _, logged = criterion(task, 3)(model, sample)
+    assert logged["hypotheses"] == 3 * logged["nsentences"]
+    among_all_words, _, _ = criterion(task, 3, search_words=len(task.target_dictionary) - 1)(model, sample)
+    torch.testing.assert_close(among_all_words, loss)
+    loss.backward()
+    assert loss > 0 and float(model.decoder.output_weight.grad.abs().max()) > 0
 
 
 def test_risk_needs_whole_scores():

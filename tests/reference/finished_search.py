@@ -8,16 +8,21 @@ Prefix = Tuple[int, ...]
 Score = Callable[[Prefix], Sequence]
 
 
-def finished_search(score: Score, beam: int, end: int, longest: int) -> List[Tuple[Prefix, float]]:
-    """The finished hypotheses and their sums of local scores, in the order in which they end."""
+def finished_search(
+    score: Score, beam: int, end: int, longest: int, end_at_limit: bool = False
+) -> List[Tuple[Prefix, float]]:
+    """The finished hypotheses and their sums of local scores, in the order in which they end.
+
+    With ``end_at_limit`` the last of ``longest`` words is ``</s>``; but no output is empty because of that.
+    """
     live: List[Tuple[Prefix, float]] = [((), 0.0)]
     finished: List[Tuple[Prefix, float]] = []
-    for _ in range(longest):
+    for step in range(longest):
         candidates = [
             ((*prefix, word), before + local)
             for prefix, before in live
             for word, local in enumerate(score(prefix))
-            if local > -math.inf
+            if local > -math.inf and (word == end or not (end_at_limit and 0 < step == longest - 1))
         ]
         candidates = sorted(candidates, key=lambda candidate: -candidate[1])[: 2 * beam]  # stable
         for rank, candidate in enumerate(candidates):

@@ -20,15 +20,16 @@ CUMULATIVE = [score for score in SCORERS.values() if score.cumulative]
 
 
 @settings(max_examples=80)
-@given(padded_cases(), st.sampled_from(CUMULATIVE))
-def test_finished_hypotheses_are_those_of_the_reference(case, scorer):
+@given(padded_cases(), st.sampled_from(CUMULATIVE), st.booleans())
+def test_finished_hypotheses_are_those_of_the_reference(case, scorer, end_at_limit):
     table, golds, beam = case
     padding = table.size(1) - 1
     decoder, gold = gold_run(table, golds, scorer, padding)
-    found = finished_search(decoder, gold, SearchOptions(beam, 1.0))
+    found = finished_search(decoder, gold, SearchOptions(beam, 1.0, end_at_limit=end_at_limit))
     longest = gold.words.size(1)
     for sentence in range(len(golds)):
-        right = slow.finished_search(local_scores(table, sentence, scorer, [padding]), beam, END, longest)
+        score = local_scores(table, sentence, scorer, [padding])
+        right = slow.finished_search(score, beam, END, longest, end_at_limit)
         lengths = found.lengths[sentence].tolist()
         ours = [tuple(found.paths[sentence, k, :n].tolist()) for k, n in enumerate(lengths) if n]
         assert ours == [prefix for prefix, _ in right]
