@@ -1,6 +1,7 @@
 """Reads checkpoints of fairseq: the content of a file, and the model and the task in it."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -52,15 +53,26 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0]
 
 
+def is_fast_path_copy(name: str) -> bool:
+    """Whether a parameter is a copy that fairseq 0.12.2 keeps for the fast path of a transformer encoder layer.
+
+    Loading a checkpoint makes such copies anew from the weights. No training changes them.
+    """
+    return re.search(r"\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)$", name) is not None
+
+
 def distinct_parameters(state: Dict[str, Any]) -> List[Tuple[Tuple[str, ...], Any]]:
     """The parameters of a checkpoint, each once, with all its names.
 
     A checkpoint from a GPU or from 16-bit training holds a copy of a tied parameter under each of its names. Copies are
     recognised by their values, since parameters that are not tied never have the same values. They are tied again.
-    Zeros alone say nothing: matrices that are zero are tied only where they share their memory.
+    Zeros alone say nothing: matrices that are zero are tied only where they share their memory. The copies of weights
+    that fairseq 0.12.2 keeps for a fast path are left out.
     """
     found: List[Tuple[List[str], Any]] = []
     for name, tensor in state["model"].items():
+        if is_fast_path_copy(name):
+            continue
         for names, other in found if tensor.dim() > 1 else []:
             same = other.shape == tensor.shape and bool((other == tensor).all())
             if same and (other.data_ptr() == tensor.data_ptr() or bool(other.any())):

@@ -8,6 +8,7 @@ from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Seque
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints import is_fast_path_copy
 from ..errors import UserError
 from ..unit_sets import Named
 from .schemes import Choice, get_scheme
@@ -53,14 +54,18 @@ def class_namer(model: object) -> Callable[[str], str]:
 
 
 def named_parameters(model: nn.Module, frozen: bool = False) -> List[Named]:
-    """The trained parameters in the model's order, each once with all its names; with `frozen` all parameters."""
+    """The trained parameters in the model's order, each once with all its names; with `frozen` all parameters.
+
+    The copies of weights that fairseq 0.12.2 keeps for a fast path are left out: no training changes them.
+    """
     names: Dict[int, List[str]] = {}
     parameters: Dict[int, Tensor] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for own, parameter in module._parameters.items():
-            if parameter is not None and (frozen or parameter.requires_grad):
+            name = f"{prefix}.{own}" if prefix else own
+            if parameter is not None and (frozen or parameter.requires_grad) and not is_fast_path_copy(name):
                 parameters[id(parameter)] = parameter
-                names.setdefault(id(parameter), []).append(f"{prefix}.{own}" if prefix else own)
+                names.setdefault(id(parameter), []).append(name)
     return [(tuple(names[key]), parameter) for key, parameter in parameters.items()]
 
 

@@ -22,6 +22,14 @@ def test_matrices_that_are_zero_are_not_tied_for_that():
     assert names_of(one=zero, other=zero) == [("one", "other")]
 
 
+def test_copies_for_a_fast_path_are_no_parameters():
+    layer = "encoder.layers.1"
+    names = [f"{layer}.fc1.weight", f"{layer}.self_attn.out_proj.weight", f"{layer}.self_attn.in_proj_weight"]
+    copies = [f"{layer}.{part}_{kind}" for part in ("in_proj", "out_proj", "fc1", "fc2") for kind in ("weight", "bias")]
+    model = {name: torch.full((2, 2), float(number)) for number, name in enumerate([*names, *copies])}
+    assert names_of(**model) == [(name,) for name in names]
+
+
 @pytest.mark.parametrize(
     "text",
     ["True", "False", "None", "[(512, 3)] * 20", "[(128, 3)] * 2 + [(512,3)] * 1", "(1, 2.5)", "10000,-1", "'mean'"],
