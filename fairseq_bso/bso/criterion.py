@@ -213,10 +213,10 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
     def not_logged(self) -> Dict[str, str]:
         """The metrics that fairseq's cross entropy logs and this criterion does not, each with what to do about it."""
         instead = "give loss, or bleu with --eval-bleu"
-        with_weight = (
-            {} if self.cfg.nll_weight > 0 else dict.fromkeys(("nll_loss", "ppl"), f"add --nll-weight, or {instead}")
-        )
-        return {"accuracy": instead, **with_weight}
+        missing = {"accuracy": instead}
+        if self.cfg.nll_weight == 0:
+            missing["nll_loss"] = missing["ppl"] = f"add --nll-weight, or {instead}"
+        return missing
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
