@@ -1,6 +1,7 @@
 """Importing this registers every model, criterion and task with fairseq, and names the public face of the package."""
 
 from . import compat
+from . import corrections as _corrections  # noqa: F401
 from . import restarts as _restarts  # noqa: F401
 from .bso import criterion as _bso  # noqa: F401
 from .bso.costs import register_delta

@@ -5,7 +5,7 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from ..compat import updates_before
+from ..corrections import updates_before
 from ..errors import UserError
 from ..models.any_model import unwrapped
 from ..subsets import target_of

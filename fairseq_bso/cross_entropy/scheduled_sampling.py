@@ -17,7 +17,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
-from ..compat import metrics, updates_before
+from ..compat import metrics
+from ..corrections import updates_before
 from ..errors import UserError
 from ..linear import linear
 from ..models.any_model import evaluation, unwrapped

@@ -28,6 +28,7 @@ for folder in ("scripts/benchmarks", "scripts/experiments", "scripts/tools", "."
         sys.path.insert(0, str(ROOT / folder))
 
 from endurance.journal import Journal, table  # noqa: E402
+from endurance.outputs import possible  # noqa: E402
 
 CAMPAIGNS = {"kills": "kills", "bad-files": "bad_files", "room": "room", "workers": "workers", "load": "load"}
 
@@ -41,7 +42,7 @@ def plan(arguments):
     """Yields (campaign, module, number, kind) of every case that was asked for."""
     for campaign in CAMPAIGNS:
         module = module_of(campaign)
-        kinds = [kind for kind in module.CHECKED if wanted(arguments.only, campaign, kind)]
+        kinds = [kind for kind in possible(module.CHECKED) if wanted(arguments.only, campaign, kind)]
         if arguments.quick:
             kinds = [kind for kind, count in module.QUICK.items() if kind in kinds for _ in range(count)]
             yield from ((campaign, module, number, kind) for number, kind in enumerate(kinds))
@@ -133,6 +134,8 @@ def main(argv=None):
     done, seconds = sum(len(journal.cases) for journal in journals.values()), time.monotonic() - began
     spent = f"{seconds:.0f} s, {processor_time():.0f} s of processor time, {os.cpu_count()} cores"
     print(f"{done} cases done, {failed} failed now, {spent}")
+    if not possible(["onnx"]):
+        print("no case of ONNX was run: pip install onnx onnxruntime")
     return 1 if failed else 0
 
 

@@ -5,15 +5,11 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from functools import partial
 
 import numpy
 import pytest
 import torch
 from fairseq.data import BucketPadLengthDataset, FairseqDataset, TokenBlockDataset, data_utils
-from fairseq.dataclass import utils as dataclass_utils
-from fairseq.trainer import Trainer
-from reference import fakes
 
 from fairseq_bso import compat
 
@@ -155,49 +151,6 @@ def test_samples_of_a_language_model_may_be_sentences():
     assert [source.tolist() for source, *_ in cut] == [[2, 4, 5], [2, 6]]
 
 
-@pytest.mark.parametrize("there, tpu", [(False, False), (True, True)])
-def test_bf16_means_a_tpu_only_where_one_can_be(monkeypatch, there, tpu):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if there else None)
-    arguments = argparse.Namespace(bf16=True, tpu=True)  # the result of fairseq's parser for --bf16
-    dataclass_utils.override_module_args(arguments)
-    assert arguments.tpu is tpu
-    alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu alone is not changed
-    dataclass_utils.override_module_args(alone)
-    assert alone.tpu
-
-
-READS_AHEAD = """
-import sys
-import torch
-from fairseq.data import iterators
-import fairseq_bso
-from fairseq_bso.errors import UserError
-
-class Endless:
-    def __len__(self):
-        return 10**9
-
-    def __iter__(self):
-        rows = torch.ones(20000, 20)
-        while True:
-            yield torch.stack([rows.clone() for _ in range(20)]).sum()
-
-next(iterators.BufferedIterator(int(sys.argv[1]), Endless()))
-if sys.argv[2] == "refused":
-    raise UserError("so it is")
-"""
-
-
-@pytest.mark.parametrize("room", [1, 10**6])  # the thread waits for room, or is almost always in torch
-@pytest.mark.parametrize("how, status", [("done", 0), ("refused", 1)])
-def test_a_process_that_still_reads_ahead_ends_with_its_own_status(room, how, status):
-    """With fairseq's own thread and enough room, the process almost always aborts."""
-    command = [sys.executable, "-c", READS_AHEAD, str(room), how]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    assert ("so it is" in done.stderr) == (how == "refused") and "Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize("buckets", [1, 2, 5])
 def test_lengths_fall_into_buckets_with_any_numpy(buckets):
     """Every bucket ends at a length that exists, and the last one at the longest."""
@@ -209,15 +162,3 @@ def test_lengths_fall_into_buckets_with_any_numpy(buckets):
     for place, size in enumerate(sizes):
         padded = data[place].tolist()
         assert len(padded) in limits and padded == [1] * (len(padded) - size) + [5] * size
-
-
-def test_every_model_notes_the_updates_of_a_training_whose_task_tells_it_none():
-    """A model inside another one too, as in multilingual_translation; resumed at 5 updates."""
-    inner, outer = fakes.model(), torch.nn.Module()
-    outer.inner = inner
-    inner.set_num_updates(5)
-    steps = compat.noting_in_all_models(lambda trainer, samples: (samples, compat.updates_before(inner)))
-    for updates in (5, 6):
-        trainer = argparse.Namespace(model=outer, get_num_updates=partial(int, updates))
-        assert steps(trainer, "batch") == ("batch", updates)
-    assert Trainer.train_step.__wrapped__.__module__ == "fairseq.trainer"

@@ -20,8 +20,8 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise byte_pieces checkpoints compat errors files linear locks logs old_names registry restarts "
-    "sentence_bleu subsets unit_sets user_dirs".split()
+    "batches blockwise byte_pieces checkpoints compat corrections errors files linear locks logs old_names registry "
+    "restarts sentence_bleu subsets unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
@@ -30,7 +30,8 @@ ARROWS = {
     "blockwise": {"linear"},
     "checkpoints": {"errors"},
     "byte_pieces": set(),
-    "compat": {"byte_pieces"},
+    "compat": set(),
+    "corrections": {"byte_pieces"},
     "errors": set(),
     "files": {"errors", "locks"},
     "linear": set(),

@@ -13,7 +13,7 @@ import pytest
 import fairseq_bso
 
 IN_BOTH = {
-    "fairseq": "checkpoint_utils tasks utils",
+    "fairseq": "checkpoint_utils models tasks utils",
     "fairseq.criterions": "CRITERION_REGISTRY FairseqCriterion register_criterion",
     "fairseq.criterions.cross_entropy": "CrossEntropyCriterion CrossEntropyCriterionConfig",
     "fairseq.criterions.label_smoothed_cross_entropy": (
@@ -21,13 +21,15 @@ IN_BOTH = {
     ),
     "fairseq.data": (
         "ConcatDataset Dictionary LanguagePairDataset MonolingualDataset TokenBlockDataset data_utils indexed_dataset "
+        "iterators "
     ),
-    "fairseq.dataclass": "ChoiceEnum FairseqDataclass",
+    "fairseq.dataclass": "ChoiceEnum FairseqDataclass utils",
     "fairseq.dataclass.utils": "convert_namespace_to_omegaconf gen_parser_from_dataclass",
     "fairseq.distributed": "utils",
     "fairseq.models": (
-        "ARCH_CONFIG_REGISTRY ARCH_MODEL_REGISTRY FairseqDecoder FairseqEncoder FairseqEncoderDecoderModel "
-        "FairseqIncrementalDecoder MODEL_REGISTRY register_model register_model_architecture "
+        "ARCH_CONFIG_REGISTRY ARCH_MODEL_REGISTRY BaseFairseqModel FairseqDecoder FairseqEncoder "
+        "FairseqEncoderDecoderModel FairseqIncrementalDecoder MODEL_REGISTRY register_model "
+        "register_model_architecture "
     ),
     "fairseq.models.lstm": "LSTMModel",
     "fairseq.models.lstm_lm": "LSTMLanguageModel",
@@ -41,6 +43,7 @@ IN_BOTH = {
     "fairseq.tasks": "TASK_DATACLASS_REGISTRY TASK_REGISTRY register_task",
     "fairseq.tasks.language_modeling": "LanguageModelingTask",
     "fairseq.tasks.translation": "TranslationConfig TranslationTask load_langpair_dataset",
+    "fairseq.trainer": "Trainer",
 }
 """module: names that fairseq 0.12.2 and fairseq-fixed 0.12.3.1 both have (`make test-legacy TESTS=tests/unit`)"""
 NAMES = [(module, name) for module, names in IN_BOTH.items() for name in names.split()]

@@ -1,5 +1,6 @@
 """The commands that write something, and when two of their results are the same."""
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,11 @@ from .programs import message_of, run
 OUTPUT = "out"  # the name of what a command writes, inside a folder of its own
 EVERY = ("--save-interval-updates", 1, "--no-epoch-checkpoints", "--max-epoch", 2, "--keep-interval-updates", 2)
 EXISTS = ("exists", "already", "--overwrite")
+
+
+def possible(kinds):
+    """Those kinds of cases, or names of commands, that the installed packages allow: exports in ONNX need `onnx`."""
+    return [kind for kind in kinds if "onnx" not in kind or importlib.util.find_spec("onnx")]
 
 
 @dataclass(frozen=True)
