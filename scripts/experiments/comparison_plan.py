@@ -87,6 +87,7 @@ class Comparison:
         updates = own_updates(training) or training.updates
         name, folder = f"seed{seed}-{training.name}", self.checkpoint(seed, training.name).parent
         command = self.training_command(seed, training, updates, folder)
+        check_warmup(training, command, updates)
         after = [self.prepared[-1]] if training.name == START else [self.trained[seed, START]]
         title = f"Seed {seed}: train with {training.title}"
         return training_stage(name, title, command, [], folder, updates, self.out, after)
@@ -174,6 +175,14 @@ class Comparison:
 def own_updates(training):
     """The updates that the options of a training name, or 0."""
     return number_after(shlex.split(training.options), "--max-update")
+
+
+def check_warmup(training, command, updates):
+    """Raises SystemExit if the learning rate would rise up to the last update. `polynomial_decay` says nothing then."""
+    warmup = number_after(command, "--warmup-updates")
+    if warmup >= updates:
+        problem = f"--warmup-updates {warmup} must be below its {updates} updates: the learning rate would never fall"
+        raise SystemExit(f"{training.name}: {problem}; give fewer with --also or --model")
 
 
 def first_match(pattern):

@@ -155,6 +155,16 @@ def test_a_training_whose_options_name_its_updates_has_no_trial(tmp_path, data):
     assert "trial-bso-con" in [stage.name for stage in runner.ran]
 
 
+def test_a_learning_rate_that_would_rise_to_the_end_is_refused(data):
+    for updates, message in ((13, "risk-short: --warmup-updates 13 must be below its 13 updates"), (14, None)):
+        also = ("--also", f"risk-short = risk --max-update {updates}")
+        if message is None:
+            assert "--warmup-updates" in plan("multi30k-transformer", data, *also).trained[1, "risk-short"].command
+        else:
+            with pytest.raises(SystemExit, match=message):
+                plan("multi30k-transformer", data, *also)
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
