@@ -8,7 +8,8 @@ encoder              its encoder
 decoder              its decoder: teacher forcing, and single steps for decoding and search
 any_model            what the search needs of any encoder-decoder of fairseq: checks, output layer, features
 any_decoder          any incremental decoder in the training search
-packed_transformer   fairseq's Transformers in the training search, with gold and segments in one sequence
+packed_transformer   fairseq's Transformers in the training search
+packing              gold and all segments of a sentence in one sequence
 transformer_steps    one step of many hypotheses of a Transformer
 shared_dropout       dropout masks that gold and all hypotheses of a sentence share
 training_search      the training search of any model, in one call of the model

@@ -17,9 +17,11 @@ class SharedDropout:
 
     Args:
         decoder: in training mode if there is to be dropout.
+        sentences: B.
+        time: T, the length of gold; no word is deeper.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: nn.Module, sentences: int, time: int) -> None:
         inside = {
             part for module in decoder.modules() if isinstance(module, MultiheadAttention) for part in module.modules()
         }
@@ -30,17 +32,20 @@ class SharedDropout:
         ]
         self.modules = [module for module in self.modules if module.training or module.apply_during_inference]
         self.batch_first = getattr(decoder, "dropout_module", None)  # the others see the time on the first axis
+        self.shape = (sentences, time)
         self.masks: Dict[Tuple[FairseqDropout, int], Tensor] = {}  # (B, T, C) of each call of a module in a pass
 
     @contextmanager
-    def along(self, depths: Optional[Tensor] = None) -> Iterator[None]:
-        """Puts the masks into a decoder's pass over words at some depths (B, L); None stands for gold in order."""
+    def along(self, depths: Optional[Tensor] = None, sentences: Optional[Tensor] = None) -> Iterator[None]:
+        """Puts the masks into a decoder's pass over words at some depths (b, L) of some sentences (b,).
+
+        None stands for gold in order, of all sentences."""
         with ExitStack() as replacements:
             for module in self.modules:
-                replacements.enter_context(replaced(module, "forward", self._pass(module, depths)))
+                replacements.enter_context(replaced(module, "forward", self._pass(module, depths, sentences)))
             yield
 
-    def _pass(self, module: FairseqDropout, depths: Optional[Tensor]) -> Any:
+    def _pass(self, module: FairseqDropout, depths: Optional[Tensor], sentences: Optional[Tensor]) -> Any:
         """The `forward` of a module in one pass. It counts its calls."""
         calls = 0
 
@@ -49,9 +54,10 @@ class SharedDropout:
             first = module is self.batch_first
             key, calls = (module, calls), calls + 1
             if key not in self.masks:
-                whole = x if first else x.transpose(0, 1)
-                self.masks[key] = F.dropout(x.new_ones(whole.shape), module.p)
+                self.masks[key] = F.dropout(x.new_ones(*self.shape, x.size(-1)), module.p)
             mask = self.masks[key]  # (B, T, C)
+            if sentences is not None:
+                mask = mask.index_select(0, sentences)
             if depths is not None:
                 mask = mask.gather(1, depths.unsqueeze(2).expand(-1, -1, mask.size(2)))
             return x * (mask if first else mask.transpose(0, 1))

@@ -6,6 +6,7 @@ decoder             the interface that the search needs of a model
 recurrent           decoders whose state of a hypothesis is a few tensors
 violation_reset     the time loop, with its resets
 finished_search     beam search to the end, and exact scores of what it found
+prefixes            the distinct prefixes of a batch's hypotheses
 violations          the rules of a violation, and the violations of a batch
 vocabulary_search   the best successors over the whole vocabulary
 candidate_search    the best successors among few words of each sentence

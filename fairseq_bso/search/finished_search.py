@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..blockwise import log_partition
 from .decoder import Decoder, GoldRun, Rows, Scored, State
+from .prefixes import Prefixes, distinct_prefixes
 from .scorer import Candidates
 from .segments import SearchOptions, gold_nll, make_search
 from .violation_reset import BeamState, select
@@ -166,7 +167,7 @@ def finished_scores(decoder: Decoder, gold: GoldRun, finished: Finished, options
     found = _as_violations(finished, existing, gold.words)
     gold, own = decoder.score(gold, found)
     needed = _needed_gold_words(gold, found, options.whole_gold)  # (G,)
-    prefixes = _distinct_prefixes(finished.paths, existing, found.branches, own, needed)
+    prefixes = _numbered_prefixes(found, own, needed, sentences)
     of_gold, of_own = _local_scores(decoder, gold, own, needed, prefixes)  # (T, B), (N,)
     gold_sums = torch.cat([of_gold.new_zeros(1, sentences), of_gold.cumsum(0)])  # (T + 1, B)
     sums = gold_sums[found.branches, found.sentences].index_add(0, own.owners, of_own)  # (M,)
@@ -189,12 +190,12 @@ def _needed_gold_words(gold: GoldRun, found: Violations, whole: bool) -> Tensor:
 
 
 def _local_scores(
-    decoder: Decoder, gold: GoldRun, own: Scored, needed: Tensor, prefixes: _Prefixes
+    decoder: Decoder, gold: GoldRun, own: Scored, needed: Tensor, prefixes: Prefixes
 ) -> Tuple[Tensor, Tensor]:
     """The local scores of the gold words (T, B), 0 for those that are not needed, and of N own words (N,)."""
     scorer, (sentences, time) = decoder.scorer, gold.words.shape
     gold_outputs = gold.outputs.flatten(0, 1).index_select(0, needed)  # (G, H)
-    outputs = torch.cat([gold_outputs, own.outputs.index_select(0, prefixes.rows)])  # (G + U, H)
+    outputs = torch.cat([gold_outputs, own.outputs.index_select(0, prefixes.words)])  # (G + U, H)
     of_gold = scorer.score_words(outputs[: needed.numel()], gold.words.t().reshape(-1)[needed])  # (G,)
     of_own = scorer.score_words(outputs.index_select(0, prefixes.numbers), own.words)  # (N,)
     if decoder.prefix_score.normalized:
@@ -213,39 +214,19 @@ def _as_violations(finished: Finished, existing: Tensor, gold: Tensor) -> Violat
     return Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
 
 
-class _Prefixes(NamedTuple):
-    """The distinct prefixes of the words of hypotheses: first those of G gold words, then U others."""
-
-    rows: Tensor
-    """(U,) int64 below N, for each of the U prefixes one own word that follows it"""
-    numbers: Tensor
-    """(N,) int64 below G + U, the number of each own word's prefix"""
-
-
-def _distinct_prefixes(paths: Tensor, existing: Tensor, branches: Tensor, own: Scored, needed: Tensor) -> _Prefixes:
-    """Finds the prefixes that several hypotheses, or a hypothesis and gold, share.
+def _numbered_prefixes(found: Violations, own: Scored, needed: Tensor, sentences: int) -> Prefixes:
+    """The prefixes of hypotheses' own words: the G needed gold prefixes come first, then U others.
 
     Args:
-        paths: (B, K, T) int64.
-        existing: (M,) int64, the places of M hypotheses in a flat ``B * K``.
-        branches: (M,) int64, where they leave gold.
-        own: their N own words, from the branch on.
+        found: M hypotheses.
+        own: their N own words, from the branch on. A word at the branch follows a gold prefix.
         needed: (G,) int64, ascending places of gold words in a flat ``T * B``; those at branches are among them.
+        sentences: B.
+
+    Returns:
+        ``words`` (U,) for the prefixes that are not gold's, and ``numbers`` (N,) below G + U.
     """
-    sentences, beam, time = paths.shape
-    differ = (paths.unsqueeze(1) != paths.unsqueeze(2)).cumsum(3, dtype=torch.int32)  # (B, K, K, T)
-    agree = torch.nn.functional.pad(differ, (1, 0))[..., :time] == 0  # the words before each place
-    first = agree.long().argmax(2)  # (B, K, T) the first hypothesis with the same prefix
-    hypotheses, places = existing[own.owners], own.places  # (N,) each
-    index = torch.arange(places.numel(), device=paths.device)
-    owners = hypotheses.div(beam, rounding_mode="floor")  # (N,) sentences
-    index_of = torch.zeros_like(paths).view(sentences * beam, time)
-    index_of[hypotheses, places] = index
-    # (N,) the first own word with the same prefix
-    same = index_of[owners * beam + first.flatten(0, 1)[hypotheses, places], places]
-    of_gold = places == branches[own.owners]
-    rows = ((same == index) & ~of_gold).nonzero().squeeze(1)  # (U,)
-    numbers = torch.zeros_like(index)
-    numbers[rows] = needed.numel() + torch.arange(rows.numel(), device=rows.device)
-    numbers = torch.where(of_gold, torch.searchsorted(needed, places * sentences + owners), numbers[same])
-    return _Prefixes(rows, numbers)
+    later = (own.places != found.branches[own.owners]).nonzero().squeeze(1)
+    others = distinct_prefixes(found, own.owners[later], own.places[later])
+    of_gold = torch.searchsorted(needed, own.places * sentences + found.sentences[own.owners])  # (N,) at branches
+    return Prefixes(later[others.words], of_gold.index_copy(0, later, needed.numel() + others.numbers))

@@ -3,6 +3,7 @@
 from functools import partial
 from random import Random
 from typing import List, NamedTuple, Optional
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from reference.whole_prefixes import Options, Scores, beam_search_loss
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.bso.objective import BeamCurriculum
 from fairseq_bso.decoding.constraint import Constraint
+from fairseq_bso.models import packing
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -120,12 +122,13 @@ OPTIONS = st.builds(
 
 @pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=8, phases=PHASES)
-@given(options=OPTIONS, seed=st.integers(0, 99_999), training=st.booleans())
-def test_loss_and_gradients_equal_the_twin(name, options, seed, training):
+@given(options=OPTIONS, seed=st.integers(0, 99_999), training=st.booleans(), group=st.sampled_from([1, 16]))
+def test_loss_and_gradients_equal_the_twin(name, options, seed, training, group):
     """The vocabulary has 10 words: 16 search words are all of them, 1 is the beam's best ones alone."""
     task = Task()
     model = make_model(name, seed, task).train(training)  # dropout is 0
-    check(model, task, draw_batch(model, task, Random(seed)), options)
+    with mock.patch.object(packing, "SMALLEST_GROUP", group):
+        check(model, task, draw_batch(model, task, Random(seed)), options)
     assert all(module.training == training for module in model.modules())
 
 
