@@ -212,7 +212,8 @@ class VocabularySearch:
         if self.normalized:
             added = added - product.log_z(scores.clone(), maxima, kept.outputs)
         if only is not None:
-            scores = torch.full_like(scores, -torch.inf).slice_scatter(scores[:, only : only + 1], 1, only, only + 1)
+            of_others = torch.arange(scores.size(1), device=scores.device) != only
+            scores = scores.masked_fill(of_others, -torch.inf)
             maxima = block_maxima(scores)
         maxima = maxima + added.unsqueeze(1)
         if kept.rows.dense:
