@@ -53,7 +53,7 @@ class PackedTransformer(AnyDecoder):
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: a pass over packed sequences; on a CPU, one for each group of sentences."""
         (sentences, time), paths = self.inputs.shape, violations.paths
-        segments = segments_of(violations, sentences, live_only=paths.device.type == "cpu")
+        segments = segments_of(violations, sentences, grouped=paths.device.type == "cpu")
         parts = packs(self.inputs, violations, segments, self.end)
         with torch.autocast(**self.autocast):
             found = [self._run(part) for part in parts]  # each (b, L, H)

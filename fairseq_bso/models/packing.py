@@ -6,7 +6,7 @@ several segments of a sentence share is in the sequence once.
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +14,10 @@ from torch import Tensor
 from ..search.prefixes import distinct_prefixes
 from ..search.violations import Violations, ragged
 
-MOST_GROUPS, SMALLEST_GROUP = 4, 16  # sentences
-"""how a CPU splits a batch by the length of packed sequences, so that less is spent on padding"""
+MOST_GROUPS = 4
+"""into how many groups a CPU splits a batch by the length of packed sequences, so that less is spent on padding"""
+SMALLEST_GROUP = 16
+"""sentences"""
 
 
 class Segments(NamedTuple):
@@ -31,8 +33,10 @@ class Segments(NamedTuple):
     """(U,) int64 below N: for each prefix, one of its words"""
     sentences: Tensor
     """(B,) int64, the sentences in the order of the groups; prefixes have the order of their sentences"""
-    groups: List[Tuple[int, int]]
-    """for each group its first sentence in that order, and its first prefix; then (B, U)"""
+    group_sizes: List[int]
+    """the number of sentences of each group"""
+    prefix_counts: List[int]
+    """the number of prefixes of each group"""
 
 
 class Pack(NamedTuple):
@@ -50,39 +54,32 @@ class Pack(NamedTuple):
     """(u,) int64, the place in the flat ``b * L`` sequences of the last word of each prefix"""
 
 
-def segments_of(violations: Violations, sentences: int, live_only: bool) -> Segments:
-    """The segment words of M violations of B sentences, with several groups of sentences if ``live_only``."""
+def segments_of(violations: Violations, sentences: int, grouped: bool) -> Segments:
+    """The segment words of M violations of B sentences, in groups of sentences or all in one."""
     owners, places = ragged(violations.branches + 1, violations.ends - violations.branches)  # (N,) all but the first
     prefixes = distinct_prefixes(violations, owners, places)
     of_sentence = violations.sentences[owners[prefixes.words]]  # (U,)
     counts = torch.bincount(of_sentence, minlength=sentences)  # (B,)
-    many = max(1, min(MOST_GROUPS, sentences // SMALLEST_GROUP)) if live_only else 1
-    ascending = counts.argsort(stable=True) if many > 1 else torch.arange(sentences, device=counts.device)  # (B,)
-    order = _inverse(ascending)[of_sentence].argsort(stable=True)  # (U,)
-    first = [sentences * group // many for group in range(many)]
-    before = (counts[ascending].cumsum(0) - counts[ascending])[first].tolist() if many > 1 else [0]
-    groups = [*zip(first, before), (sentences, order.numel())]
-    numbers = _inverse(order)[prefixes.numbers]
-    return Segments(owners, places, numbers, prefixes.words[order], ascending, groups)
-
-
-def _inverse(order: Tensor) -> Tensor:
-    """The inverse of a permutation (N,)."""
-    return torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
+    groups = max(1, min(MOST_GROUPS, sentences // SMALLEST_GROUP)) if grouped else 1
+    ascending = counts.argsort(stable=True) if groups > 1 else torch.arange(sentences, device=counts.device)  # (B,)
+    sizes = [sentences * (group + 1) // groups - sentences * group // groups for group in range(groups)]
+    of_groups = [int(part.sum()) for part in counts[ascending].split(sizes)] if groups > 1 else [of_sentence.numel()]
+    order = ascending.argsort()[of_sentence].argsort(stable=True)  # (U,)
+    numbers = order.argsort()[prefixes.numbers]
+    return Segments(owners, places, numbers, prefixes.words[order], ascending, sizes, of_groups)
 
 
 def packs(inputs: Tensor, violations: Violations, segments: Segments, end: int) -> List[Pack]:
     """Packs gold inputs (B, T) and segments, one pack for each group. ``end`` pads the sequences."""
-    numbers = violations.paths.new_zeros(violations.paths.shape)  # (M, T)
+    numbers = violations.paths.new_zeros(violations.paths.shape)  # (M, T) the prefix before each segment word
     numbers[segments.owners, segments.places] = segments.numbers
-    found = []
-    for (first, prefix), (last, until) in zip(segments.groups, segments.groups[1:]):
-        words = segments.words[prefix:until]  # (u,)
-        owners, places, sentences = segments.owners[words], segments.places[words], segments.sentences[first:last]
-        rank = torch.zeros_like(segments.sentences)
-        rank[sentences] = torch.arange(last - first, device=rank.device)
-        rows = rank[violations.sentences[owners]]  # (u,) below b, ascending
-        found.append(_pack(inputs, violations, sentences, rows, owners, places, numbers - prefix, end))
+    found, first = [], 0
+    for sentences, words in zip(
+        segments.sentences.split(segments.group_sizes), segments.words.split(segments.prefix_counts)
+    ):
+        owners, places = segments.owners[words], segments.places[words]  # (u,)
+        found.append(_pack(inputs, violations, sentences, owners, places, numbers - first, end))
+        first += words.numel()
     return found
 
 
@@ -90,7 +87,6 @@ def _pack(
     inputs: Tensor,
     violations: Violations,
     sentences: Tensor,
-    rows: Tensor,
     owners: Tensor,
     places: Tensor,
     numbers: Tensor,
@@ -101,12 +97,14 @@ def _pack(
     Args:
         inputs, violations, end: as in ``packs``.
         sentences: (b,) int64.
-        rows: (u,) int64, the sentence of each prefix among the b, ascending.
-        owners, places: (u,) int64, a violation with this prefix, and the place of the word that follows it.
+        owners, places: (u,) int64, a violation with this prefix, and the place of the word that follows it; in the
+            order of the sentences.
         numbers: (M, T) int64, the prefix before each segment word.
     """
-    (count, time), total = (sentences.numel(), inputs.size(1)), rows.numel()
-    index = torch.arange(total, device=rows.device)
+    (count, time), total = (sentences.numel(), inputs.size(1)), owners.numel()
+    index = torch.arange(total, device=owners.device)
+    row_of = torch.zeros_like(inputs[:, 0]).index_copy_(0, sentences, torch.arange(count, device=inputs.device))  # (B,)
+    rows = row_of[violations.sentences[owners]]  # (u,) below b, ascending
     tally = torch.bincount(rows, minlength=count)  # (b,)
     start = tally.cumsum(0) - tally
     length = time + (int(tally.max()) if total else 0)

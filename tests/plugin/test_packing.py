@@ -31,15 +31,15 @@ def draw_hypotheses(random, golds, most):
 
 
 @given(st.integers(0, 99_999), st.booleans())
-def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, live_only):
+def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, grouped):
     random = Random(seed)
     count, time = random.randint(1, 40), random.randint(1, 6)
     golds = torch.tensor([[random.choice((4, 5)) for _ in range(time)] for _ in range(count)])
     inputs = torch.cat([torch.full((count, 1), START), golds[:, :-1]], 1)
     found = draw_hypotheses(random, golds, 3)
-    segments = segments_of(found, count, live_only)
+    segments = segments_of(found, count, grouped)
     parts = packs(inputs, found, segments, END)
-    assert len(parts) == (max(1, min(4, count // 16)) if live_only else 1)
+    assert len(parts) == (max(1, min(4, count // 16)) if grouped else 1)
     assert sorted(torch.cat([part.sentences for part in parts]).tolist()) == list(range(count))
 
     seen = []  # by prefix: its sentence and words
