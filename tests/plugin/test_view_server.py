@@ -1,13 +1,33 @@
 """The server of `fairseq-bso view`: the files of the page, many clients at once, refused addresses."""
 
+import socket
 import threading
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 import waitress
 
 from fairseq_bso import cli
 from fairseq_bso.errors import UserError
+
+
+@contextmanager
+def served(app, threads):
+    """The address of a running server. At the end none of its threads is left.
+
+    The thread that polls the sockets must close them itself: it could else poll a socket that is closed already. Before
+    that the threads that answer must have ended, for they wake it up through one of these sockets."""
+    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=threads)
+    loop = threading.Thread(target=server.run)
+    loop.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        server.task_dispatcher.shutdown()
+        server.trigger.pull_trigger(server.close)
+        loop.join(timeout=60)
+        assert not loop.is_alive()
 
 
 def test_the_page_comes_with_all_its_files_and_asks_nobody_else(view):
@@ -40,10 +60,6 @@ def test_the_page_comes_with_all_its_files_and_asks_nobody_else(view):
 
 def test_fifty_clients_at_once(view):
     """Each client sends several requests to the real server. The answers equal those of a single client."""
-    server = waitress.create_server(view, host="127.0.0.1", port=0, threads=8)
-    address = f"http://127.0.0.1:{server.effective_port}/api/"
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
     paths = [f"context?side=decoder&start={start}&length=40&states=hidden1,cell1" for start in range(0, 50, 10)]
     paths += [f"match?side=decoder&states=hidden1&from={start}&to={start + 1}&threshold=0.2" for start in range(5)]
     paths += ["search?side=decoder&text=0", "sentence?number=1", "statistics?side=decoder&states=hidden1&track=depth"]
@@ -51,25 +67,23 @@ def test_fifty_clients_at_once(view):
     wanted = {path: client.get(f"/api/{path}").get_data() for path in paths}
     wrong = []
 
-    def run(number):
+    def run(address, number):
         try:
             for turn in range(4):
                 path = paths[(number * 4 + turn) % len(paths)]
-                with urllib.request.urlopen(address + path, timeout=60) as answer:
+                with urllib.request.urlopen(f"{address}/api/{path}", timeout=60) as answer:
                     if answer.read() != wanted[path]:
                         wrong.append(path)
         except Exception as error:
             wrong.append(repr(error))
 
-    clients = [threading.Thread(target=run, args=(number,)) for number in range(50)]
-    try:
-        for one in clients:
-            one.start()
-        for one in clients:
-            one.join(timeout=120)
-        assert not wrong
-    finally:
-        server.close()
+    with served(view, threads=8) as address:
+        clients = [threading.Thread(target=run, args=(address, number)) for number in range(50)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join(timeout=120)
+    assert not wrong
 
 
 @pytest.mark.parametrize(
@@ -84,13 +98,10 @@ def test_the_command_refuses_an_address(parentheses, arguments, message):
         cli.main(["view", str(parentheses), *arguments])
 
 
-def test_the_command_refuses_a_port_that_is_taken(parentheses, view):
-    server = waitress.create_server(view, host="127.0.0.1", port=0)
-    try:
+def test_the_command_refuses_a_port_that_is_taken(parentheses):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(UserError, match="nothing can be served at 127.0.0.1 port"):
-            cli.main(["view", str(parentheses), "--port", str(server.effective_port)])
-    finally:
-        server.close()
+            cli.main(["view", str(parentheses), "--port", str(taken.getsockname()[1])])
 
 
 def test_the_command_names_a_package_that_is_missing(parentheses, monkeypatch):
