@@ -23,8 +23,9 @@ run once. Measure last, with both sizes and no other program running.
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from command_line import add_machine_options, check_paths, make_parser
+from command_line import add_machine_options, check_paths, make_parser, one_or_more
 from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
 
 START = 3.4  # START / sqrt(size) is a student's initial range, 0.21 for 256; a range of 0.1 learns slowly
@@ -41,6 +42,17 @@ TITLES = {
     "word-seq": "Word-KD + Seq-KD",
     "word-seq-inter": "Word + Seq + Inter",
 }
+
+
+class Recipe(NamedTuple):
+    """The size of a model and how it is trained."""
+
+    units: int
+    layers: int
+    updates: int
+    learning_rate: float
+    dropout: float
+    max_tokens: int
 
 
 class Grid:
@@ -62,29 +74,36 @@ class Grid:
             self.plan_students(size)
         self.stages = [self.teacher, *self.caches.values(), *self.students.values()]
 
-    def train(self, name, title, size, layers, updates, rate, dropout, options, after):
+    def train(self, name, title, recipe, options, after):
         """One training: one point of the grid."""
         given, folder = self.arguments, self.out / name
         command = [program("fairseq-train"), self.data, "--user-dir", str(PLUGIN), "--arch", "bso_lstm"]
         for side in ("encoder", "decoder"):
-            command += [f"--{side}-embed-dim", str(size), f"--{side}-hidden-size", str(size)]
-            command += [f"--{side}-layers", str(layers)]
-        command += ["--encoder-bidirectional", "--share-all-embeddings", "--dropout", str(dropout), *options]
-        command += ["--optimizer", "adam", "--lr", str(rate), "--lr-scheduler", "polynomial_decay"]
-        command += ["--total-num-update", str(updates), "--max-update", str(updates), "--clip-norm", "5"]
-        tokens = given.teacher_max_tokens if name == "teacher" else given.student_max_tokens
-        command += ["--max-tokens", str(tokens), "--seed", str(given.seed), "--num-workers", "0"]
+            command += [f"--{side}-embed-dim", str(recipe.units), f"--{side}-hidden-size", str(recipe.units)]
+            command += [f"--{side}-layers", str(recipe.layers)]
+        command += ["--encoder-bidirectional", "--share-all-embeddings", "--dropout", str(recipe.dropout), *options]
+        command += ["--optimizer", "adam", "--lr", str(recipe.learning_rate), "--lr-scheduler", "polynomial_decay"]
+        updates = str(recipe.updates)
+        command += ["--total-num-update", updates, "--max-update", updates, "--clip-norm", "5"]
+        command += ["--max-tokens", str(recipe.max_tokens), "--seed", str(given.seed), "--num-workers", "0"]
         command += ["--disable-validation", "--no-epoch-checkpoints", "--save-interval-updates", "200"]
         command += ["--keep-interval-updates", "1", "--save-dir", str(folder)]
         command += ["--log-format", "json", "--log-interval", "10", *(["--cpu"] if given.cpu else [])]
         command += ["--bf16"] if given.bf16 else []
-        return training_stage(name, title, command, [], folder, updates, self.out, after)
+        return training_stage(name, title, command, [], folder, recipe.updates, self.out, after)
 
     def train_teacher(self):
         given = self.arguments
         smoothed = [*GOLD, "--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
-        size, layers, updates = given.teacher_size, given.teacher_layers, given.teacher_updates
-        return self.train("teacher", "Train the teacher", size, layers, updates, given.teacher_lr, 0.3, smoothed, [])
+        recipe = Recipe(
+            units=given.teacher_size,
+            layers=given.teacher_layers,
+            updates=given.teacher_updates,
+            learning_rate=given.teacher_lr,
+            dropout=0.3,
+            max_tokens=given.teacher_max_tokens,
+        )
+        return self.train("teacher", "Train the teacher", recipe, smoothed, [])
 
     def targets(self, mode):
         """Options of the cache of one mode."""
@@ -115,15 +134,22 @@ class Grid:
     def student(self, size, system, options, after, start=None):
         """One student. `start` is the system whose student of this size it is initialised from."""
         given = self.arguments
-        updates, rate = given.student_updates, given.student_lr
+        recipe = Recipe(
+            units=size,
+            layers=1,
+            updates=given.student_updates,
+            learning_rate=given.student_lr,
+            dropout=given.student_dropout,
+            max_tokens=given.student_max_tokens,
+        )
         if start:
-            updates, rate, before = given.inter_updates, given.inter_lr, self.students[size, start]
+            before = self.students[size, start]
+            recipe = recipe._replace(updates=given.inter_updates, learning_rate=given.inter_lr)
             options = [*options, "--finetune-from-model", str(before.outputs[0] / LAST)]
             after = [*after, before]
-        name, title = f"{system}-{size}", f"Train {TITLES[system]}, size {size}"
         options = [*options, "--init-range", f"{START / size**0.5:.2g}"]
-        stage = self.train(name, title, size, 1, updates, rate, given.student_dropout, options, after)
-        self.students[size, system] = stage
+        title = f"Train {TITLES[system]}, size {size}"
+        self.students[size, system] = self.train(f"{system}-{size}", title, recipe, options, after)
 
     def report(self):
         """The command that measures all systems."""
@@ -147,37 +173,11 @@ def parse_arguments(argv=None):
     parser.add_argument("--subset", default="test", help="which subset is decoded (test)")
     parser.add_argument("--remove-bpe", metavar="KIND", help="how symbols are joined to words, as fairseq has it")
     parser.add_argument("--lowercase", action="store_true", help="sacrebleu's -lc")
-    counts = {
-        "teacher-size": (512, "units of the teacher"),
-        "teacher-layers": (2, "layers of the teacher, on each side"),
-        "teacher-updates": (2800, "updates of the teacher"),
-        "teacher-max-tokens": (2000, "of a batch of the teacher's training"),
-        "student-updates": (4000, "updates of a student"),
-        "inter-updates": (600, "updates of Seq-Inter, from a student"),
-        "student-max-tokens": (1000, "of a batch of a student's training"),
-        "seed": (1, "of every training"),
-        "workers": (1, "processes that decode the training set"),
-    }
-    parser.add_argument(
-        "--teacher-top-k",
-        type=int,
-        default=0,
-        metavar="K",
-        help="learn from the teacher's K likeliest words, computed once (0: all words, computed in every epoch)",
-    )
-    parser.add_argument("--student-dropout", type=float, default=0.1, metavar="SHARE", help="of students (0.1)")
-    for name, (value, text) in counts.items():
-        parser.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} ({value})")
-    for name, value in (("teacher-lr", 1e-3), ("student-lr", 4e-3), ("inter-lr", 5e-4)):
-        parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
+    add_training_options(parser)
     add_machine_options(parser)
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the CPU or GPU has it")
     parser.add_argument("--train-only", action="store_true", help="stop before the table")
     arguments = parser.parse_args(argv)
-    for name in counts:
-        if getattr(arguments, name.replace("-", "_")) < 1:
-            parser.error(f"--{name} must be 1 or more")
     if not 0 <= arguments.student_dropout < 1:
         parser.error("--student-dropout must be at least 0 and below 1")
     if arguments.teacher_top_k < 0:
@@ -185,6 +185,28 @@ def parse_arguments(argv=None):
     check_paths(parser, arguments.folder / "data-bin", arguments.reference)
     arguments.out = arguments.out.resolve()
     return arguments
+
+
+def add_training_options(parser):
+    """The sizes of teacher and students, and how long and how they learn."""
+    for name, value, text in (
+        ("teacher-size", 512, "units of the teacher"),
+        ("teacher-layers", 2, "layers of the teacher, on each side"),
+        ("teacher-updates", 2800, "updates of the teacher"),
+        ("teacher-max-tokens", 2000, "of a batch of the teacher's training"),
+        ("student-updates", 4000, "updates of a student"),
+        ("inter-updates", 600, "updates of Seq-Inter, from a student"),
+        ("student-max-tokens", 1000, "of a batch of a student's training"),
+        ("seed", 1, "of every training"),
+        ("workers", 1, "processes that decode the training set"),
+    ):
+        parser.add_argument(f"--{name}", type=one_or_more, default=value, metavar="N", help=f"{text} ({value})")
+    for name, value in (("teacher-lr", 1e-3), ("student-lr", 4e-3), ("inter-lr", 5e-4)):
+        parser.add_argument(f"--{name}", type=float, default=value, metavar="RATE", help=f"learning rate ({value})")
+    top_k = "learn from the teacher's K likeliest words, computed once (0: all words, computed in every epoch)"
+    parser.add_argument("--teacher-top-k", type=int, default=0, metavar="K", help=top_k)
+    parser.add_argument("--student-dropout", type=float, default=0.1, metavar="SHARE", help="of students (0.1)")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[256, 128], metavar="N", help="of students (256 128)")
 
 
 def main(argv=None):
