@@ -72,9 +72,19 @@ def hold_to_threads(threads):
 
 def all_measurements(task, options, batches):
     """{name: the function that measures}."""
-    fresh = fresh_states(task, options)
     trained = functools.lru_cache(None)(lambda: trained_states(task, options))
-    attention, of_risk = transformers(task, options), risk_models(task, options)
+    return {
+        **measurements_of_training(task, options, batches, trained),
+        **measurements_of_decoding(task, options, batches, trained),
+        **measurements_of_fairseq_models(task, options, batches),
+        **measurements_of_risk(task, options, batches),
+        "peak memory": lambda: peak_memory(options),
+    }
+
+
+def measurements_of_training(task, options, batches, trained):
+    """Updates of `bso_lstm`. `trained` returns the parameters of the trained models."""
+    fresh = fresh_states(task, options)
     return {
         "NLL update, bso_lstm / fairseq lstm": lambda: against_fairseq(task, options, batches),
         "BSO update / NLL update, fresh model": lambda: updates(task, options, batches, fresh),
@@ -82,6 +92,12 @@ def all_measurements(task, options, batches):
         "BSO-Con update / NLL update, fresh model": lambda: constrained_updates(options, batches, fresh),
         "BSO-Con update / NLL update, trained model": lambda: constrained_updates(options, batches, trained()),
         "share of a BSO update at beam 6, trained model": lambda: breakdown(task, options, batches, trained()),
+    }
+
+
+def measurements_of_decoding(task, options, batches, trained):
+    """Decoding, and the updates of distillation and pruning. `trained` returns the parameters of the trained models."""
+    return {
         "generation speed": lambda: generation(task, options, batches),
         "generation speed, word_order / no constraint": lambda: constrained_generation(options, batches),
         "word-level distillation / (NLL update + teacher's forward)": lambda: word_distillation(task, options, batches),
@@ -93,6 +109,13 @@ def all_measurements(task, options, batches):
         "fairseq-bso translate, 30% of the units pruned / none": lambda: translation_without_units(
             task, options, batches
         ),
+    }
+
+
+def measurements_of_fairseq_models(task, options, batches):
+    """BSO updates of fairseq's Transformer and LSTM."""
+    attention = transformers(task, options)
+    return {
         "Transformer, BSO update / NLL update, trained model": lambda: bso_updates(attention, options, batches),
         "Transformer, other ways to do a BSO update at beam 6 / the packed one": lambda: ways(
             attention, options, batches
@@ -103,19 +126,20 @@ def all_measurements(task, options, batches):
         "fairseq lstm, BSO update / NLL update, trained model": lambda: bso_updates(
             lstms(task, options), options, batches, [6]
         ),
-        **{
-            f"risk update of a {kind} at beam 5 / loop over fairseq's generator": functools.partial(
-                risk_updates, kind, models, options, batches
-            )
-            for kind, models in of_risk.items()
-        },
-        **{
-            f"share of a risk update of a {kind} at beam 5": functools.partial(
-                risk_breakdown, kind, models, options, batches
-            )
-            for kind, models in of_risk.items()
-        },
-        "peak memory": lambda: peak_memory(options),
+    }
+
+
+def measurements_of_risk(task, options, batches):
+    """Risk updates, and their parts, of each kind of model."""
+    models = risk_models(task, options)
+    measured = {
+        "risk update of a {} at beam 5 / loop over fairseq's generator": risk_updates,
+        "share of a risk update of a {} at beam 5": risk_breakdown,
+    }
+    return {
+        name.format(kind): functools.partial(measure, kind, models[kind], options, batches)
+        for name, measure in measured.items()
+        for kind in models
     }
 
 
