@@ -61,10 +61,34 @@ def _sizes(weights: Weights) -> Dict[str, int]:
 
 def _encoder_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """The encoder as an ONNX file."""
-    sizes, words = _sizes(weights), graph("Transpose", "words", perm=[1, 0])
+    sizes = _sizes(weights)
+    top, states = _encoder_layers(graph, config, weights)
+    top = graph("Transpose", top, perm=[1, 0, 2])  # (B, S, D)
+    keys = top
+    if weights.attention_keys is not None:
+        keys = graph.linear(top, "encoder.attention_keys", weights.attention_keys)
+    values = graph.linear(top, "encoder.attention_values", weights.attention_values)
+    results: Dict[str, Tuple] = {
+        "keys": (keys, ("B", "S", sizes["keys"])),
+        "values": (values, ("B", "S", sizes["values"])),
+        "mask": (_mask(graph), ("B", 1, "S")),
+    }
+    for name, layers in states.items():
+        results[name] = (graph("Concat", *layers, axis=0), (config.layers, "B", sizes["hidden"]))
+    inputs = {"words": ("int64", ("B", "S")), "lengths": ("int32", ("B",))}
+    return graph.finish("encoder", inputs, results, metadata)
+
+
+def _encoder_layers(graph: Graph, config: ModelConfig, weights: Weights) -> Tuple[str, Dict[str, List[str]]]:
+    """The stacked LSTM of the encoder.
+
+    Returns:
+        the outputs of the last layer (S, B, D), and the decoder's initial `hidden` and `cell`: L of (1, B, H) each.
+    """
+    words = graph("Transpose", "words", perm=[1, 0])
     inputs = graph.lookup(words, "encoder.embedding.weight", weights.source_embedding)  # (S, B, E)
     bridges = {"hidden": weights.initial_hidden, "cell": weights.initial_cell}
-    last: Dict[str, List[str]] = {"hidden": [], "cell": []}
+    initial: Dict[str, List[str]] = {name: [] for name in bridges}
     for index, directions in enumerate(weights.encoder_layers):
         units = directions[0].hidden_weight.shape[1]
         outputs, *states = graph.many(
@@ -81,19 +105,8 @@ def _encoder_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata
             state = graph("Reshape", graph("Transpose", state, perm=[1, 0, 2]), graph.integers(0, -1))  # (B, D)
             if bridge is not None:
                 state = graph.linear(state, f"decoder.initial_{name}", *bridge)
-            last[name].append(graph("Unsqueeze", state, graph.integers(0)))
-    top = graph("Transpose", inputs, perm=[1, 0, 2])  # (B, S, D)
-    keys = top
-    if weights.attention_keys is not None:
-        keys = graph.linear(top, "encoder.attention_keys", weights.attention_keys)
-    values = graph.linear(top, "encoder.attention_values", weights.attention_values)
-    results: Dict[str, Tuple] = {"keys": (keys, ("B", "S", sizes["keys"]))}
-    results["values"] = (values, ("B", "S", sizes["values"]))
-    results["mask"] = (_mask(graph), ("B", 1, "S"))
-    for name, states in last.items():
-        results[name] = (graph("Concat", *states, axis=0), (config.layers, "B", sizes["hidden"]))
-    given = {"words": ("int64", ("B", "S")), "lengths": ("int32", ("B",))}
-    return graph.finish("encoder", given, results, metadata)
+            initial[name].append(graph("Unsqueeze", state, graph.integers(0)))
+    return inputs, initial
 
 
 def _mask(graph: Graph) -> str:
@@ -127,13 +140,46 @@ def _lstm_weights(graph: Graph, index: int, directions: Sequence[Direction]) -> 
 
 def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: Dict[str, str]) -> bytes:
     """One step of the decoder as an ONNX file. With a shortlist it also gives rows of the output layer."""
-    layers, sizes = config.layers, _sizes(weights)
-    embedding = graph.lookup("words", "decoder.embedding.weight", weights.embedding)
-    gates = graph.linear(embedding, "decoder.input_projection", *weights.input_projection)
+    sizes, short = _sizes(weights), "shortlist" in metadata
+    top, hiddens, cells = _decoder_layers(graph, config, weights)
+    own = graph.linear(top, "decoder.attentional", weights.attentional)
+    fed = graph("Tanh", graph("Add", _context(graph, weights, top), own))  # (R, F)
+    ranked = graph("Slice", fed, graph.integers(0), SCORED, graph.integers(0)) if short else fed
+    scores = graph.linear(ranked, "decoder.output", *weights.output)
+    layers = (config.layers, "R", sizes["hidden"])
+    states: Dict[str, Tuple] = {
+        "hidden": (_stacked(graph, hiddens), layers),
+        "cell": (_stacked(graph, cells), layers),
+        "fed": (fed, ("R", sizes["values"])),
+    }
+    inputs: Dict[str, Tuple] = {"words": ("int64", ("R",))}
+    inputs.update({name: ("float32", shape) for name, (_, shape) in states.items()})
+    inputs.update({name: ("float32", ("B", "S", sizes[name])) for name in ("keys", "values")})
+    inputs["mask"] = ("float32", ("B", 1, "S"))
+    results: Dict[str, Tuple] = {"scores": (scores, ("scored" if short else "R", len(weights.output.bias)))}
+    results.update({f"new_{name}": state for name, state in states.items()})
+    if short:
+        inputs.update({CHOSEN: ("int64", ("N",)), SCORED: ("int64", (1,))})
+        weight, bias = graph.columns("decoder.output", CHOSEN)
+        results["output_weight"], results["output_bias"] = (weight, (sizes["values"], "N")), (bias, ("N",))
+    return graph.finish("step", inputs, results, metadata)
+
+
+def _decoder_layers(graph: Graph, config: ModelConfig, weights: Weights) -> Tuple[str, List[str], List[str]]:
+    """One step of the stacked LSTM of the decoder.
+
+    Returns:
+        the output of the last layer (R, H), and the new hidden and cell states: L of (R, H) each.
+    """
+    embedding = graph.lookup("words", "decoder.embedding.weight", weights.embedding)  # (R, E)
+    gates = graph.linear(embedding, "decoder.input_projection", *weights.input_projection)  # (R, 4H)
     hiddens, cells = (
-        [graph("Gather", name, graph.weight(f"layer_{index}", numpy.array(index)), axis=0) for index in range(layers)]
+        [
+            graph("Gather", name, graph.weight(f"layer_{index}", numpy.array(index)), axis=0)
+            for index in range(config.layers)
+        ]
         for name in ("hidden", "cell")
-    )  # L of (R, H)
+    )
     before = graph("Concat", "fed", hiddens[0], axis=1) if config.input_feeding else hiddens[0]
     gates = graph("Add", gates, graph.linear(before, "decoder.first_layer", weights.first_layer))
     hiddens[0], cells[0] = _cell(graph, gates, cells[0])
@@ -143,28 +189,12 @@ def _step_graph(graph: Graph, config: ModelConfig, weights: Weights, metadata: D
         gates = graph.linear(both, f"decoder.upper_layers.{index - 1}", *layer)
         hiddens[index], cells[index] = _cell(graph, gates, cells[index])
         top = graph("Add", hiddens[index], top) if config.residual else hiddens[index]
-    own = graph.linear(top, "decoder.attentional", weights.attentional)
-    fed = graph("Tanh", graph("Add", _context(graph, weights, top), own))
-    short = "shortlist" in metadata
-    ranked = graph("Slice", fed, graph.integers(0), SCORED, graph.integers(0)) if short else fed
-    scores = graph.linear(ranked, "decoder.output", *weights.output)
-    states: Dict[str, Tuple] = dict.fromkeys(("hidden", "cell"), (layers, "R", sizes["hidden"]))
-    states["fed"] = ("R", sizes["values"])
-    new = [
-        graph("Concat", *[graph("Unsqueeze", layer, graph.integers(0)) for layer in kind], axis=0)
-        for kind in (hiddens, cells)
-    ]
-    inputs: Dict[str, Tuple] = {"words": ("int64", ("R",))}
-    inputs.update({name: ("float32", shape) for name, shape in states.items()})
-    inputs.update({name: ("float32", ("B", "S", sizes[name])) for name in ("keys", "values")})
-    inputs["mask"] = ("float32", ("B", 1, "S"))
-    results: Dict[str, Tuple] = {"scores": (scores, ("scored" if short else "R", len(weights.output.bias)))}
-    results.update({f"new_{name}": (output, states[name]) for name, output in zip(states, [*new, fed])})
-    if short:
-        inputs.update({CHOSEN: ("int64", ("N",)), SCORED: ("int64", (1,))})
-        weight, bias = graph.columns("decoder.output", CHOSEN)
-        results["output_weight"], results["output_bias"] = (weight, (sizes["values"], "N")), (bias, ("N",))
-    return graph.finish("step", inputs, results, metadata)
+    return top, hiddens, cells
+
+
+def _stacked(graph: Graph, layers: Sequence[str]) -> str:
+    """L of (R, H) -> (L, R, H)."""
+    return graph("Concat", *[graph("Unsqueeze", layer, graph.integers(0)) for layer in layers], axis=0)
 
 
 def _cell(graph: Graph, gates: str, cell: str) -> Tuple[str, str]:
