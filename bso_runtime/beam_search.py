@@ -5,8 +5,8 @@ The rules of decoding, for each sentence:
 1. The score `s` of a prefix follows from the scores f of its words. The model's `scorer` says how: a sum of log softmax
    f (`softmax`), a sum of f (`summed`), or f of the last word alone (`unnormalized`).
 2. The search starts from the empty prefix. A step extends every live hypothesis by every word that may follow. Padding
-   never may. Without a constraint `</s>` may not come first, and at the length limit nothing but `</s>` may come. With
-   a constraint its successor function decides.
+   never may. Without a constraint `</s>` may not come first, and at the length limit nothing but `</s>` may come. A
+   constraint decides both itself.
 3. The step ranks all extensions by `s`; among equals the earlier hypothesis, then the smaller word id comes first. It
    keeps the best 2K, where K is the beam, or V - 1 if that is smaller.
 4. A hypothesis that ends in `</s>` among the best K is finished. Its final score is `s`, for `softmax` divided by

@@ -1,8 +1,8 @@
 """Which words may follow a prefix (Wiseman & Rush 2016, section 4.2): fairseq_bso/search/constraints.py in numpy.
 
-A successor function here belongs to one sentence. Its state is an array with the W hypotheses on the first axis. Its
-candidates are C word ids of the target dictionary. Only the kinds below can be used with an exported model: a
-successor function that a user has registered stays in fairseq_bso.
+A constraint here belongs to one sentence. Its state is an array with the W hypotheses on the first axis. Its
+candidates are C word ids of the target dictionary. Only the kinds below can be used with an exported model: one that a
+user has registered stays in fairseq_bso.
 """
 
 from typing import Dict, List, NamedTuple, Protocol, Sequence, Type
@@ -16,7 +16,7 @@ LEFT, RIGHT = "@L_", "@R_"
 
 
 class Words(NamedTuple):
-    """The arguments of a successor function."""
+    """The arguments of a constraint."""
 
     source: Array
     """(n,) the sentence's words as ids of the target dictionary, without `</s>`"""
@@ -25,7 +25,7 @@ class Words(NamedTuple):
 
 
 class SentenceConstraint(Protocol):
-    """A successor function of one sentence."""
+    """A constraint of one sentence."""
 
     candidates: Array
     """(C,) word ids"""
@@ -105,7 +105,7 @@ KINDS: Dict[str, Type[SentenceConstraint]] = {"word_order": WordOrder, "arc_stan
 
 
 class Constraint:
-    """A kind of successor function with the dictionaries of a model: sentences in, successor functions out.
+    """A kind of constraint with the dictionaries of a model: sentences in, constraints out.
 
     Args:
         name: `word_order` or `arc_standard`.
@@ -117,7 +117,7 @@ class Constraint:
 
     def __init__(self, name: str, tokenizer: Tokenizer) -> None:
         if name not in KINDS:
-            raise ValueError(f"unknown successor function: choose from none, {', '.join(KINDS)}")
+            raise ValueError(f"unknown constraint: choose from none, {', '.join(KINDS)}")
         self.kind = KINDS[name]
         target_ids = {symbol: word for word, symbol in enumerate(tokenizer.target_symbols)}
         self.target_word = np.array([target_ids.get(symbol, UNKNOWN) for symbol in tokenizer.source_symbols])  # (V,)
@@ -130,13 +130,13 @@ class Constraint:
         return self(source).longest >= positions
 
     def __call__(self, source: Sequence[int]) -> SentenceConstraint:
-        """Word ids of a sentence -> its successor function."""
+        """Word ids of a sentence -> its constraint."""
         words = np.array([word for word in source if word not in (PAD, END)], int)
         return self.kind(Words(self.target_word[words], self.labels))
 
 
 class BatchConstraint:
-    """The successor functions of b sentences along the search.
+    """The constraints of b sentences along the search.
 
     Args:
         functions: one for each sentence.

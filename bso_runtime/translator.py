@@ -148,7 +148,7 @@ class Translator:
         """The constraint or the shortlist of `successors`, or else of the model's training.
 
         Raises:
-            ModelFileError: there is no such successor function, or it does not fit the model.
+            ModelFileError: there is no such constraint, or it does not fit the model.
         """
         name = self.config.successors if asked is None else asked
         if name == UNCONSTRAINED:

@@ -1,4 +1,4 @@
-"""``--task bso_translation``: fairseq's translation task, aware of raw scores and of successor functions."""
+"""``--task bso_translation``: fairseq's translation task, aware of raw scores and of constraints."""
 
 import logging
 from dataclasses import dataclass, field
@@ -33,14 +33,14 @@ SHORTLIST = "shortlist"
 
 @dataclass
 class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
-    """The options of ``translation``, the successor function, pruning, and the length ratios of validation."""
+    """The options of ``translation``, the constraint, pruning, and the length ratios of validation."""
 
     successors: str = field(
         default="none",
         metadata={
-            "help": "function of the words that may follow a prefix, in training with beam_search_optimization, "
-            "validation and decoding: none (any word), word_order, arc_standard, shortlist, or the name of a successor "
-            "function that you registered"
+            "help": "constraint on the words that may follow a prefix, in training with beam_search_optimization, "
+            "validation and decoding: none (any word), word_order, arc_standard, shortlist, or the name of a "
+            "constraint that you registered"
         },
     )
     shortlist: str = field(
@@ -54,7 +54,7 @@ class BsoTranslationConfig(TranslationConfig, PruningConfig, LengthRatioConfig):
 
 @register_task("bso_translation", dataclass=BsoTranslationConfig)
 class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
-    """Translation under an optional successor function, with optional pruning.
+    """Translation under an optional constraint, with optional pruning.
 
     Raw scores of finished hypotheses (``--scorer summed`` and ``unnormalized``) are never divided by length. An
     ensemble averages raw scores, whereas fairseq averages probabilities.
@@ -84,14 +84,14 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
 
     @cached_property
     def constraint(self) -> Optional[Constraint]:
-        """The successor function of the task; None if any word may follow. A model loads without its shortlist."""
+        """The constraint of the task; None if any word may follow. A model loads without its shortlist."""
         sides, shortlist = (self.source_dictionary, self.target_dictionary), None
         if self.cfg.successors == SHORTLIST:
             shortlist = load_shortlist(self.shortlist_path, *sides)
         return make_constraint(self.cfg.successors, *sides, shortlist)
 
     def batch_constraint(self, src_tokens: Tensor, gold: Optional[Tensor] = None):
-        """The successor function of a batch; None if any word may follow.
+        """The constraint of a batch; None if any word may follow.
 
         Args:
             src_tokens: (B, S).
@@ -143,7 +143,7 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         if len(kept) == 0 and len(indices) > 0:
             raise UserError(
                 f"--successors {self.constraint.name} allows none of the targets of {len(indices)} pairs: prepare the "
-                "data for this successor function, or choose another"
+                "data for this constraint, or choose another"
             )
         return kept
 

@@ -94,7 +94,7 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         self.make_constraint = getattr(task, "batch_constraint", None)
 
     def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
-        """The task's successor function for this batch, if the task has one."""
+        """The task's constraint for this batch, if the task has one."""
         if not self.make_constraint:
             return None
         return self.make_constraint(sample["net_input"]["src_tokens"], sample.get("target"))

@@ -1,6 +1,6 @@
 """Decoding: features that fairseq's generator lacks.
 
-constraint       a successor function bound to the dictionaries of a task
+constraint       a kind of constraint bound to the dictionaries of a task
 columns          the candidates of a sentence in place of the vocabulary
 constrained      a generator that ranks only the words that the constraint allows
 repeated_ngrams  --no-repeat-ngram-size, which fairseq does not carry out on a CPU

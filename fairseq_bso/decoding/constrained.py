@@ -1,4 +1,4 @@
-"""Decoding under a successor function, in fairseq's own generator.
+"""Decoding under a constraint, in fairseq's own generator.
 
 The generator works on *columns* instead of words. Its "vocabulary" is the candidates of a sentence, a few hundred at
 most, so neither scoring nor ranking covers all words. Column c of a sentence stands for the word
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ..blockwise import log_partition
 from ..errors import UserError
 from ..search.candidate_search import CandidateScorer
-from ..search.constraints import BatchConstraint, State, first_disallowed
+from ..search.constraints import BatchConstraint, first_disallowed
 from ..search.scorer import Scorer
+from ..search.states import State
 from .columns import Columns
 from .constraint import Constraint
 from .unknown_words import alignment_of
@@ -39,7 +40,7 @@ class ConstrainedBeam(NamedTuple):
     scores: Tensor
     """(N, C) the scores of all candidates in the latest step"""
     state: State
-    """each (N, ...), the state of the successor function"""
+    """each (N, ...), the state of the constraint"""
 
     def select(self, index: Tensor) -> "ConstrainedBeam":
         """The hypotheses ``index`` (N',)."""
@@ -48,7 +49,7 @@ class ConstrainedBeam(NamedTuple):
 
 
 class ConstrainedEnsemble(EnsembleModel):
-    """Scores only the words that a successor function allows, in columns.
+    """Scores only the words that a constraint allows, in columns.
 
     An ensemble of softmax models averages probabilities; models without probabilities average raw scores ``f``.
     """
@@ -162,10 +163,10 @@ class ConstrainedEnsemble(EnsembleModel):
 class ConstrainedGenerator(SequenceGenerator):
     """fairseq's generator under a constraint.
 
-    If the successor function bounds the length, this bound replaces ``--max-len-a`` and ``--max-len-b``.
+    If the constraint bounds the length, this bound replaces ``--max-len-a`` and ``--max-len-b``.
 
     Args:
-        constraint: builds the successor function of a batch.
+        constraint: builds the constraint of a batch.
     """
 
     def __init__(self, models, tgt_dict, constraint: Constraint, **options) -> None:

@@ -1,4 +1,4 @@
-"""A successor function bound to the dictionaries of a task: it maps a fairseq batch to a ``BatchConstraint``."""
+"""A kind of constraint bound to the dictionaries of a task: it maps a fairseq batch to a ``BatchConstraint``."""
 
 from typing import Optional
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..search.constraints import BatchConstraint, Vocabulary, first_disallowed, get_successors
+from ..search.constraints import BatchConstraint, Vocabulary, constraint_factory, first_disallowed
 from ..search.shortlist import ShortlistTable
 
 
 class Constraint:
-    """The successor function of ``--successors NAME`` for one pair of dictionaries.
+    """The constraint of ``--successors NAME`` for one pair of dictionaries.
 
     Args:
-        name: the name of the successor function, not ``none``.
+        name: the name of the constraint, not ``none``.
         source: source dictionary.
         target: target dictionary.
         shortlist: the words of each source word, for ``shortlist``.
 
     Raises:
-        UserError: if no successor function has this name.
+        UserError: if no constraint has this name.
     """
 
     def __init__(self, name: str, source, target, shortlist: Optional[ShortlistTable] = None) -> None:
         try:
-            self.factory = get_successors(name)
+            self.factory = constraint_factory(name)
         except ValueError as fault:
             raise UserError(f"--successors: {fault}") from None
         self.name = name
@@ -38,7 +38,7 @@ class Constraint:
         self.target_word = torch.tensor(list(ids))  # (source vocabulary,)
 
     def __call__(self, src_tokens: Tensor, gold: Optional[Tensor] = None) -> BatchConstraint:
-        """The successor function of some sentences.
+        """The constraint of some sentences.
 
         Args:
             src_tokens: (B, S) int64, padded on either side.
@@ -66,11 +66,11 @@ class Constraint:
         return self.source.string(kept[:words]) + (" ..." if len(kept) > words else "")
 
     def bounds_length(self) -> bool:
-        """Whether the successor function decides how long an output may be. Asked with an empty sentence."""
+        """Whether the constraint decides how long an output may be. Asked with an empty sentence."""
         return self(torch.tensor([[self.source_end]])).longest is not None
 
     def first_disallowed(self, src_tokens: Tensor, target: Tensor) -> Tensor:
-        """The first word of each target (from 0) that the successor function does not allow; -1 if it allows all.
+        """The first word of each target (from 0) that the constraint does not allow; -1 if it allows all.
 
         Args:
             src_tokens: (B, S).

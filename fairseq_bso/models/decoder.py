@@ -8,9 +8,10 @@ from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
 from ..linear import linear
-from ..search.decoder import Rows, State
+from ..search.decoder import Rows
 from ..search.recurrent import RecurrentDecoder
 from ..search.scorer import PrefixScore, Scorer
+from ..search.states import State
 from .deferred_gradients import AttentionMemory, RecurrentWeight, attention_weights, lstm_cell
 from .encoder import EncoderOut, in_batch_order
 

@@ -1,7 +1,6 @@
-"""The best successors among few words of each sentence.
+"""The best next words among few words of each sentence.
 
-A successor function allows these words (Wiseman & Rush 2016, section 4.2), or they are among the best after some gold
-prefix.
+A constraint allows these words (Wiseman & Rush 2016, section 4.2), or they are among the best after some gold prefix.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .constraints import BatchConstraint, State, allowed_along, states_along
+from .constraints import BatchConstraint, allowed_along, states_along
 from .decoder import GoldRun
 from .scorer import Candidates, Scorer
+from .states import State
 from .topk import best_of
 from .violation_reset import BeamState
 from .vocabulary_search import BestWords, VocabularyProduct, best_after_gold
@@ -90,11 +90,11 @@ class ExactLogZ:
 
 
 class CandidateSearch:
-    """Finds the best allowed successors of each hypothesis, without gradient.
+    """Finds the best allowed next words of each hypothesis, without gradient.
 
     Args:
         scorer: the output layer.
-        constraint: the successor function, which allows candidates after a prefix.
+        constraint: allows candidates after a prefix.
         gold: the gold run, detached; its words are allowed up to each sentence's length.
         log_z: turns scores into log-probabilities; None if local scores are ``f`` itself.
         best: (T, B, n) the best words after gold, if they are already known.
@@ -119,7 +119,7 @@ class CandidateSearch:
         self.gold_log_z = log_z.gold if log_z is not None and log_z.exact_gold else None
 
     def best_after_gold(self, k: int) -> Tuple[Tensor, Tensor]:
-        """The ``k`` best successors of every gold prefix.
+        """The ``k`` best next words of every gold prefix.
 
         Returns:
             local scores (T, B, k), best first, and words (T, B, k). If fewer than k exist, the rest are ``-inf``. Ties

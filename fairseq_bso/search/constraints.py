@@ -1,10 +1,9 @@
-"""Successor functions: which words may follow a prefix (Wiseman & Rush 2016, section 4.2).
+"""Constraints: which words may follow a prefix. Wiseman & Rush 2016, section 4.2, call one a successor function.
 
-The same object serves the search in training, validation and decoding. Its state of a hypothesis is a tuple of tensors
-with the hypothesis on the first axis. A search therefore selects, reorders and resets it with one index, together with
-the model's states.
+The same object serves the search in training, validation and decoding. Its state of a hypothesis has the form of a
+model's states (``states``). A search therefore selects, reorders and resets both with one index.
 
-A new successor function is a class with ``candidates`` and the methods that it needs of ``start``, ``allowed`` and
+A new constraint is a class with ``candidates`` and the methods that it needs of ``start``, ``allowed`` and
 ``advance``:
 
     class NoRepeats(BatchConstraint):  # no word of the source twice
@@ -33,14 +32,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..registry import Registry
+from .states import State
 
-State = Tuple[Tensor, ...]
 LEFT, RIGHT = "@L_", "@R_"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The parts of the target dictionary that a successor function may use."""
+    """The parts of the target dictionary that a constraint may use."""
 
     symbols: Sequence[str]
     """the word of every id"""
@@ -59,7 +58,7 @@ class Vocabulary:
 
 
 class BatchConstraint:
-    """A successor function for one batch of sentences. The base class allows any candidate at any time.
+    """A constraint for one batch of sentences. The base class allows any candidate at any time.
 
     Args:
         candidates: (B, C) int64 word ids, or (1, C) if all sentences share them; each word once, in ascending order,
@@ -115,11 +114,11 @@ class BatchConstraint:
 
 
 Factory = Callable[[Tensor, Tensor, Vocabulary], BatchConstraint]
-_FACTORIES: Registry[Factory] = Registry("successor function", "register_successors", reserved=("none",))
+_FACTORIES: Registry[Factory] = Registry("constraint", "register_successors", reserved=("none",))
 
 
 def register_successors(name: str, factory: Factory) -> None:
-    """Registers a successor function for ``--successors``.
+    """Registers a constraint for ``--successors``.
 
     Args:
         name: the value of ``--successors``.
@@ -132,7 +131,7 @@ def register_successors(name: str, factory: Factory) -> None:
     _FACTORIES.add(name, factory)
 
 
-def get_successors(name: str) -> Optional[Factory]:
+def constraint_factory(name: str) -> Optional[Factory]:
     """The factory of this name; None for ``none``.
 
     Raises:
@@ -240,31 +239,31 @@ register_successors("word_order", WordOrder)
 register_successors("arc_standard", ArcStandard)
 
 
-def states_along(successors: BatchConstraint, words: Tensor) -> State:
+def states_along(constraint: BatchConstraint, words: Tensor) -> State:
     """The state before each word of (B, T): each (T, B, ...)."""
     sentences = torch.arange(words.size(0), device=words.device)
-    state = successors.start()
+    state = constraint.start()
     history: List[State] = []
     for column in words.t():
         history.append(state)
-        state = successors.advance(state, column, sentences)
+        state = constraint.advance(state, column, sentences)
     return tuple(torch.stack(part) for part in zip(*history))
 
 
-def allowed_along(successors: BatchConstraint, states: State, words: Tensor) -> Tensor:
+def allowed_along(constraint: BatchConstraint, states: State, words: Tensor) -> Tensor:
     """Mask of the candidates that may follow each prefix of (B, T), given its ``states_along``: (T, B, C) bool."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)  # (T * B,)
     flat = tuple(part.flatten(0, 1) for part in states)
-    return successors.allowed(flat, sentences).view(time, count, -1)
+    return constraint.allowed(flat, sentences).view(time, count, -1)
 
 
-def first_disallowed(successors: BatchConstraint, words: Tensor, lengths: Tensor) -> Tensor:
+def first_disallowed(constraint: BatchConstraint, words: Tensor, lengths: Tensor) -> Tensor:
     """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 if all may."""
     count, time = words.shape
     sentences = torch.arange(count, device=words.device).repeat(time)
-    allowed = allowed_along(successors, states_along(successors, words), words)  # (T, B, C)
-    columns, known = successors.columns(words.t().reshape(-1), sentences)
+    allowed = allowed_along(constraint, states_along(constraint, words), words)  # (T, B, C)
+    columns, known = constraint.columns(words.t().reshape(-1), sentences)
     good = allowed.flatten(0, 1).gather(1, columns.unsqueeze(1)).squeeze(1) & known
     places = torch.arange(time, device=words.device).unsqueeze(1)
     wrong = ~good.view(time, count) & (places < lengths)  # (T, B)

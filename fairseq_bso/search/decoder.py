@@ -10,8 +10,6 @@ from torch import Tensor
 from .scorer import PrefixScore, Scorer
 from .violations import Violations
 
-State = Tuple[Tensor, ...]
-
 
 class Rows(NamedTuple):
     """A batch of R hypotheses in a beam of ``B * width`` slots: the slot of each row."""

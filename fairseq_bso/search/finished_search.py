@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ..blockwise import log_partition
-from .decoder import Decoder, GoldRun, Rows, Scored, State
+from .decoder import Decoder, GoldRun, Rows, Scored
 from .prefixes import Prefixes, distinct_prefixes
 from .scorer import Candidates
 from .segments import SearchOptions, gold_nll, make_search
-from .violation_reset import BeamState, select
+from .states import State, select
+from .violation_reset import BeamState
 from .violations import Violations
 
 

@@ -12,10 +12,10 @@ from typing import List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .decoder import GoldRun, Rows, Scored, State
+from .decoder import GoldRun, Rows, Scored
 from .prefixes import distinct_prefixes
 from .scorer import PrefixScore, Scorer
-from .violation_reset import select
+from .states import State, select
 from .violations import Violations, ragged
 
 

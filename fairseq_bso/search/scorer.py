@@ -65,7 +65,7 @@ SCORERS: Dict[str, PrefixScore] = {
 
 
 class Candidates(NamedTuple):
-    """The best successors of some prefixes, best first; a score of ``-inf`` marks an empty place."""
+    """The best next words of some prefixes, best first; a score of ``-inf`` marks an empty place."""
 
     scores: Tensor
     """(B, K) float"""

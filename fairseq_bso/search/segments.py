@@ -39,7 +39,7 @@ class SearchOptions(NamedTuple):
     nll: bool = False
     """whether the negative log-likelihood of the gold words is wanted too"""
     constraint: Optional[BatchConstraint] = None
-    """the successor function; None allows any word"""
+    """the constraint; None allows any word"""
     rivals: bool = False
     """whether all on the beam besides gold is scored, at violations and at gold's last word, not the violators alone"""
     compare: bool = False
@@ -138,7 +138,7 @@ def _equal(scored: Tensor, searched: Tensor) -> bool:
 
 
 def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tuple[Search, Optional[Tensor]]:
-    """Builds the search for the best successors: under the constraint, among search words, or in the whole vocabulary.
+    """Builds the search for the best next words: under the constraint, among search words, or in the whole vocabulary.
 
     Args:
         decoder, options: as in ``search_and_score``.

@@ -16,8 +16,9 @@ from typing import Any, List, NamedTuple, Optional, Protocol, Tuple
 import torch
 from torch import Tensor
 
-from .decoder import Decoder, GoldRun, Rows, State
+from .decoder import Decoder, GoldRun, Rows
 from .scorer import Candidates
+from .states import State, select
 from .topk import best_of
 from .violations import Decision, Rules, Trace, Violations
 
@@ -32,7 +33,7 @@ class BeamState(NamedTuple):
     states: Any
     """the model's states of these rows; ``()`` for none"""
     constraint_states: State
-    """each (R, ...), the states of the successor function for these rows; ``()`` for none"""
+    """each (R, ...), the states of the constraint for these rows; ``()`` for none"""
     scores: Tensor
     """(B, W) float, the score minus that of the gold prefix; 0 if only the last word counts"""
     alive: Tensor
@@ -42,7 +43,7 @@ class BeamState(NamedTuple):
 
 
 class Search(Protocol):
-    """Finds the best successors: over all words, over a sentence's search words, or under a constraint."""
+    """Finds the best next words: in the whole vocabulary, among a sentence's search words, or under a constraint."""
 
     gold_scores: Tensor
     """(B, T) local scores of the gold words"""
@@ -79,7 +80,7 @@ def violation_reset_search(
 
     Args:
         gold: the gold run, detached.
-        search: finds the best successors.
+        search: finds the best next words.
         decoder: extends hypotheses; called without gradient.
         rules: the rules of a violation.
         live_rows_only: compute only rows that hold a hypothesis. The host needs their number at each step, which costs
@@ -236,12 +237,6 @@ def _sources(decision: Decision, kept: BeamState, rows: Rows) -> Tensor:
     parent, count = decision.slots.view(-1)[rows.slots], decision.slots.size(0)  # 0 is gold, k is slot k - 1 of others
     slots = rows.sentences * rows.width + (parent - 1).clamp(min=0)  # (R,) in the flat beam of ``kept``
     return torch.where(parent == 0, rows.sentences, count + kept.rows.row_of_slot(count)[slots])
-
-
-def select(gold: State, others: State, source: Tensor) -> State:
-    """The rows ``source`` (R,) of gold's states, each (B, ...), followed by the others', each (R', ...), if any."""
-    together = [torch.cat(pair) for pair in zip(gold, others)] if others else gold
-    return tuple(part.index_select(0, source) for part in together)
 
 
 def _merge(parts: List[Candidates], beam: int) -> Candidates:

@@ -16,7 +16,7 @@ class Rules(NamedTuple):
     beam: int
     """K >= 2"""
     end: int
-    """the word id of ``</s>``; a hypothesis that ended has no successors"""
+    """the word id of ``</s>``; a hypothesis that ended is never extended"""
     padding: int
     """the id that fills paths after a violator's ``</s>``"""
     margin: float = 1.0

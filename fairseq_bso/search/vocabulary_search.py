@@ -1,4 +1,4 @@
-"""The best successors of prefixes over the whole vocabulary, without gradient.
+"""The best next words of prefixes in the whole vocabulary, without gradient.
 
 The vocabulary-wide product serves only to *rank* words and to normalise. The few scores that enter the loss need one
 row of ``W_out`` each (``scorer``). This module keeps the two uses apart.
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..linear import HALF, ROWS, in_whole_blocks, linear, onednn_suits
-from .decoder import GoldRun, State
+from .decoder import GoldRun
 from .scorer import Candidates, Scorer
+from .states import State
 from .topk import BLOCK, best_in_blocks, block_maxima, screen_in_blocks
 from .violation_reset import BeamState
 
@@ -179,7 +180,7 @@ def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, with_log_
 
 
 class VocabularySearch:
-    """Finds the best successors over the whole vocabulary: the exact search.
+    """Finds the best next words in the whole vocabulary: the exact search.
 
     Args:
         product: the output layer.

@@ -10,7 +10,7 @@ import torch
 from bso_runs import make_model, train_until_no_violation
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from reference import fakes, stock, successors
+from reference import constraints, fakes, stock
 from reference.whole_prefixes import Options, Scores, beam_search_loss
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 def allows(source: List[int], prefix: List[int]):
     """The words that ``word_order`` allows, by the slow twin; ``source`` ends in ``</s>``."""
-    return successors.word_order(source[:-1], prefix, END)
+    return constraints.word_order(source[:-1], prefix, END)
 
 
 def draw_batch(model, task: Task, random: Random, word_order: bool = False) -> Batch:

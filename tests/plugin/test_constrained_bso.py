@@ -1,11 +1,11 @@
-"""BSO of ``bso_lstm`` under a successor function and over search words, compared with the reference."""
+"""BSO of ``bso_lstm`` under a constraint and over search words, compared with the reference."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import constraints as slow
 from reference import fakes, lstm
-from reference import successors as slow
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.decoding.constraint import Constraint
@@ -16,7 +16,7 @@ LABELS = ["@L_a", "@R_a", "@R_b"]
 
 
 class ConstrainedTask(fakes.FakeTask):
-    """A task with a successor function, like ``--task bso_translation``."""
+    """A task with a constraint, like ``--task bso_translation``."""
 
     def __init__(self, name):
         super().__init__(words=4)
@@ -51,7 +51,7 @@ def gradients(model, loss):
 
 @st.composite
 def allowed_pairs(draw, name):
-    """(sources, golds) that the successor function allows."""
+    """(sources, golds) that the constraint allows."""
     task, random = ConstrainedTask(name), draw(st.randoms(use_true_random=False))
     sources = draw(st.lists(st.lists(st.sampled_from([4, 5, 6, 7]), min_size=1, max_size=4), min_size=1, max_size=3))
     golds = []

@@ -1,4 +1,4 @@
-"""fairseq's generator under a successor function, compared with all outputs and a reference beam search."""
+"""fairseq's generator under a constraint, compared with all outputs and a reference beam search."""
 
 import math
 from argparse import Namespace
@@ -8,8 +8,8 @@ import torch
 from fairseq import search
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import constraints as slow
 from reference import fakes
-from reference import successors as slow
 
 from fairseq_bso.decoding.constrained import ConstrainedGenerator
 from fairseq_bso.decoding.constraint import Constraint
@@ -192,7 +192,7 @@ def test_ngrams_are_not_repeated_where_the_constraint_leaves_the_order_free(size
 
 
 def test_a_sentence_without_an_output_is_empty_and_named(caplog):
-    """The successor function never allows one source word, so its sentence never ends."""
+    """The constraint never allows one source word, so its sentence never ends."""
     from fairseq_bso.search import constraints
 
     class Stuck(constraints.WordOrder):
@@ -209,5 +209,5 @@ def test_a_sentence_without_an_output_is_empty_and_named(caplog):
 
 def test_a_name_that_nobody_registered():
     task = Namespace(**vars(fakes.FakeTask()))
-    with pytest.raises(UserError, match="--successors: unknown successor function 'tree'; choose from: none"):
+    with pytest.raises(UserError, match="--successors: unknown constraint 'tree'; choose from: none"):
         Constraint("tree", task.source_dictionary, task.target_dictionary)

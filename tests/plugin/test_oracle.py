@@ -11,8 +11,8 @@ import torch
 from bso_runs import bleu_cost, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import constraints as slow
 from reference import fakes, lstm, oracle, stock, whole_prefixes
-from reference import successors as slow
 
 from fairseq_bso.bso.options import FINISHED_BEAM
 from fairseq_bso.bso.oracle import with_oracle

@@ -155,7 +155,7 @@ def test_arguments_out_of_range_are_refused(tmp_path):
             translator.translate(["a"], **arguments)
     with pytest.raises(TypeError, match="lines is one text"):
         translator.translate("a b")
-    with pytest.raises(ModelFileError, match="--successors tree: unknown successor function"):
+    with pytest.raises(ModelFileError, match="--successors tree: unknown constraint"):
         translator.translate(["a"], successors="tree")
 
 

@@ -1,4 +1,4 @@
-"""fairseq's own commands under a successor function."""
+"""fairseq's own commands under a constraint."""
 
 import re
 
@@ -90,7 +90,7 @@ def failure(done):
 @pytest.mark.parametrize(
     "successors, message",
     [
-        ("tree", "--successors: unknown successor function 'tree'; choose from: none, arc_standard, shortlist, word_"),
+        ("tree", "--successors: unknown constraint 'tree'; choose from: none, arc_standard, shortlist, word_"),
         ("arc_standard", "--successors arc_standard: the target dictionary has no reduce label"),
     ],
 )

@@ -34,7 +34,7 @@ def test_bad_files_and_options_end_with_one_line(softmax_checkpoint, translate, 
         done = translate(tmp_path / name, text="one\n")
         assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
     for option, message in (
-        (["--successors", "tree"], "--successors tree: unknown successor function: choose from none, word_order"),
+        (["--successors", "tree"], "--successors tree: unknown constraint: choose from none, word_order"),
         (["--successors", "arc_standard"], "the target dictionary has no reduce label"),
         (["--input", "nothing"], "nothing: No such file or directory"),
         (["--output", "."], ".: Is a directory"),

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import constraints
 from reference import lexicon as slow_lexicon
-from reference import successors
 
 from bso_runtime.model_file import ModelFileError
 from bso_runtime.shortlist import HEAD, SEALED, SentenceWords
 from bso_runtime.shortlist import Shortlist as Content
-from fairseq_bso.search.constraints import Vocabulary, get_successors
+from fairseq_bso.search.constraints import Vocabulary, constraint_factory
 from fairseq_bso.search.shortlist import Shortlist, ShortlistTable
 from fairseq_bso.shortlist.lexicon import ibm_model_1
 
@@ -112,7 +112,7 @@ def test_the_words_of_a_sentence_are_those_of_plain_sets(likely, common, sources
     golden = None if gold is None else torch.tensor([[*gold, 2, 1]] * len(sources))
     made = Shortlist(padded, lengths, vocabulary, golden)
     for index, source in enumerate(sources):
-        expected = sorted(successors.shortlist(source, likely, common, 2))
+        expected = sorted(constraints.shortlist(source, likely, common, 2))
         assert short([*source, 2]).tolist() == expected
         with_gold = sorted({*expected, *(gold or [])})
         assert made.candidates[index, : len(with_gold)].tolist() == with_gold
@@ -122,4 +122,4 @@ def test_the_words_of_a_sentence_are_those_of_plain_sets(likely, common, sources
 
 def test_a_vocabulary_without_a_table_is_refused():
     with pytest.raises(ValueError, match="no shortlist was given"):
-        get_successors("shortlist")(torch.tensor([[3]]), torch.tensor([1]), Vocabulary([""] * 5, 1, 2, 3))
+        constraint_factory("shortlist")(torch.tensor([[3]]), torch.tensor([1]), Vocabulary([""] * 5, 1, 2, 3))

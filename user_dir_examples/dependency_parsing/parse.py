@@ -4,7 +4,7 @@
         input.conllu output.conllu
 
 `--data` is the folder that prepare.py wrote. Words are normalised as they were there, and its vocabularies are used.
-The sentences go through the stock fairseq-preprocess and fairseq-generate, with the successor function `arc_standard`,
+The sentences go through the stock fairseq-preprocess and fairseq-generate, with the constraint `arc_standard`,
 so every output is a tree. HEAD and DEPREL of the input are ignored and may be `_`. The input and the output may be
 plain, `.gz` or `.xz`. The words after ` -- ` go to fairseq-generate as they are: `... output.conllu -- --fp16`.
 """

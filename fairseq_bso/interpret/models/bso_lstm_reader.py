@@ -12,7 +12,8 @@ from torch import Tensor
 from ...linear import linear
 from ...models.decoder import DecoderPass, LSTMDecoder
 from ...models.encoder import EncoderOut
-from ...search.decoder import Rows, State
+from ...search.decoder import Rows
+from ...search.states import State
 from .changes import UNCHANGED, Change, edit_cell
 from .state_reader import DecoderStates, EncoderRun, LayerStates, StateReader, named, open_gates, run_encoder
 

@@ -1,4 +1,4 @@
-"""Successor functions in plain Python: the words that may follow a prefix, computed from its start each time."""
+"""Constraints in plain Python: the words that may follow a prefix, computed from its start each time."""
 
 from collections import Counter
 from typing import Sequence, Set

@@ -1,4 +1,4 @@
-"""Successor functions and the search under them, compared with their references."""
+"""Constraints and the search under them, compared with their references."""
 
 import math
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import constraints as slow
 from reference import search as slow_search
-from reference import successors as slow
 from reference.decoder import TableDecoder, local_scores, same_violations, without_ties
 from reference.host_reads import ForbidHostReads
 
@@ -18,8 +18,8 @@ from fairseq_bso.search.constraints import (
     BatchConstraint,
     Vocabulary,
     WordOrder,
+    constraint_factory,
     first_disallowed,
-    get_successors,
     register_successors,
     sorted_candidates,
 )
@@ -258,10 +258,10 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source,
 
 
 def test_names():
-    assert get_successors("none") is None
-    assert get_successors("word_order") is WordOrder
-    with pytest.raises(ValueError, match="unknown successor function 'tree'; choose from: none, arc_standard"):
-        get_successors("tree")
+    assert constraint_factory("none") is None
+    assert constraint_factory("word_order") is WordOrder
+    with pytest.raises(ValueError, match="unknown constraint 'tree'; choose from: none, arc_standard"):
+        constraint_factory("tree")
     for taken in ("word_order", "none"):
         with pytest.raises(ValueError, match=f"'{taken}' is already registered"):
             register_successors(taken, WordOrder)
