@@ -49,35 +49,8 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         source_embedding = _embedding(source, cfg.encoder_embed_dim)
         shared = cfg.share_all_embeddings
         target_embedding = source_embedding if shared else _embedding(target, cfg.decoder_embed_dim)
-        encoder = LSTMEncoder(
-            source,
-            source_embedding,
-            hidden_size=cfg.encoder_hidden_size,
-            layers=cfg.encoder_layers,
-            bidirectional=cfg.encoder_bidirectional,
-            attention=str(cfg.attention),
-            decoder_hidden_size=cfg.decoder_hidden_size,
-            dropout=cfg.dropout,
-            embedding_dropout=cfg.embedding_dropout,
-            residual=cfg.residual,
-            max_source_positions=cfg.max_source_positions,
-        )
-        tied = shared or cfg.share_decoder_input_output_embed
-        decoder = LSTMDecoder(
-            target,
-            target_embedding,
-            target_embedding.weight if tied else None,
-            hidden_size=cfg.decoder_hidden_size,
-            layers=cfg.decoder_layers,
-            encoder_size=encoder.output_size,
-            attention=str(cfg.attention),
-            input_feeding=not cfg.no_input_feeding,
-            prefix_score=SCORERS[str(cfg.scorer)],
-            dropout=cfg.dropout,
-            embedding_dropout=cfg.embedding_dropout,
-            residual=cfg.residual,
-            max_target_positions=cfg.max_target_positions,
-        )
+        encoder = _encoder(cfg, source, source_embedding)
+        decoder = _decoder(cfg, target, target_embedding, encoder.output_size)
         _initialise(encoder, decoder, init_range(cfg))
         for side, embedding, words in (("encoder", source_embedding, source), ("decoder", target_embedding, target)):
             if side == "encoder" or not shared:
@@ -150,6 +123,7 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         search: Optional[Callable[[Decoder, GoldRun], Any]],
         word_loss: Optional[Callable[[Tensor, Scorer], Any]],
     ):
+        """``forward`` in the model's own type."""
         encoder_out = self.encoder(src_tokens, src_lengths)
         if search is None and word_loss is None:
             return self.decoder(prev_output_tokens, encoder_out)
@@ -197,14 +171,51 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
                 f"this model has --scorer {self.prefix_score.name} and no probabilities: train it with --criterion "
                 "self_normalized_cross_entropy or beam_search_optimization, or give --scorer softmax"
             )
-        return (
-            scores.float() if self.prefix_score.cumulative else scores.float() - extra["previous_scores"].unsqueeze(-1)
-        )
+        if self.prefix_score.cumulative:
+            return scores.float()
+        return scores.float() - extra["previous_scores"].unsqueeze(-1)
 
 
 def _embedding(dictionary, size: int) -> nn.Embedding:
     """An embedding for each symbol of a dictionary."""
     return nn.Embedding(len(dictionary), size, dictionary.pad())
+
+
+def _encoder(cfg: BsoLSTMConfig, dictionary, embedding: nn.Embedding) -> LSTMEncoder:
+    """The encoder that the options describe."""
+    return LSTMEncoder(
+        dictionary,
+        embedding,
+        hidden_size=cfg.encoder_hidden_size,
+        layers=cfg.encoder_layers,
+        bidirectional=cfg.encoder_bidirectional,
+        attention=str(cfg.attention),
+        decoder_hidden_size=cfg.decoder_hidden_size,
+        dropout=cfg.dropout,
+        embedding_dropout=cfg.embedding_dropout,
+        residual=cfg.residual,
+        max_source_positions=cfg.max_source_positions,
+    )
+
+
+def _decoder(cfg: BsoLSTMConfig, dictionary, embedding: nn.Embedding, encoder_size: int) -> LSTMDecoder:
+    """The decoder that the options describe, over encoder states of ``encoder_size``."""
+    tied = cfg.share_all_embeddings or cfg.share_decoder_input_output_embed
+    return LSTMDecoder(
+        dictionary,
+        embedding,
+        embedding.weight if tied else None,
+        hidden_size=cfg.decoder_hidden_size,
+        layers=cfg.decoder_layers,
+        encoder_size=encoder_size,
+        attention=str(cfg.attention),
+        input_feeding=not cfg.no_input_feeding,
+        prefix_score=SCORERS[str(cfg.scorer)],
+        dropout=cfg.dropout,
+        embedding_dropout=cfg.embedding_dropout,
+        residual=cfg.residual,
+        max_target_positions=cfg.max_target_positions,
+    )
 
 
 def _initialise(encoder: LSTMEncoder, decoder: LSTMDecoder, bound: float) -> None:
