@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -100,12 +100,12 @@ class TransformerSteps:
         depth = torch.arange(t + 2 - own.parts.size(4), t + 2, device=source.device)
         column = torch.arange(t + 1, device=source.device)
         unseen = torch.cat([column > own.seen.unsqueeze(1), depth <= own.seen.unsqueeze(1)], 1)  # (R, t + 1 + D)
-        x = self._embedded(words, t + 1, rows)  # (R, C)
+        hidden = self._embedded(words, t + 1, rows)  # (R, C)
         for index, layer in enumerate(self.decoder.layers):
-            x = self._layer(index, layer, x, own.parts[index], unseen, rows)
+            hidden = self._layer(index, layer, hidden, own.parts[index], unseen, rows)
         if self.decoder.layer_norm is not None:
-            x = self.decoder.layer_norm(x)
-        return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x), own
+            hidden = self.decoder.layer_norm(hidden)
+        return hidden if self.decoder.project_out_dim is None else self.decoder.project_out_dim(hidden), own
 
     def _selected(self, t: int, own: Optional[OwnWords], source: Tensor) -> OwnWords:
         """The own words of the parents, with space for one more. Depths that no hypothesis attends to are dropped."""
@@ -126,67 +126,65 @@ class TransformerSteps:
     def _embedded(self, words: Tensor, depth: int, rows: Rows) -> Tensor:
         """(R,) -> (R, C), the words as inputs at one depth."""
         decoder = self.decoder
-        x = decoder.embed_scale * decoder.embed_tokens(words)
-        x = x if getattr(decoder, "quant_noise", None) is None else decoder.quant_noise(x)
-        x = x if decoder.project_in_dim is None else decoder.project_in_dim(x)
+        inputs = decoder.embed_scale * decoder.embed_tokens(words)
+        inputs = inputs if getattr(decoder, "quant_noise", None) is None else decoder.quant_noise(inputs)
+        inputs = inputs if decoder.project_in_dim is None else decoder.project_in_dim(inputs)
         if decoder.embed_positions is not None:
             if self.positions is None:
                 self.positions = decoder.embed_positions(words.new_full((1, self.time), decoder.dictionary.eos()))[0]
-            x = x + self.positions[depth]
-        x = x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)
-        return self.dropout.at(decoder.dropout_module, 0, x, rows.sentences, depth)
+            inputs = inputs + self.positions[depth]
+        inputs = inputs if decoder.layernorm_embedding is None else decoder.layernorm_embedding(inputs)
+        return self.dropout.at(decoder.dropout_module, 0, inputs, rows.sentences, depth)
 
-    def _layer(self, index: int, layer: Any, x: Tensor, own: Tensor, unseen: Tensor, rows: Rows) -> Tensor:
+    def _layer(self, index: int, layer: Any, hidden: Tensor, own: Tensor, unseen: Tensor, rows: Rows) -> Tensor:
         """One layer: (R, C) -> (R, C). Writes the new words' keys and values into ``own``, (2, R, heads, D, d)."""
-        before, sentences, depth = layer.normalize_before, rows.sentences, unseen.size(1) - own.size(3)
+        sentences, depth = rows.sentences, unseen.size(1) - own.size(3)
 
-        def drop(module: Any, call: int, x: Tensor) -> Tensor:
-            return self.dropout.at(module, call, x, sentences, depth)
+        def drop(module: Any, call: int, values: Tensor) -> Tensor:
+            return self.dropout.at(module, call, values, sentences, depth)
 
-        residual, x = x, layer.self_attn_layer_norm(x) if before else x
-        x = drop(layer.dropout_module, 0, self._self_attention(layer, self.gold[index], x, own, unseen, rows))
-        x = layer.residual_connection(x, residual)
-        x = x if before else layer.self_attn_layer_norm(x)
-        residual, x = x, layer.encoder_attn_layer_norm(x) if before else x
-        x = drop(layer.dropout_module, 1, self._source_attention(index, layer.encoder_attn, x, rows))
-        x = layer.residual_connection(x, residual)
-        x = x if before else layer.encoder_attn_layer_norm(x)
-        residual, x = x, layer.final_layer_norm(x) if before else x
-        x = drop(layer.activation_dropout_module, 0, layer.activation_fn(layer.fc1(x)))
-        x = layer.fc2(x if getattr(layer, "ffn_layernorm", None) is None else layer.ffn_layernorm(x))
-        x = drop(layer.dropout_module, 2, x)
-        scale = getattr(layer, "w_resid", None)
-        x = layer.residual_connection(x, residual if scale is None else scale * residual)
-        return x if before else layer.final_layer_norm(x)
+        def attend_to_words(inputs: Tensor) -> Tensor:
+            context = self._self_attention(layer, self.gold[index], inputs, own, unseen, rows)
+            return drop(layer.dropout_module, 0, context)
+
+        def attend_to_source(inputs: Tensor) -> Tensor:
+            return drop(layer.dropout_module, 1, self._source_attention(index, layer.encoder_attn, inputs, rows))
+
+        def feed_forward(inputs: Tensor) -> Tensor:
+            inner = drop(layer.activation_dropout_module, 0, layer.activation_fn(layer.fc1(inputs)))
+            inner = inner if getattr(layer, "ffn_layernorm", None) is None else layer.ffn_layernorm(inner)
+            return drop(layer.dropout_module, 2, layer.fc2(inner))
+
+        hidden = _with_residual(layer, layer.self_attn_layer_norm, hidden, attend_to_words)
+        hidden = _with_residual(layer, layer.encoder_attn_layer_norm, hidden, attend_to_source)
+        return _with_residual(layer, layer.final_layer_norm, hidden, feed_forward, getattr(layer, "w_resid", None))
 
     def _self_attention(
-        self, layer: Any, gold: KeysAndValues, x: Tensor, own: Tensor, unseen: Tensor, rows: Rows
+        self, layer: Any, gold: KeysAndValues, inputs: Tensor, own: Tensor, unseen: Tensor, rows: Rows
     ) -> Tensor:
-        """Attention of each hypothesis to the gold inputs before its branch and to its own words."""
+        """(R, C) -> (R, C), attention of each hypothesis to the gold words before its branch and to its own words."""
         attention = layer.self_attn
-        query, key, value = F.linear(x, *self.joined[layer]).view(x.size(0), 3, attention.num_heads, -1).unbind(1)
-        query = query * attention.scaling  # (R, heads, d)
+        joined = F.linear(inputs, *self.joined[layer]).view(inputs.size(0), 3, attention.num_heads, -1)
+        query, key, value = joined.unbind(1)  # (R, heads, d)
+        query = query * attention.scaling
         keys, values = own  # (R, heads, D, d)
         keys[:, :, -1], values[:, :, -1] = key, value
-        inputs = unseen.size(1) - keys.size(2)  # of gold
-        to_gold = self._by_sentence(query, rows).matmul(gold.keys[..., :inputs])  # (B, heads, W, t + 1)
+        time = unseen.size(1) - keys.size(2)  # the gold words so far
+        to_gold = self._by_sentence(query, rows).matmul(gold.keys[..., :time])  # (B, heads, W, t + 1)
         to_own = (keys * query.unsqueeze(2)).sum(3)  # (R, heads, D); D is small, so that a product would be slower
         scores = torch.cat([_by_row(to_gold, rows), to_own], 2).masked_fill(unseen.unsqueeze(1), -torch.inf)
         weights = scores.float().softmax(2).to(values.dtype)
-        of_gold, of_own = weights.split([inputs, keys.size(2)], 2)
-        context = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, :inputs]), rows)
+        of_gold, of_own = weights.split([time, keys.size(2)], 2)
+        context = _by_row(self._by_sentence(of_gold, rows).matmul(gold.values[:, :, :time]), rows)
         context = context + (values * of_own.unsqueeze(3)).sum(2)  # (R, heads, d)
-        if getattr(layer, "c_attn", None) is not None:
-            # fairseq scales the heads after the output projection.
-            context = attention.out_proj(context.flatten(1)).view(context.shape) * layer.c_attn.unsqueeze(1)
-            x = context.flatten(1)
-        else:
-            x = attention.out_proj(context.flatten(1))
-        return x if getattr(layer, "attn_ln", None) is None else layer.attn_ln(x)
+        output = attention.out_proj(context.flatten(1))  # (R, C)
+        if getattr(layer, "c_attn", None) is not None:  # fairseq scales the heads after the output projection
+            output = (output.view(context.shape) * layer.c_attn.unsqueeze(1)).flatten(1)
+        return output if getattr(layer, "attn_ln", None) is None else layer.attn_ln(output)
 
-    def _source_attention(self, index: int, attention: Any, x: Tensor, rows: Rows) -> Tensor:
-        """Attention to the source; its keys are never copied for a hypothesis."""
-        query = (attention.q_proj(x) * attention.scaling).view(x.size(0), attention.num_heads, -1)
+    def _source_attention(self, index: int, attention: Any, inputs: Tensor, rows: Rows) -> Tensor:
+        """(R, C) -> (R, C), attention to the source; its keys are never copied for a hypothesis."""
+        query = (attention.q_proj(inputs) * attention.scaling).view(inputs.size(0), attention.num_heads, -1)
         scores = self._by_sentence(query, rows).matmul(self.source[index].keys)  # (B, heads, W, S)
         if self.padding is not None:
             scores = scores.masked_fill(self.padding.unsqueeze(1).unsqueeze(1), -torch.inf)
@@ -196,6 +194,19 @@ class TransformerSteps:
     def _by_sentence(self, of_rows: Tensor, rows: Rows) -> Tensor:
         """(R, heads, N) -> (B, heads, W, N); slots without a row are zero."""
         return rows.by_sentence(of_rows, self.sentences).transpose(1, 2)
+
+
+def _with_residual(
+    layer: Any, norm: nn.Module, hidden: Tensor, part: Callable[[Tensor], Tensor], scale: Optional[Tensor] = None
+) -> Tensor:
+    """A part of a layer with its residual connection, (R, C) -> (R, C).
+
+    The norm stands before the part, or after the sum if the layer does not normalize before. ``scale`` is a factor of
+    the residual.
+    """
+    output = part(norm(hidden) if layer.normalize_before else hidden)
+    output = layer.residual_connection(output, hidden if scale is None else scale * hidden)
+    return output if layer.normalize_before else norm(output)
 
 
 def _joined(attention: Any) -> Tuple[Tensor, Optional[Tensor]]:
