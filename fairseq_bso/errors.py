@@ -1,11 +1,11 @@
-"""The error for mistakes of the user: the command ends with one message instead of a traceback."""
+"""The error for mistakes of the user: the command ends with one message instead of a traceback. Parts of messages."""
 
 import os
 import sys
 from types import TracebackType
 from typing import Optional, Type
 
-__all__ = ["UserError", "short"]
+__all__ = ["UserError", "counted", "short"]
 
 
 class UserError(BaseException):
@@ -38,3 +38,8 @@ def short(value: object) -> str:
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value)[:200])
     most = 12 if len(text) == 64 else 100
     return text if len(text) <= most else text[:most] + "..."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for a message: "1 sentence", "1,200 sentences"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

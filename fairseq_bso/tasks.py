@@ -21,7 +21,7 @@ from .decoding.unnormalized import (
     common_prefix_score,
     warn_of_undivided_sums,
 )
-from .errors import UserError
+from .errors import UserError, counted
 from .prune.task import PruningConfig, PruningMixin
 from .shortlist.files import load_shortlist, path_in
 from .subsets import check_subset, refuse_one_sided
@@ -159,8 +159,8 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         kept, left_out = indices[fits[indices]], numpy.sort(indices[~fits[indices]]).tolist()
         if left_out:
             logger.warning(
-                f"{len(left_out)} sentences are skipped, because --successors {self.constraint.name} needs outputs of "
-                f"more than {most} words for them; the first sentence ids are {left_out[:10]}"
+                f"{counted(len(left_out), 'sentence')} skipped, because --successors {self.constraint.name} needs "
+                f"outputs of more than {most} words there; the first sentence ids are {left_out[:10]}"
             )
         return kept
 

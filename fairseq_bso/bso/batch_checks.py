@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..corrections import updates_before
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..models.any_model import unwrapped
 from ..subsets import target_of
 from .objective import BeamCurriculum
@@ -67,7 +67,7 @@ def checked_costs(costs: Tensor, violations: Tensor, delta: str) -> Tensor:
     """
     if costs.shape != violations.shape:
         raise UserError(
-            f"--delta {delta} returned a tensor of shape {tuple(costs.shape)} for {len(violations)} violations, but "
-            f"must return one cost for each: {tuple(violations.shape)}"
+            f"--delta {delta} returned a tensor of shape {tuple(costs.shape)} for "
+            f"{counted(len(violations), 'violation')}, but must return one cost for each: {tuple(violations.shape)}"
         )
     return costs.detach()

@@ -10,7 +10,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
 from ..compat import metrics
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..models.any_model import prefix_score
 from ..models.training_search import search_then_score
 from ..search.constraints import BatchConstraint
@@ -206,8 +206,8 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             words, sentences, kept, violators = found.agreement
             logger.info(
                 f"the search looks at {words:.0f} words a sentence (--search-words {options.search_words}); in the "
-                f"first {sentences} sentences the exact search keeps {kept:.2%} of its hypotheses too, and finds "
-                f"{violators:.2%} of its violators"
+                f"first {counted(sentences, 'sentence')} the exact search keeps {kept:.2%} of its hypotheses too, and "
+                f"finds {violators:.2%} of its violators"
             )
 
     def not_logged(self) -> Dict[str, str]:

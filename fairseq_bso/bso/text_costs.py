@@ -15,7 +15,7 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF, TER
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..registry import Registry
 from ..search.finished_search import Finished
 
@@ -152,7 +152,10 @@ class TextCosts:
                 "returns a number for each pair"
             ) from problem
         if len(costs) != len(distinct):
-            raise UserError(f"--text-cost {self.name} returned {len(costs)} numbers for {len(distinct)} pairs of texts")
+            raise UserError(
+                f"--text-cost {self.name} returned {counted(len(costs), 'number')} for "
+                f"{counted(len(distinct), 'pair')} of texts"
+            )
         for cost, (hypothesis, reference, *_) in zip(costs, distinct):
             if not math.isfinite(cost):
                 raise UserError(

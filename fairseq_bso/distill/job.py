@@ -9,7 +9,7 @@ import torch
 from fairseq import utils
 
 from ..batches import Batch, length_batches
-from ..errors import UserError
+from ..errors import UserError, counted
 from .cache import BATCHES_IN_A_PART, Cache, Targets
 from .selection import HypothesisSelector
 
@@ -206,7 +206,7 @@ class Progress:
         self.start = self.last = time.monotonic()
         self.before, self.tokens_before = self._done()
         kept = f", {self.before:,} of them decoded before" if self.before else ""
-        logger.info(f"distilling {sum(self.sentences):,} sentences{kept}")
+        logger.info(f"distilling {counted(sum(self.sentences), 'sentence')}{kept}")
 
     def _done(self) -> Tuple[int, int]:
         """(sentences, source tokens) of the finished parts."""
@@ -231,7 +231,7 @@ class Progress:
         left = (whole - tokens) * seconds / max(1, tokens - self.tokens_before)
         bar = "#" * (20 * tokens // max(1, whole))
         logger.info(
-            f"distilling [{bar:.<20}] {sentences:,} of {sum(self.sentences):,} sentences, "
+            f"distilling [{bar:.<20}] {sentences:,} of {counted(sum(self.sentences), 'sentence')}, "
             f"{(sentences - self.before) / seconds:.1f} sentences/s, {_clock(left)} left"
         )
 
@@ -239,7 +239,8 @@ class Progress:
         """Logs the last line."""
         seconds = time.monotonic() - self.start
         made = sum(self.sentences) - self.before
-        logger.info(f"distilled {made:,} sentences in {seconds:.1f} s ({made / max(seconds, 1e-9):.1f} sentences/s)")
+        speed = made / max(seconds, 1e-9)
+        logger.info(f"distilled {counted(made, 'sentence')} in {seconds:.1f} s ({speed:.1f} sentences/s)")
 
 
 def _clock(seconds: float) -> str:

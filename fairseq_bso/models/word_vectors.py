@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import UserError, counted
 
 __all__ = ["load_vectors", "read_vectors"]
 
@@ -79,7 +79,9 @@ def read_vectors(path: str, option: str, size: int, wanted: Wanted) -> Dict[str,
         raise UserError(f"the embedding file {path} {fault}: correct {option}") from None
     if number == 0 or count is not None and number != count:
         expected = "at least one" if count is None else f"the {count:,} of its first line"
-        raise UserError(f"{path} holds {number:,} vectors instead of {expected}: take the whole file, or correct it")
+        raise UserError(
+            f"{path} holds {counted(number, 'vector')} instead of {expected}: take the whole file, or correct it"
+        )
     return found
 
 
@@ -118,7 +120,7 @@ def _text_records(
         try:
             word, vector = fields[0].decode("utf-8"), [float(field) for field in fields[1:]]
             if len(vector) != size:
-                raise ValueError(f"a word and {len(vector)} numbers")
+                raise ValueError(f"a word and {counted(len(vector), 'number')}")
             if not all(abs(value) <= LARGEST for value in vector):  # NaN neither
                 raise ValueError("a number that is not finite in float32")
         except UnicodeDecodeError:

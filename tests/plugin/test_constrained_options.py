@@ -1,4 +1,4 @@
-"""Options of fairseq-generate under a successor function: which are refused, and what lengths and their limits do."""
+"""Options of fairseq-generate under a constraint: which are refused, and what lengths and their limits do."""
 
 from argparse import Namespace
 
@@ -83,5 +83,5 @@ def test_sentences_whose_output_is_too_long_are_skipped_if_asked(caplog):
     indices, positions = data.ordered_indices(), (64, 4)
     kept = task.filter_indices_by_size(indices, data, positions, ignore_invalid_inputs=True)
     assert kept.tolist() == [index for index in indices.tolist() if index in (0, 2, 4)]
-    assert "2 sentences are skipped" in caplog.text and "[1, 3]" in caplog.text
+    assert "2 sentences skipped" in caplog.text and "[1, 3]" in caplog.text
     assert len(task.filter_indices_by_size(indices, data, positions)) == 5

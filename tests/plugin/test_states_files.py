@@ -118,9 +118,9 @@ def test_tracks_of_a_language_model_stay_with_their_words(tmp_path, settings, op
         (
             "tag",
             ["a b c a", "b c", "a a b", "", "a b a b a b a b"],
-            "line 2 has 2 values, but the sentence has 1 words",
+            "line 2 has 2 values, but the sentence has 1 word",
         ),
-        ("tag", ["a b c a", "b"], "has 2 lines, but there are 5 sentences"),
+        ("tag", ["a b c a", "b"], "has 2 lines for 5 sentences"),
         ("loss", ["a"], "other than loss, score, predictions"),
         ("a/b", None, "is not NAME=FILE"),
         ("none", None, "cannot be read"),

@@ -135,7 +135,7 @@ def failing(hypotheses, references):
         (failing, "raised RuntimeError (no network)"),
         (lambda one, right: [float("nan")] * len(one), "returned nan for the hypothesis"),
         (lambda one, right: [-float("inf")] * len(one), "returned -inf for the hypothesis"),
-        (lambda one, right: [1.0], "returned 1 numbers for"),
+        (lambda one, right: [1.0], "returned 1 number for"),
         (lambda one, right: [1.0] * (len(one) + 1), "numbers for"),
         (lambda one, right: None, "raised TypeError"),
         (lambda one, right: ["high"] * len(one), "raised ValueError"),

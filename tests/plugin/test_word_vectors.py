@@ -97,7 +97,7 @@ GOOD = as_text(VECTORS)
     "content, message",
     [
         (GOOD + b"hase 0.1 0.2 0.3", "line 4: a word and 3 numbers; it must be a word and 4 numbers. Is the file cut"),
-        (GOOD + b"die 0.25\nder 1 1 1 1\n", "line 4: a word and 1 numbers"),
+        (GOOD + b"die 0.25\nder 1 1 1 1\n", "line 4: a word and 1 number"),
         (GOOD + b"die\n", "line 4: a word and 0 numbers"),
         (GOOD + b"die 1 2 x 4\n", "line 4: could not convert string to float"),
         (GOOD + b"die 1 2 nan 4\n", "line 4: a number that is not finite"),

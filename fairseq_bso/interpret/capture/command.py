@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ...errors import counted
 from ...logs import show_logs
 from ...old_names import OldName
 from ...user_dirs import import_user_dir
@@ -120,6 +121,6 @@ def run(arguments: argparse.Namespace) -> int:
         description=arguments.description,
     )
     summary = capture(arguments.checkpoint, arguments.data, arguments.out, options)
-    print(f"{arguments.out}: {summary['sentences']:,} sentences, {summary['description']}")
+    print(f"{arguments.out}: {counted(summary['sentences'], 'sentence')}, {summary['description']}")
     print(f"Look at it with: fairseq-bso view {arguments.out}")
     return 0

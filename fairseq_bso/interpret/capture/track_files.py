@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy
 
-from ...errors import UserError
+from ...errors import UserError, counted
 from ..folder.lstmvis import WordTrack
 from .sentences import Sentences
 
@@ -88,8 +88,8 @@ def _read_codes(path: str, option: str, lines: numpy.ndarray) -> Tuple[numpy.nda
                 values = line.split()
                 if count <= len(lines) and len(values) != lines[count - 1]:
                     raise UserError(
-                        f"{option}: line {count} has {len(values)} values, but the sentence has {lines[count - 1]} "
-                        "words (</s> not counted)"
+                        f"{option}: line {count} has {counted(len(values), 'value')}, but the sentence has "
+                        f"{counted(int(lines[count - 1]), 'word')} (</s> not counted)"
                     )
                 if count <= len(lines):
                     codes[place : place + len(values)] = [numbers.setdefault(value, len(numbers)) for value in values]
@@ -97,7 +97,9 @@ def _read_codes(path: str, option: str, lines: numpy.ndarray) -> Tuple[numpy.nda
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option} cannot be read: {error}") from None
     if count != len(lines):
-        raise UserError(f"{option} has {count} lines, but there are {len(lines)} sentences")
+        raise UserError(
+            f"{option} has {counted(count, 'line')} for {counted(len(lines), 'sentence')}: give one line for each"
+        )
     return codes, list(numbers)
 
 

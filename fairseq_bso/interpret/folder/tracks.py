@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 import h5py
 import numpy
 
-from ...errors import UserError
+from ...errors import UserError, counted
 from .datasets import dataset, whole
 from .project import Project
 
@@ -31,7 +31,7 @@ class Track:
     def __init__(self, name: str, values: numpy.ndarray, labels: Optional[List[str]]):
         self.name, self.labels = name, labels
         if labels is not None and len(values) and values.max() >= len(labels):
-            raise UserError(f"the track {name} has a code above those of its {len(labels)} labels")
+            raise UserError(f"the track {name} has a code above those of its {counted(len(labels), 'label')}")
         self.values = values.astype(numpy.float32 if labels is None else numpy.int32)
         if labels is not None:
             return

@@ -2,7 +2,7 @@
 /* global d3 */
 
 import { Latest } from "./api.js";
-import { h, hideTooltip, markWords, measure, segments, press, shorten, showTooltip } from "./dom.js";
+import { count, h, hideTooltip, markWords, measure, segments, press, shorten, showTooltip } from "./dom.js";
 import { svgButton } from "./export.js";
 import { weightColour } from "./palette.js";
 
@@ -96,7 +96,7 @@ export class PairCard {
     const width = left + columns * column + GAP * (blocks.length - 1) + 140;
     const height = Math.max(top + words.length * row + 12, top + 130);
     this.svg.attr("width", width).attr("height", height).attr("viewBox", `0 0 ${width} ${height}`).selectAll("*").remove();
-    this.svg.attr("aria-label", `${words.length} predicted words by ${columns} words that were read`);
+    this.svg.attr("aria-label", `${count(words.length, "predicted word")} by ${count(columns, "word")} read`);
     this.size = { left, top, column, row };
     const largest = weights ? 1 : Math.max(1e-6, d3.max(blocks, (block) => d3.max(block.values.flat(), Math.abs)));
     this.colour = weights ? weightColour : (value) => (value < 0 ? negative : positive)(Math.sqrt(Math.abs(value) / largest));
