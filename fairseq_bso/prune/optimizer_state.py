@@ -1,6 +1,6 @@
 """What optimizers store for a parameter: its float32 copy and its moments (running means of gradients and squares)."""
 
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 from torch import Tensor
 
@@ -50,11 +50,16 @@ def moments_of(
             if parameter.dim() > 1 and parameter.data_ptr() in stepped:
                 yield from ((stepped[parameter.data_ptr()][0], *moment) for moment in moments.items())
             elif parameter.dim() == 1:  # may be all parameters in one flat tensor
-                for address, (index, tensor) in stepped.items():
-                    start = (address - parameter.data_ptr()) // parameter.element_size()
-                    if 0 <= start <= parameter.numel() - tensor.numel():
-                        end = start + tensor.numel()
-                        yield from ((index, name, flat[start:end].view(tensor.shape)) for name, flat in moments.items())
+                for index, tensor, place in _inside(parameter, stepped.values()):
+                    yield from ((index, name, flat[place].view(tensor.shape)) for name, flat in moments.items())
+
+
+def _inside(flat: Tensor, stepped: Iterable[Tuple[int, Tensor]]) -> Iterator[Tuple[int, Tensor, slice]]:
+    """The tensors whose memory is a part of a flat tensor: (index of the weight, tensor, its place in the flat one)."""
+    for index, tensor in stepped:
+        start = (tensor.data_ptr() - flat.data_ptr()) // flat.element_size()
+        if 0 <= start <= flat.numel() - tensor.numel():
+            yield index, tensor, slice(start, start + tensor.numel())
 
 
 def keeps_zeros(optimizer: Any) -> bool:
