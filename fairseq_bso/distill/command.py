@@ -14,7 +14,8 @@ from ..logs import show_logs
 from ..subsets import is_raw
 from ..user_dirs import import_user_dir
 from .job import Shard
-from .tasks import SequenceDistillationConfig, SequenceDistillationTask
+from .options import SequenceDistillationConfig
+from .tasks import SequenceDistillationTask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

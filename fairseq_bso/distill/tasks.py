@@ -1,52 +1,29 @@
 """The tasks ``word_distillation`` and ``sequence_distillation``: learning from a teacher's words or from its output."""
 
 import logging
-import math
 from argparse import Namespace
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Optional, Tuple
 
 import torch
 from fairseq import utils
 from fairseq.data import ConcatDataset, LanguagePairDataset
-from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import load_langpair_dataset
-from omegaconf import II
 
 from ..decoding.unnormalized import common_prefix_score, unused_length_penalty
 from ..errors import UserError
 from ..subsets import refuse_one_sided
-from ..tasks import BsoTranslationConfig, BsoTranslationTask
-from .cache import Cache, cache_of
+from ..tasks import BsoTranslationTask
+from .cache import Cache
+from .cache_identity import cache_of
 from .job import DistillationJob, Shard, TeacherDecoder
-from .selection import MODES, HypothesisSelector
-from .teacher import DTYPES, Teacher, dtype_on, load_teacher
+from .options import SequenceDistillationConfig, WordDistillationConfig, beam_of, check_options
+from .selection import HypothesisSelector
+from .teacher import Teacher, dtype_on, load_teacher
 
 logger = logging.getLogger(__name__)
-
-BEAMS = {"seq_kd": 5, "seq_inter": 35}  # of the paper
-
-
-@dataclass
-class WordDistillationConfig(BsoTranslationConfig):
-    teacher_path: Optional[str] = field(
-        default=None,
-        metadata={"help": "the teacher's checkpoint; several, separated by colons, are an ensemble"},
-    )
-    teacher_data: Optional[str] = field(
-        default=None,
-        metadata={"help": "folder with the teacher's dictionaries, if they are not in the data folder of its training"},
-    )
-    teacher_dtype: ChoiceEnum(list(DTYPES)) = field(  # type: ignore[valid-type]
-        default="auto",
-        metadata={
-            "help": "data type of the teacher; auto: float16 on a GPU, float32 on a CPU (bfloat16 is faster on CPUs "
-            "that support it)"
-        },
-    )
 
 
 @register_task("word_distillation", dataclass=WordDistillationConfig)
@@ -88,50 +65,6 @@ class WordDistillationTask(BsoTranslationTask):
         """The longest source and target of the task, and of its teacher once that is loaded."""
         own = super().max_positions()
         return own if self._teacher is None else utils.resolve_max_positions(own, self._teacher.max_positions())
-
-
-@dataclass
-class SequenceDistillationConfig(WordDistillationConfig):
-    distill_cache: Optional[str] = field(
-        default=None, metadata={"help": "folder for the distilled training set; written on first use, read later"}
-    )
-    distill_mode: ChoiceEnum(list(MODES)) = field(  # type: ignore[valid-type]
-        default="seq_kd",
-        metadata={
-            "help": "seq_kd: the teacher's best hypothesis; seq_inter: the hypothesis of its beam with the highest "
-            "sentence BLEU"
-        },
-    )
-    distill_beam: int = field(
-        default=0, metadata={"help": "beam size of the teacher; 0: 5 for seq_kd, 35 for seq_inter, as in the paper"}
-    )
-    distill_nbest: int = field(default=1, metadata={"help": "number of hypotheses per sentence to train on"})
-    distill_keep_original: bool = field(default=False, metadata={"help": "also train on the original pairs"})
-    distill_max_ratio: float = field(
-        default=0.0,
-        metadata={
-            "help": "drop hypotheses that are longer or shorter than the source by more than this factor; 0: no limit"
-        },
-    )
-    distill_max_len_a: float = field(
-        default=1.5, metadata={"help": "A in the length limit of hypotheses, A times the source length plus B words"}
-    )
-    distill_max_len_b: int = field(
-        default=10, metadata={"help": "B in the length limit of hypotheses, A times the source length plus B words"}
-    )
-    distill_lenpen: float = field(default=1.0, metadata={"help": "length penalty of the teacher's search"})
-    distill_remove_bpe: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "way of joining target symbols to words, for the BLEU of seq_inter (sentencepiece, subword_nmt "
-            "...); default: the value of --eval-bleu-remove-bpe",
-            "argparse_const": "@@ ",
-        },
-    )
-    distill_max_tokens: int = field(
-        default=20000, metadata={"help": "limit for source tokens times beam in a batch of the teacher's search"}
-    )
-    cpu: bool = II("common.cpu")
 
 
 @register_task("sequence_distillation", dataclass=SequenceDistillationConfig)
@@ -276,39 +209,3 @@ class SequenceDistillationTask(WordDistillationTask):
             shuffle=True,
             pad_to_multiple=self.cfg.required_seq_len_multiple,
         )
-
-
-def beam_of(cfg: SequenceDistillationConfig) -> int:
-    """The beam of the teacher's search."""
-    return cfg.distill_beam or BEAMS[str(cfg.distill_mode)]
-
-
-def check_options(cfg: SequenceDistillationConfig) -> None:
-    """Raises UserError that names all options that do not fit."""
-    problems = []
-    if not cfg.distill_cache:
-        problems.append("give --distill-cache FOLDER for the distilled training set")
-    if not cfg.teacher_path:
-        problems.append("give --teacher-path CHECKPOINT")
-    beam = beam_of(cfg)
-    if beam < 1:
-        problems.append(f"--distill-beam is {cfg.distill_beam}, but must be at least 1 (0: the beam of the paper)")
-    elif not 1 <= cfg.distill_nbest <= beam:
-        problems.append(f"--distill-nbest is {cfg.distill_nbest}, but must be from 1 to the beam, {beam}")
-    if cfg.distill_max_ratio != 0 and not cfg.distill_max_ratio >= 1:
-        problems.append(f"--distill-max-ratio is {cfg.distill_max_ratio}, but must be 0 (no limit) or at least 1")
-    if not (0 <= cfg.distill_max_len_a < math.inf and cfg.distill_max_len_b >= 1):
-        problems.append(
-            f"--distill-max-len-a is {cfg.distill_max_len_a} and --distill-max-len-b is {cfg.distill_max_len_b}, but "
-            "they must be finite, and at least 0 and 1"
-        )
-    if not -10 <= cfg.distill_lenpen <= 10:
-        problems.append(f"--distill-lenpen is {cfg.distill_lenpen}, but must be from -10 to 10")
-    if cfg.distill_max_tokens < 1:
-        problems.append(f"--distill-max-tokens is {cfg.distill_max_tokens}, but must be at least 1")
-    if cfg.load_alignments:
-        problems.append("leave out --load-alignments: distilled targets have no alignments")
-    if len(utils.split_paths(cfg.data)) > 1:
-        problems.append(f"give one data folder, not {cfg.data}")
-    if problems:
-        raise UserError("sequence_distillation: " + "; ".join(problems))

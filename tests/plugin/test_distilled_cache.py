@@ -10,10 +10,12 @@ import torch
 from reference import fakes
 from tiny_captures import SOURCES, TARGETS, write_data
 
-from fairseq_bso.distill import cache as cache_module
-from fairseq_bso.distill.cache import Cache, cache_of
+from fairseq_bso.distill import cache_identity
+from fairseq_bso.distill.cache import Cache
+from fairseq_bso.distill.cache_identity import cache_of
 from fairseq_bso.distill.job import DistillationJob, Shard
-from fairseq_bso.distill.tasks import SequenceDistillationConfig, SequenceDistillationTask, check_options
+from fairseq_bso.distill.options import SequenceDistillationConfig, check_options
+from fairseq_bso.distill.tasks import SequenceDistillationTask
 from fairseq_bso.errors import UserError
 
 END = 2
@@ -153,7 +155,7 @@ def test_parts_of_another_size_are_not_taken(tmp_path, monkeypatch):
     cfg.train_subset = "test"
     caches = []
     for size in (4, 8):
-        monkeypatch.setattr(cache_module, "BATCHES_IN_A_PART", size)
+        monkeypatch.setattr(cache_identity, "BATCHES_IN_A_PART", size)
         caches.append(cache_of(cfg, 5, None, torch.float32))
     caches[0].write_part(0, [(0, [[4, END]])])
     assert caches[0].has_part(0) and not caches[1].has_part(0)

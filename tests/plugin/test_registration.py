@@ -18,6 +18,7 @@ from fairseq_bso.bso import costs, criterion
 from fairseq_bso.cross_entropy import criterion as cross_entropy
 from fairseq_bso.cross_entropy import scheduled_sampling
 from fairseq_bso.distill import criterion as distillation
+from fairseq_bso.distill import options as distillation_options
 from fairseq_bso.distill import tasks as distillation_tasks
 from fairseq_bso.models import bso_lstm
 
@@ -67,8 +68,8 @@ CRITERIONS = (
 )
 TASKS = (
     tasks.BsoTranslationConfig,
-    distillation_tasks.WordDistillationConfig,
-    distillation_tasks.SequenceDistillationConfig,
+    distillation_options.WordDistillationConfig,
+    distillation_options.SequenceDistillationConfig,
 )
 
 

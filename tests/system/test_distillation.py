@@ -26,7 +26,8 @@ from system_commands import (
 )
 
 from fairseq_bso import cli
-from fairseq_bso.distill import tasks
+from fairseq_bso.distill.options import WordDistillationConfig
+from fairseq_bso.distill.tasks import WordDistillationTask
 from fairseq_bso.distill.teacher import load_teacher
 from fairseq_bso.errors import UserError
 
@@ -216,7 +217,7 @@ def test_a_full_disk_is_one_line_and_what_is_done_is_kept(data, softmax_checkpoi
 
 def student(data, **options):
     """The task of a student."""
-    return tasks.WordDistillationTask.setup_task(tasks.WordDistillationConfig(data=str(data), **options))
+    return WordDistillationTask.setup_task(WordDistillationConfig(data=str(data), **options))
 
 
 def test_a_teacher_of_other_dictionaries_or_languages_is_refused(data, softmax_checkpoint, tmp_path):
