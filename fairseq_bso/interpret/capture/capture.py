@@ -19,10 +19,11 @@ from ...files import AtomicFolder, sha256
 from ..folder.lstmvis import WordTrack
 from ..models.loading import load
 from ..models.state_reader import LoadedModel
+from .corpus import from_data_set, from_text, own_output
 from .hdf5_files import check_out, import_h5py, write_json, writing_to
 from .options import CaptureOptions
 from .records import CaptureInput
-from .sentences import SentencePairs, Sentences, from_data_set, from_text, own_output
+from .sentences import SentencePairs, Sentences
 from .track_files import read_tracks
 from .writer import write_sides
 

@@ -17,7 +17,8 @@ import numpy
 from ...errors import UserError
 from ...files import atomic_path, atomic_write, reserve
 from .cards import CardBuilder, Cards, read_cards, write_cards
-from .reader import Side, States
+from .reader import Side
+from .states import States
 
 __all__ = ["Index", "build_index", "levels", "open_cards", "open_index"]
 
@@ -84,14 +85,14 @@ def open_cards(side: Side) -> Optional[Cards]:
 
 def _describe(side: Side) -> Dict[str, Any]:
     """The states that an index is of. Those of another program may be in several files."""
-    first, *others = (os.stat(name) for name in dict.fromkeys(one.data.file.filename for one in side.states))
-    several = {"other_sources": [[one.st_size, one.st_mtime_ns] for one in others]} if others else {}
+    first, *others = (os.stat(name) for name in dict.fromkeys(states.data.file.filename for states in side.states))
+    several = {"other_sources": [[other.st_size, other.st_mtime_ns] for other in others]} if others else {}
     return {
         "version": VERSION,
         "steps": side.steps,
         "columns": [
-            {"states": one.name, "first": one.first, "units": one.units, "transform": one.transform}
-            for one in side.states
+            {"states": states.name, "first": states.first, "units": states.units, "transform": states.transform}
+            for states in side.states
         ],
         "source_size": first.st_size,
         "source_mtime_ns": first.st_mtime_ns,
@@ -134,7 +135,7 @@ def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional
     cards = CardBuilder(side)
     for start in range(0, side.steps, height):
         stop = min(start + height, side.steps)
-        values = numpy.concatenate([_block(one, start, stop) for one in side.states], axis=1)  # (n, C) float32
+        values = numpy.concatenate([_block(states, start, stop) for states in side.states], axis=1)  # (n, C) float32
         rows = levels(values)  # (n, C) int8
         rows_file.write(rows.tobytes())
         columns = numpy.ascontiguousarray(rows.T)  # (C, n)
@@ -147,6 +148,7 @@ def _write(side: Side, rows_file: BinaryIO, units_path: Path, progress: Optional
 
 
 def _block(states: States, start: int, stop: int) -> numpy.ndarray:
+    """``States.window``. Raises UserError for a NaN."""
     values = states.window(start, stop)
     if numpy.isnan(values).any():
         row = start + int(numpy.isnan(values).any(axis=1).argmax())

@@ -14,6 +14,7 @@ import numpy
 from ...errors import UserError
 from ...files import atomic_path
 from .datasets import dataset
+from .project import word_of
 
 __all__ = ["GROUP", "NAMES", "OutputWords", "add_output_words"]
 
@@ -47,7 +48,7 @@ class OutputWords:
         if state not in self.datasets or unit >= len(self.datasets[state][0]):
             return None
         ids, weights = (part[unit].tolist() for part in self.datasets[state])
-        both = [(self.words[i] if 0 <= i < len(self.words) else f"#{i}", w) for i, w in zip(ids, weights)]
+        both = [(word_of(self.words, word), weight) for word, weight in zip(ids, weights)]
         return both[: len(both) // 2], both[len(both) // 2 :]
 
 

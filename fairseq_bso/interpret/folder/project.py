@@ -3,14 +3,14 @@
 import math
 import re
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import h5py
 import yaml
 
 from ...errors import UserError
 
-__all__ = ["AGAIN", "Project", "open_hdf5"]
+__all__ = ["AGAIN", "Project", "open_hdf5", "word_of"]
 
 AGAIN = "capture the states again"
 # A small file must not fill memory and disk: a dataset need not hold what its shape claims.
@@ -83,7 +83,16 @@ class Project:
                 raise ValueError("the numbers of its words are not those of a dictionary")
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {error}; {self.remedy}") from None
-        return [numbers.get(number, f"#{number}") for number in range(max(numbers) + 1)]
+        return [numbers.get(number, _unnamed(number)) for number in range(max(numbers) + 1)]
+
+
+def word_of(words: Sequence[str], number: int) -> str:
+    """The word of an id. An id that the dictionary does not have is shown as a number."""
+    return words[number] if 0 <= number < len(words) else _unnamed(number)
+
+
+def _unnamed(number: int) -> str:
+    return f"#{number}"
 
 
 def open_hdf5(path: Path, remedy: str) -> "h5py.File":

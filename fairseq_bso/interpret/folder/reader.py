@@ -5,8 +5,9 @@ folder of LSTMVis. A project that another program made for LSTMVis opens as a ca
 """
 
 import json
+import math
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import h5py
 import numpy
@@ -14,45 +15,13 @@ import numpy
 from ...errors import UserError
 from .datasets import REAL, WHOLE, dataset, numbers_for_each, whole
 from .output_words import OutputWords
-from .project import AGAIN, Project, open_hdf5
+from .project import AGAIN, Project, open_hdf5, word_of
+from .states import open_states
 from .tracks import Track, read_tracks
 
-__all__ = ["CaptureReader", "Side", "States", "open_capture"]
+__all__ = ["CaptureReader", "Side", "open_capture"]
 
 SIDES = ("encoder", "decoder")
-BLOCK = 1 << 24  # values that are read at a time
-
-
-class States:
-    """One dataset of states, (T, units).
-
-    Args:
-        name: of the dataset, such as "hidden1".
-        data: the dataset.
-        first: the number of its first unit among all units of the side.
-        transform: "tanh" for unbounded cell states, else "none".
-    """
-
-    def __init__(self, name: str, data: "h5py.Dataset", first: int, transform: str):
-        self.name, self.data, self.first, self.transform = name, data, first, transform
-        self.units = int(data.shape[1])
-
-    def window(self, start: int, stop: int) -> numpy.ndarray:
-        """The steps from start to before stop: (stop - start, units) float32, transformed."""
-        values = self.data[start:stop].astype(numpy.float32)
-        return numpy.tanh(values) if self.transform == "tanh" else values
-
-    def mean(self) -> numpy.ndarray:
-        """(units,) float64: the means over all steps, of cell states before tanh."""
-        height, steps = max(1, BLOCK // self.units), int(self.data.shape[0])
-        total = numpy.zeros(self.units)
-        for start in range(0, steps, height):
-            total += self.data[start : start + height].astype(numpy.float64).sum(0)
-        return total / max(1, steps)
-
-    def describe(self) -> Dict[str, Any]:
-        """The description for the page."""
-        return {"name": self.name, "units": self.units, "first": self.first, "transform": self.transform}
 
 
 class Side:
@@ -68,9 +37,9 @@ class Side:
         project = Project(folder)
         sequence = project.part("word_sequence")
         train = project.hdf5(sequence.get("file"))
-        self.states = _open_states(project, own="sentence_offsets" in train)
+        self.states = open_states(project, own="sentence_offsets" in train)
         self.steps = int(self.states[0].data.shape[0])
-        self.units = sum(one.units for one in self.states)
+        self.units = sum(states.units for states in self.states)
         self.word_ids = numbers_for_each(train, sequence.get("path"), self.steps, project.remedy)  # (T,)
         self.words = project.words(sequence.get("dict_file"))
         if self.steps and not 0 <= self.word_ids.min() <= self.word_ids.max() < len(self.words):
@@ -85,6 +54,7 @@ class Side:
         self.tracks: Dict[str, Track] = read_tracks(project, train, self.steps)
 
     def _read_offsets(self, train: "h5py.File", remedy: str) -> numpy.ndarray:
+        """(sentences + 1,) int64: the first position of each sentence, then T. One sentence if they are not stored."""
         found = dataset(train, "sentence_offsets")
         if found is None:  # made by another program
             return numpy.array([0, self.steps], dtype=numpy.int64)
@@ -100,25 +70,24 @@ class Side:
 
     def text(self, start: int, stop: int) -> List[str]:
         """The words from start to before stop."""
-        return [self.words[one] for one in self.word_ids[start:stop]]
+        return [self.words[word] for word in self.word_ids[start:stop]]
 
     def unit_name(self, unit: int) -> str:
         """The name of a unit by its number, such as "hidden1:17"."""
-        states = next(one for one in self.states if one.first <= unit < one.first + one.units)
+        states = next(states for states in self.states if states.first <= unit < states.first + states.units)
         return f"{states.name}:{unit - states.first}"
 
     def predicted(self, start: int, stop: int) -> Optional[List[List[Tuple[str, Optional[float]]]]]:
         """The top-k predictions of the next word at each position, best first, with their scores."""
         if self.predictions is None:
             return None
-        ids, scores = (one[start:stop] for one in self.predictions)  # (n, k) each
-        known = len(self.words)
+        ids, scores = (part[start:stop].tolist() for part in self.predictions)  # (n, k) each
         return [
             [
-                (self.words[i] if 0 <= i < known else f"#{i}", round(float(s), 4) if numpy.isfinite(s) else None)
-                for i, s in zip(row, of_row)
+                (word_of(self.words, word), round(score, 4) if math.isfinite(score) else None)
+                for word, score in zip(*row)
             ]
-            for row, of_row in zip(ids.tolist(), scores.tolist())
+            for row in zip(ids, scores)
         ]
 
     def describe(self) -> Dict[str, Any]:
@@ -127,8 +96,8 @@ class Side:
             "name": self.name,
             "steps": self.steps,
             "sentences": self.sentences,
-            "states": [one.describe() for one in self.states],
-            "tracks": [one.describe() for one in self.tracks.values()],
+            "states": [states.describe() for states in self.states],
+            "tracks": [track.describe() for track in self.tracks.values()],
             "predictions": 0 if self.predictions is None else int(self.predictions[0].shape[1]),
         }
 
@@ -194,6 +163,7 @@ def open_capture(folder: Path) -> CaptureReader:
 
 
 def _open_capture(folder: Path) -> CaptureReader:
+    """``open_capture``; damage may raise any exception."""
     if not folder.is_dir():
         what = f"{folder} is no folder" if folder.exists() else f"the folder {folder} does not exist"
         raise UserError(f"{what}: fairseq-bso states writes one")
@@ -215,67 +185,6 @@ def _open_capture(folder: Path) -> CaptureReader:
         if folder.resolve() not in (folder / name).resolve().parents:
             raise UserError(f"{folder / name} is a link out of the folder: copy the side into it")
     return CaptureReader(folder, summary, {name: Side(folder / name, name) for name in SIDES if name in names})
-
-
-class _Dataset(NamedTuple):
-    """A dataset of states before it is checked."""
-
-    name: str
-    file: "h5py.File"
-    transform: str
-
-
-def _open_states(project: Project, own: bool) -> List[States]:
-    """The states of a side, checked, with their units numbered from 0 on."""
-    states: List[States] = []
-    first = 0
-    for name, file, transform in _own_states(project) if own else _foreign_states(project):
-        data = dataset(file, name)
-        if data is None or data.ndim != 2 or data.dtype.kind not in REAL:
-            raise UserError(f"{file.filename} has no states {name!r} of two dimensions: {project.remedy}")
-        if states and len(states[0].data) != len(data):
-            raise UserError(f"{file.filename}: {name} and {states[0].name} differ in their number of steps")
-        states.append(States(name, data, first, transform))
-        first += states[-1].units
-    if not states or not states[0].data.shape[0]:
-        raise UserError(f"{project.folder} holds no states: capture some sentences first")
-    return states
-
-
-def _own_states(project: Project) -> List[_Dataset]:
-    """The datasets of `fairseq-bso states`: those of lstm.yml in its order, then all others of the same file."""
-    file = project.hdf5(project.part("states").get("file"))
-    found = {
-        name: _Dataset(name, source, described.get("transform") or _default_transform(name))
-        for name, source, described in _named_states(project)
-    }
-    for name in sorted(file):
-        if isinstance(file[name], h5py.Dataset) and file[name].ndim == 2:
-            found.setdefault(name, _Dataset(name, file, _default_transform(name)))
-    return list(found.values())
-
-
-def _foreign_states(project: Project) -> List[_Dataset]:
-    """The datasets of another program: those of lstm.yml. LSTMVis applies tanh unless lstm.yml says otherwise."""
-    found = {
-        name: _Dataset(name, source, described.get("transform", "tanh") or _default_transform(name))
-        for name, source, described in _named_states(project)
-    }
-    return list(found.values())
-
-
-def _named_states(project: Project) -> Iterator[Tuple[str, "h5py.File", Dict[str, Any]]]:
-    """Name, file and description of each dataset of states that lstm.yml names."""
-    part = project.part("states")
-    for one in part.get("types") or []:
-        if not isinstance(one, dict) or "path" not in one:
-            raise UserError(f"{project.path}: each of the states' types needs a path")
-        yield str(one["path"]), project.hdf5(one.get("file", part.get("file"))), one
-
-
-def _default_transform(name: str) -> str:
-    """Cell states, which have no bounds, are shown after tanh."""
-    return "tanh" if name.startswith("cell") else "none"
 
 
 def _open_predictions(file: "h5py.File", steps: int, remedy: str) -> Optional[Tuple[Any, "h5py.Dataset"]]:

@@ -5,8 +5,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy
 from torch import Tensor
 
+from ..capture.corpus import own_output
 from ..capture.options import CaptureOptions
-from ..capture.sentences import Samples, SentencePairs, Sentences, own_output
+from ..capture.sentences import Samples, SentencePairs, Sentences
 from ..models.state_reader import LoadedModel
 
 __all__ = ["OwnText", "read_text"]

@@ -9,7 +9,8 @@ from typing import Dict, Iterable, List, Sequence, Tuple
 import numpy
 
 from ..folder.index import Index
-from ..folder.reader import CaptureReader, Side, States
+from ..folder.reader import CaptureReader, Side
+from ..folder.states import States
 from .fields import RequestFields
 
 __all__ = ["UnitColumns", "side_of", "states_of"]

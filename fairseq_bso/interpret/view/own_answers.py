@@ -6,7 +6,8 @@ import numpy
 import torch
 
 from ..folder.index import levels
-from ..folder.reader import CaptureReader, Side, States
+from ..folder.reader import CaptureReader, Side
+from ..folder.states import States
 from ..live.session import OwnRun, Session
 from ..models.changes import UnitEdit
 from ..units.patterns import selected_units
