@@ -135,7 +135,7 @@ class ChangedPass(DecoderPass):
         """The states of a layer, counted from 0, from gates (B, 4H) and cell (B, H)."""
         hidden, cell = super().cell(layer, gates, cell)
         edits = self.change.of_layer(layer + 1)
-        if edits == (None, None):
+        if not edits.changes:
             return hidden, cell
         output_gate = open_gates(gates, DECODER_ORDER)["output"]
         return edit_cell(hidden, cell, output_gate, edits, self.row)

@@ -11,12 +11,12 @@ B is the number of sentences, U of units of a state, n of units that are set, T 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["UNCHANGED", "Change", "UnitEdit", "edit_cell", "split_directions"]
+__all__ = ["UNCHANGED", "Change", "LayerEdits", "UnitEdit", "edit_cell"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,22 @@ class UnitEdit:
         return torch.where(inside.unsqueeze(1), changed, state)
 
 
+class LayerEdits(NamedTuple):
+    """The edits of one layer; None for a state that is not edited."""
+
+    hidden: Optional[UnitEdit] = None
+    cell: Optional[UnitEdit] = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is any edit."""
+        return self.hidden is not None or self.cell is not None
+
+    def of_direction(self, units: int, backward: bool) -> LayerEdits:
+        """The part that falls into one direction of a layer, with `units` units in each direction."""
+        return LayerEdits(*(edit and _of_direction(edit, units, backward) for edit in self))
+
+
 @dataclass(frozen=True)
 class Change:
     """A change of one side of a run. The default changes nothing."""
@@ -63,20 +79,16 @@ class Change:
         """Whether there is any change."""
         return bool(self.edits) or self.embedded is not None
 
-    def of_layer(self, layer: int) -> Tuple[Optional[UnitEdit], Optional[UnitEdit]]:
-        """The edits of hidden and cell state of a layer, counted from 1."""
-        return self.edits.get(f"hidden{layer}"), self.edits.get(f"cell{layer}")
+    def of_layer(self, layer: int) -> LayerEdits:
+        """The edits of a layer, counted from 1."""
+        return LayerEdits(self.edits.get(f"hidden{layer}"), self.edits.get(f"cell{layer}"))
 
 
 UNCHANGED = Change()
 
 
 def edit_cell(
-    hidden: Tensor,
-    cell: Tensor,
-    output_gate: Tensor,
-    edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]],
-    rows: Tensor,
+    hidden: Tensor, cell: Tensor, output_gate: Tensor, edits: LayerEdits, rows: Tensor
 ) -> Tuple[Tensor, Tensor]:
     """One step of an LSTM layer with its units set.
 
@@ -84,25 +96,22 @@ def edit_cell(
         hidden: (B, U), the step's own.
         cell: (B, U), the step's own.
         output_gate: (B, U) after the sigmoid.
-        edits: of hidden and cell state.
+        edits: of the layer.
         rows: (B,) int64.
 
     Returns:
         Hidden and cell state (B, U).
     """
-    of_hidden, of_cell = edits
-    if of_cell is not None:
-        cell = of_cell.apply(cell, rows)
+    if edits.cell is not None:
+        cell = edits.cell.apply(cell, rows)
         hidden = output_gate * torch.tanh(cell)
-    if of_hidden is not None:
-        hidden = of_hidden.apply(hidden, rows)
+    if edits.hidden is not None:
+        hidden = edits.hidden.apply(hidden, rows)
     return hidden, cell
 
 
-def split_directions(edit: Optional[UnitEdit], units: int, backward: bool) -> Optional[UnitEdit]:
-    """The part of an edit that falls into one direction of a layer, with `units` units in each direction."""
-    if edit is None:
-        return None
+def _of_direction(edit: UnitEdit, units: int, backward: bool) -> Optional[UnitEdit]:
+    """The part of an edit that falls into one direction of a layer; None for an empty part."""
     mine = (edit.columns >= units) if backward else (edit.columns < units)  # (n,)
     if not bool(mine.any()):
         return None

@@ -1,13 +1,13 @@
 """Reads the states of fairseq's `lstm` and `lstm_lm`."""
 
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .changes import UNCHANGED, Change, UnitEdit, edit_cell
+from .changes import UNCHANGED, Change, LayerEdits, edit_cell
 from .state_reader import (
     TORCH_ORDER,
     DecoderStates,
@@ -68,13 +68,13 @@ class FairseqLSTMReader(StateReader):
             found.update(named(layer, LayerStates(hidden, state, gates)))
         return DecoderStates(found, attention, outputs)
 
-    def _note_in(self, steps: List[Step], edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]]) -> Callable[..., Any]:
+    def _note_in(self, steps: List[Step], edits: LayerEdits) -> Callable[..., Any]:
         """A hook of an nn.LSTMCell that sets its units, and records its inputs and outputs."""
 
         def note(module: nn.LSTMCell, arguments: Any, outputs: Any) -> Any:
             inputs, (hidden_before, _) = arguments
             hidden, cell = outputs
-            if edits != (None, None):
+            if edits.changes:
                 opened = open_gates(_before_gates(module, inputs, hidden_before), TORCH_ORDER)
                 rows = torch.full_like(hidden[:, 0], len(steps), dtype=torch.int64)  # (B,)
                 hidden, cell = edit_cell(hidden, cell, opened["output"], edits, rows)

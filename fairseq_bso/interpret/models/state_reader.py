@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .changes import UNCHANGED, Change, UnitEdit, edit_cell, split_directions
+from .changes import UNCHANGED, Change, LayerEdits, edit_cell
 
 TORCH_ORDER = ("input", "forget", "candidate", "output")
 """order of the blocks in the weights of an nn.LSTM or nn.LSTMCell"""
 GATES = ("input", "forget", "output", "candidate")
 """order of the gates in the results"""
 LARGEST_PRODUCT = 1 << 24  # scores of all words that are in memory at a time
+NO_EDITS = LayerEdits()
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -85,8 +86,8 @@ class StateReader:
     def score_blocks(self, outputs: Tensor, words: Tensor) -> Iterator[Tuple[Tensor, Tensor]]:
         """The scores (r, V) and the words (r,) of blocks of the R rows, so that few scores are in memory at a time."""
         size = max(1, LARGEST_PRODUCT // len(self.model.decoder.dictionary))
-        for some, following in zip(outputs.split(size), words.split(size)):
-            yield self.scores(some), following
+        for block, following in zip(outputs.split(size), words.split(size)):
+            yield self.scores(block), following
 
     def output_columns(self) -> Dict[str, Tensor]:
         """(V, units) for each state of the last decoder layer: what one unit adds to the score of every word.
@@ -198,7 +199,7 @@ def read_layer(
     inputs: Tensor,
     lengths: Tensor,
     gates: bool,
-    edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]] = (None, None),
+    edits: LayerEdits = NO_EDITS,
 ) -> LayerStates:
     """One layer of an nn.LSTM on its inputs.
 
@@ -208,7 +209,7 @@ def read_layer(
         inputs: (B, T, I) the input of the layer, padded on the right.
         lengths: (B,) int64.
         gates: whether to return the gates.
-        edits: of hidden and cell state.
+        edits: of the layer.
 
     Returns:
         The states after every step. A bidirectional layer has the forward units first, then the backward units.
@@ -217,8 +218,8 @@ def read_layer(
     for suffix in ("", "_reverse")[: 2 if lstm.bidirectional else 1]:
         weights = [getattr(lstm, f"{name}_l{layer}{suffix}", None) for name in PARAMETERS]
         ordered = reverse_each(inputs, lengths) if suffix else inputs
-        mine = tuple(split_directions(edit, lstm.hidden_size, bool(suffix)) for edit in edits)
-        states = _read_direction(ordered, weights, gates, (mine[0], mine[1]), lengths if suffix else None)
+        own_edits = edits.of_direction(lstm.hidden_size, backward=bool(suffix))
+        states = _read_direction(ordered, weights, gates, own_edits, lengths if suffix else None)
         directions.append([reverse_each(part, lengths) if suffix else part for part in states])
     hidden, cell, *opened = (torch.cat(parts, dim=2) for parts in zip(*directions))
     return LayerStates(hidden, cell, dict(zip(GATES, opened)))
@@ -228,7 +229,7 @@ def _read_direction(
     inputs: Tensor,
     weights: List[Any],
     gates: bool,
-    edits: Tuple[Optional[UnitEdit], Optional[UnitEdit]],
+    edits: LayerEdits,
     backward: Optional[Tensor],
 ) -> List[Tensor]:
     """(B, T, I) -> hidden and cell states (B, T, U), and the four gates if they are asked for.
@@ -239,13 +240,12 @@ def _read_direction(
     bias = None if bias_ih is None else bias_ih + bias_hh
     projected = F.linear(inputs, weight_ih, bias)  # (B, T, 4U)
     hidden = cell = projected.new_zeros(projected.size(0), weight_hh.size(1))  # (B, U)
-    edited = edits != (None, None)
     history: List[List[Tensor]] = []
     for step, before in enumerate(projected.unbind(1)):
         opened = open_gates(torch.addmm(before, hidden, weight_hh.t()), TORCH_ORDER)
         cell = opened["forget"] * cell + opened["input"] * opened["candidate"]
         hidden = opened["output"] * torch.tanh(cell)
-        if edited:
+        if edits.changes:
             rows = torch.full_like(hidden[:, 0], step, dtype=torch.int64)  # (B,)
             rows = rows if backward is None else backward.to(rows) - 1 - rows
             hidden, cell = edit_cell(hidden, cell, opened["output"], edits, rows)
