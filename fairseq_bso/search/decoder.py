@@ -62,6 +62,11 @@ class GoldRun(NamedTuple):
     outputs: Tensor
     """(T, B, H): ``outputs[t]`` scores word ``t``"""
 
+    @property
+    def inside(self) -> Tensor:
+        """(T, B) bool, True where a sentence has a word."""
+        return torch.arange(self.words.size(1), device=self.words.device).unsqueeze(1) < self.lengths
+
     def detach(self) -> GoldRun:
         """The same without gradient."""
         return self._replace(outputs=self.outputs.detach())

@@ -36,8 +36,7 @@ def search_words(best: BestWords, gold: GoldRun, padding: int) -> Tensor:
         (B, C) int64, each word once, ascending, then padding.
     """
     found, exists = (part.transpose(0, 1).flatten(1) for part in (best.words, best.scores > -torch.inf))  # (B, T * n)
-    inside = torch.arange(gold.words.size(1), device=found.device) < gold.lengths.unsqueeze(1)  # (B, T)
-    words = distinct(torch.cat([found, gold.words], 1), torch.cat([exists, inside], 1), padding)
+    words = distinct(torch.cat([found, gold.words], 1), torch.cat([exists, gold.inside.t()], 1), padding)
     return words[:, : int((words != padding).sum(1).max())]
 
 

@@ -169,8 +169,7 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
 
 def gold_nll(gold: GoldRun, scorer: Scorer, padding: int) -> Tensor:
     """() the negative log-likelihood of the gold words."""
-    beyond = torch.arange(gold.words.size(1), device=gold.words.device).unsqueeze(1) >= gold.lengths  # (T, B)
-    words = gold.words.t().masked_fill(beyond, padding).flatten()
+    words = gold.words.t().masked_fill(~gold.inside, padding).flatten()  # (T * B,)
     return cross_entropy(gold.outputs.flatten(0, 1), scorer.weight, scorer.bias, words, padding).loss
 
 

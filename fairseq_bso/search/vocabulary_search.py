@@ -33,6 +33,14 @@ class BestWords(NamedTuple):
     log_z: Optional[Tensor]
     """(...) float, ``log Z``, the logarithm of the softmax's denominator, if requested"""
 
+    def spread(self, places: Tensor, rows: int) -> BestWords:
+        """Those of R prefixes (R, n), at ``places`` (R,) of ``rows`` rows; the other rows have no word."""
+        return BestWords(
+            self.scores.new_full((rows, self.scores.size(1)), -torch.inf).index_copy_(0, places, self.scores),
+            self.words.new_zeros(rows, self.words.size(1)).index_copy_(0, places, self.words),
+            None if self.log_z is None else self.log_z.new_zeros(rows).index_copy_(0, places, self.log_z),
+        )
+
 
 class VocabularyProduct:
     """``f`` of all words, and the best of them.
@@ -161,22 +169,15 @@ def best_after_gold(product: VocabularyProduct, gold: GoldRun, n: int, with_log_
 
     Positions beyond a sentence's length have no valid score.
     """
-    time, sentences, _ = gold.outputs.shape
     outputs = gold.outputs.flatten(0, 1)  # (T * B, H)
     if outputs.device.type != "cpu":
-        found = product.best_words(outputs, n, with_log_z)
+        best = product.best_words(outputs, n, with_log_z)
     else:  # rows of padding are left out
-        real = (torch.arange(time).unsqueeze(1) < gold.lengths).flatten().nonzero().squeeze(1)
-        part = product.best_words(outputs.index_select(0, real), n, with_log_z)
-        found = BestWords(
-            part.scores.new_full((time * sentences, n), -torch.inf).index_copy_(0, real, part.scores),
-            part.words.new_zeros(time * sentences, n).index_copy_(0, real, part.words),
-            part.log_z
-            if part.log_z is None
-            else part.log_z.new_zeros(time * sentences).index_copy_(0, real, part.log_z),
-        )
-    log_z = None if found.log_z is None else found.log_z.view(time, sentences)
-    return BestWords(found.scores.view(time, sentences, n), found.words.view(time, sentences, n), log_z)
+        real = gold.inside.flatten().nonzero().squeeze(1)
+        best = product.best_words(outputs.index_select(0, real), n, with_log_z).spread(real, outputs.size(0))
+    shape = gold.outputs.shape[:2]
+    log_z = None if best.log_z is None else best.log_z.view(shape)
+    return BestWords(best.scores.view(*shape, n), best.words.view(*shape, n), log_z)
 
 
 class VocabularySearch:
@@ -206,7 +207,7 @@ class VocabularySearch:
 
     def best_of_others(self, kept: BeamState, t: int, k: int, only: Optional[int] = None) -> Candidates:
         """The best (B, k) over the other hypotheses of each sentence; ties to the smaller (slot, word)."""
-        product, (sentences, width) = self.product, kept.alive.shape
+        product = self.product
         scores = product.scores(kept.outputs)  # (R, V')
         maxima = block_maxima(scores)  # (R, V'/BLOCK)
         added = kept.scores.view(-1)[kept.rows.slots]  # (R,)
@@ -216,25 +217,35 @@ class VocabularySearch:
             of_others = torch.arange(scores.size(1), device=scores.device) != only
             scores = scores.masked_fill(of_others, -torch.inf)
             maxima = block_maxima(scores)
-        maxima = maxima + added.unsqueeze(1)
-        if kept.rows.dense:
-            dense, row_of_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf), None
-        else:
-            dense = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf)
-            dense.index_copy_(0, kept.rows.slots, maxima)
-            row_of_slot = kept.rows.row_of_slot(sentences)
-        dense, columns = dense.view(sentences, -1), scores.size(1)  # (B, W * V'/BLOCK)
+        maxima = _by_slot(maxima + added.unsqueeze(1), kept)  # (B, W * V'/BLOCK)
+        row_of_slot = None if kept.rows.dense else kept.rows.row_of_slot(kept.alive.size(0))
         if not product.screened:
-            values, flat = best_in_blocks(scores, dense, k, row_of_slot, added)  # (B, k)
+            values, flat = best_in_blocks(scores, maxima, k, row_of_slot, added)  # (B, k)
         else:
-            screened, flat = screen_in_blocks(scores, dense, k * product.screen, row_of_slot, added)  # (B, kept)
-            rows = flat.div(columns, rounding_mode="floor")
-            rows = rows + width * torch.arange(sentences, device=rows.device).unsqueeze(1)
+            screened, flat = screen_in_blocks(scores, maxima, k * product.screen, row_of_slot, added)  # (B, c)
+            slots, words = _slots_and_words(flat, scores)
+            rows = slots + kept.rows.width * torch.arange(slots.size(0), device=slots.device).unsqueeze(1)
             rows = rows if row_of_slot is None else row_of_slot[rows]
-            words = flat.remainder(columns)
             values, flat = product.rescore(screened, flat, k, kept.outputs[rows], words, added[rows])
-        return Candidates(values, flat.div(columns, rounding_mode="floor"), flat.remainder(columns))
+        return Candidates(values, *_slots_and_words(flat, scores))
 
     def advance_constraint(self, states: State, words: Tensor, sentences: Tensor) -> State:
         """Without a constraint there are no states."""
         return states
+
+
+def _by_slot(maxima: Tensor, kept: BeamState) -> Tensor:
+    """Block maxima (R, V'/BLOCK) -> (B, W * V'/BLOCK) in the order of the beam's slots; ``-inf`` in empty slots."""
+    sentences, width = kept.alive.shape
+    if kept.rows.dense:
+        by_slot = maxima.masked_fill(~kept.alive.view(-1, 1), -torch.inf)
+    else:
+        by_slot = maxima.new_full((sentences * width, maxima.size(1)), -torch.inf)
+        by_slot.index_copy_(0, kept.rows.slots, maxima)
+    return by_slot.view(sentences, -1)
+
+
+def _slots_and_words(flat: Tensor, scores: Tensor) -> Tuple[Tensor, Tensor]:
+    """Flat indices ``slot * V' + word`` into the scores (R, V') of a sentence's slots -> slots and words."""
+    columns = scores.size(1)
+    return flat.div(columns, rounding_mode="floor"), flat.remainder(columns)
