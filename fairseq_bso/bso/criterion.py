@@ -1,6 +1,7 @@
 """``--criterion beam_search_optimization`` (Wiseman & Rush 2016), with a choice of losses over the same search."""
 
 import logging
+import math
 from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -222,28 +223,24 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
         """Adds up the workers' sums and logs their ratios."""
         total = {key: sum(float(output.get(key, 0)) for output in logging_outputs) for key in _SUMS}
-        sample_size, tokens, violations = total["sample_size"], total["ntokens"], total["violations"]
-        metrics.log_scalar("loss", _ratio(total["loss"], sample_size), sample_size, round=4)
-        for name in ("margin_loss", "search_loss"):
-            if any(name in output for output in logging_outputs):
-                metrics.log_scalar(name, _ratio(total[name], sample_size), sample_size, round=4)
+        known = set().union(*logging_outputs)
+        _log_ratio("loss", total["loss"], total["sample_size"], 4)
+        for name in known & {"margin_loss", "search_loss"}:
+            _log_ratio(name, total[name], total["sample_size"], 4)
         if total["nll_loss"] > 0:
-            base_2 = _ratio(total["nll_loss"], tokens) / 0.6931471805599453
-            metrics.log_scalar("nll_loss", base_2, tokens, round=3)
+            _log_ratio("nll_loss", total["nll_loss"] / math.log(2), total["ntokens"], 3)
             metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-        if any("oracles" in output for output in logging_outputs):
-            sentences, oracles = total["nsentences"], total["oracles"]
-            metrics.log_scalar("oracles", _ratio(oracles, sentences), sentences, round=3)
-            metrics.log_scalar("oracle_cost", _ratio(total["oracle_cost"], oracles), oracles, round=4)
-        metrics.log_scalar("beam", _ratio(total["beam"], total["batches"]), total["batches"], round=1)
-        if any("hypotheses" in output for output in logging_outputs):
-            sentences = total["nsentences"]
-            metrics.log_scalar("hypotheses", _ratio(total["hypotheses"], sentences), sentences, round=2)
-            metrics.log_scalar("best_cost", _ratio(total["best_cost"], sentences), sentences, round=4)
-            return
-        metrics.log_scalar("violations_per_token", _ratio(violations, tokens), tokens, round=4)
-        metrics.log_scalar("segment_length", _ratio(total["searched_words"], violations), violations, round=2)
-        metrics.log_scalar("gold_gap", _ratio(total["gold_gap"], violations), violations, round=3)
+        if "oracles" in known:
+            _log_ratio("oracles", total["oracles"], total["nsentences"], 3)
+            _log_ratio("oracle_cost", total["oracle_cost"], total["oracles"], 4)
+        _log_ratio("beam", total["beam"], total["batches"], 1)
+        if "hypotheses" in known:
+            _log_ratio("hypotheses", total["hypotheses"], total["nsentences"], 2)
+            _log_ratio("best_cost", total["best_cost"], total["nsentences"], 4)
+        else:
+            _log_ratio("violations_per_token", total["violations"], total["ntokens"], 4)
+            _log_ratio("segment_length", total["searched_words"], total["violations"], 2)
+            _log_ratio("gold_gap", total["gold_gap"], total["violations"], 3)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
@@ -257,8 +254,9 @@ _SUMS = (
 ).split()
 
 
-def _ratio(total: float, count: float) -> float:
-    return total / count if count > 0 else 0.0
+def _log_ratio(name: str, total: float, count: float, digits: int) -> None:
+    """Logs ``total / count``, weighted by ``count``; 0 for none."""
+    metrics.log_scalar(name, total / count if count > 0 else 0.0, count, round=digits)
 
 
 def _one_per_row(found: SearchScores, costs: Tensor, margin: float) -> OnBeam:
