@@ -126,20 +126,10 @@ def load_model(
         UserError: the checkpoint, its dictionaries or its model cannot be loaded.
     """
     from fairseq import checkpoint_utils
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     name = path if name is None else name
-    if not Path(path).is_file():
-        raise UserError(f"the checkpoint {path} does not exist")
     overrides = {**NOT_NEEDED, **({"data": data} if data else {})}
-    try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
-        old = state.get("args")
-        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
-    except Exception as error:  # torch, pickle, zip and fairseq each raise their own
-        raise UserError(f"{name} cannot be read ({_first_line(error)})") from None
-    for part in (config.model, config.task):
-        _refuse_code(name, part)
+    state, config = _read(path, name, overrides)
     task = _load_task(name, config, f"{'correct' if data else 'if they are elsewhere now, give'} {data_option}")
     if check is not None:
         check(task)
@@ -149,6 +139,24 @@ def load_model(
         hint = ": prepare the data with the checkpoint's own dictionaries" if "size mismatch" in str(error) else ""
         raise UserError(f"{name} cannot be loaded ({_first_line(error)}){hint}") from None
     return model, task
+
+
+def _read(path: str, name: str, overrides: Dict[str, Any]) -> Tuple[Dict[str, Any], Any]:
+    """The content of a checkpoint and its config. Raises UserError if it cannot be read, or holds code as an option."""
+    from fairseq import checkpoint_utils
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    if not Path(path).is_file():
+        raise UserError(f"the checkpoint {path} does not exist")
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+        old = state.get("args")
+        config = state["cfg"] if old is None else convert_namespace_to_omegaconf(old)
+    except Exception as error:  # torch, pickle, zip and fairseq each raise their own
+        raise UserError(f"{name} cannot be read ({_first_line(error)})") from None
+    for part in (config.model, config.task):
+        _refuse_code(name, part)
+    return state, config
 
 
 def _refuse_code(name: str, options: Any) -> None:

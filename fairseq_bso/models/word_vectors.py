@@ -61,24 +61,28 @@ def read_vectors(path: str, option: str, size: int, wanted: Wanted) -> Dict[str,
     """
     try:
         with open(path, "rb") as file:
-            header = _header(file.readline())
-            count = None if header is None else header[0]
-            if header is None:
-                file.seek(0)
-            elif header[1] != size:
-                raise UserError(_other_size(path, header[1], size))
-            records = _binary_records if header is not None and _is_binary(file) else _text_records
-            found, number = {}, 0
-            for word, vector in records(file, path, size, header):
-                number += 1
-                if wanted(word):
-                    found[word] = numpy.asarray(vector, dtype=numpy.float32)
+            return _read(file, path, size, wanted)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         fault = "does not exist" if missing else f"cannot be read ({error.strerror})"
         raise UserError(f"the embedding file {path} {fault}: correct {option}") from None
-    if number == 0 or count is not None and number != count:
-        expected = "at least one" if count is None else f"the {count:,} of its first line"
+
+
+def _read(file: BinaryIO, path: str, size: int, wanted: Wanted) -> Dict[str, numpy.ndarray]:
+    """``read_vectors`` of an open file."""
+    header = _header(file.readline())
+    if header is None:
+        file.seek(0)
+    elif header[1] != size:
+        raise UserError(_other_size(path, header[1], size))
+    records = _binary_records if header is not None and _is_binary(file) else _text_records
+    found, number = {}, 0
+    for word, vector in records(file, path, size, header):
+        number += 1
+        if wanted(word):
+            found[word] = numpy.asarray(vector, dtype=numpy.float32)
+    if number == 0 or header is not None and number != header[0]:
+        expected = "at least one" if header is None else f"the {header[0]:,} of its first line"
         raise UserError(
             f"{path} holds {counted(number, 'vector')} instead of {expected}: take the whole file, or correct it"
         )

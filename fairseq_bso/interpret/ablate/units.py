@@ -28,25 +28,34 @@ def named_units(side: Side, names: Sequence[str]) -> UnitGroup:
     Raises:
         UserError: a name is not known, or names a gate.
     """
-    states = {state.name: state for state in side.states}
-    allowed = settable(states)
-    found: List[Tuple[str, int]] = []
+    states = settable(state.name for state in side.states)
+    sizes = {state.name: state.units for state in side.states if state.name in states}
+    found: Dict[Tuple[str, int], None] = {}
     for name in names:
-        state, _, unit = name.partition(":")
-        if name == "all":
-            found += [(state, column) for state in allowed for column in range(states[state].units)]
-        elif state not in allowed:
+        if name != "all" and name.partition(":")[0] not in sizes:
             raise UserError(
-                f"--units {name}: the {side.name} of this capture has the states {', '.join(allowed)}: give "
+                f"--units {name}: the {side.name} of this capture has the states {', '.join(sizes)}: give "
                 "hidden1:17, a state for all of its units, or all"
             )
-        elif not unit and ":" not in name:
-            found += [(state, column) for column in range(states[state].units)]
-        elif re.fullmatch("[0-9]{1,6}", unit) and int(unit) < states[state].units:
-            found.append((state, int(unit)))
-        else:
-            raise UserError(f"--units {name}: {state} has the units {state}:0 to {state}:{states[state].units - 1}")
-    return tuple(dict.fromkeys(found))
+        found.update(dict.fromkeys(_units_of(name, sizes)))
+    return tuple(found)
+
+
+def _units_of(name: str, sizes: Dict[str, int]) -> List[Tuple[str, int]]:
+    """The units that one name stands for.
+
+    Args:
+        name: `all`, a state, or a state with the column of a unit.
+        sizes: the units of each state.
+    """
+    if name == "all":
+        return [(state, column) for state, size in sizes.items() for column in range(size)]
+    state, separator, column = name.partition(":")
+    if not separator:
+        return [(state, column) for column in range(sizes[state])]
+    if re.fullmatch("[0-9]{1,6}", column) and int(column) < sizes[state]:
+        return [(state, int(column))]
+    raise UserError(f"--units {name}: {state} has the units {state}:0 to {state}:{sizes[state] - 1}")
 
 
 def edits_of(units: UnitGroup, means: Dict[str, numpy.ndarray]) -> Dict[str, UnitEdit]:

@@ -71,13 +71,13 @@ def attribute(
         of_source = None if source is None else _scaled(reader, "encoder", source, scales)  # (m + 2, S, E)
         of_target = _scaled(reader, "decoder", inputs, scales)
         outputs = _outputs(reader, source, inputs, of_source, of_target)  # (m + 2, T, H)
-        embedded = [one for one in (of_source, of_target) if one is not None]
+        embedded = [side for side in (of_source, of_target) if side is not None]
         found: List[List[Tensor]] = []
         ends: List[Tensor] = []
         for row in chosen:
             scores = reader.scores(outputs[:, row])[:, words[row]]  # (m + 2,)
             gradients = torch.autograd.grad((scores * weights).sum(), embedded, retain_graph=True, allow_unused=True)
-            found.append([_products(one, gradient) for one, gradient in zip(embedded, gradients)])
+            found.append([_products(side, gradient) for side, gradient in zip(embedded, gradients)])
             ends.append(scores[-2:].detach())
     *first, target = (torch.stack(part).float().cpu() for part in zip(*found))
     baseline, score = torch.stack(ends).float().cpu().unbind(1)
