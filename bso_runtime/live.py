@@ -41,9 +41,9 @@ class ShortOutput:
         self.weights: List[Array] = list(weights)
         self.words = np.full((len(words), max(map(len, words))), PAD)  # (b, C)
         self.bias = np.full((len(words), 1, self.words.shape[1]), -np.inf, np.float32)  # -inf where there is no word
-        for row, (one, bias) in enumerate(zip(words, biases)):
-            self.words[row, : len(one)] = one
-            self.bias[row, 0, : len(one)] = bias
+        for row, (ids, bias) in enumerate(zip(words, biases)):
+            self.words[row, : len(ids)] = ids
+            self.bias[row, 0, : len(ids)] = bias
 
     def __call__(self, outputs: Array) -> Array:
         """Attentional vectors (R, F) -> scores f (b, W, C)."""

@@ -113,7 +113,28 @@ class Network:
             words[: lengths[sentence], column] = sentences[sentence]
         inside = position < lengths[order]  # (S, B)
         backwards = np.where(inside, lengths[order] - 1 - position, position)  # (S, B) each sentence reversed in itself
-        columns, reaching = np.arange(len(sentences)), inside.sum(1)
+        outputs, *states = self._run_encoder(words, backwards, inside.sum(1))
+        back = np.argsort(order)
+        top = np.ascontiguousarray(outputs.transpose(1, 0, 2)[back])  # (B, S, D)
+        mask = np.where(inside.T[back], 0, -np.inf).astype(np.float32)[:, None]  # (B, 1, S)
+        keys, values = (top if product is None else _in_rows(product, top) for product in (self.keys, self.values))
+        hidden, cell = (
+            state[:, back] if bridge is None else _in_rows(bridge[0], state[:, back]) + bridge[1]
+            for state, bridge in zip(states, self.bridges)
+        )  # (L, B, H)
+        return Memory(keys, values, mask), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
+
+    def _run_encoder(self, words: Array, backwards: Array, reaching: Array) -> Tuple[Array, Array, Array]:
+        """All layers of the encoder.
+
+        Args:
+            words: (S, B), longest sentence first.
+            backwards, reaching: see `_run_layer`.
+
+        Returns:
+            outputs (S, B, D) of the last layer, and the last hidden and cell states (L, B, D) of all layers.
+        """
+        columns = np.arange(words.shape[1])
         inputs, states = np.empty(0), []
         for index, layer in enumerate(self.encoder_layers):
             read = words if index == 0 else inputs  # (S, B), later (S, B, D)
@@ -122,16 +143,8 @@ class Network:
             outputs, *last = _run_layer(layer, gates, backwards, reaching)
             inputs = outputs + inputs if self.config.residual and index > 0 else outputs
             states.append(last)
-        back = np.argsort(order)
-        top = np.ascontiguousarray(inputs.transpose(1, 0, 2)[back])  # (B, S, D)
-        mask = np.where(inside.T[back], 0, -np.inf).astype(np.float32)[:, None]  # (B, 1, S)
-        keys, values = (top if product is None else _in_rows(product, top) for product in (self.keys, self.values))
-        hidden, cell = (np.stack(kind)[:, back] for kind in zip(*states))  # (L, B, D)
-        hidden, cell = (
-            state if bridge is None else _in_rows(bridge[0], state) + bridge[1]
-            for state, bridge in zip((hidden, cell), self.bridges)
-        )
-        return Memory(keys, values, mask), State(hidden, cell, np.zeros((len(sentences), self.fed_size), np.float32))
+        hidden, cell = (np.stack(kind) for kind in zip(*states))
+        return inputs, hidden, cell
 
     def _upper_gates(self, index: int, inputs: Array) -> Array:
         """The part of inputs in the gates of encoder layer `index`: (D, S, B, I) -> (D, S, B, 4H)."""

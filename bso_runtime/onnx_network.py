@@ -60,7 +60,7 @@ class OnnxNetwork:
             raise ModelFileError(f"{prefix}{ENDINGS[0]} does not describe its model: {error}") from None
         self.source_words = None  # the graph does not say
         self.vocabulary_size = self.vocabularies["target"].count(b"\n") + 1
-        sizes = {one.name: one.shape[-1] for one in self.decoder.get_inputs() if one.shape}
+        sizes = {value.name: value.shape[-1] for value in self.decoder.get_inputs() if value.shape}
         if not isinstance(sizes.get("fed"), int):
             raise ModelFileError(f"{prefix}{ENDINGS[1]} is no step of a decoder: export it again")
         self.fed_size, self.chooses = sizes["fed"], CHOSEN in sizes
@@ -89,7 +89,7 @@ class OnnxNetwork:
     def output_rows(self, words: Array) -> Tuple[Array, Array]:
         """As `Network.output_rows`."""
         if self.output is None:
-            rows = {one.name: _one_row(one) for one in self.decoder.get_inputs()}
+            rows = {value.name: _one_row(value) for value in self.decoder.get_inputs()}
             weight, bias = _run(self.decoder, {**rows, CHOSEN: np.arange(self.vocabulary_size)})[4:]
             self.output = np.ascontiguousarray(weight.T), bias
         weight, bias = self.output
@@ -97,8 +97,9 @@ class OnnxNetwork:
 
     def _step(self, words: Array, state: State, memory: Memory, scored: int) -> Tuple[Array, State]:
         """Scores over all words of the first `scored` rows, and the next state of all rows."""
-        more = {CHOSEN: np.zeros(0, np.int64), SCORED: np.array([scored])} if self.chooses else {}
-        inputs = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict(), **more}
+        inputs = {"words": words.astype(np.int64), **state._asdict(), **memory._asdict()}
+        if self.chooses:
+            inputs.update({CHOSEN: np.zeros(0, np.int64), SCORED: np.array([scored])})
         scores, hidden, cell, fed = _run(self.decoder, inputs)[:4]
         return scores, State(hidden, cell, fed)
 
@@ -136,6 +137,7 @@ def _run(session: Any, inputs: Dict[str, Any]) -> Any:
 
 
 def _reason(error: Exception) -> str:
+    """The first line of a message of ONNX Runtime."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
@@ -147,12 +149,8 @@ def _threads(onnxruntime: Any) -> Any:
     return options
 
 
-def _session(path: str) -> Tuple[Any, Dict[str, str]]:
-    """A graph, ready to run, and its metadata without the checksum. Only a file that fits its checksum is loaded."""
-    try:
-        import onnxruntime  # type: ignore
-    except ImportError:
-        raise ModelFileError("a model in ONNX files needs ONNX Runtime: pip install onnxruntime") from None
+def _checked_content(path: str) -> bytes:
+    """The content of an ONNX file. Raises ModelFileError unless it fits its checksum and refers to no other file."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -169,6 +167,16 @@ def _session(path: str) -> Tuple[Any, Dict[str, str]]:
         )
     if EXTERNAL in content:
         raise ModelFileError(f"{path} refers to weights in another file, which no export does")
+    return content
+
+
+def _session(path: str) -> Tuple[Any, Dict[str, str]]:
+    """A graph, ready to run, and its metadata without the checksum. Only a file that fits its checksum is loaded."""
+    try:
+        import onnxruntime  # type: ignore
+    except ImportError:
+        raise ModelFileError("a model in ONNX files needs ONNX Runtime: pip install onnxruntime") from None
+    content = _checked_content(path)
     try:
         session = onnxruntime.InferenceSession(content, _threads(onnxruntime), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime does not export their classes

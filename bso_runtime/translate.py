@@ -83,16 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns the exit status.
     """
     try:
-        translate = _translation(arguments)
-        with ExitStack() as files:
-            lines = _lines(arguments.input, files)
-            target = _target(arguments.output, files)
-            done = 0
-            for batch in _batches(lines, arguments.batch_size):
-                for score, line in translate(batch, done + 1):
-                    print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
-                done += len(batch)
-                target.flush()
+        _translate(arguments)
     except OSError as error:
         if arguments.output == "-" and error.filename is None:
             _drop_output()
@@ -105,6 +96,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _translate(arguments: argparse.Namespace) -> None:
+    """Reads, translates and writes batch by batch. Raises ModelFileError and OSError."""
+    translate = _translation(arguments)
+    with ExitStack() as files:
+        lines = _lines(arguments.input, files)
+        target = _target(arguments.output, files)
+        done = 0
+        for batch in _batches(lines, arguments.batch_size):
+            for score, line in translate(batch, done + 1):
+                print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
+            done += len(batch)
+            target.flush()
 
 
 def _drop_output() -> None:
