@@ -1,4 +1,4 @@
-"""Losses over the whole vocabulary that never hold the scores of all words.
+"""Sums over the whole vocabulary that never hold the scores of all words.
 
 ``N`` prefixes have ``N * V`` scores over a vocabulary of ``V`` words. They are most of an update's memory. On a CPU,
 allocating and filling that memory takes longer than the computation in it. This module scores a block of rows, visits
@@ -8,14 +8,14 @@ it while it is in the cache, and discards it. If the loss is a sum, the same vis
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from .linear import HALF, ROWS, multiply, onednn_suits
 
-__all__ = ["CrossEntropy", "Visit", "cross_entropy", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
+__all__ = ["Visit", "exponentials", "log_partition", "row_blocks", "sum_over_blocks"]
 
 # Products are fast with CPU_ROWS rows. CPU_SCORES bounds the scores of a block: 4 MiB stay in the cache, and above
 # 32 MiB glibc's malloc returns fresh memory at every call, page by page.
@@ -143,6 +143,7 @@ class _BlockSum(torch.autograd.Function):
 def _sum_over_blocks(
     visit: Visit, outputs: Tensor, weight: Tensor, bias: Tensor, gradients: Optional[_Gradients]
 ) -> Tensor:
+    """``sum_over_blocks`` without autograd; adds up the gradients too if there is a place for them."""
     total = outputs.new_zeros((), dtype=_wide(outputs))
     for rows in row_blocks(outputs, bias.numel()):
         scores = _scores(outputs[rows], weight, bias)  # (r, V)
@@ -150,82 +151,6 @@ def _sum_over_blocks(
         if gradients is not None:
             gradients.add(rows, scores)
     return total
-
-
-class CrossEntropy(NamedTuple):
-    """The sums of ``cross_entropy`` over the words of a batch, without padding."""
-
-    loss: Tensor
-    """() the loss to minimise, in nats; the other fields are constants for the log"""
-    nll: Tensor
-    """() negative log-likelihood of gold, without label smoothing"""
-    squared_log_z: Tensor
-    """() sum of ``(log Z)^2``"""
-    correct: Tensor
-    """() int64, the number of words at which gold scores best; 0 if ``count_correct`` is False"""
-
-
-def cross_entropy(
-    outputs: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    target: Tensor,
-    padding: int,
-    smoothing: float = 0.0,
-    self_normalize: float = 0.0,
-    count_correct: bool = False,
-) -> CrossEntropy:
-    """The negative log-likelihood of gold words, fairseq's label smoothing, and ``self_normalize * (log Z)^2``.
-
-    Args:
-        outputs: (N, H) attentional vectors.
-        weight: (V, H).
-        bias: (V,).
-        target: (N,) int64 gold words.
-        padding: the padding symbol; its rows are never scored and add nothing.
-        smoothing: epsilon, the share of the loss that is spread evenly over all words.
-        self_normalize: weight of ``(log Z)^2`` at each word. The term draws the scores ``f`` towards log-probabilities
-            (Devlin et al. 2014, section 2.3).
-        count_correct: whether ``correct`` is wanted.
-    """
-    real = target.ne(padding).nonzero().squeeze(1)  # (N',)
-    visit = _CrossEntropyOfBlock(target.index_select(0, real), smoothing, self_normalize, count_correct)
-    loss = sum_over_blocks(visit, outputs.index_select(0, real), weight, bias)
-    return CrossEntropy(loss, visit.nll, visit.squared_log_z, visit.correct)
-
-
-class _CrossEntropyOfBlock:
-    """A ``Visit`` that keeps the sums for the log."""
-
-    def __init__(self, target: Tensor, smoothing: float, self_normalize: float, count_correct: bool) -> None:
-        self.target, self.smoothing, self.self_normalize = target, smoothing, self_normalize
-        self.count_correct = count_correct
-        self.correct = target.new_zeros(())
-        self.nll = self.squared_log_z = target.new_zeros((), dtype=torch.float32)
-
-    def __call__(self, rows: slice, scores: Tensor, wants_gradient: bool) -> Tensor:
-        """scores (r, V) -> () the loss of these rows; the gradient overwrites ``scores`` if it is wanted."""
-        words = self.target[rows].unsqueeze(1)  # (r, 1)
-        if self.count_correct:
-            self.correct += scores.argmax(1, keepdim=True).eq(words).sum()
-        size = scores.size(1)
-        # fairseq spreads epsilon over the V - 1 wrong words. The gold word's own share comes on top of 1 - epsilon.
-        share = self.smoothing / max(1, size - 1)
-        certain = 1.0 - self.smoothing - share
-        gold = scores.gather(1, words).squeeze(1)  # (r,)
-        total = scores.sum(1) if share > 0 else gold  # (r,)
-        log_z, sums = exponentials(scores)  # (r,), (r, 1)
-        nll = log_z - gold
-        squares = log_z.square()
-        self.nll = self.nll + nll.sum()
-        self.squared_log_z = self.squared_log_z + squares.sum()
-        if wants_gradient:
-            scores.mul_((1 + 2 * self.self_normalize * log_z).unsqueeze(1).div_(sums))
-            if share > 0:
-                scores.sub_(share)
-            scores.scatter_add_(1, words, scores.new_full(words.shape, -certain))
-        loss = certain * nll + self.self_normalize * squares
-        return (loss + share * (size * log_z - total) if share > 0 else loss).sum()
 
 
 class _Gradients:

@@ -17,7 +17,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from torch import Tensor
 
-from ..blockwise import CrossEntropy, cross_entropy
+from ..blockwise_cross_entropy import CrossEntropy, cross_entropy
 from ..compat import metrics
 from ..errors import UserError
 from ..search.scorer import Scorer
@@ -50,7 +50,7 @@ def cross_entropy_of(
         sample: a batch of fairseq.
         padding: the padding symbol; its targets are ignored.
         skipped: how many words at the beginning of each target are ignored.
-        options: of ``blockwise.cross_entropy``.
+        options: of ``blockwise_cross_entropy.cross_entropy``.
     """
     target = target_of(sample, name)[:, skipped:].flatten()  # (N,)
 

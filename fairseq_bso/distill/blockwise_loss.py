@@ -11,7 +11,8 @@ from typing import Callable, Optional, Sequence
 import torch
 from torch import Tensor
 
-from ..blockwise import cross_entropy, sum_over_blocks
+from ..blockwise import sum_over_blocks
+from ..blockwise_cross_entropy import cross_entropy
 from ..linear import multiply
 from ..search.scorer import Scorer
 from .loss import TeacherDistribution, mixture, teacher_distribution

@@ -12,7 +12,8 @@ from typing import NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..blockwise import cross_entropy, log_partition
+from ..blockwise import log_partition
+from ..blockwise_cross_entropy import cross_entropy
 from .candidate_search import CandidateSearch, ExactLogZ
 from .constraints import BatchConstraint
 from .decoder import Decoder, GoldRun, Scored

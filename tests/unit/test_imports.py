@@ -8,9 +8,9 @@ import fairseq_bso
 ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
-    "batches blockwise byte_pieces linear registry sentence_bleu unit_sets search.* bso.costs bso.losses bso.objective "
-    "cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes shortlist.lexicon "
-    "interpret.units.*"
+    "batches blockwise blockwise_cross_entropy byte_pieces linear registry sentence_bleu unit_sets search.* bso.costs "
+    "bso.losses bso.objective cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss prune.schemes "
+    "shortlist.lexicon interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
 PLAIN = set(
@@ -20,14 +20,15 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise byte_pieces checkpoints compat corrections errors files linear locks logs old_names registry "
-    "restarts sentence_bleu subsets unit_sets user_dirs".split()
+    "batches blockwise blockwise_cross_entropy byte_pieces checkpoints compat corrections errors files linear locks logs "
+    "old_names registry restarts sentence_bleu subsets unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
 ARROWS = {
     "batches": set(),
     "blockwise": {"linear"},
+    "blockwise_cross_entropy": {"blockwise"},
     "checkpoints": {"errors"},
     "byte_pieces": set(),
     "compat": set(),
