@@ -145,14 +145,14 @@ class LSTMDecoder(FairseqIncrementalDecoder):
         if cached is None:
             states = self.initial_states(encoder_out)
         else:
-            states = tuple(cached[str(i)] for i in range(2 * self.layers + 1))
+            states = tuple(cached[str(place)] for place in range(2 * self.layers + 1))
         if not self.prefix_score.cumulative:
             outputs = states[-1]
             previous = outputs.new_zeros(words.shape) if cached is None else self._score_words(outputs, words)
         run = DecoderPass(self, encoder_out, 0)
         rows = run.every_row()
         outputs, states = run.advance(run.embed(words, rows.slots, rows.slots), states, rows, rows.slots)
-        self.set_incremental_state(incremental_state, "states", {str(i): part for i, part in enumerate(states)})
+        self.set_incremental_state(incremental_state, "states", {str(place): part for place, part in enumerate(states)})
         return outputs, previous, run.attention
 
     def _score_words(self, outputs: Tensor, words: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class SharedDropout:
 
         return forward
 
-    def at(self, module: FairseqDropout, call: int, x: Tensor, sentences: Tensor, depth: int) -> Tensor:
-        """Masks hypotheses x (R, C) of some sentences (R,) at one depth, as the pass along gold did in a call."""
+    def at(self, module: FairseqDropout, call: int, values: Tensor, sentences: Tensor, depth: int) -> Tensor:
+        """Masks (R, C) of hypotheses of some sentences (R,) at one depth, as the pass along gold did in a call."""
         mask = self.masks.get((module, call))
-        return x if mask is None else x * mask[:, depth].index_select(0, sentences)
+        return values if mask is None else values * mask[:, depth].index_select(0, sentences)

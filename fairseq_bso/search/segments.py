@@ -202,6 +202,28 @@ def violation_gaps(
         (M,) float.
     """
     factor = length_factors(gold, violations, finished_lenpen)  # (M,)
+    words, weights, is_gold = _compared_words(gold, violators, violations, score, factor)
+    gaps = torch.zeros_like(factor).index_add(0, words.owners, weights * scorer.score_words(words.outputs, words.words))
+    if not score.normalized:
+        return gaps
+    # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
+    at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
+    weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
+    return gaps - _weighted_log_z(words, weights, is_gold, violations, scorer, gold_log_z)
+
+
+def _compared_words(
+    gold: GoldRun, violators: Scored, violations: Violations, score: PrefixScore, factor: Tensor
+) -> Tuple[Scored, Tensor, Tensor]:
+    """The words whose raw scores make the gap of each violation.
+
+    Args:
+        gold, violators, violations, score: as in ``violation_gaps``.
+        factor: (M,) of ``length_factors``.
+
+    Returns:
+        N words, gold's first, their weights (N,) in the gap, and whether each is gold's (N,).
+    """
     start = torch.where(factor == 1, violations.branches, torch.zeros_like(violations.branches))
     if not score.cumulative:
         start = violations.times
@@ -211,16 +233,9 @@ def violation_gaps(
     shared_weights = 1 - factor[gold_words.owners]
     before_branch = gold_words.places < violations.branches[gold_words.owners]
     gold_weights = torch.where(before_branch, shared_weights, torch.ones_like(shared_weights))
-    weights = torch.cat([gold_weights, -factor[violators.owners]])  # (N,)
+    weights = torch.cat([gold_weights, -factor[violators.owners]])
     words = Scored(*(torch.cat(pair) for pair in zip(gold_words, violators)))
-    gaps = torch.zeros_like(factor).index_add(0, words.owners, weights * scorer.score_words(words.outputs, words.words))
-    if not score.normalized:
-        return gaps
-    is_gold = torch.arange(weights.numel(), device=weights.device) < gold_words.words.numel()
-    # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
-    at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
-    weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
-    return gaps - _weighted_log_z(words, weights, is_gold, violations, scorer, gold_log_z)
+    return words, weights, torch.arange(weights.numel(), device=weights.device) < gold_words.words.numel()
 
 
 def _weighted_log_z(
