@@ -51,13 +51,33 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
     """
     app = flask.Flask("fairseq_bso_view", static_folder=None)
     app.url_map.merge_slashes = False
+    if only_loopback:
+        _refuse_other_hosts(app)
+    _serve_answers(app, capture, answers)
+    _serve_files(app)
+    _handle_errors(app)
+
+    @app.after_request
+    def add_headers(response: flask.Response) -> flask.Response:
+        response.headers.update(HEADERS)
+        return response
+
+    return app
+
+
+def _refuse_other_hosts(app: flask.Flask) -> None:
+    """Requests under a host name other than localhost are refused."""
 
     @app.before_request
     def check_host() -> None:
         host = flask.request.host
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if only_loopback and name.strip("[]") not in LOOPBACK:
+        if name.strip("[]") not in LOOPBACK:
             raise BadRequest("this server answers only under the names localhost and 127.0.0.1", 403)
+
+
+def _serve_answers(app: flask.Flask, capture: CaptureReader, answers: Answers) -> None:
+    """The answers of each kind of request as JSON, and a finding as a page of its own."""
 
     @app.get("/api/<name>")
     def answer(name: str) -> flask.Response:
@@ -77,15 +97,6 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
         response = flask.Response(standalone(answers, address), content_type="text/html; charset=utf-8")
         response.headers["Content-Disposition"] = 'attachment; filename="finding.html"'
         return response
-
-    @app.after_request
-    def add_headers(response: flask.Response) -> flask.Response:
-        response.headers.update(HEADERS)
-        return response
-
-    _serve_files(app)
-    _handle_errors(app)
-    return app
 
 
 def _serve_files(app: flask.Flask) -> None:
