@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import separation as twin
 
-from fairseq_bso.interpret.units import prediction, ranking, statistics
+from fairseq_bso.interpret.units import criteria, prediction, ranking, statistics
 
 levels = st.sampled_from([-127, -40, -1, 0, 1, 40, 41, 127])
 
@@ -82,7 +82,7 @@ def test_correlation_and_prediction_equal_the_twin(drawn, row_major, width):
     given_units, values = arrays(*drawn, row_major)
     units, wanted = labelled(*drawn)
     expected = [twin.correlation(unit, wanted) for unit in units]
-    close(ranking.unit_values(given_units, values, "correlation"), expected)
+    close(criteria.unit_values(given_units, values, "correlation"), expected)
     found = prediction.predict_number(given_units[0], values, width)
     assert found.correlation == pytest.approx(expected[0], abs=1e-9)
     parts = [found.error, found.exact, found.error_of_mean, found.exact_of_mean]
@@ -106,7 +106,7 @@ def twin_score(criterion, label):
 
 
 @settings(max_examples=15, deadline=None)
-@pytest.mark.parametrize("criterion", ranking.LABEL_CRITERIA + ranking.NUMBER_CRITERIA)
+@pytest.mark.parametrize("criterion", criteria.LABEL_CRITERIA + criteria.NUMBER_CRITERIA)
 @given(data=st.data())
 def test_ranking_and_control_equal_the_twin(criterion, data):
     number = criterion == "correlation"
@@ -181,12 +181,12 @@ def test_what_is_counted_in_pieces_adds_up(monkeypatch):
     units = generator.integers(-127, 128, (9, 300), dtype=numpy.int8)
     codes = generator.integers(-1, 3, 300)
     numbers = generator.normal(size=300)
-    whole = statistics.joint_histogram(units, codes), ranking.unit_values(units, numbers, "correlation")
+    whole = statistics.joint_histogram(units, codes), criteria.unit_values(units, numbers, "correlation")
     monkeypatch.setattr(statistics, "_STEPS", 64)
     monkeypatch.setattr(statistics, "_UNITS", 4)
     monkeypatch.setattr(statistics, "_CACHED", 10)
     numpy.testing.assert_array_equal(statistics.joint_histogram(units, codes), whole[0])
-    close(ranking.unit_values(units, numbers, "correlation"), whole[1].tolist())
+    close(criteria.unit_values(units, numbers, "correlation"), whole[1].tolist())
 
 
 def test_a_unit_that_makes_the_track_is_far_above_the_control():
@@ -206,9 +206,9 @@ def test_a_unit_that_makes_the_track_is_far_above_the_control():
 def test_a_constant_unit_predicts_nothing():
     units = numpy.full((1, 4), 37, dtype=numpy.int8)
     codes = numpy.array([0, 1, 1, 0])
-    assert ranking.unit_values(units, codes, "correlation_ratio").item() == 0
-    assert ranking.unit_values(units, codes.astype(float), "correlation").item() == 0
-    assert ranking.unit_values(units, codes, "area_under_curve", 1).item() == 0.5
+    assert criteria.unit_values(units, codes, "correlation_ratio").item() == 0
+    assert criteria.unit_values(units, codes.astype(float), "correlation").item() == 0
+    assert criteria.unit_values(units, codes, "area_under_curve", 1).item() == 0.5
 
 
 LOWEST = numpy.full((2, 4), -128, dtype=numpy.int8)

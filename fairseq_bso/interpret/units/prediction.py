@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy
 
-from .ranking import unit_values
+from .criteria import unit_values
 
 __all__ = ["Prediction", "predict_number"]
 
