@@ -208,26 +208,33 @@ def _shapes(parts: List[Dict[str, Any]], file_size: int) -> Dict[str, Tuple[int,
     shapes: Dict[str, Tuple[int, ...]] = {}
     total = 0
     for part in parts:
-        name, kind, size = str(part["name"]), part["kind"], int(part["size"])
+        name, size = str(part["name"]), int(part["size"])
         least = most = size
-        if kind == "same":
+        if part["kind"] == "same":
             shapes[name] = shapes[part["of"]]
-        elif kind != "text":
-            shape, numbers = tuple(int(length) for length in part["shape"]), part["numbers"]
-            if kind not in ("dense", "sparse") or numbers not in ITEM or min(shape, default=1) < 0:
-                raise ValueError(f"part {name!r} has an unknown form")
-            count = math.prod(shape)
-            scales = 4 * shape[0] if numbers == "int8" else 0
-            most = scales + ITEM[numbers] * count + (-(-count // 8) if kind == "sparse" else 0)
-            least = most if kind == "dense" else scales + -(-count // 8)
-            shapes[name] = shape
-            total += 4 * count
+        elif part["kind"] != "text":
+            shapes[name], least, most = _tensor_form(part)
+            total += 4 * math.prod(shapes[name])
         total += size
         if not 0 <= least <= size <= most:
             raise ValueError(f"part {name!r} has an impossible size")
         if total > LARGEST_RATIO * file_size + ALWAYS_ALLOWED:
             raise ValueError(f"its parts take {total / 1e6:,.0f} MB or more, too much for {file_size:,} bytes")
     return shapes
+
+
+def _tensor_form(part: Dict[str, Any]) -> Tuple[Tuple[int, ...], int, int]:
+    """The shape of a tensor, and the fewest and most bytes that its part may have. Raises ValueError."""
+    kind, shape, numbers = part["kind"], tuple(int(length) for length in part["shape"]), part["numbers"]
+    if kind not in ("dense", "sparse") or numbers not in ITEM or min(shape, default=1) < 0:
+        raise ValueError(f"part {str(part['name'])!r} has an unknown form")
+    count = math.prod(shape)
+    scales = 4 * shape[0] if numbers == "int8" else 0
+    positions = -(-count // 8)  # a bit for each number says whether it is stored
+    if kind == "sparse":
+        return shape, scales + positions, scales + positions + ITEM[numbers] * count
+    size = scales + ITEM[numbers] * count
+    return shape, size, size
 
 
 def _encoded(tensor: np.ndarray, dtype: str) -> Tuple[Dict[str, Any], bytes]:

@@ -44,13 +44,12 @@ def plan(arguments):
         module = module_of(campaign)
         kinds = [kind for kind in possible(module.CHECKED) if wanted(arguments.only, campaign, kind)]
         if arguments.quick:
-            kinds = [kind for kind, count in module.QUICK.items() if kind in kinds for _ in range(count)]
-            yield from ((campaign, module, number, kind) for number, kind in enumerate(kinds))
-        elif kinds:
+            cases = enumerate(kind for kind, count in module.QUICK.items() if kind in kinds for _ in range(count))
+        else:  # the number of a case says its kind, whichever kinds are asked for
             every = list(module.CHECKED)
-            for number in range(arguments.count * len(every) // len(kinds)):
-                if every[number % len(every)] in kinds:
-                    yield campaign, module, number, every[number % len(every)]
+            numbers = range(arguments.count * len(every) // len(kinds) if kinds else 0)
+            cases = ((number, every[number % len(every)]) for number in numbers)
+        yield from ((campaign, module, number, kind) for number, kind in cases if kind in kinds)
 
 
 def wanted(only, campaign, kind):
