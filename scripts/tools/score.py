@@ -59,15 +59,20 @@ def read_seconds(lines):
     return float(found[-1].group(1)) if found and found[-1] else None
 
 
+def counted(number, noun):
+    """A number with its noun: 1 sentence, 2 sentences."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def in_order(hypotheses, count):
     """The texts by sentence number; every number from 0 to `count - 1` must be there, and no other."""
     missing = [number for number in range(count) if number not in hypotheses]
     if missing or len(hypotheses) != count:
         first = f"the first without a hypothesis is number {missing[0]}" if missing else "there are more hypotheses"
         raise SystemExit(
-            f"the log holds hypotheses of {len(hypotheses)} sentences, the references are {count} ({first}); "
-            "was it cut off, or made from another set, or without --required-batch-size-multiple 1? (fairseq-generate "
-            "leaves out the longest sentences of a set whose size 8 does not divide)"
+            f"the log holds hypotheses of {counted(len(hypotheses), 'sentence')}, the references are {count} "
+            f"({first}); was it cut off, or made from another set, or without --required-batch-size-multiple 1? "
+            "(fairseq-generate leaves out the longest sentences of a set whose size 8 does not divide)"
         )
     return [hypotheses[number] for number in range(count)]
 
@@ -112,7 +117,7 @@ def read_texts(generated, reference=None, source=None, dictionary=None, pieces=F
         vocabulary = {line.rsplit(" ", 1)[0] for line in read_lines(dictionary)}
         sources = read_lines(source)
         if len(sources) != len(texts):
-            raise SystemExit(f"{source}: {len(sources)} sentences, but there are {len(texts)} hypotheses")
+            raise SystemExit(f"{source}: {counted(len(sources), 'sentence')}, but there are {len(texts)} hypotheses")
         texts = [fill_unknown(text, words, vocabulary) for text, words in zip(texts, sources)]
     return texts, references
 
@@ -158,7 +163,7 @@ def main(argv=None):
         print(json.dumps(result))
     else:
         seconds = "" if result["seconds"] is None else f", search {result['seconds']:.1f} s"
-        print(f"BLEU {result['bleu']:.2f} ({result['sentences']} sentences{seconds})\n{result['signature']}")
+        print(f"BLEU {result['bleu']:.2f} ({counted(result['sentences'], 'sentence')}{seconds})\n{result['signature']}")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_hypotheses_come_back_to_their_sentences(sample, tmp_path):
             GENERATED.replace(" @R_punct", ""),
             r"H-0: no well-formed derivation of .*sample.conllu, line 5 \(sentence 1\): ",
         ),
-        (GENERATED.replace("H-1", "D-1"), r"hypotheses for 1 sentences, but .* has 2 \(the first .* sentence 3\)"),
+        (GENERATED.replace("H-1", "D-1"), r"hypotheses for 1 sentence, but .* has 2 \(the first .* sentence 3\)"),
         (GENERATED + "H-2\t0\tx\n", "hypotheses for 3 sentences, but .* has 2"),
         ("S-1\tx\n", "holds no hypothesis"),
     ],

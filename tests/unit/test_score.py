@@ -101,7 +101,7 @@ def test_a_log_without_hypotheses_is_an_error(tmp_path):
 
 def test_a_source_of_other_length_is_an_error(log, tmp_path):
     reference, source = write(tmp_path / "ref", "a", "b"), write(tmp_path / "src", "a")
-    with pytest.raises(SystemExit, match="src: 1 sentences, but there are 2 hypotheses"):
+    with pytest.raises(SystemExit, match="src: 1 sentence, but there are 2 hypotheses"):
         score.score_file(log, reference, source, write(tmp_path / "dict.txt", "a 1"))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from fairseq_commands import SOURCE, TARGET, run_fairseq
 from symbols import word_symbol
 from to_conllu import convert
-from treebank import read_treebank, write_text
+from treebank import counted, read_treebank, write_text
 
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
 
@@ -104,8 +104,8 @@ def main(argv=None):
         folder = Path(name)
         binarise(treebank, arguments.data, folder)
         convert(generate(arguments, folder), treebank, arguments.output, arguments.repair)
-    words = sum(map(len, treebank.nonempty))
-    print(f"wrote {arguments.output}, {len(treebank.nonempty)} sentences, {words} words")
+    sentences, words = len(treebank.nonempty), sum(map(len, treebank.nonempty))
+    print(f"wrote {arguments.output}, {counted(sentences, 'sentence')}, {counted(words, 'word')}")
 
 
 if __name__ == "__main__":

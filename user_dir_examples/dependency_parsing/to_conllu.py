@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from transitions import to_tree
-from treebank import read_treebank, write_text
+from treebank import counted, read_treebank, write_text
 
 RECORD = re.compile(r"H-([0-9]{1,9})\t[^\t]*\t(.*)", re.DOTALL)
 
@@ -42,9 +42,9 @@ def check_numbers(path, hypotheses, treebank):
     if missing or len(hypotheses) != len(expected):
         sentence = f" (the first without one is sentence {treebank.nonempty[missing[0]].number})" if missing else ""
         raise SystemExit(
-            f"{path}: hypotheses for {len(hypotheses)} sentences, but {treebank.path} has {len(expected)}{sentence}; "
-            "were they made from this file, and with --required-batch-size-multiple 1? (fairseq-generate leaves out "
-            "the longest sentences of a set whose size 8 does not divide)"
+            f"{path}: hypotheses for {counted(len(hypotheses), 'sentence')}, but {treebank.path} has "
+            f"{len(expected)}{sentence}; were they made from this file, and with --required-batch-size-multiple 1? "
+            "(fairseq-generate leaves out the longest sentences of a set whose size 8 does not divide)"
         )
 
 
@@ -70,7 +70,7 @@ def convert(generated, treebank, out, repair=False):
     trees, repaired = build_trees(generated, treebank, repair)
     write_text(out, treebank.text(trees))
     if repair:
-        print(f"repaired {repaired} of {len(trees)} sentences")
+        print(f"repaired {repaired} of {counted(len(trees), 'sentence')}")
     return trees
 
 
@@ -90,7 +90,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     arguments = parse_arguments(argv)
     trees = convert(arguments.generated, read_treebank(arguments.input), arguments.output, arguments.repair)
-    print(f"wrote {arguments.output}, {len(trees)} sentences")
+    print(f"wrote {arguments.output}, {counted(len(trees), 'sentence')}")
 
 
 if __name__ == "__main__":

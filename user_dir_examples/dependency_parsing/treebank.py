@@ -194,7 +194,13 @@ def short(text, most=80):
     return text if len(text) <= most else text[:most] + "..."
 
 
+def counted(number, noun):
+    """A number with its noun: 1 sentence, 2 sentences."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def split_columns(place, line):
+    """The columns of a line. Raises SystemExit for a line that is not one of CoNLL-U."""
     if line.endswith("\r"):
         raise SystemExit(
             f"{place}: ends with carriage return and line feed, CoNLL-U with a line feed; convert the file"
@@ -202,8 +208,8 @@ def split_columns(place, line):
     columns = line.split("\t")
     if len(columns) != len(COLUMNS):
         raise SystemExit(
-            f"{place}: {len(columns)} columns between tabs, CoNLL-U has {len(COLUMNS)}; correct the line (a sentence "
-            "ends with an empty line)"
+            f"{place}: {counted(len(columns), 'column')} between tabs, CoNLL-U has {len(COLUMNS)}; correct the line "
+            "(a sentence ends with an empty line)"
         )
     if "" in columns:
         raise SystemExit(f"{place}: the column {COLUMNS[columns.index('')]} is empty; CoNLL-U writes _ for nothing")
