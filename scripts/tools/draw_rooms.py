@@ -7,6 +7,7 @@
 
 import argparse
 import ast
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +39,7 @@ PLACES = {
 PURE = ("search", "interpret.units", "bso_runtime")
 """rooms without fairseq"""
 WIDTH, HEIGHT, LEVEL, LETTER = 2.3, 0.62, 1.25, 0.125
+LONGEST, LINE = 130, 0.22  # letters in a line of a caption, and the height of one more line
 EDGE, PLAIN, LIGHT, ARROW = "#37474f", "#e3edf7", "#dcefdc", "#78909c"
 
 
@@ -96,7 +98,7 @@ def draw(out):
     _box(axes, 7.1, -1.0 * LEVEL, 14.0, "ground files, for every room", ", ".join(sorted(ground)))
     axes.text(16.4, -1.0 * LEVEL, "green: pure torch or numpy,\nwithout fairseq", ha="center", va="center", fontsize=9)
     axes.set_xlim(0, 18.6)
-    axes.set_ylim(-1.35 * LEVEL, 5.15 * LEVEL)
+    axes.set_ylim(-1.5 * LEVEL, 5.15 * LEVEL)
     axes.axis("off")
     figure.savefig(out, dpi=110, bbox_inches="tight", metadata={"Software": None})
 
@@ -104,11 +106,14 @@ def draw(out):
 def _box(axes, x, y, width, name, caption, colour="#f5f5f5"):
     from matplotlib.patches import FancyBboxPatch
 
-    corner = (x - width / 2, y - HEIGHT / 2)
+    lines = textwrap.wrap(caption, LONGEST)
+    more = LINE * (len(lines) - 1)
+    corner = (x - width / 2, y - HEIGHT / 2 - more)
     style = "round,pad=0,rounding_size=0.08"
-    axes.add_patch(FancyBboxPatch(corner, width, HEIGHT, boxstyle=style, facecolor=colour, edgecolor=EDGE, zorder=2))
+    axes.add_patch(FancyBboxPatch(corner, width, HEIGHT + more, boxstyle=style, fc=colour, ec=EDGE, zorder=2))
     axes.text(x, y + 0.11, name, ha="center", va="center", fontsize=10.5, fontweight="bold", zorder=3)
-    axes.text(x, y - 0.15, caption, ha="center", va="center", fontsize=8.5, color="#455a64", zorder=3)
+    bottom = y - 0.15 - more / 2
+    axes.text(x, bottom, "\n".join(lines), ha="center", va="center", fontsize=8.5, color="#455a64", zorder=3)
 
 
 def _arrow(axes, one, other):
