@@ -6,7 +6,7 @@ import pytest
 from reference import fakes
 
 from fairseq_bso.errors import UserError
-from fairseq_bso.export.command import _dictionaries
+from fairseq_bso.export.vocabularies import dictionaries_of
 
 
 @pytest.mark.parametrize("content", [b"word\n", b"h\xe9 3\n", b"a 3\na 2\n"])
@@ -15,7 +15,7 @@ def test_a_damaged_dictionary_is_named(tmp_path, content):
         (tmp_path / f"dict.{language}.txt").write_bytes(content)
     arguments = Namespace(checkpoint="model.pt", data=str(tmp_path), source_lang="de", target_lang="en")
     with pytest.raises(UserError, match=r"the dictionary .*dict.de.txt cannot be read \("):
-        _dictionaries(arguments, {"cfg": {"task": {}}})
+        dictionaries_of(arguments, {"cfg": {"task": {}}})
 
 
 def test_languages_that_nothing_names_are_asked_for(tmp_path):
@@ -26,9 +26,9 @@ def test_languages_that_nothing_names_are_asked_for(tmp_path):
     state = {"cfg": {"task": {"source_lang": None, "target_lang": None}}}
     said = r"model.pt names no languages, .* \(dict.de.txt, dict.en.txt\): give --source-lang and --target-lang"
     with pytest.raises(UserError, match=said):
-        _dictionaries(arguments, state)
+        dictionaries_of(arguments, state)
     arguments.source_lang, arguments.target_lang = "de", "en"
-    assert set(_dictionaries(arguments, state)) == {"source", "target"}
+    assert set(dictionaries_of(arguments, state)) == {"source", "target"}
     arguments.source_lang = arguments.target_lang = None
     (tmp_path / "train.de-en.de.idx").touch()
-    assert set(_dictionaries(arguments, state)) == {"source", "target"}
+    assert set(dictionaries_of(arguments, state)) == {"source", "target"}
