@@ -5,9 +5,8 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from ..corrections import updates_before
 from ..errors import UserError, counted
-from ..models.any_model import unwrapped
+from ..models.any_model import updates_made
 from ..subsets import target_of
 from .objective import BeamCurriculum
 
@@ -20,13 +19,7 @@ def beam_of_update(curriculum: BeamCurriculum, model: Any) -> int:
     """
     if not model.training or not curriculum.changes:
         return curriculum.final
-    updates = updates_before(model)
-    if updates is None:
-        raise UserError(
-            f"{type(unwrapped(model)).__name__} does not note the number of updates, on which --updates-per-beam and "
-            "--mixed-beams depend: call super().set_num_updates(num_updates) in its set_num_updates"
-        )
-    return curriculum.beam(updates)
+    return curriculum.beam(updates_made(model, "--updates-per-beam and --mixed-beams"))
 
 
 def checked_target(sample: Dict[str, Any], padding: int, end: int) -> Tensor:

@@ -18,10 +18,9 @@ from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
 from ..compat import metrics
-from ..corrections import updates_before
 from ..errors import UserError
 from ..linear import linear
-from ..models.any_model import evaluation, unwrapped
+from ..models.any_model import evaluation, updates_made
 from ..search.scorer import Scorer
 from .criterion import BlockwiseLabelSmoothedCrossEntropyCriterion
 from .mixing import SCHEDULES, Draws, SamplingSchedule, draw, followed_by_own, mixed, own_words
@@ -106,12 +105,7 @@ class ScheduledSamplingCriterion(BlockwiseLabelSmoothedCrossEntropyCriterion):
 
     def with_mixed_inputs(self, model, sample: Dict[str, Any]):
         """The batch with mixed inputs, and the random decisions."""
-        updates = updates_before(model)
-        if updates is None:
-            raise UserError(
-                f"{self.name}: {type(unwrapped(model)).__name__} does not note the number of updates, on which the "
-                "schedule depends: call super().set_num_updates(num_updates) in its set_num_updates"
-            )
+        updates = updates_made(model, f"the shares of {self.name}")
         net_input = sample["net_input"]
         previous, share = net_input["prev_output_tokens"], self.schedule.gold_share(updates)
         draws = draw(previous, self.padding_idx, self.ignore_prefix_size, share, self.word_dropout)

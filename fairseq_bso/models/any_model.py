@@ -17,6 +17,7 @@ from fairseq.models import FairseqDecoder, FairseqEncoderDecoderModel, FairseqIn
 from torch import Tensor, nn
 
 from ..compat import DYNAMIC_CONVOLUTIONS, SEARCHABLE, autocast_settings
+from ..corrections import updates_before
 from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore, Scorer
 
@@ -61,6 +62,25 @@ def unwrapped(model: Any) -> Any:
     while not isinstance(model, FairseqEncoderDecoderModel) and isinstance(getattr(model, "module", None), nn.Module):
         model = model.module
     return model
+
+
+def updates_made(model: Any, dependent: str) -> int:
+    """The number of updates before this one.
+
+    Args:
+        model: wrapped or not.
+        dependent: what depends on this number, for the message.
+
+    Raises:
+        UserError: the model does not note it.
+    """
+    updates = updates_before(model)
+    if updates is None:
+        raise UserError(
+            f"{type(unwrapped(model)).__name__} does not note the number of updates, on which {dependent} depend: call "
+            "super().set_num_updates(num_updates) in its set_num_updates"
+        )
+    return updates
 
 
 def check_model(model: Any) -> None:
