@@ -159,9 +159,8 @@ class AtomicFolder:
     def _left(self) -> List[Path]:
         """The temporary folders of killed processes; earlier folders (.old) come first."""
         ours = re.compile(re.escape(self.path.name) + r"\.[0-9a-f]{32}\.(part|old)")
-        return sorted(
-            (one for one in self.path.parent.iterdir() if ours.fullmatch(one.name)), key=lambda one: one.suffix
-        )
+        folders = [path for path in self.path.parent.iterdir() if ours.fullmatch(path.name)]
+        return sorted(folders, key=lambda path: path.suffix)
 
     @contextmanager
     def writing(self) -> Iterator[Path]:

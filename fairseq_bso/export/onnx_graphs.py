@@ -130,7 +130,10 @@ def _lstm_weights(graph: Graph, index: int, directions: Sequence[Direction]) -> 
         "input": numpy.stack([ordered(direction.input_weight) for direction in directions]),
         "recurrent": numpy.stack([ordered(direction.hidden_weight) for direction in directions]),
         "bias": numpy.stack(
-            [numpy.concatenate([ordered(one.input_bias), ordered(one.hidden_bias)]) for one in directions]
+            [
+                numpy.concatenate([ordered(direction.input_bias), ordered(direction.hidden_bias)])
+                for direction in directions
+            ]
         ),
     }
     names = {name: f"encoder.layers.{index}.{name}" for name in stacked}

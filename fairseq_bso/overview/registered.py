@@ -87,14 +87,14 @@ def own_sections() -> Iterator[Section]:
     options: Dict[type, List[Option]] = {}
     for kind, name, config in own_registrations():
         by_name = {action.dest: action for action in _actions_of_config(config)}
-        for one, fields in _own_fields(config).items():
-            users.setdefault(one, []).append((kind, name))
+        for owner, fields in _own_fields(config).items():
+            users.setdefault(owner, []).append((kind, name))
             actions = (by_name[field] for field in fields if field in by_name)
-            options[one] = [Option.of(action) for action in actions if action.help]
+            options[owner] = [Option.of(action) for action in actions if action.help]
     sections: Dict[Tuple[Tuple[str, str], ...], List[Option]] = {}
-    for one in sorted(users, key=lambda one: users[one][0][0]):  # stable: general before special within a kind
-        if options[one]:
-            sections.setdefault(tuple(users[one]), []).extend(options[one])
+    for owner in sorted(users, key=lambda owner: users[owner][0][0]):  # stable: general before special within a kind
+        if options[owner]:
+            sections.setdefault(tuple(users[owner]), []).extend(options[owner])
     for named, listed in sections.items():
         yield Section(named[0][0], tuple(name for _, name in named), tuple(listed))
 
@@ -112,12 +112,12 @@ def sections_of(kind: str, name: str) -> Iterator[Section]:
     if entry is None and kind == "--arch":
         entry = ARCH_MODEL_REGISTRY.get(name)
     if entry is None:
-        known = {one for one_kind, one, _ in own_registrations() if one_kind == kind}
+        known = {registered for of_kind, registered, _ in own_registrations() if of_kind == kind}
         known |= set(named_sizes()) if kind == "--arch" else set()
         raise UserError(f"{kind} {name} is not registered: give {', '.join(sorted(known))}, or a name of fairseq's")
     seen = set()
     for section in own_sections():
-        if section.kind == kind and any(registry(kind)[one] is entry for one in section.names):
+        if section.kind == kind and any(registry(kind)[user] is entry for user in section.names):
             seen.update(option.names for option in section.options)
             yield section._replace(options=tuple(_with_sizes(option, sizes) for option in section.options))
     others = (Option.of(action) for action in _actions(entry) if action.help not in (None, argparse.SUPPRESS))
@@ -134,8 +134,8 @@ def _with_sizes(option: Option, sizes: Optional[argparse.Namespace]) -> Option:
 
 def _own_fields(config: type) -> Dict[type, List[str]]:
     """{class: names of its fields} of this package's classes in a config, the most general first."""
-    classes = [one for one in reversed(config.__mro__) if one.__module__.startswith("fairseq_bso.")]
-    return {one: list(one.__dict__.get("__annotations__", {})) for one in classes}
+    classes = [owner for owner in reversed(config.__mro__) if owner.__module__.startswith("fairseq_bso.")]
+    return {owner: list(owner.__dict__.get("__annotations__", {})) for owner in classes}
 
 
 def _actions_of_config(config: type) -> List[argparse.Action]:

@@ -54,7 +54,7 @@ def _words(following: numpy.ndarray, words: List[str]) -> Labels:
     chosen = chosen[counts[chosen] > 0]
     codes = numpy.full(len(words), -1, dtype=numpy.int64)
     codes[chosen] = numpy.arange(len(chosen))
-    return Labels([words[one] for one in chosen], codes[following])
+    return Labels([words[code] for code in chosen], codes[following])
 
 
 def _labels(track: Track) -> Labels:

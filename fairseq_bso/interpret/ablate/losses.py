@@ -50,10 +50,10 @@ def losses_under(
         The sums of each change, of -ln p of every word; of a model without probabilities, of its negative scores.
     """
     totals = numpy.zeros(len(changes))
-    sums = [{name: numpy.zeros(len(one.names)) for name, one in labels.items()} for _ in changes]
+    sums = [{name: numpy.zeros(len(track.names)) for name, track in labels.items()} for _ in changes]
     for places in _batches(corpus, max_tokens):
-        rows = numpy.concatenate([numpy.arange(corpus.offsets[one], corpus.offsets[one + 1]) for one in places])
-        parts = {name: Labels(one.names, one.codes[rows]) for name, one in labels.items()}
+        rows = _rows(corpus, places)
+        parts = {name: Labels(track.names, track.codes[rows]) for name, track in labels.items()}
         losses = _batch_losses(model, corpus, places, side, changes, progress)
         for place, values in enumerate(losses):
             totals[place] += values.sum()
@@ -66,12 +66,18 @@ def row_losses(model: LoadedModel, corpus: Corpus, max_tokens: int) -> numpy.nda
     """(R,) float64, the losses when nothing is changed."""
     found = numpy.zeros(int(corpus.offsets[-1]))
     for places in _batches(corpus, max_tokens):
-        rows = numpy.concatenate([numpy.arange(corpus.offsets[one], corpus.offsets[one + 1]) for one in places])
+        rows = _rows(corpus, places)
         (found[rows],) = _batch_losses(model, corpus, places, "decoder", [{}], None)
     return found
 
 
+def _rows(corpus: Corpus, places: List[int]) -> numpy.ndarray:
+    """(n,) int64: the rows of some sentences."""
+    return numpy.concatenate([numpy.arange(*corpus.offsets[place : place + 2]) for place in places])
+
+
 def _batches(corpus: Corpus, max_tokens: int) -> List[List[int]]:
+    """The sentences in batches of like length, by the longer side of each pair."""
     lengths = [
         max(len(words), 0 if corpus.sources is None else len(corpus.sources[place]))
         for place, words in enumerate(corpus.inputs)

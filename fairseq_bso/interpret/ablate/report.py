@@ -78,7 +78,7 @@ def table(report: Report, options: AblationOptions) -> str:
         rises = report.controls[states]
         if not rises:
             continue
-        of_what = _short([f"{states.count(one)} of {one}" for one in dict.fromkeys(states)])
+        of_what = _short([f"{states.count(state)} of {state}" for state in dict.fromkeys(states)])
         totals, parts = _stacked(rises, track)
         add(f"{len(rises)} random, {of_what}: mean", totals.mean(), parts.mean(0))
         add("  largest", totals.max(), parts.max(0))
@@ -98,7 +98,7 @@ def _short(names: List[str]) -> str:
 
 def _stacked(rises: List[Rise], track: str) -> Tuple[numpy.ndarray, numpy.ndarray]:
     """(sets,) and (sets, L)."""
-    return numpy.array([one.total for one in rises]), numpy.stack([one.by_label[track] for one in rises])
+    return numpy.array([rise.total for rise in rises]), numpy.stack([rise.by_label[track] for rise in rises])
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -135,7 +135,7 @@ def _content(report: Report) -> Dict[str, Any]:
         "loss": report.loss,
         "tracks": tracks,
         "sets": [{**written(rise), "control": ",".join(states)} for states, rise in report.ranked()],
-        "controls": {",".join(states): [written(one) for one in rises] for states, rises in report.controls.items()},
+        "controls": {",".join(states): [written(rise) for rise in rises] for states, rises in report.controls.items()},
     }
 
 
@@ -152,11 +152,11 @@ def _lines(report: Report) -> List[List[Any]]:
     lines: List[List[Any]] = [["units", "track", "label", "words", "loss", "rise", "control_mean", "control_largest"]]
     for states, rise in report.ranked():
         name, rises = " ".join(rise.units), report.controls[states]
-        totals = numpy.array([one.total for one in rises])
+        totals = numpy.array([rise.total for rise in rises])
         lines.append([name, "", "", report.words, report.loss, rise.total, *_both(totals)])
         for track, labels in report.labels.items():
             for place, label in enumerate(labels):
-                parts = numpy.array([one.by_label[track][place] for one in rises])
+                parts = numpy.array([rise.by_label[track][place] for rise in rises])
                 numbers = [int(report.counts[track][place]), report.by_label[track][place], rise.by_label[track][place]]
                 lines.append([name, track, label, *numbers, *_both(parts)])
     return [[round(cell, 6) if isinstance(cell, float) else cell for cell in line] for line in lines]

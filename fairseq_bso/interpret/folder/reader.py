@@ -64,6 +64,11 @@ class Side:
             raise UserError(f"{train.filename}: sentence_offsets do not go from 0 to {self.steps}, the number of words")
         return offsets
 
+    @property
+    def state_names(self) -> List[str]:
+        """The name of each dataset of states, in order."""
+        return [states.name for states in self.states]
+
     def sentence_of(self, position: int) -> int:
         """The number of the sentence at a position."""
         return int(numpy.searchsorted(self.offsets, position, side="right")) - 1

@@ -96,10 +96,10 @@ def _foreign_states(project: Project) -> List[_Dataset]:
 def _named_states(project: Project) -> Iterator[Tuple[str, "h5py.File", Dict[str, Any]]]:
     """Name, file and description of each dataset of states that lstm.yml names."""
     part = project.part("states")
-    for one in part.get("types") or []:
-        if not isinstance(one, dict) or "path" not in one:
+    for described in part.get("types") or []:
+        if not isinstance(described, dict) or "path" not in described:
             raise UserError(f"{project.path}: each of the states' types needs a path")
-        yield str(one["path"]), project.hdf5(one.get("file", part.get("file"))), one
+        yield str(described["path"]), project.hdf5(described.get("file", part.get("file"))), described
 
 
 def _default_transform(name: str) -> str:

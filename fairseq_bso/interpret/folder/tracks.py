@@ -64,8 +64,8 @@ def read_tracks(project: Project, train: "h5py.File", steps: int) -> Dict[str, T
     group = train.get("meta")
     for name in sorted(group) if isinstance(group, h5py.Group) else []:
         tracks[name] = _track(name, group[name], _labels(group[name]), steps, project.remedy)
-    for name, one in (project.content.get("meta") or {}).items():
-        track = None if name in tracks or not isinstance(one, dict) else _described(project, str(name), one, steps)
+    for name, entry in (project.content.get("meta") or {}).items():
+        track = None if name in tracks or not isinstance(entry, dict) else _described(project, str(name), entry, steps)
         if track is not None:
             tracks[str(name)] = track
     for name in ("loss", "score"):
@@ -91,18 +91,18 @@ def _labels(data: Any) -> Optional[List[str]]:
     if text is None:
         return None
     try:
-        return [str(one) for one in json.loads(text)]
+        return [str(label) for label in json.loads(text)]
     except (TypeError, ValueError):
         raise UserError(f"the labels of {data.name} are no JSON list") from None
 
 
-def _described(project: Project, name: str, one: Dict[str, Any], steps: int) -> Optional[Track]:
+def _described(project: Project, name: str, entry: Dict[str, Any], steps: int) -> Optional[Track]:
     """A track that lstm.yml describes; None for a kind that the page does not show, such as a word list."""
-    if one.get("type") == "wordvec" or str(one.get("path", "")).startswith("meta/"):
+    if entry.get("type") == "wordvec" or str(entry.get("path", "")).startswith("meta/"):
         return None
-    file = project.hdf5(one.get("file"))
-    data = dataset(file, str(one.get("path")))
+    file = project.hdf5(entry.get("file"))
+    data = dataset(file, str(entry.get("path")))
     if data is None or data.ndim != 1:
         return None
-    labels = project.words(one["dict"]) if one.get("dict") else _labels(data)
+    labels = project.words(entry["dict"]) if entry.get("dict") else _labels(data)
     return _track(name, data, labels, steps, project.remedy)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy
 import torch
@@ -129,7 +129,7 @@ def open_session(checkpoint: str, data: Optional[str], capture: CaptureReader, c
         UserError: the model cannot be loaded, or is not that of the capture.
     """
     check_summary(checkpoint, capture)
-    names: List[str] = [one.name for side in capture.sides.values() for one in side.states]
+    names = [name for side in capture.sides.values() for name in side.state_names]
     model = load(checkpoint, data, any(name.startswith(GATES) for name in names), cpu)
     check_dictionaries(checkpoint, model.architecture, model.symbols(), capture)
     session = Session(model)

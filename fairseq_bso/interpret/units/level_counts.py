@@ -88,7 +88,9 @@ class LevelCounter:
         # The lower of two levels is at most -t if one of them is. Both are as often as each, less this.
         either = lower.cumsum(1)[:, LARGEST - 1 :: -1]  # (C, 127) for t = 1 to 127
         thresholds = numpy.arange(1, LARGEST + 1)
-        ends = [(one.astype(numpy.int64)[:, None] <= -thresholds).astype(int) for one in (self._first, self._last)]
+        ends = [
+            (levels.astype(numpy.int64)[:, None] <= -thresholds).astype(int) for levels in (self._first, self._last)
+        ]
         below = either - steps.cumsum(1)[:, LARGEST - 1 :: -1] + ends[0] + ends[1]
         return LevelCounts(steps, above, below)
 

@@ -76,7 +76,7 @@ class _Asked:
     def show_explore(self, state: Fields) -> None:
         """The window, the selected units and their matches."""
         side, states = self._scope(state)
-        units = sum(one.units for one in side.states if one.name in states)
+        units = sum(shown.units for shown in side.states if shown.name in states)
         length = max(1, min(MOST_WORDS, LIMITS["values"] // units))
         scope = {"side": side.name, "states": ",".join(states)}
         start = _position(side, state.get("pos", "0"))
@@ -154,7 +154,7 @@ class _Asked:
     def _scope(self, state: Fields) -> Tuple[Side, List[str]]:
         """The side and the states in view: the last side and its first state, if the address names none."""
         side = _side(self.capture, state)
-        states = [one.name for one in side.states if one.name in _names(state, "states")]
+        states = [name for name in side.state_names if name in _names(state, "states")]
         return side, states or [side.states[0].name]
 
 
@@ -163,9 +163,9 @@ def _check(capture: CaptureReader, state: Fields) -> None:
     sides = list(capture.sides.values())
     known = {
         "the field": (state, FIELDS),
-        "side": ([one for one in (state.get("side"),) if one], list(capture.sides)),
-        "states": (_names(state, "states"), [one.name for side in sides for one in side.states]),
-        "track": ([one for one in (state.get("track"),) if one], [name for side in sides for name in side.tracks]),
+        "side": (list(filter(None, [state.get("side")])), list(capture.sides)),
+        "states": (_names(state, "states"), [name for side in sides for name in side.state_names]),
+        "track": (list(filter(None, [state.get("track")])), [name for side in sides for name in side.tracks]),
     }
     for what, (given, allowed) in known.items():
         for name in given:

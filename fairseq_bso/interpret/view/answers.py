@@ -67,12 +67,14 @@ class Answers:
     def context(self, request: ContextRequest) -> Dict[str, Any]:
         """A window of words: states, tracks, sentences and predictions."""
         side, start, stop = self.capture.sides[request.side], request.start, request.stop
-        states = [one for one in side.states if one.name in request.states]
+        states = [shown for shown in side.states if shown.name in request.states]
         first, last = side.sentence_of(start), side.sentence_of(stop - 1)
         return {
             "start": start,
             "words": side.text(start, stop),
-            "states": [{"name": one.name, "values": truncated(one.window(start, stop)).T.tolist()} for one in states],
+            "states": [
+                {"name": shown.name, "values": truncated(shown.window(start, stop)).T.tolist()} for shown in states
+            ],
             "tracks": {name: track.window(start, stop) for name, track in side.tracks.items()},
             "predictions": side.predicted(start, stop),
             "sentences": [_sentence(side, number) for number in range(first, last + 1)],
@@ -138,7 +140,7 @@ class Answers:
             "steps": steps,
             "candidates": found.candidates,
             "before": request.before,
-            "matches": [_match(units.side, request, levels, *one) for one in ranges],
+            "matches": [_match(units.side, request, levels, *found_range) for found_range in ranges],
         }
 
     def statistics(self, request: RankingRequest) -> Dict[str, Any]:

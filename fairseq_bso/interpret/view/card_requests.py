@@ -43,14 +43,14 @@ class TableRequest:
 def parse_card(capture: CaptureReader, fields: RequestFields) -> CardRequest:
     """`side`, `unit`, `threshold`, `direction`."""
     side = side_of(capture, fields)
-    units = UnitColumns(side, [one.name for one in side.states])
+    units = UnitColumns(side, side.state_names)
     name = fields.text("unit", 100)
     rule = _rule(fields)
     fields.end()
     try:
         return CardRequest(side.name, units.number(name), rule)
     except KeyError:
-        known = ", ".join(f"{one.name}:0 to {one.name}:{one.units - 1}" for one in side.states[:20])
+        known = ", ".join(f"{states.name}:0 to {states.name}:{states.units - 1}" for states in side.states[:20])
         raise BadRequest(f"unit is {name!r}, but the units of the {side.name} are {known}") from None
 
 

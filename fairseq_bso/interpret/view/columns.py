@@ -24,7 +24,7 @@ def side_of(capture: CaptureReader, fields: RequestFields) -> Side:
 
 def states_of(side: Side, fields: RequestFields) -> Tuple[str, ...]:
     """The names of the states in view; all if the field is not given."""
-    return fields.choices("states", [one.name for one in side.states])
+    return fields.choices("states", side.state_names)
 
 
 class UnitColumns:
@@ -37,8 +37,8 @@ class UnitColumns:
 
     def __init__(self, side: Side, states: Sequence[str]):
         self.side = side
-        self.states: Dict[str, States] = {one.name: one for one in side.states if one.name in states}
-        parts = [numpy.arange(one.first, one.first + one.units) for one in self.states.values()]
+        self.states: Dict[str, States] = {shown.name: shown for shown in side.states if shown.name in states}
+        parts = [numpy.arange(shown.first, shown.first + shown.units) for shown in self.states.values()]
         self.columns = numpy.concatenate(parts)  # (C,) in view
 
     def __len__(self) -> int:
@@ -54,11 +54,11 @@ class UnitColumns:
         Raises:
             KeyError: no unit in view has this name.
         """
-        states, _, unit = name.rpartition(":")
-        one = self.states.get(states)
-        if one is None or not re.fullmatch("[0-9]{1,6}", unit) or int(unit) >= one.units:
+        state, _, unit = name.rpartition(":")
+        states = self.states.get(state)
+        if states is None or not re.fullmatch("[0-9]{1,6}", unit) or int(unit) >= states.units:
             raise KeyError(name)
-        return one.first + int(unit)
+        return states.first + int(unit)
 
     def levels(self, index: Index, steps: int) -> numpy.ndarray:
         """(C in view, steps) int8. Adjacent columns are memory-mapped and not copied."""

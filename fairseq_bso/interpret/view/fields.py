@@ -89,7 +89,7 @@ class RequestFields:
         unknown = sorted(given - set(allowed))
         if unknown:
             raise BadRequest(f"{name} names {_short(unknown[0])}, but there are only {', '.join(allowed)}")
-        return tuple(one for one in allowed if one in given)
+        return tuple(name for name in allowed if name in given)
 
     def text(self, name: str, longest: int) -> str:
         """Any text that is not empty."""

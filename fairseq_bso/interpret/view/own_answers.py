@@ -58,8 +58,8 @@ class OwnAnswers:
         if len(chosen) * len(words) > MOST_VALUES:
             raise BadRequest(f"the text has {len(words)} rows: of {len(chosen)} units show fewer at a time")
         states = [
-            {"name": one.name, "values": truncated(_values(run, side, one)).T.tolist()}
-            for one in chosen.states.values()
+            {"name": name, "values": truncated(_values(run, side, shown)).T.tolist()}
+            for name, shown in chosen.states.items()
         ]
         of_decoder = request.side == "decoder" or "encoder" not in self.session.sides
         return {
@@ -79,7 +79,7 @@ class OwnAnswers:
         rows = len(run.words(request.side))
         _check_rows(request.first, request.last, rows)
         units = UnitColumns(side, request.states)
-        values = numpy.concatenate([_values(run, side, one) for one in units.states.values()], axis=1)  # (n, C)
+        values = numpy.concatenate([_values(run, side, shown) for shown in units.states.values()], axis=1)  # (n, C)
         on = selected_units(levels(values), request.query, request.first, request.last)
         return {"units": units.names(units.columns[on]), "of": len(units)}
 
@@ -137,7 +137,7 @@ class OwnAnswers:
     def _following(self, run: OwnRun) -> List[str]:
         """The word that each decoder row predicts."""
         symbols = self.session.model.task.target_dictionary.symbols
-        return [symbols[one] for one in run.text.sentences.target(0)[1].tolist()]
+        return [symbols[word] for word in run.text.sentences.target(0)[1].tolist()]
 
     def _pair(self, run: OwnRun) -> Dict[str, Any]:
         """Source words, predicted words, the words read, and the attention between them, if there is one."""
@@ -172,19 +172,21 @@ class OwnAnswers:
             return request.value
         key = request.side, state
         if key not in self.means:
-            (states,) = (one for one in self.capture.sides[request.side].states if one.name == state)
+            (states,) = (found for found in self.capture.sides[request.side].states if found.name == state)
             self.means[key] = states.mean()
         return float(self.means[key][column])
 
 
 def _check_rows(first: int, last: int, rows: int) -> None:
+    """Raises BadRequest for a range beyond the text."""
     if last >= rows:
         raise BadRequest(f"from is {first} and to is {last}, but the text has the rows 0 to {rows - 1}")
 
 
 def _symbols(session: Session, side: str, words: numpy.ndarray) -> List[str]:
+    """The words of the ids that a side reads."""
     symbols = session.model.dictionary(side).symbols
-    return [symbols[one] for one in words.tolist()]
+    return [symbols[word] for word in words.tolist()]
 
 
 def _values(run: OwnRun, side: Side, states: States) -> numpy.ndarray:
@@ -211,6 +213,6 @@ def _named(session: Session, ids: numpy.ndarray, scores: numpy.ndarray) -> List[
     """The best next words with their scores, best first."""
     symbols = session.model.task.target_dictionary.symbols
     return [
-        [(symbols[one], round(score, 4) if numpy.isfinite(score) else None) for one, score in zip(row, of_row)]
+        [(symbols[word], round(score, 4) if numpy.isfinite(score) else None) for word, score in zip(row, of_row)]
         for row, of_row in zip(ids.tolist(), scores.tolist())
     ]

@@ -51,7 +51,7 @@ def standalone(answers: Answers, address: str) -> str:
     scripts = [
         f"<!-- d3:\n{notice}-->",
         data,
-        *(f"<script>\n{_inside(one, 'script')}</script>" for one in (library, _code())),
+        *(f"<script>\n{_inside(script, 'script')}</script>" for script in (library, _code())),
     ]
     return f"{head}<body>{body}".replace("</body>", "\n".join([*scripts, "</body>"]))
 
