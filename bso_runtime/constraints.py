@@ -139,23 +139,23 @@ class BatchConstraint:
     """The constraints of b sentences along the search.
 
     Args:
-        functions: one for each sentence.
+        constraints: one for each sentence.
     """
 
-    def __init__(self, functions: Sequence[SentenceConstraint]) -> None:
-        self.functions: List[SentenceConstraint] = list(functions)
-        self.states = [function.start() for function in functions]
+    def __init__(self, constraints: Sequence[SentenceConstraint]) -> None:
+        self.constraints: List[SentenceConstraint] = list(constraints)
+        self.states = [constraint.start() for constraint in constraints]
 
     def limits(self) -> Array:
         """(b,) how many words an output has at most, without `</s>`."""
-        return np.array([function.longest for function in self.functions])
+        return np.array([constraint.longest for constraint in self.constraints])
 
     def restrict(self, values: Array) -> None:
         """Sets the scores (b, W, V) of words that may not come to -inf."""
-        for block, function, state in zip(values, self.functions, self.states):
-            scores = np.where(function.allowed(state), block[:, function.candidates], -np.inf)  # (W, C)
+        for block, constraint, state in zip(values, self.constraints, self.states):
+            scores = np.where(constraint.allowed(state), block[:, constraint.candidates], -np.inf)  # (W, C)
             block[:] = -np.inf
-            block[:, function.candidates] = scores
+            block[:, constraint.candidates] = scores
 
     def advance(self, kept: Array, rows: Array, words: Array) -> None:
         """Drops finished sentences, and advances the states of the others by one word.
@@ -167,9 +167,9 @@ class BatchConstraint:
         """
         width = len(self.states[0])
         rows = rows.reshape(len(kept), -1) - kept[:, None] * width  # (k, K)
-        self.functions = [self.functions[sentence] for sentence in kept]
+        self.constraints = [self.constraints[sentence] for sentence in kept]
         states = [self.states[sentence] for sentence in kept]
         self.states = [
-            function.advance(state[parents], new)
-            for function, state, parents, new in zip(self.functions, states, rows, words.reshape(rows.shape))
+            constraint.advance(state[parents], new)
+            for constraint, state, parents, new in zip(self.constraints, states, rows, words.reshape(rows.shape))
         ]

@@ -114,7 +114,7 @@ class ConstrainedEnsemble(EnsembleModel):
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """One model's scores of the candidates (N, C): ``f``, or log-probabilities among all words.
 
-        For a function that normalizes among the candidates, the sum over all words is left out.
+        For a constraint that normalizes among the candidates, the sum over all words is left out.
         """
         if scorer is None:
             scores, attention = member.forward_decoder(words, [encoder_out], [stored], temperature)  # (N, V)

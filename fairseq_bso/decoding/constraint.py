@@ -42,7 +42,7 @@ class Constraint:
 
         Args:
             src_tokens: (B, S) int64, padded on either side.
-            gold: (B, T) the targets of training, for a function that takes them.
+            gold: (B, T) the targets of training, for a constraint that takes them.
         """
         if self.target_word.device != src_tokens.device:
             self.target_word = self.target_word.to(src_tokens.device)
