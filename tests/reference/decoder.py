@@ -16,7 +16,7 @@ from fairseq_bso.search.scorer import SCORERS, PrefixScore, Scorer
 
 Prefix = Tuple[int, ...]
 MULTIPLIER = 31
-STATES = 211
+STATES = 4099
 
 
 def state_of(states: int, sentence: int, prefix: Prefix) -> int:
@@ -67,8 +67,8 @@ def tensor_scores(table, sentence, scorer):
 def without_ties(table: Tensor, liked: Sequence[Prefix] = ()) -> Tensor:
     """The rows of the table in turn, with scores that all differ by far more than rounding.
 
-    There are so many states that no two prefixes of a small search pass through the same ones. Otherwise sums would be
-    equal but for rounding. ``liked`` are the gold outputs (of the first, second ... sentence) whose words score 4 more.
+    There are so many states that no two outputs of up to 7 words among 7 pass through the same ones. Otherwise sums would
+    be equal but for rounding. ``liked`` are the gold outputs (of the first, second ... sentence) whose words score 4 more.
     """
     generator = torch.Generator().manual_seed(0)
     rows = table[torch.arange(STATES) % table.size(0)]

@@ -20,8 +20,8 @@ PLAIN = set(
 """the modules that pure files may import besides each other"""
 
 GROUND = set(
-    "batches blockwise blockwise_cross_entropy byte_pieces checkpoints compat corrections errors files linear locks logs "
-    "old_names registry restarts sentence_bleu subsets unit_sets user_dirs".split()
+    "batches blockwise blockwise_cross_entropy byte_pieces checkpoints compat corrections errors files linear locks "
+    "logs old_names registry restarts sentence_bleu subsets unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
