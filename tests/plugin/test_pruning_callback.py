@@ -7,7 +7,7 @@ import pytest
 import torch
 from fairseq.tasks import TASK_REGISTRY
 from pruning_runs import build, classes_of, one_update, options
-from reference import fakes
+from reference import fakes, stock
 from torch import nn
 
 from fairseq_bso.errors import UserError
@@ -78,6 +78,20 @@ def test_a_tied_matrix_has_one_mask_in_all_its_places():
     assert 1 < mask.sum() < mask.numel() - 1
     assert all(torch.equal(one == 0, mask) for one in found)
     assert sum(int((one == 0).sum()) for one in callback.classes.weights) == round(0.7 * callback.classes.total)
+
+
+def test_a_pruned_transformer_scores_the_same_once_it_is_loaded():
+    """torch.nn.utils.prune leaves the output weights of attention as they were before loading (findings)."""
+    trained, loaded = (stock.model("transformer", seed).float() for seed in (1, 2))
+    optimizer, callback = build("adam", trained), pruner(0.5)
+    for update in range(2):
+        one_update(trained, optimizer, callback, update)
+    loaded.load_state_dict(trained.state_dict())
+    net_input, _ = fakes.batch(trained, [[5, 6, 2]], [[7, 8, 2]])
+    with torch.no_grad():
+        assert torch.equal(trained(**net_input)[0], loaded(**net_input)[0])
+    outputs = [module.out_proj.weight for module in loaded.modules() if hasattr(module, "out_proj")]
+    assert len(outputs) == 3 and all(0 < int((one == 0).sum()) < one.numel() for one in outputs)
 
 
 def test_bfloat16_and_its_master_weights():
