@@ -16,7 +16,7 @@ from fairseq_bso.search.scorer import SCORERS, PrefixScore, Scorer
 
 Prefix = Tuple[int, ...]
 MULTIPLIER = 31
-STATES = 4099
+STATES = 227
 
 
 def state_of(states: int, sentence: int, prefix: Prefix) -> int:
