@@ -2,16 +2,35 @@
 
 import argparse
 import sys
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from . import translate
 
 without_fairseq = False  # whether `fairseq_bso` may be imported without registering anything with fairseq
 
 
+INTERRUPTED, UNREAD = 128 + 2, 128 + 13  # what a shell says of a program that SIGINT or SIGPIPE ended
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Runs `fairseq-bso` with `arguments`, or with those of the process. Returns the exit status."""
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs `fairseq-bso` with `arguments`, or with those of the process.
+
+    Returns the exit status. Ctrl-C ends a command without a traceback, and so does a reader that closes its output.
+    """
+    try:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        translate.drop_output()
+        return UNREAD
+
+
+def _run(argv: List[str]) -> int:
     if argv[:1] == [translate.NAME]:
         parser = argparse.ArgumentParser(prog="fairseq-bso translate", description=translate.HELP)
         translate.add_arguments(parser)

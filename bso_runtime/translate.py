@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         _translate(arguments)
     except OSError as error:
         if arguments.output == "-" and error.filename is None:
-            _drop_output()
+            drop_output()
         if isinstance(error, BrokenPipeError):  # the reader of the output has closed it
             return 0
         target = "standard output" if arguments.output == "-" else arguments.output
@@ -112,9 +112,10 @@ def _translate(arguments: argparse.Namespace) -> None:
             target.flush()
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Discards what standard output could not take, or the process would fail a second time when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _batches(lines: Iterator[str], size: int) -> Iterator[List[str]]:
@@ -138,9 +139,11 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
     """The lines of a text file, or of standard input if it is `-`.
 
     Raises:
-        ModelFileError: later, at a line that is not UTF-8.
+        ModelFileError: standard input is closed; later, at a line that is not UTF-8.
         OSError: the file cannot be opened.
     """
+    if name == "-" and sys.stdin is None:
+        raise ModelFileError("standard input is closed: give it the text, or name a file with --input")
     source: BinaryIO = sys.stdin.buffer if name == "-" else files.enter_context(open(name, "rb"))
 
     def decoded() -> Iterator[str]:
@@ -159,9 +162,11 @@ def _lines(name: str, files: ExitStack) -> Iterator[str]:
 
 
 def _target(name: str, files: ExitStack) -> Any:
-    """The text file that translations are written to."""
+    """The text file that translations are written to. Raises ModelFileError if standard output is closed."""
     if name != "-":
         return files.enter_context(atomic_write(Path(name), "w", encoding="utf-8"))
+    if sys.stdout is None:
+        raise ModelFileError("standard output is closed: open it, or name a file with --output")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     return sys.stdout

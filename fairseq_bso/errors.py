@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Optional, Type
 
@@ -23,9 +24,11 @@ def _report(kind: Type[BaseException], value: BaseException, trace: Optional[Tra
     if not issubclass(kind, UserError):
         _hook_before(kind, value, trace)
         return
-    print(value, file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream, text in ((sys.stderr, f"{value}\n"), (sys.stdout, "")):
+        with suppress(OSError):  # its reader is gone
+            if stream is not None:  # closed from the start
+                stream.write(text)
+                stream.flush()
     # A regular exit may crash: it closes HDF5 files whose writing failed while a thread of fairseq reads batches.
     os._exit(1)
 

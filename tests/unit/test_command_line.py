@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,49 @@ from fairseq_bso.cli import SUBCOMMANDS, command_of
 WITHOUT = "import sys; sys.modules['torch'] = sys.modules['fairseq'] = None; from bso_runtime.cli import main; "
 
 
-def python(code, *words):
+COMMAND = "import sys; from bso_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+OLD_MODEL = Path(__file__).resolve().parents[1] / "old_files" / "softmax.bso"
+
+
+def python(code, *words, **options):
     """Runs code in an interpreter of its own; `words` are its arguments."""
     wide = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=wide)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([sys.executable, "-c", code, *words], text=True, env=wide, **streams)
+
+
+def test_a_reader_that_closes_the_output_ends_a_command_without_a_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = python(COMMAND, "user-dir", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + 13, "")
+
+
+def test_an_interrupt_ends_a_command_without_a_traceback_and_leaves_nothing(tmp_path):
+    code = "import signal; from bso_runtime import translate; "
+    code += "translate._batches = lambda *_: signal.raise_signal(signal.SIGINT); "
+    done = python(code + COMMAND, "translate", OLD_MODEL, "--input", __file__, "--output", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (128 + 2, "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "closed, words, message",
+    [
+        ("<&-", ["translate", OLD_MODEL], "standard input is closed: give it the text, or name a file with --input"),
+        (
+            ">&-",
+            ["translate", OLD_MODEL, "--input", __file__],
+            "standard output is closed: open it, or name a file with --output",
+        ),
+        (">&-", ["view", "nowhere"], "the folder nowhere does not exist: fairseq-bso states writes one"),
+    ],
+)
+def test_a_stream_that_is_closed_from_the_start_gives_one_line(closed, words, message):
+    words = [sys.executable, "-c", COMMAND, *map(str, words)]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *words], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, message + "\n")
 
 
 def test_the_help_names_every_subcommand_without_torch_and_fairseq():
