@@ -59,18 +59,20 @@ def refusing_metrics_that_are_not_logged(load_checkpoint: Callable[..., Any]) ->
     """fairseq's `load_checkpoint` with a check of ``--best-checkpoint-metric``.
 
     fairseq looks the metric up after the first validation, and ends with a KeyError. A criterion that does not log what
-    fairseq's own log has a function ``not_logged()``: name of a metric -> what to do about it.
+    others log has a function ``not_logged()``: name of a metric -> what to do about it. A task logs BLEU if asked to.
 
     Raises:
-        UserError: the criterion does not log the metric.
+        UserError: the criterion or the task does not log the metric.
     """
 
     @functools.wraps(load_checkpoint)
     def load(cfg, trainer, *args, **kwargs):
         name, not_logged = cfg.best_checkpoint_metric, getattr(trainer.get_criterion(), "not_logged", dict)()
+        if getattr(getattr(trainer.task, "cfg", None), "eval_bleu", None) is False:
+            not_logged = {**not_logged, "bleu": "add --eval-bleu, or give loss"}
         if name in not_logged and not trainer.cfg.dataset.disable_validation:
             raise UserError(
-                f"--best-checkpoint-metric is {name}, which this criterion does not log: {not_logged[name]}"
+                f"--best-checkpoint-metric is {name}, which is not logged in this training: {not_logged[name]}"
             )
         return load_checkpoint(cfg, trainer, *args, **kwargs)
 

@@ -212,11 +212,17 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
             )
 
     def not_logged(self) -> Dict[str, str]:
-        """The metrics that fairseq's cross entropy logs and this criterion does not, each with what to do about it."""
+        """The metrics that cross entropy or another loss or target logs and this one not, each with what to do."""
         instead = "give loss, or bleu with --eval-bleu"
         missing = {"accuracy": instead}
         if self.cfg.nll_weight == 0:
             missing["nll_loss"] = missing["ppl"] = f"add --nll-weight, or {instead}"
+        finished, losses = self.loss.over == "finished", ["margin_loss", "search_loss"]
+        logged, other = losses if self.cfg.loss == "margin" else losses[::-1]
+        own, others = (_OF_FINISHED, _OF_VIOLATIONS) if finished else (_OF_VIOLATIONS, _OF_FINISHED)
+        missing.update(dict.fromkeys([other, *others], f"--loss {self.cfg.loss} logs {', '.join([logged, *own])}"))
+        if str(self.cfg.target) != "oracle":
+            missing.update(dict.fromkeys(_OF_ORACLES, f"only --target oracle has oracles; {instead}"))
         return missing
 
     @staticmethod
@@ -248,6 +254,9 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         return True
 
 
+_OF_VIOLATIONS = ["violations_per_token", "segment_length", "gold_gap"]
+_OF_FINISHED = ["hypotheses", "best_cost"]
+_OF_ORACLES = ["oracles", "oracle_cost"]
 _SUMS = (
     "loss margin_loss search_loss nll_loss violations searched_words gold_gap hypotheses best_cost oracles "
     "oracle_cost beam batches ntokens nsentences sample_size"

@@ -79,17 +79,18 @@ def test_fairseq_calls_it():
     assert inner.__wrapped__.__module__ == "fairseq.checkpoint_utils"
 
 
-def bso(nll_weight):
+def bso(nll_weight, **options):
     """The criterion with so much cross entropy."""
     return BeamSearchOptimizationCriterion(
-        fakes.FakeTask(), 3, 2, 0, "zero_one", 1.0, nll_weight, "model", 2, sentence_avg=False
+        fakes.FakeTask(), 3, 2, 0, "zero_one", 1.0, nll_weight, "model", 2, sentence_avg=False, **options
     )
 
 
-def start(metric, criterion, validates=True):
-    """Starts a training that keeps the checkpoints that are best by a metric."""
+def start(metric, criterion, validates=True, **options):
+    """Starts a training that keeps the checkpoints that are best by a metric, with these options of its task."""
     dataset = Namespace(disable_validation=not validates)
     trainer = Namespace(cfg=Namespace(dataset=dataset), get_criterion=lambda: criterion)
+    trainer.task = Namespace(cfg=Namespace(**options))
     start = refusing_metrics_that_are_not_logged(lambda cfg, trainer: "started")
     assert start(Namespace(best_checkpoint_metric=metric), trainer) == "started"
 
@@ -99,9 +100,36 @@ def start(metric, criterion, validates=True):
 )
 def test_a_best_metric_that_is_never_logged_is_refused(metric, weight, advice):
     criterion = bso(weight)
-    with pytest.raises(UserError, match=f"--best-checkpoint-metric is {metric}, which .* does not log: {advice}"):
+    with pytest.raises(UserError, match=f"--best-checkpoint-metric is {metric}, which is not logged .*: {advice}"):
         start(metric, criterion)
     start(metric, criterion, validates=False)
+
+
+VIOLATIONS, FINISHED = ["violations_per_token", "segment_length", "gold_gap"], ["hypotheses", "best_cost"]
+
+
+@pytest.mark.parametrize(
+    "options, logged, others",
+    [
+        ({"loss": "margin"}, ["margin_loss", *VIOLATIONS], ["search_loss", *FINISHED, "oracles"]),
+        ({"loss": "log_beam"}, ["search_loss", *VIOLATIONS], ["margin_loss", *FINISHED, "oracle_cost"]),
+        ({"loss": "margin", "target": "oracle"}, ["margin_loss", "oracles", "oracle_cost"], ["best_cost"]),
+        ({"loss": "risk"}, ["search_loss", *FINISHED], ["margin_loss", *VIOLATIONS, "oracle_cost"]),
+    ],
+)
+def test_a_best_metric_of_another_loss_or_target_is_refused(options, logged, others):
+    criterion = bso(0.0, **options)
+    for metric in logged:
+        start(metric, criterion)
+    for metric in others:
+        with pytest.raises(UserError, match=f"metric is {metric}, .*: (--loss {options['loss']} logs|only --target)"):
+            start(metric, criterion)
+
+
+def test_bleu_as_the_best_metric_is_refused_where_no_validation_computes_it():
+    with pytest.raises(UserError, match="metric is bleu, which is not logged in this training: add --eval-bleu"):
+        start("bleu", object(), eval_bleu=False)
+    start("bleu", object(), eval_bleu=True)
 
 
 def test_a_best_metric_that_is_logged_or_unknown_is_left_to_fairseq():
