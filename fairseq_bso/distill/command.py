@@ -105,5 +105,5 @@ def _choose_device(arguments: argparse.Namespace) -> None:
 
 def _start(argv: List[str], rank: int) -> subprocess.Popen:
     """Starts a further worker with the arguments of this process."""
-    code = "import sys; from fairseq_bso.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from bso_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen([sys.executable, "-c", code, *argv, "--rank", str(rank), "--parent", str(os.getpid())])
