@@ -3,6 +3,7 @@
 An import of this module has these effects:
 - fairseq's checkpoints load on every worker, also if torch reads them with its safe loader;
 - fairseq-fixed does not leave out sentences;
+- --diverse-beam-groups of fairseq-fixed takes the overlaps of groups from the same sentence;
 - fairseq can split text into sentences under numpy 2, and lengths into buckets under numpy 2.4.
 """
 
@@ -18,6 +19,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.modules import dynamic_convolution
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+from fairseq.search import DiverseBeamSearch
 
 __all__ = [
     "DYNAMIC_CONVOLUTIONS",
@@ -27,6 +29,7 @@ __all__ = [
     "broadcast_object_slow",
     "keep_last_batch",
     "metrics",
+    "overlaps_by_place",
     "torch_version",
     "without_fast_path",
 ]
@@ -145,6 +148,23 @@ def length_buckets(sizes: Any, num_buckets: int) -> numpy.ndarray:
     return numpy.unique(numpy.percentile(sizes, numpy.linspace(0, 100, num_buckets + 1), method="lower")[1:])
 
 
+def overlaps_by_place(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of `--diverse-beam-groups`, which keeps the overlaps of groups by a sentence's place in its first batch.
+
+    fairseq-fixed looks them up by the number of the sentence in the data set: an IndexError, or those of another
+    sentence. fairseq 0.12.2 has no overlaps.
+    """
+
+    @functools.wraps(step)
+    def step_by_place(self, number, lprobs, scores, prev_output_tokens=None, original_batch_idxs=None):
+        if number == 0:
+            self.sentences = original_batch_idxs  # (B,)
+        places = (original_batch_idxs.unsqueeze(1) == self.sentences).long().argmax(1)  # (b,), once some are finished
+        return step(self, number, lprobs, scores, prev_output_tokens, places)
+
+    return step_by_place
+
+
 # fairseq's checkpoint holds the command line of a run as an `argparse.Namespace`. With --eval-bleu it also holds the
 # n-gram counts of validation as numpy arrays. `--user-dir` is imported before any checkpoint is read.
 allow_in_checkpoints(argparse.Namespace, *numpy_array_parts())
@@ -164,3 +184,5 @@ if tuple(map(int, numpy.__version__.split(".")[:2])) >= (1, 22):
 
 # Data sets look this name up in the module at every call.
 data_utils.batch_by_size = keep_last_batch(data_utils.batch_by_size)
+
+DiverseBeamSearch.step = overlaps_by_place(DiverseBeamSearch.step)

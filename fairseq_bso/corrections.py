@@ -5,8 +5,7 @@ Differences between releases are in `compat` instead. An import of this module h
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends;
 - --remove-bpe sentencepiece writes pieces of bytes as the characters that they spell;
-- models are built for loading without the embedding files that they started from;
-- --diverse-beam-groups takes the overlaps of groups from the same sentence.
+- models are built for loading without the embedding files that they started from.
 """
 
 import argparse
@@ -23,19 +22,11 @@ from fairseq import models
 from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.models import BaseFairseqModel
-from fairseq.search import DiverseBeamSearch
 from fairseq.trainer import Trainer
 
 from .byte_pieces import join_bytes
 
-__all__ = [
-    "joining_bytes",
-    "noting_in_all_models",
-    "overlaps_by_place",
-    "updates_before",
-    "without_absent_tpu",
-    "without_embedding_files",
-]
+__all__ = ["joining_bytes", "noting_in_all_models", "updates_before", "without_absent_tpu", "without_embedding_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,22 +115,6 @@ def without_embedding_files(build_model: Callable[..., Any]) -> Callable[..., An
     return build
 
 
-def overlaps_by_place(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step of `--diverse-beam-groups`, which keeps the overlaps of groups by a sentence's place in its first batch.
-
-    fairseq looks them up by the number of the sentence in the data set: an IndexError, or those of another sentence.
-    """
-
-    @functools.wraps(step)
-    def step_by_place(self, number, lprobs, scores, prev_output_tokens=None, original_batch_idxs=None):
-        if number == 0:
-            self.sentences = original_batch_idxs  # (B,)
-        places = (original_batch_idxs.unsqueeze(1) == self.sentences).long().argmax(1)  # (b,), once some are finished
-        return step(self, number, lprobs, scores, prev_output_tokens, places)
-
-    return step_by_place
-
-
 class EndingConsumer(iterators.BackgroundConsumer):
     """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
@@ -180,8 +155,6 @@ BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updat
 Trainer.train_step = noting_in_all_models(Trainer.train_step)
 
 data_utils.post_process = joining_bytes(data_utils.post_process)
-
-DiverseBeamSearch.step = overlaps_by_place(DiverseBeamSearch.step)
 
 # Iterators also look this name up in the module.
 iterators.BackgroundConsumer = EndingConsumer

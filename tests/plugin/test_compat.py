@@ -10,6 +10,8 @@ import numpy
 import pytest
 import torch
 from fairseq.data import BucketPadLengthDataset, FairseqDataset, TokenBlockDataset, data_utils
+from fairseq.search import DiverseBeamSearch
+from reference import fakes
 
 from fairseq_bso import compat
 
@@ -162,3 +164,21 @@ def test_lengths_fall_into_buckets_with_any_numpy(buckets):
     for place, size in enumerate(sizes):
         padded = data[place].tolist()
         assert len(padded) in limits and padded == [1] * (len(padded) - size) + [5] * size
+
+
+@pytest.mark.parametrize("numbers", [[40, 7, 1], [2, 0, 1]])
+def test_diverse_beams_do_not_depend_on_the_numbers_of_the_sentences(numbers):
+    """Three sentences, of which the first is finished after two steps; fairseq is right for the numbers 0, 1, 2."""
+
+    def search(numbers):
+        random, numbers = torch.Generator().manual_seed(1), torch.tensor(numbers)
+        diverse, found = DiverseBeamSearch(fakes.dictionary(6), 2, 0.8), []
+        for step in range(4):
+            numbers = numbers[1:] if step == 2 else numbers
+            scores = torch.randn(3, 4, 10, generator=random).log_softmax(2)[-len(numbers) :]  # (b, K, V)
+            found += diverse.step(step, scores, torch.zeros(len(numbers), 4, step), None, numbers)
+        return found
+
+    assert all(torch.equal(one, other) for one, other in zip(search(numbers), search([0, 1, 2])))
+    undisturbed = DiverseBeamSearch.step.__wrapped__
+    assert undisturbed.__module__ == "fairseq.search"

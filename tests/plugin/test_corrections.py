@@ -1,4 +1,4 @@
-"""`corrections`: bfloat16 without a TPU, the end of a reading thread, noted updates, and diverse beams."""
+"""`corrections`: bfloat16 without a TPU, a reading thread that ends, and the number of updates in every model."""
 
 import argparse
 import subprocess
@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 from fairseq.dataclass import utils as dataclass_utils
-from fairseq.search import DiverseBeamSearch
 from fairseq.trainer import Trainer
 from reference import fakes
 
@@ -68,21 +67,3 @@ def test_every_model_notes_the_updates_of_a_training_whose_task_tells_it_none():
         trainer = argparse.Namespace(model=outer, get_num_updates=partial(int, updates))
         assert steps(trainer, "batch") == ("batch", updates)
     assert Trainer.train_step.__wrapped__.__module__ == "fairseq.trainer"
-
-
-@pytest.mark.parametrize("numbers", [[40, 7, 1], [2, 0, 1]])
-def test_diverse_beams_do_not_depend_on_the_numbers_of_the_sentences(numbers):
-    """Three sentences, of which the first is finished after two steps; fairseq is right for the numbers 0, 1, 2."""
-
-    def search(numbers):
-        random, numbers = torch.Generator().manual_seed(1), torch.tensor(numbers)
-        diverse, found = DiverseBeamSearch(fakes.dictionary(6), 2, 0.8), []
-        for step in range(4):
-            numbers = numbers[1:] if step == 2 else numbers
-            scores = torch.randn(3, 4, 10, generator=random).log_softmax(2)[-len(numbers) :]  # (b, K, V)
-            found += diverse.step(step, scores, torch.zeros(len(numbers), 4, step), None, numbers)
-        return found
-
-    assert all(torch.equal(one, other) for one, other in zip(search(numbers), search([0, 1, 2])))
-    undisturbed = DiverseBeamSearch.step.__wrapped__
-    assert undisturbed.__module__ == "fairseq.search"

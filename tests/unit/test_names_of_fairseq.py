@@ -38,6 +38,7 @@ IN_BOTH = {
     "fairseq.modules.checkpoint_activations": "_checkpointed_forward",
     "fairseq.modules.transformer_layer": "TransformerDecoderLayerBase",
     "fairseq.ngram_repeat_block": "NGramRepeatBlock",
+    "fairseq.search": "DiverseBeamSearch",
     "fairseq.sequence_generator": "EnsembleModel SequenceGenerator",
     "fairseq.sequence_scorer": "SequenceScorer",
     "fairseq.tasks": "TASK_DATACLASS_REGISTRY TASK_REGISTRY register_task",
