@@ -67,8 +67,9 @@ def tensor_scores(table, sentence, scorer):
 def without_ties(table: Tensor, liked: Sequence[Prefix] = ()) -> Tensor:
     """The rows of the table in turn, with scores that all differ by far more than rounding.
 
-    There are so many states that no two outputs of up to 7 words among 7 pass through the same ones. Otherwise sums would
-    be equal but for rounding. ``liked`` are the gold outputs (of the first, second ... sentence) whose words score 4 more.
+    There are so many states that no two outputs of up to 7 words among 7 pass through the same ones. Otherwise sums
+    would be equal but for rounding. ``liked`` are the gold outputs (of the first, second ... sentence) whose words
+    score 4 more.
     """
     generator = torch.Generator().manual_seed(0)
     rows = table[torch.arange(STATES) % table.size(0)]
