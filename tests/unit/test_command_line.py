@@ -33,6 +33,7 @@ def test_a_reader_that_closes_the_output_ends_a_command_without_a_traceback():
 
 def test_an_interrupt_ends_a_command_without_a_traceback_and_leaves_nothing(tmp_path):
     code = "import signal, time; from bso_runtime import translate; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a program in the background ignores it
     code += "translate._batches = lambda *_: (signal.raise_signal(signal.SIGINT), time.sleep(60)); "
     done = python(code + COMMAND, "translate", OLD_MODEL, "--input", __file__, "--output", tmp_path / "out")
     assert (done.returncode, done.stderr) == (128 + 2, "")
