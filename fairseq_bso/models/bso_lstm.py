@@ -52,9 +52,9 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         encoder = _encoder(cfg, source, source_embedding)
         decoder = _decoder(cfg, target, target_embedding, encoder.output_size)
         _initialise(encoder, decoder, init_range(cfg))
-        for side, embedding, words in (("encoder", source_embedding, source), ("decoder", target_embedding, target)):
-            if side == "encoder" or not shared:
-                _prepare_embedding(cfg, side, embedding, words)
+        _prepare_embedding(cfg, "encoder", source_embedding, source)
+        if not shared:
+            _prepare_embedding(cfg, "decoder", target_embedding, target)
         return cls(encoder, decoder)
 
     @staticmethod
@@ -112,27 +112,15 @@ class BsoLSTMModel(FairseqEncoderDecoderModel):
         """
         # The hand-written gradients do not support autocast (fairseq's --amp), so the model computes in its own type.
         with torch.autocast(src_tokens.device.type, enabled=False):
-            return self._forward(src_tokens, src_lengths, prev_output_tokens, target, search, word_loss)
-
-    def _forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor,
-        prev_output_tokens: Tensor,
-        target: Optional[Tensor],
-        search: Optional[Callable[[Decoder, GoldRun], Any]],
-        word_loss: Optional[Callable[[Tensor, Scorer], Any]],
-    ):
-        """``forward`` in the model's own type."""
-        encoder_out = self.encoder(src_tokens, src_lengths)
-        if search is None and word_loss is None:
-            return self.decoder(prev_output_tokens, encoder_out)
-        run = DecoderPass(self.decoder, encoder_out, prev_output_tokens.size(1))
-        outputs, states, _ = run.along(prev_output_tokens)  # (T, B, H)
-        if word_loss is not None:
-            return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
-        run.gold_states = states
-        return search(run, GoldRun(target, target.ne(run.padding).sum(1), outputs))
+            encoder_out = self.encoder(src_tokens, src_lengths)
+            if search is None and word_loss is None:
+                return self.decoder(prev_output_tokens, encoder_out)
+            run = DecoderPass(self.decoder, encoder_out, prev_output_tokens.size(1))
+            outputs, states, _ = run.along(prev_output_tokens)  # (T, B, H)
+            if word_loss is not None:
+                return word_loss(outputs.transpose(0, 1), self.decoder.scorer)
+            run.gold_states = states
+            return search(run, GoldRun(target, target.ne(run.padding).sum(1), outputs))
 
     def prepare_for_inference_(self, cfg) -> None:
         """Called once before decoding. Raises UserError if the options would divide raw scores by length."""
