@@ -70,13 +70,13 @@ class PackedTransformer(AnyDecoder):
         decoder = self.model.decoder
         whole = part.sentences.numel() == self.inputs.size(0)
         memory = self.memory if whole else reordered(self.model, self.memory, part.sentences)
-        hidden = part.hidden.repeat_interleave(decoder.layers[0].self_attn.num_heads, 0)  # (b * heads, L, L)
+        mask = part.mask.repeat_interleave(decoder.layers[0].self_attn.num_heads, 0)  # (b * heads, L, L)
         positions: Any = None
         if decoder.embed_positions is not None:
             positions = decoder.embed_positions(self.inputs[:1])[0][part.depths]  # (b, L, C)
         with ExitStack() as replacements:
             replacements.enter_context(self.dropout.along(part.depths, part.sentences))
-            replacements.enter_context(replaced(decoder, "buffered_future_mask", lambda _: hidden))
+            replacements.enter_context(replaced(decoder, "buffered_future_mask", lambda _: mask))
             if positions is not None:
                 replacements.enter_context(replaced(decoder, "embed_positions", lambda *_, **__: positions))
             return features(self.model, self.layer, part.tokens, memory)

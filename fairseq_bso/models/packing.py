@@ -17,7 +17,7 @@ from ..search.violations import Violations, ragged
 MOST_GROUPS = 4
 """into how many groups a CPU splits a batch by the length of packed sequences, so that less is spent on padding"""
 SMALLEST_GROUP = 16
-"""sentences"""
+"""the fewest sentences of a group"""
 
 
 class Segments(NamedTuple):
@@ -48,8 +48,8 @@ class Pack(NamedTuple):
     """(b, L) int64, the input words"""
     depths: Tensor
     """(b, L) int64, the number of words before each in its own prefix"""
-    hidden: Tensor
-    """(b, L, L) bool, True where a word (second axis) must not see another (third axis)"""
+    mask: Tensor
+    """(b, L, L) bool, the mask of self-attention: True where a word (second axis) must not see another (third axis)"""
     columns: Tensor
     """(u,) int64, the place in the flat ``b * L`` sequences of the last word of each prefix"""
 
@@ -59,14 +59,16 @@ def segments_of(violations: Violations, sentences: int, grouped: bool) -> Segmen
     owners, places = ragged(violations.branches + 1, violations.ends - violations.branches)  # (N,) all but the first
     prefixes = distinct_prefixes(violations, owners, places)
     of_sentence = violations.sentences[owners[prefixes.words]]  # (U,)
-    counts = torch.bincount(of_sentence, minlength=sentences)  # (B,)
+    counts = torch.bincount(of_sentence, minlength=sentences)  # (B,) the prefixes of each sentence
     groups = max(1, min(MOST_GROUPS, sentences // SMALLEST_GROUP)) if grouped else 1
-    ascending = counts.argsort(stable=True) if groups > 1 else torch.arange(sentences, device=counts.device)  # (B,)
+    in_groups = counts.argsort(stable=True) if groups > 1 else torch.arange(sentences, device=counts.device)  # (B,)
     sizes = [sentences * (group + 1) // groups - sentences * group // groups for group in range(groups)]
-    of_groups = [int(part.sum()) for part in counts[ascending].split(sizes)] if groups > 1 else [of_sentence.numel()]
-    order = ascending.argsort()[of_sentence].argsort(stable=True)  # (U,)
-    numbers = order.argsort()[prefixes.numbers]
-    return Segments(owners, places, numbers, prefixes.words[order], ascending, sizes, of_groups)
+    prefix_counts = [of_sentence.numel()]
+    if groups > 1:
+        prefix_counts = [int(part.sum()) for part in counts[in_groups].split(sizes)]
+    order = in_groups.argsort()[of_sentence].argsort(stable=True)  # (U,)
+    numbers = order.argsort()[prefixes.numbers]  # (N,)
+    return Segments(owners, places, numbers, prefixes.words[order], in_groups, sizes, prefix_counts)
 
 
 def packs(inputs: Tensor, violations: Violations, segments: Segments, end: int) -> List[Pack]:
@@ -101,14 +103,14 @@ def _pack(
             order of the sentences.
         numbers: (M, T) int64, the prefix before each segment word.
     """
-    (count, time), total = (sentences.numel(), inputs.size(1)), owners.numel()
-    index = torch.arange(total, device=owners.device)
+    count, time = sentences.numel(), inputs.size(1)
     row_of = torch.zeros_like(inputs[:, 0]).index_copy_(0, sentences, torch.arange(count, device=inputs.device))  # (B,)
     rows = row_of[violations.sentences[owners]]  # (u,) below b, ascending
-    tally = torch.bincount(rows, minlength=count)  # (b,)
-    start = tally.cumsum(0) - tally
-    length = time + (int(tally.max()) if total else 0)
-    columns = rows * length + time + index - start[rows]  # (u,)
+    counts = torch.bincount(rows, minlength=count)  # (b,) the prefixes of each sentence
+    first = counts.cumsum(0) - counts  # (b,) the first prefix of each sentence
+    rank = torch.arange(owners.numel(), device=owners.device) - first[rows]  # (u,) among the prefixes of its sentence
+    length = time + (int(counts.max()) if owners.numel() else 0)
+    columns = rows * length + time + rank  # (u,)
 
     def packed(gold: Tensor, own: Tensor, filler: int) -> Tensor:
         """gold (T,) or (b, T), own (u,) -> (b, L), padded with ``filler``."""
@@ -119,10 +121,29 @@ def _pack(
     depth = torch.arange(time, device=inputs.device)
     tokens = packed(inputs[sentences], violations.paths[owners, places - 1], end)
     depths = packed(depth, places, 0)
-    seen = packed(depth, violations.branches[owners], 0)  # the last gold input that a word sees
-    visible = torch.zeros(count, length, length, dtype=torch.bool, device=inputs.device)
-    visible[:, :, :time] = depth <= seen.unsqueeze(2)
-    later, before = ragged(violations.branches[owners] + 1, places - violations.branches[owners])  # pairs of u, depths
-    earlier = numbers[owners[later], before]  # the prefixes within the prefix itself, which is among them
-    visible.view(-1, length)[columns[later], columns[earlier].remainder(length)] = True
+    last_gold = packed(depth, violations.branches[owners], 0)
+    visible = _visible(violations, owners, places, numbers, columns, last_gold)
     return Pack(sentences, tokens, depths, ~visible, columns)
+
+
+def _visible(
+    violations: Violations, owners: Tensor, places: Tensor, numbers: Tensor, columns: Tensor, last_gold: Tensor
+) -> Tensor:
+    """Which words of one group see which others.
+
+    Args:
+        violations, owners, places, numbers: as in ``_pack``.
+        columns: (u,) int64, as in ``Pack``.
+        last_gold: (b, L) int64, the last gold input that each word sees.
+
+    Returns:
+        (b, L, L) bool, True where a word (second axis) sees another (third axis).
+    """
+    (count, length), time = last_gold.shape, violations.paths.size(1)
+    visible = torch.zeros(count, length, length, dtype=torch.bool, device=last_gold.device)
+    visible[:, :, :time] = torch.arange(time, device=last_gold.device) <= last_gold.unsqueeze(2)
+    branches = violations.branches[owners]  # (u,)
+    later, place = ragged(branches + 1, places - branches)  # each prefix, with the places after its own words
+    earlier = numbers[owners[later], place]  # the prefix before such a place; the last one is the prefix itself
+    visible.view(-1, length)[columns[later], columns[earlier].remainder(length)] = True
+    return visible

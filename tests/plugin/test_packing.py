@@ -47,13 +47,13 @@ def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, group
         length = part.tokens.size(1)
         for column in part.columns.tolist():
             row, place = divmod(column, length)
-            visible = (~part.hidden[row, place]).nonzero().squeeze(1)
+            visible = (~part.mask[row, place]).nonzero().squeeze(1)
             assert part.depths[row, visible].tolist() == list(range(int(part.depths[row, place]) + 1))
             seen.append((int(part.sentences[row]), part.tokens[row, visible].tolist()))
         for row, sentence in enumerate(part.sentences.tolist()):  # gold sees gold
             assert torch.equal(part.tokens[row, :time], inputs[sentence])
-            assert torch.equal(~part.hidden[row, :time, :time], torch.ones(time, time).tril().bool())
-            assert part.hidden[row, :time, time:].all()
+            assert torch.equal(~part.mask[row, :time, :time], torch.ones(time, time).tril().bool())
+            assert part.mask[row, :time, time:].all()
     assert len({(sentence, tuple(words)) for sentence, words in seen}) == len(seen)
     for owner, place, number in zip(*(part.tolist() for part in segments[:3])):
         words = [START, *found.paths[owner, :place].tolist()]
