@@ -139,15 +139,24 @@ def probe(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Di
 def agrees(decoder: AnyDecoder) -> bool:
     """Whether search steps and segments along gold have the values of the model's own run along gold."""
     sentences, time = decoder.inputs.shape
-    gold = decoder.gold_run(torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1))
-    gold_rows, states = decoder.gold_rows, ()
-    rows, pairs = Rows(gold_rows, 1, True), []  # pairs of computed and expected vectors
+    target = torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1)
+    gold, gold_rows = decoder.gold_run(target), decoder.gold_rows
+    rows, states = Rows(gold_rows, width=1, dense=True), ()
+    pairs = []  # computed and expected vectors
     for t in range(time - 1):
         source = gold_rows if t < 2 else sentences + gold_rows  # parents: gold twice, then the hypotheses themselves
         outputs, states = decoder.extend(t, states, source, decoder.inputs[:, t + 1], rows)
         pairs.append((outputs, gold.outputs[t + 1]))
     ends, zeros = torch.full_like(gold_rows, time - 1), torch.zeros_like(gold_rows)
-    violations = Violations(gold_rows, ends, zeros, zeros, ends, gold.words, zeros.float())
+    violations = Violations(
+        sentences=gold_rows,
+        times=ends,
+        resets=zeros,
+        branches=zeros,
+        ends=ends,
+        paths=gold.words,
+        gaps=zeros.float(),
+    )
     again, words = decoder.score(gold, violations)
     pairs += [(again.outputs, gold.outputs), (words.outputs, gold.outputs[words.places, words.owners])]
     computed, expected = (torch.cat([part.flatten(0, -2) for part in parts]).float() for parts in zip(*pairs))  # (N, H)

@@ -7,7 +7,7 @@ only ``</s>`` may follow at the limit of the length. Gold plays no part in it.
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from .prefixes import Prefixes, distinct_prefixes
 from .scorer import Candidates
 from .segments import SearchOptions, gold_nll, make_search
 from .states import State, select
-from .violation_reset import BeamState
+from .violation_reset import BeamState, Search
 from .violations import Violations
 
 
@@ -59,28 +59,52 @@ def finished_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> 
     ended = _EndedHypotheses(gold.words, beam)
     scores, words = (part[0] for part in search.best_after_gold(2 * beam))
     found = Candidates(scores, torch.zeros_like(words), words)
-    history: List[Tuple[Tensor, Tensor]] = []
+    history: List[Candidates] = []
     kept: Optional[BeamState] = None
-    states: Any = ()
-    constraint_states: State = ()
     for t in range(time):
         if kept is not None:
             at_limit = options.end_at_limit and t + 1 == time
             found = search.best_of_others(kept, t, 2 * beam, decoder.end if at_limit else None)
-        chosen = ended.record(found, t, decoder.end)  # (B, K) places of the candidates to extend
-        scores, slots, words = (part.gather(1, chosen) for part in found)
-        alive = (scores > -torch.inf) & (words != decoder.end) & ~ended.full().unsqueeze(1)
-        history.append((slots, words))
+        places = ended.record(found, t, decoder.end)  # (B, K) of the candidates to extend
+        chosen = Candidates(*(part.gather(1, places) for part in found))
+        alive = (chosen.scores > -torch.inf) & (chosen.words != decoder.end) & ~ended.full().unsqueeze(1)
+        history.append(chosen)
         if t + 1 == time or on_cpu and not bool(alive.any()):
             break
-        rows = Rows.of(alive, on_cpu)
-        last_words = words.view(-1)[rows.slots]  # (R,)
-        source = rows.sentences if kept is None else _sources(slots, kept, rows)
-        constraint_states = select(tuple(part[0] for part in search.gold_constraint_states), constraint_states, source)
-        outputs, states = decoder.extend(t, states, source, last_words, rows)
-        constraint_states = search.advance_constraint(constraint_states, last_words, rows.sentences)
-        kept = BeamState(rows, outputs, states, constraint_states, scores, alive, torch.zeros_like(slots))
+        kept = _extend(decoder, search, kept, chosen, alive, t, live_rows_only=on_cpu)
     return ended.finished(history, decoder.padding, decoder.end, time)
+
+
+def _extend(
+    decoder: Decoder,
+    search: Search,
+    kept: Optional[BeamState],
+    chosen: Candidates,
+    alive: Tensor,
+    t: int,
+    live_rows_only: bool,
+) -> BeamState:
+    """Feeds the chosen words to the decoder and returns the hypotheses one step later.
+
+    Args:
+        decoder, search: of this batch.
+        kept: the hypotheses that the words follow; None for the empty prefix.
+        chosen: (B, K) candidates.
+        alive: (B, K) bool, whether a candidate may be extended.
+        t: the number of words of ``kept``.
+        live_rows_only: as in ``violation_reset_search``.
+    """
+    rows = Rows.of(alive, live_rows_only)
+    words = chosen.words.view(-1)[rows.slots]  # (R,)
+    source, states = rows.sentences, ()
+    before: State = ()
+    if kept is not None:
+        source, states, before = _sources(chosen.slots, kept, rows), kept.states, kept.constraint_states
+    empty_prefix = tuple(part[0] for part in search.gold_constraint_states)  # each (B, ...)
+    constraint_states = select(empty_prefix, before, source)
+    outputs, states = decoder.extend(t, states, source, words, rows)
+    constraint_states = search.advance_constraint(constraint_states, words, rows.sentences)
+    return BeamState(rows, outputs, states, constraint_states, chosen.scores, alive, torch.zeros_like(chosen.slots))
 
 
 def _sources(slots: Tensor, kept: BeamState, rows: Rows) -> Tensor:
@@ -125,15 +149,15 @@ class _EndedHypotheses:
         self.counts = (self.counts + ending.sum(1)).clamp(max=self.beam)
         return (rank + is_end.long() * rank.numel()).topk(self.beam, largest=False).values.remainder(rank.numel())
 
-    def finished(self, history: List[Tuple[Tensor, Tensor]], padding: int, end: int, time: int) -> Finished:
-        """Recovers all paths by back-pointers; ``history`` has the parent slots and words (B, K) of every step."""
+    def finished(self, history: List[Candidates], padding: int, end: int, time: int) -> Finished:
+        """Recovers all paths by back-pointers; ``history`` has the chosen candidates (B, K) of every step."""
         times, slots, scores = (part[:, : self.beam] for part in (self.times, self.slots, self.scores))
         paths = slots.new_full((*slots.shape, time), padding)
         for t in range(len(history) - 1, -1, -1):
-            parents, words = history[t]
-            before = times > t
-            paths[..., t] = torch.where(before, words.gather(1, slots), paths[..., t].masked_fill(times == t, end))
-            slots = torch.where(before, parents.gather(1, slots), slots)
+            chosen, before = history[t], times > t
+            words = chosen.words.gather(1, slots)
+            paths[..., t] = torch.where(before, words, paths[..., t].masked_fill(times == t, end))
+            slots = torch.where(before, chosen.slots.gather(1, slots), slots)
         return Finished(paths, times + 1, scores.masked_fill(times < 0, -torch.inf))
 
 
@@ -212,7 +236,15 @@ def _as_violations(finished: Finished, existing: Tensor, gold: Tensor) -> Violat
     place = torch.arange(paths.size(1), device=ends.device)
     differs = (paths != gold[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
     branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
-    return Violations(owners, ends, ends * 0, branches, ends, paths, ends.float())
+    return Violations(
+        sentences=owners,
+        times=ends,
+        resets=torch.zeros_like(ends),
+        branches=branches,
+        ends=ends,
+        paths=paths,
+        gaps=torch.zeros_like(ends, dtype=torch.float32),
+    )
 
 
 def _numbered_prefixes(found: Violations, own: Scored, needed: Tensor, sentences: int) -> Prefixes:
