@@ -28,7 +28,9 @@ class SearchOptions(NamedTuple):
     """How a model searches in training."""
 
     beam: int
+    """K"""
     margin: float
+    """the margin by which gold must beat a violator"""
     dtype: Optional[torch.dtype] = None
     """type of the vocabulary-wide product; None is the model's own"""
     screen: int = 2
@@ -150,7 +152,6 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
     """
     scorer, score, padding = decoder.scorer, decoder.prefix_score, decoder.padding
     constraint = options.constraint
-    log_z: Optional[EstimatedLogZ] = None
     if constraint is not None and not score.normalized:
         return CandidateSearch(scorer, constraint, gold), None
     product = VocabularyProduct(scorer, [padding], options.dtype, options.screen)
@@ -160,6 +161,7 @@ def make_search(decoder: Decoder, gold: GoldRun, options: SearchOptions) -> Tupl
         return CandidateSearch(scorer, constraint, gold, ExactLogZ(product, gold)), None
     best = best_after_gold(product, gold, max(options.beam, options.search_words), score.normalized)
     words = search_words(best, gold, padding)
+    log_z: Optional[EstimatedLogZ] = None
     if score.normalized:
         log_z = EstimatedLogZ(scorer, words, gold, best, padding, exact_gold=not product.screened)
     if constraint is not None:

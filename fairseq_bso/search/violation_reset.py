@@ -154,16 +154,18 @@ class Searcher:
     def _decide(self, candidates: Candidates, kept: BeamState, t: int) -> Decision:
         """Ranks gold among the candidates (B, K) of step ``t``, and decides on the violator and the next beam."""
         gold = self.gold
-        exists = candidates.scores > -torch.inf
-        scores, slots, words = candidates.scores, *(part.masked_fill(~exists, 0) for part in candidates[1:])
+        scores = candidates.scores
+        exists = scores > -torch.inf
+        slots, words = candidates.slots.masked_fill(~exists, 0), candidates.words.masked_fill(~exists, 0)
         is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
         final = gold.lengths == t + 1  # (B,)
         active = gold.lengths > t
-        place = _rival_place(is_gold, final)  # (B, 1)
-        rival = scores.gather(1, place).squeeze(1)
-        gold_score = self.search.gold_scores[:, t].to(rival.dtype)
-        gap = gold_score - rival
-        threatened = torch.where(final, rival > -torch.inf, exists[:, -1])  # fewer than K: gold stays on the beam
+        place = _violator_place(is_gold, final)  # (B, 1)
+        violator_score = scores.gather(1, place).squeeze(1)  # (B,)
+        gold_score = self.search.gold_scores[:, t].to(violator_score.dtype)
+        gap = gold_score - violator_score
+        # With fewer than K candidates gold stays on the beam.
+        threatened = torch.where(final, violator_score > -torch.inf, exists[:, -1])
         is_nan = gap.isnan()  # a NaN must reach the loss: it is a violation, and whatever is on the beam is a rival
         violated = active & (threatened & (gap < self.rules.margin) | is_nan)
         others = _other_places(is_gold)  # (B, W)
@@ -208,13 +210,15 @@ class Searcher:
         return BeamState(rows, outputs, states, constraint_states, scores, decision.alive, decision.ended)
 
 
-def _rival_place(is_gold: Tensor, final: Tensor) -> Tensor:
-    """The place (B, 1) of the rival among the K candidates: it is at an end, or next to gold at an end.
+def _violator_place(is_gold: Tensor, final: Tensor) -> Tensor:
+    """The place (B, 1) of the violator among the K candidates: it is at an end, or next to gold at an end.
+
+    It is a violator only if gold does not beat it by the margin.
 
     Args:
         is_gold: (B, K) bool, whether a candidate is gold.
-        final: (B,) bool, whether gold's last word is ranked. The rival is then the first candidate that is not gold,
-            otherwise the last one.
+        final: (B,) bool, whether gold's last word is ranked. The violator is then the first candidate that is not
+            gold, otherwise the last one.
     """
     last = is_gold.size(1) - 1
     return torch.where(final, is_gold[:, 0].long(), last - is_gold[:, -1].long()).unsqueeze(1)
