@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import UserError, counted
 from ..models.any_model import updates_made
 from ..subsets import target_of
-from .objective import BeamCurriculum
+from .curriculum import BeamCurriculum
 
 
 def beam_of_update(curriculum: BeamCurriculum, model: Any) -> int:

@@ -21,15 +21,25 @@ function and one line:
 
 from __future__ import annotations
 
-from typing import Callable, TypeVar
+from typing import Callable, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..registry import Registry
+from ..search.violations import Violations
 from ..sentence_bleu import sentence_bleu
 
-__all__ = ["Delta", "delta_names", "get_delta", "hamming", "register_delta", "sentence_bleu_cost", "zero_one"]
+__all__ = [
+    "Delta",
+    "delta_names",
+    "get_delta",
+    "hamming",
+    "register_delta",
+    "sentence_bleu_cost",
+    "words_since_reset",
+    "zero_one",
+]
 
 Delta = Callable[[Tensor, Tensor, Tensor], Tensor]
 _DeltaT = TypeVar("_DeltaT", bound=Delta)
@@ -80,3 +90,22 @@ def sentence_bleu_cost(hypothesis: Tensor, gold: Tensor, lengths: Tensor) -> Ten
             f"got {tuple(hypothesis.shape)}, {tuple(gold.shape)} and {tuple(lengths.shape)}"
         )
     return 1.0 - sentence_bleu(hypothesis, gold, lengths, lengths)
+
+
+def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """The words that a Delta compares: the violator's and gold's words since the last reset.
+
+    Args:
+        violations: M violations.
+        gold_words: (B, T) int64.
+
+    Returns:
+        hypothesis (M, L), gold (M, L) and lengths (M,); positions beyond a length hold other words. A violator that
+        ended before gold is padded, and padding differs from every gold word.
+    """
+    lengths = violations.times - violations.resets + 1  # (M,)
+    longest = int(lengths.max()) if lengths.numel() > 0 else 0
+    offset = torch.arange(longest, device=lengths.device)
+    places = (violations.resets.unsqueeze(1) + offset).clamp(max=gold_words.size(1) - 1)  # (M, L)
+    gold = gold_words.index_select(0, violations.sentences)
+    return violations.paths.gather(1, places), gold.gather(1, places), lengths

@@ -19,8 +19,8 @@ from ..search.finished_search import FinishedScores, finished_scores, finished_s
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores, score_found, search_along_gold
 from .batch_checks import beam_of_update, checked_costs, checked_target
+from .costs import words_since_reset
 from .losses import NBestLists, OnBeam
-from .objective import words_since_reset
 from .options import (
     FINISHED_BEAM,
     SEARCH_DTYPES,

@@ -11,8 +11,8 @@ from omegaconf import II
 from ..errors import UserError
 from ..search.scorer import PrefixScore
 from .costs import Delta, get_delta
+from .curriculum import BeamCurriculum
 from .losses import Loss, get_loss
-from .objective import BeamCurriculum
 
 SMALLEST_BEAM = 2
 """the training beam if none is named: gold must beat its best rival after every word"""

@@ -14,7 +14,7 @@ from reference import constraints, fakes, stock
 from reference.whole_prefixes import Options, Scores, beam_search_loss
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
-from fairseq_bso.bso.objective import BeamCurriculum
+from fairseq_bso.bso.curriculum import BeamCurriculum
 from fairseq_bso.decoding.constraint import Constraint
 from fairseq_bso.models import packing
 

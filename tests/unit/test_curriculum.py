@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_bso.bso.objective import BeamCurriculum
+from fairseq_bso.bso.curriculum import BeamCurriculum
 
 
 def test_the_beam_grows_by_one_up_to_the_last():

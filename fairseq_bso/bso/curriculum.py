@@ -1,34 +1,9 @@
-"""The words that a cost compares, and the growing training beam (Wiseman & Rush 2016, section 5.1)."""
+"""The beam of each update: the same, growing (Wiseman & Rush 2016, section 5.1), or mixed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Tuple
-
-import torch
-from torch import Tensor
-
-from ..search.violations import Violations
-
-
-def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """The words that a Delta compares: the violator's and gold's words since the last reset.
-
-    Args:
-        violations: M violations.
-        gold_words: (B, T) int64.
-
-    Returns:
-        hypothesis (M, L), gold (M, L) and lengths (M,); positions beyond a length hold other words. A violator that
-        ended before gold is padded, and padding differs from every gold word.
-    """
-    lengths = violations.times - violations.resets + 1  # (M,)
-    longest = int(lengths.max()) if lengths.numel() > 0 else 0
-    offset = torch.arange(longest, device=lengths.device)
-    places = (violations.resets.unsqueeze(1) + offset).clamp(max=gold_words.size(1) - 1)  # (M, L)
-    gold = gold_words.index_select(0, violations.sentences)
-    return violations.paths.gather(1, places), gold.gather(1, places), lengths
 
 
 @dataclass(frozen=True)
