@@ -79,6 +79,7 @@ def register_loss(name: str, over: str) -> Callable[[_LossT], _LossT]:
         over: ``violators``, ``beam`` or ``finished``.
 
     Raises:
+        TypeError: `name` is not a string.
         ValueError: another loss has this name, or ``over`` is unknown.
     """
     _LOSSES.check_free(name)

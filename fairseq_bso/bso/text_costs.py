@@ -9,7 +9,7 @@ A cost is a function of lists of equal length, which hold every distinct pair of
 """
 
 import math
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -21,15 +21,23 @@ from ..search.finished_search import Finished
 
 __all__ = ["TextCosts", "get_text_cost", "register_text_cost", "text_cost_names"]
 
-TextCost = Callable[..., Sequence[float]]
+CostFunction = Callable[..., Sequence[float]]
 Words = Tuple[int, ...]
+
+
+class TextCost(NamedTuple):
+    """A registered cost."""
+
+    function: CostFunction
+    with_sources: bool
+    """whether the function gets the source sentences too"""
+
+
 _COSTS: Registry[TextCost] = Registry("text cost", "register_text_cost")
 get_text_cost, text_cost_names = _COSTS.get, _COSTS.names
-_WITH_SOURCES: Set[str] = set()
-"""the names of costs that get the source sentences too"""
 
 
-def register_text_cost(name: str, sources: bool = False) -> Callable[[TextCost], TextCost]:
+def register_text_cost(name: str, sources: bool = False) -> Callable[[CostFunction], CostFunction]:
     """Decorator that registers a cost under `name`.
 
     Args:
@@ -37,12 +45,16 @@ def register_text_cost(name: str, sources: bool = False) -> Callable[[TextCost],
         sources: whether the function gets the source sentences as a third list.
 
     Raises:
+        TypeError: `name` is not a string (the decorator was written without its name).
         ValueError: another cost has this name.
     """
-    decorate = _COSTS.decorator(name)
-    if sources:
-        _WITH_SOURCES.add(name)
-    return decorate
+    _COSTS.check_free(name)
+
+    def register(function: CostFunction) -> CostFunction:
+        _COSTS.add(name, TextCost(function, sources))
+        return function
+
+    return register
 
 
 @register_text_cost("sentence_bleu")
@@ -101,7 +113,7 @@ class TextCosts:
     """
 
     def __init__(self, name: str, task, remove_bpe: Optional[str] = None) -> None:
-        self.name, self.cost, self.with_sources = name, get_text_cost(name), name in _WITH_SOURCES
+        self.name, self.cost = name, get_text_cost(name)
         self.target, self.source, self.remove_bpe = task.target_dictionary, task.source_dictionary, remove_bpe
         try:
             self._text((), self.target)
@@ -144,9 +156,9 @@ class TextCosts:
         distinct = list(dict.fromkeys(texts))
         columns = [list(column) for column in zip(*distinct)]
         try:
-            costs = [float(cost) for cost in self.cost(*columns)]
+            costs = [float(cost) for cost in self.cost.function(*columns)]
         except Exception as problem:
-            takes = "three lists of texts" if self.with_sources else "two lists of texts"
+            takes = "three lists of texts" if self.cost.with_sources else "two lists of texts"
             raise UserError(
                 f"--text-cost {self.name} raised {type(problem).__name__} ({problem}): it gets {takes} and "
                 "returns a number for each pair"
@@ -175,7 +187,7 @@ class TextCosts:
             return known[of_source, words]
 
         texts = [(text(pair.hypothesis, False), text(pair.reference, False)) for pair in pairs]
-        if not self.with_sources:
+        if not self.cost.with_sources:
             return texts
         return [(*both, text(pair.source, True)) for both, pair in zip(texts, pairs)]
 

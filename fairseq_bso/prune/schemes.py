@@ -64,6 +64,7 @@ def register_scheme(name: str) -> Callable[[_SchemeT], _SchemeT]:
     """Decorator that registers a scheme under `name`.
 
     Raises:
+        TypeError: `name` is not a string (the decorator was written without its name).
         ValueError: another scheme has this name.
     """
     return _SCHEMES.decorator(name)

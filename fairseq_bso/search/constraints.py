@@ -126,6 +126,7 @@ def register_successors(name: str, factory: Factory) -> None:
             BatchConstraint. The words are ids of the target dictionary, left-aligned and without ``</s>``.
 
     Raises:
+        TypeError: if the name is not a string.
         ValueError: if the name is taken.
     """
     _FACTORIES.add(name, factory)

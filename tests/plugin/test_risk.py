@@ -135,7 +135,7 @@ def test_risk_needs_whole_scores():
 def test_the_documented_loss_and_cost_of_ones_own_work():
     page = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
-    assert get_loss("contrast").over == "beam" and get_text_cost("length")(["a b"], ["a"]) == [0.1]
+    assert get_loss("contrast").over == "beam" and get_text_cost("length").function(["a b"], ["a"]) == [0.1]
     task = fakes.FakeTask(words=6)
     sample = stock.batch(task, *make_batch(Random(2)))
     for options in ({"loss": "contrast"}, {"text_cost": "length"}):

@@ -47,15 +47,15 @@ def by_sacrebleu(name, text, right):
 def test_costs_of_all_pairs_equal_those_of_each_pair(name):
     """With empty texts and texts of one word, in one batch."""
     pairs = list(itertools.product(TEXTS, TEXTS))
-    costs = get_text_cost(name)(*map(list, zip(*pairs)))
+    costs = get_text_cost(name).function(*map(list, zip(*pairs)))
     assert costs == pytest.approx([by_sacrebleu(name, *pair) for pair in pairs])
     assert all(0 <= cost <= 1 for cost in costs)
     equal = [cost for cost, (text, right) in zip(costs, pairs) if text == right and text]
-    assert equal == pytest.approx([0] * len(equal), abs=1e-9) and get_text_cost(name)([], []) == []
+    assert equal == pytest.approx([0] * len(equal), abs=1e-9) and get_text_cost(name).function([], []) == []
 
 
 def test_hamming_counts_places():
-    found = get_text_cost("hamming")(["a b c", "a", "", "", "b a c"], ["a x c d", "b", "a b", "", "a b c"])
+    found = get_text_cost("hamming").function(["a b c", "a", "", "", "b a c"], ["a x c d", "b", "a b", "", "a b c"])
     assert found == pytest.approx([0.5, 1, 1, 0, 2 / 3])
 
 
@@ -117,7 +117,7 @@ def test_a_batch_without_hypotheses_asks_for_no_cost():
 def test_equal_hypotheses_give_their_cost_as_risk_and_no_gradient(name):
     """Empty ones, and ones of one word; a softmax over equal costs moves nothing."""
     for text in ("", "cat"):
-        cost = get_text_cost(name)([text], ["the cat"])[0]
+        cost = get_text_cost(name).function([text], ["the cat"])[0]
         scores = torch.tensor([[-1.0, -2.0, -5.0]], dtype=torch.float64, requires_grad=True)
         found = NBestLists(scores, torch.ones(1, 3).long(), torch.full((1, 3), cost).double(), scores < 0, 1.0)
         risk = get_loss("risk").function(found)
