@@ -60,7 +60,9 @@ class _Sets:
             dimension: 0 where the parameter computes the vector, 1 where it reads the vector.
             start: the index of the vector's first unit.
         """
-        for key, offset in owners if name in self.first else ():
+        if name not in self.first:
+            return
+        for key, offset in owners:
             slice = Slice(self.first[name], dimension, start + offset)
             if slice not in self.slices[key]:
                 self.slices[key].append(slice)
@@ -72,9 +74,11 @@ class _Sets:
                 self.add(owners, name, 0, gate * size)
 
     def rows(self, name: str) -> int:
+        """The number of rows of a parameter."""
         return len(self.tensors[name])
 
     def columns(self, name: str) -> int:
+        """The number of columns of a parameter."""
         return self.tensors[name].shape[1]
 
     def embedding(self, name: str, part: str) -> List[Owner]:
@@ -84,6 +88,7 @@ class _Sets:
         return owners
 
     def finish(self) -> List[UnitSet]:
+        """The sets in the order of their declaration."""
         found = []
         for key, slices in self.slices.items():
             parts = tuple(self.parts[key])
