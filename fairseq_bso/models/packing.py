@@ -18,6 +18,8 @@ MOST_GROUPS = 4
 """into how many groups a CPU splits a batch by the length of packed sequences, so that less is spent on padding"""
 SMALLEST_GROUP = 16
 """the fewest sentences of a group"""
+LEAST_SAVED = 0.1
+"""share of the packed words, padding included, that groups must save: each group is a pass of its own"""
 
 
 class Segments(NamedTuple):
@@ -60,15 +62,25 @@ def segments_of(violations: Violations, sentences: int, grouped: bool) -> Segmen
     prefixes = distinct_prefixes(violations, owners, places)
     of_sentence = violations.sentences[owners[prefixes.words]]  # (U,)
     counts = torch.bincount(of_sentence, minlength=sentences)  # (B,) the prefixes of each sentence
-    groups = max(1, min(MOST_GROUPS, sentences // SMALLEST_GROUP)) if grouped else 1
-    in_groups = counts.argsort(stable=True) if groups > 1 else torch.arange(sentences, device=counts.device)  # (B,)
-    sizes = [sentences * (group + 1) // groups - sentences * group // groups for group in range(groups)]
-    prefix_counts = [of_sentence.numel()]
-    if groups > 1:
+    sizes = _group_sizes(counts, violations.paths.size(1)) if grouped else [sentences]
+    in_groups, prefix_counts = torch.arange(sentences, device=counts.device), [of_sentence.numel()]  # (B,)
+    if len(sizes) > 1:
+        in_groups = counts.argsort(stable=True)
         prefix_counts = [int(part.sum()) for part in counts[in_groups].split(sizes)]
     order = in_groups.argsort()[of_sentence].argsort(stable=True)  # (U,)
     numbers = order.argsort()[prefixes.numbers]  # (N,)
     return Segments(owners, places, numbers, prefixes.words[order], in_groups, sizes, prefix_counts)
+
+
+def _group_sizes(counts: Tensor, time: int) -> List[int]:
+    """The number of sentences of each group, for T gold words and (B,) prefixes of each sentence."""
+    sentences = counts.numel()
+    groups = max(1, min(MOST_GROUPS, sentences // SMALLEST_GROUP))
+    ends = [sentences * (group + 1) // groups for group in range(groups)]
+    sizes = [end - begin for begin, end in zip([0, *ends], ends)]
+    lengths = [time + count for count in sorted(counts.tolist())]
+    words = sum(size * lengths[end - 1] for size, end in zip(sizes, ends))  # with padding
+    return sizes if words <= (1 - LEAST_SAVED) * sentences * lengths[-1] else [sentences]
 
 
 def packs(inputs: Tensor, violations: Violations, segments: Segments, end: int) -> List[Pack]:

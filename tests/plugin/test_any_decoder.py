@@ -127,7 +127,7 @@ def test_loss_and_gradients_equal_the_twin(name, options, seed, training, group)
     """The vocabulary has 10 words: 16 search words are all of them, 1 is the beam's best ones alone."""
     task = Task()
     model = make_model(name, seed, task).train(training)  # dropout is 0
-    with mock.patch.object(packing, "SMALLEST_GROUP", group):
+    with mock.patch.multiple(packing, SMALLEST_GROUP=group, LEAST_SAVED=-1):
         check(model, task, draw_batch(model, task, Random(seed)), options)
     assert all(module.training == training for module in model.modules())
 

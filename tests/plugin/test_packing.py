@@ -1,6 +1,7 @@
 """Packed sequences hold every prefix once, show each word its own prefix alone, and fall into groups on a CPU."""
 
 from random import Random
+from unittest import mock
 
 import pytest
 import torch
@@ -30,16 +31,18 @@ def draw_hypotheses(random, golds, most):
     return Violations(sentences, ends, branches * 0, branches, ends, paths, ends.double())
 
 
-@given(st.integers(0, 99_999), st.booleans())
-def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, grouped):
+@given(st.integers(0, 99_999), st.booleans(), st.sampled_from([-1, 0.1]))
+def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, grouped, least_saved):
     random = Random(seed)
     count, time = random.randint(1, 40), random.randint(1, 6)
     golds = torch.tensor([[random.choice((4, 5)) for _ in range(time)] for _ in range(count)])
     inputs = torch.cat([torch.full((count, 1), START), golds[:, :-1]], 1)
     found = draw_hypotheses(random, golds, 3)
-    segments = segments_of(found, count, grouped)
+    with mock.patch.object(packing, "LEAST_SAVED", least_saved):
+        segments = segments_of(found, count, grouped)
     parts = packs(inputs, found, segments, END)
-    assert len(parts) == (max(1, min(4, count // 16)) if grouped else 1)
+    most = max(1, min(4, count // 16)) if grouped else 1
+    assert len(parts) == most or (len(parts) == 1 and least_saved > 0)
     assert sorted(torch.cat([part.sentences for part in parts]).tolist()) == list(range(count))
 
     seen = []  # by prefix: its sentence and words
@@ -60,6 +63,16 @@ def test_each_word_sees_its_own_prefix_and_each_prefix_is_there_once(seed, group
         assert seen[number] == (int(found.sentences[owner]), words)
 
 
+def test_groups_must_save_a_tenth_of_the_words():
+    """32 sentences of 10 words in two groups: the longest has 1 or 4 words of segments, all others have none."""
+    golds = torch.full((32, 10), 4)
+    for own, groups in ((1, 1), (4, 2)):  # 32 * 11 words or 16 * 10 + 16 * 11; 32 * 14 or 16 * 10 + 16 * 14
+        path = torch.tensor([[5] * (own + 1) + [4] * (9 - own)])
+        found = Violations(*torch.tensor([[0], [own], [0], [0], [own]]), path, torch.ones(1))
+        assert len(segments_of(found, 32, grouped=True).group_sizes) == groups, own
+        assert len(packs(golds, found, segments_of(found, 32, grouped=True), END)) == groups, own
+
+
 @pytest.mark.parametrize("loss", ["margin", "log_beam", "risk"])
 def test_groups_of_sentences_share_the_dropout_of_the_search(loss, monkeypatch):
     """Masks belong to sentences: in other groups every sentence has the same."""
@@ -68,6 +81,7 @@ def test_groups_of_sentences_share_the_dropout_of_the_search(loss, monkeypatch):
     sample = stock.batch(task, *make_batch(Random(2), shortest=3))
     assert len(sample["target"]) > 1
     found = []
+    monkeypatch.setattr(packing, "LEAST_SAVED", -1)
     for smallest in (16, 1):
         monkeypatch.setattr(packing, "SMALLEST_GROUP", smallest)
         torch.manual_seed(5)
