@@ -12,7 +12,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
 
 from .decoding.constrained import ConstrainedGenerator
-from .decoding.constraint import Constraint, make_constraint
+from .decoding.constraint import Constraint
 from .decoding.length_ratios import LengthRatioConfig, LengthRatioMixin
 from .decoding.unnormalized import (
     UnnormalizedEnsemble,
@@ -85,10 +85,11 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
     @cached_property
     def constraint(self) -> Optional[Constraint]:
         """The constraint of the task; None if any word may follow. A model loads without its shortlist."""
-        sides, shortlist = (self.source_dictionary, self.target_dictionary), None
-        if self.cfg.successors == SHORTLIST:
-            shortlist = load_shortlist(self.shortlist_path, *sides)
-        return make_constraint(self.cfg.successors, *sides, shortlist)
+        name, sides = self.cfg.successors, (self.source_dictionary, self.target_dictionary)
+        if name == "none":
+            return None
+        shortlist = load_shortlist(self.shortlist_path, *sides) if name == SHORTLIST else None
+        return Constraint(name, *sides, shortlist)
 
     def batch_constraint(self, src_tokens: Tensor, gold: Optional[Tensor] = None):
         """The constraint of a batch; None if any word may follow.

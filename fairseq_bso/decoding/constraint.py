@@ -81,8 +81,3 @@ class Constraint:
         """
         lengths = target.ne(self.vocabulary.padding).sum(1)
         return first_disallowed(self(src_tokens), target, lengths)
-
-
-def make_constraint(name: str, source, target, shortlist: Optional[ShortlistTable] = None) -> Optional[Constraint]:
-    """The Constraint of this name; None for ``none``."""
-    return None if name == "none" else Constraint(name, source, target, shortlist)

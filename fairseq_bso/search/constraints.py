@@ -115,6 +115,7 @@ class BatchConstraint:
 
 Factory = Callable[[Tensor, Tensor, Vocabulary], BatchConstraint]
 _FACTORIES: Registry[Factory] = Registry("constraint", "register_successors", reserved=("none",))
+constraint_factory = _FACTORIES.get
 
 
 def register_successors(name: str, factory: Factory) -> None:
@@ -130,15 +131,6 @@ def register_successors(name: str, factory: Factory) -> None:
         ValueError: if the name is taken.
     """
     _FACTORIES.add(name, factory)
-
-
-def constraint_factory(name: str) -> Optional[Factory]:
-    """The factory of this name; None for ``none``.
-
-    Raises:
-        ValueError: if no factory has this name.
-    """
-    return None if name == "none" else _FACTORIES.get(name)
 
 
 def sorted_candidates(words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> Tensor:

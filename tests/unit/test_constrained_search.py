@@ -258,7 +258,6 @@ def test_the_time_loop_of_a_device_reads_nothing_back(monkeypatch, kind, source,
 
 
 def test_names():
-    assert constraint_factory("none") is None
     assert constraint_factory("word_order") is WordOrder
     with pytest.raises(ValueError, match="unknown constraint 'tree'; choose from: none, arc_standard"):
         constraint_factory("tree")
