@@ -16,10 +16,11 @@ import os
 from pathlib import Path
 
 from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
+from installation import PLUGIN, program, tool
 from outputs import draw_with, write_whole
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
-from stages import BEST, PLUGIN, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from stages import BEST, Stage, ends_with_one_message, run_all, training_stage
 
 score = tool("score")
 CONSTRAINT = ["--user-dir", str(PLUGIN), "--task", "bso_translation", "--successors", "word_order"]

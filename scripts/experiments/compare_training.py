@@ -33,7 +33,8 @@ from command_line import add_machine_options, make_parser, number_after, one_or_
 from comparison_plan import Comparison, own_updates
 from comparison_recipes import RECIPES, START, Training
 from comparison_report import Report
-from stages import Runner, ends_with_one_message, threads_environment
+from installation import threads_environment
+from stages import Runner, ends_with_one_message
 
 
 def added_training(text, recipe):

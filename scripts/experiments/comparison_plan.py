@@ -11,7 +11,8 @@ from command_line import number_after
 from comparison_recipes import START
 from comparison_scores import statistics_of
 from forked import processor_time
-from stages import BEST, PLUGIN, ROOT, Stage, program, training_stage
+from installation import PLUGIN, ROOT, program
+from stages import BEST, Stage, training_stage
 
 TRIAL = 40  # updates
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from installation import ROOT, tool
 from significance import (
     attachment_statistics,
     bleu,
@@ -21,7 +22,6 @@ from significance import (
     length_ratio,
     unlabelled,
 )
-from stages import ROOT, tool
 
 score = tool("score")
 OF_BLEU = 10

@@ -24,8 +24,9 @@ from pathlib import Path
 
 from command_line import add_machine_options, make_parser
 from demo_report import SYSTEMS, TITLES, write_report
+from installation import PLUGIN, ROOT, program, tool
 from prepare_word_ordering import SOURCE, TARGET
-from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from stages import LAST, Stage, ends_with_one_message, run_all, training_stage
 
 score = tool("score")
 DATA = ROOT / "user_dir_examples" / "word_ordering" / "data"

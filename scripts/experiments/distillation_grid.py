@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from command_line import add_machine_options, check_paths, make_parser, one_or_more
-from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
+from installation import PLUGIN, ROOT, program
+from stages import LAST, Stage, ends_with_one_message, run_all, training_stage
 
 START = 3.4  # START / sqrt(size) is a student's initial range, 0.21 for 256; a range of 0.1 learns slowly
 GOLD = ["--task", "bso_translation"]

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from command_line import make_parser
 from forked import Forked
+from installation import PLUGIN, ROOT, program, tool
 from outputs import draw_with, logarithmic_x, only_writer, write_whole
-from stages import PLUGIN, ROOT, program, tool
 
 score = tool("score")
 

@@ -26,8 +26,9 @@ from pathlib import Path
 
 from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
 from distillation_report import parameters, tensors
+from installation import PLUGIN, program, tool
 from outputs import draw_with, logarithmic_x, write_whole
-from stages import LAST, PLUGIN, Stage, ends_with_one_message, program, run_all, tool, training_stage
+from stages import LAST, Stage, ends_with_one_message, run_all, training_stage
 
 score = tool("score")
 NUMBERS = ("float32", "float16", "int8")

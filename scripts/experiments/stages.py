@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib
 import json
 import os
 import shlex
@@ -27,15 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forked import Forked, script_of
+from installation import ROOT, threads_environment
 from outputs import write_whole
 from progress import Progress, clock
 from training_log import COMMAND, training_progress
 
-ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = ROOT / "fairseq_bso"  # for --user-dir
 LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"  # BEST: the lowest validation loss, by the training's criterion
-KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
-SHORT_WAITS = {"GOMP_SPINCOUNT": "1000"}
 TAIL = 15  # lines of its log that a failed stage shows
 
 
@@ -100,34 +96,6 @@ def interrupts_held() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def tool(name):
-    """A program of scripts/tools, as a module."""
-    folder = str(ROOT / "scripts" / "tools")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
-
-
-def threads_environment(threads):
-    """The environment that limits a command to so many CPU threads, and suits glibc and OpenMP to training on a CPU.
-
-    glibc keeps the memory of freed tensors. Otherwise it would request that memory again from the system, page by page,
-    at every update. A thread of OpenMP that waits for the others soon sleeps. Otherwise it would keep its core busy
-    where another program needs it. What the user has set stays."""
-    set_for_openmp = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-    wanted = {**KEPT_MEMORY, **({} if set_for_openmp else SHORT_WAITS)}
-    own = {name: value for name, value in wanted.items() if name not in os.environ}
-    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **own}
-
-
-def program(name):
-    """The full path of an installed command; the folder of this Python comes first."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
-        raise StageFailed(f"{name} is not installed beside {sys.executable} or on the PATH; install fairseq first")
-    return found
-
-
 def portable(command):
     """A command without the paths of the project and the installed programs, to compare it with one given elsewhere."""
     installed, *rest = command
@@ -165,9 +133,11 @@ class Runner:
                 raise StageFailed(f"the folder {self.out / folder} cannot be made: {problem.strerror}") from None
 
     def log(self, stage):
+        """The file of a stage's output."""
         return self.out / "logs" / f"{stage.name}.log"
 
     def stamp(self, stage):
+        """What is known of the latest run of a stage; empty if there was none."""
         path = self.out / "stamps" / f"{stage.name}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -235,6 +205,7 @@ class Runner:
             )
 
     def clear(self, stage):
+        """Removes the outputs and the log of a stage."""
         for path in [*stage.outputs, self.log(stage)]:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -276,6 +247,7 @@ class Runner:
 
     @staticmethod
     def watch(process, stage, progress):
+        """Shows progress until the process ends."""
         while True:
             try:
                 process.wait(timeout=0.5)

@@ -27,8 +27,9 @@ from pathlib import Path
 from command_line import add_machine_options, make_parser
 from comparison_plan import Comparison
 from comparison_recipes import COST_MARGIN, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA
+from installation import PLUGIN, ROOT, program
 from prepare_word_ordering import SOURCE
-from stages import LAST, PLUGIN, ROOT, Stage, ends_with_one_message, program, run_all, training_stage
+from stages import LAST, Stage, ends_with_one_message, run_all, training_stage
 from stock_models import transformer
 from whole_line_report import Decoding, Row, write_report
 

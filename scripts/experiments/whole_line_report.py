@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distillation_report import tensors
+from installation import tool
 from outputs import write_whole
 from prepare_word_ordering import SOURCE, TARGET
 from progress import clock
-from stages import Stage, tool
+from stages import Stage
 
 score = tool("score")
 

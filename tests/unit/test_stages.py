@@ -1,4 +1,4 @@
-"""scripts/experiments/stages.py, training_log.py and progress.py: stages, training logs and progress lines."""
+"""scripts/experiments: stages, the environment of their commands, training logs and progress lines."""
 
 import argparse
 import io
@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from command_line import number_after, parse_with_rest
 from forked import PROCESSOR_TIME, Forked, processor_time, script_of
+from installation import ROOT, threads_environment
 from progress import Progress, clock
-from stages import ROOT, Runner, Stage, StageFailed, ends_with_one_message, portable, threads_environment
+from stages import Runner, Stage, StageFailed, ends_with_one_message, portable
 from training_log import read_curve, training_progress
 
 EXPERIMENTS = ROOT / "scripts" / "experiments"
