@@ -1,7 +1,7 @@
-"""Keeps pruned weights at zero during training: the masks, the weights, their gradients and the optimizer's state."""
+"""Keeps what is pruned at zero during training: the masks, the weights, their gradients and the optimizer's state."""
 
 import logging
-import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, List, Optional, Tuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .optimizer_state import SQUARES, keeps_zeros, masters_of, moments_of
 from .schemes import PruningSchedule
-from .weight_classes import AlreadyPruned, Masks, WeightClasses, class_namer, mask_size, named_parameters
+from .weight_classes import Masks, mask_size
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +21,27 @@ LIFT_EVERY = 100
 """updates between two liftings; the quickest decay in use, 0.9, then leaves 3e-15"""
 
 
-class Pruner:
-    """Prunes weights at the updates of a schedule and keeps them at zero.
+class Pruner(ABC):
+    """Prunes at the updates of a schedule, and keeps the pruned weights at zero.
 
-    It has no file of its own: a checkpoint's zeros and its number of updates say which weights are pruned.
+    It has no file of its own: a checkpoint's zeros and its number of updates say what is pruned.
 
     Args:
-        schedule: the sparsity at each update.
-        scheme: the name of the scheme that chooses the weights.
-        exclude: patterns of the classes and parameters that are not pruned.
+        schedule: the share that is pruned at each update.
+        exclude: patterns of the names that are not pruned.
     """
 
-    option: ClassVar[str] = "--prune-amount"
-    noun: ClassVar[str] = "weights"
+    option: ClassVar[str]
+    """the option that sets the share"""
+    noun: ClassVar[str]
+    """what is pruned"""
 
-    def __init__(self, schedule: PruningSchedule, scheme: str, exclude: str) -> None:
-        self.schedule, self.scheme, self.exclude = schedule, scheme, exclude
-        self.classes: Any = None  # WeightClasses; of a subclass, what it prunes
+    def __init__(self, schedule: PruningSchedule, exclude: str) -> None:
+        self.schedule, self.exclude = schedule, exclude
+        self.classes: Any = None  # WeightClasses or UnitClasses, from the first call of before_step on
         self.pruned: List[Tensor] = []  # masks of the weights
         self.kept_factor: List[Tensor] = []  # 0 where a weight is pruned, else 1
-        self.count = 0
+        self.count = 0  # how many weights or units are pruned
         self.optimizer: Any = None
         self.masters: List[Tuple[int, Tensor]] = []  # (index of the weight, its float32 copy)
         self.keeps_zeros = False  # whether the optimizer does, if mask_gradients masks its gradients
@@ -48,7 +49,7 @@ class Pruner:
 
     @property
     def share(self) -> float:
-        """The share of weights (of a subclass: what it prunes) that is pruned."""
+        """The share of the weights or units that is pruned."""
         return self.count / self.classes.total if self.classes is not None else 0.0
 
     def before_step(self, model: nn.Module, optimizer: Any, update: int) -> None:
@@ -76,37 +77,29 @@ class Pruner:
             self._adopt(masks, optimizer, update, "pruned")
         self._apply(optimizer)
 
+    @abstractmethod
     def _classes_of(self, model: nn.Module) -> Any:
-        """The weights (of a subclass: the units) that may be pruned, in classes."""
-        return WeightClasses(named_parameters(model), class_namer(model), self.exclude)
+        """The weights or units that may be pruned, in classes.
 
+        Raises:
+            UserError: there are none, or a pattern of ``exclude`` matches nothing.
+        """
+
+    @abstractmethod
     def _first_masks(self, update: int) -> Masks:
         """The masks of a run that starts or resumes after `update` updates."""
-        # With --amp a run may stop after a step that was skipped for overflow, but pruned for the next update.
-        count, following = (self.schedule.count(updates, self.classes.total) for updates in (update, update + 1))
-        masks = self.classes.choose_masks(self.scheme, count, accept=(count, following))
-        if isinstance(masks, AlreadyPruned):
-            self._warn_of_zeros(masks.zeros, count, update)
-            masks = self.classes.extend_masks(self.scheme, self.pruned, count)
-        return masks
 
+    @abstractmethod
     def _later_masks(self, updates: int) -> Optional[Masks]:
         """The masks after `updates` updates; None if they stay as they are."""
-        count = self.schedule.count(updates, self.classes.total)
-        return self.classes.extend_masks(self.scheme, self.pruned, count) if count > self.count else None
 
+    @abstractmethod
     def _count(self, pruned: List[Tensor]) -> int:
-        """How many weights (of a subclass: units) the masks of the weights prune, as `classes.total` counts them."""
-        return mask_size(pruned)
+        """How many weights or units the masks of the weights prune, as `classes.total` counts them."""
 
-    def _warn_of_zeros(self, already: int, count: int, update: int) -> None:
-        """Warns that the model was pruned before and that some of its pruned weights will be trained again."""
-        amount = math.ceil(1e4 * (already - 0.49) / self.classes.total) / 1e4  # rounds to `already` weights
-        advice = f"a --prune-amount of {amount} or more with --prune-schedule one_shot --prune-start 0 keeps them"
-        logger.warning(
-            f"{already:,} of {self.classes.total:,} weights are zero, but the masks of update {update} prune "
-            f"{count:,}: the other zeros may be trained again ({advice})"
-        )
+    def _label(self) -> str:
+        """What is pruned, for the log."""
+        return self.noun
 
     def mask_gradients(self) -> None:
         """Called after a backward pass: zeroes the gradients of pruned weights for clipping and momentum."""
@@ -151,8 +144,7 @@ class Pruner:
         self.lifted = None
         if distributed_utils.get_global_rank() == 0:
             table = self.classes.table(masks._replace(pruned=self.pruned))
-            by = f", {self.scheme}" if self.scheme else ""
-            logger.info(f"{event} at update {updates}: {self.share:.2%} of the {self.noun}{by}\n{table}")
+            logger.info(f"{event} at update {updates}: {self.share:.2%} of the {self._label()}\n{table}")
 
     @torch.no_grad()
     def _apply(self, optimizer: Any) -> None:

@@ -21,6 +21,7 @@ from ..errors import UserError
 from .pruner import Pruner
 from .schemes import PruningSchedule, get_scheme
 from .unit_pruner import UnitPruner
+from .weight_pruner import WeightPruner
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def make_pruner(cfg: Any) -> Optional[Pruner]:
     except ValueError as error:
         raise UserError(f"pruning (--prune-...): {error}") from None
     scheme, exclude = options["prune_scheme"], options["prune_exclude"]
-    pruner = UnitPruner(schedule, exclude) if units != 0 else Pruner(schedule, scheme, exclude)
+    pruner = UnitPruner(schedule, exclude) if units != 0 else WeightPruner(schedule, scheme, exclude)
     _refuse_unsupported(options, pruner.option)
     return pruner
 

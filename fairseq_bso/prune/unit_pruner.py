@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 class UnitPruner(Pruner):
     """Prunes whole units at the updates of a schedule, the same share of every layer, and keeps them at zero.
 
-    It has no file of its own: the units of a checkpoint whose weights are all zero are pruned.
+    The units of a checkpoint whose weights are all zero are pruned.
 
     Args:
         schedule: the share of pruned units at each update.
@@ -27,7 +27,7 @@ class UnitPruner(Pruner):
     noun: ClassVar[str] = "units"
 
     def __init__(self, schedule: PruningSchedule, exclude: str) -> None:
-        super().__init__(schedule, "", exclude)
+        super().__init__(schedule, exclude)
         self.reached: Optional[List[int]] = None  # the counts of the last _later_masks
 
     def _classes_of(self, model: nn.Module) -> UnitClasses:

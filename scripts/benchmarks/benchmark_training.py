@@ -22,8 +22,8 @@ from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq_bso.cross_entropy.criterion import BlockwiseCrossEntropyCriterion
 from fairseq_bso.distill.criterion import WordDistillationCriterion
 from fairseq_bso.distill.teacher import Teacher
-from fairseq_bso.prune.pruner import Pruner
 from fairseq_bso.prune.schemes import PruningSchedule
+from fairseq_bso.prune.weight_pruner import WeightPruner
 
 
 def against_fairseq(task, options, batches):
@@ -47,7 +47,7 @@ class PrunedContender(Contender):
 
     def __init__(self, model, criterion):
         super().__init__(model, criterion)
-        self.pruner = Pruner(PruningSchedule("one_shot", 0.8), "class_blind", "")
+        self.pruner = WeightPruner(PruningSchedule("one_shot", 0.8), "class_blind", "")
 
     def update(self, sample):
         """One update as in a task with the callback."""

@@ -14,6 +14,7 @@ from fairseq_bso.errors import UserError
 from fairseq_bso.prune import optimizer_state, task, weight_classes
 from fairseq_bso.prune import pruner as pruning
 from fairseq_bso.prune.schemes import PruningSchedule
+from fairseq_bso.prune.weight_pruner import WeightPruner
 
 
 def half_of(classes):
@@ -22,7 +23,7 @@ def half_of(classes):
 
 
 def pruner(amount=0.5, **schedule):
-    return pruning.Pruner(PruningSchedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
+    return WeightPruner(PruningSchedule(schedule.pop("kind", "one_shot"), amount, **schedule), "class_blind", "")
 
 
 class Noisy(torch.optim.SGD):
