@@ -15,7 +15,7 @@ from ..blockwise import sum_over_blocks
 from ..blockwise_cross_entropy import cross_entropy
 from ..linear import multiply
 from ..search.scorer import Scorer
-from .loss import TeacherDistribution, mixture, teacher_distribution
+from .teacher_distribution import TeacherDistribution, mixture, teacher_distribution
 from .word_loss import WordLoss, WordLossOptions, compare
 
 __all__ = ["TeacherRows", "block_word_loss", "rows_of_scorers"]

@@ -15,8 +15,8 @@ from ..errors import UserError
 from ..search.scorer import Scorer
 from ..subsets import target_of
 from .blockwise_loss import TeacherRows, block_word_loss, rows_of_scorers
-from .loss import TeacherDistribution, teacher_distribution
 from .teacher_cache import TeacherTopKCache, TopKFolder
+from .teacher_distribution import TeacherDistribution, teacher_distribution
 from .word_loss import WordLoss, word_loss
 
 

@@ -7,7 +7,7 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from ..errors import UserError
-from .loss import rank_by_sentence_bleu
+from .ranking import rank_by_sentence_bleu
 
 MODES = ("seq_kd", "seq_inter")
 

@@ -12,7 +12,7 @@ from ..checkpoints import load_model
 from ..decoding.unnormalized import prefix_score_of
 from ..errors import UserError
 from ..search.scorer import Scorer
-from .loss import mixture
+from .teacher_distribution import mixture
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ At every target word the student learns from the gold word and from the teacher'
     (1 - a) * NLL + a * tau**2 * CE(teacher, student)
 
 Both distributions of the cross entropy CE have temperature `tau`. The factor `tau**2` keeps the size of the gradient
-(Hinton et al. 2015). `loss` defines the sizes.
+(Hinton et al. 2015). `teacher_distribution` defines the sizes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from .loss import TeacherDistribution, check_options, row_slices
+from .teacher_distribution import TeacherDistribution, check_options, row_slices
 
 __all__ = ["WordLossOptions", "WordLoss", "compare", "word_loss"]
 

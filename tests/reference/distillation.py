@@ -1,4 +1,4 @@
-"""Slow reference of `fairseq_bso/distill/loss.py`: one word, or one sentence, at a time."""
+"""Slow reference of `fairseq_bso/distill/word_loss.py` and `ranking.py`: one word, or one sentence, at a time."""
 
 from __future__ import annotations
 

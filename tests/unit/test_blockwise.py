@@ -11,7 +11,7 @@ from fairseq_bso.blockwise import log_partition
 from fairseq_bso.blockwise_cross_entropy import cross_entropy
 from fairseq_bso.compat import torch_version
 from fairseq_bso.distill.blockwise_loss import block_word_loss, rows_of_scorers
-from fairseq_bso.distill.loss import mixture, teacher_distribution
+from fairseq_bso.distill.teacher_distribution import mixture, teacher_distribution
 from fairseq_bso.distill.word_loss import word_loss
 from fairseq_bso.search.scorer import Scorer
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import distillation as slow
 
-from fairseq_bso.distill import loss
-from fairseq_bso.distill.loss import mixture, rank_by_sentence_bleu, teacher_distribution
+from fairseq_bso.distill import teacher_distribution as distribution_module
+from fairseq_bso.distill.ranking import rank_by_sentence_bleu
+from fairseq_bso.distill.teacher_distribution import mixture, teacher_distribution
 from fairseq_bso.distill.word_loss import word_loss
 
 PADDING = 1
@@ -84,7 +85,7 @@ def test_blocks_of_words_change_no_result(block, monkeypatch):
     student, teacher = draw_log_probs(1, 5, 6), draw_log_probs(2, 5, 6)
     target = torch.tensor([2, 1, 4, 5, 3])
     whole = word_loss(student, target, PADDING, teacher_distribution(teacher, 2.0), 0.5, 2.0, 0.1)
-    monkeypatch.setattr(loss, "_BLOCK", block)
+    monkeypatch.setattr(distribution_module, "_BLOCK", block)
     parts = word_loss(student, target, PADDING, teacher_distribution(teacher, 2.0), 0.5, 2.0, 0.1)
     torch.testing.assert_close(tuple(whole), tuple(parts))
 

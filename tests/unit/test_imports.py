@@ -9,8 +9,8 @@ ROOT = Path(fairseq_bso.__file__).resolve().parent.parent
 
 PURE = (
     "batches blockwise blockwise_cross_entropy byte_pieces linear registry sentence_bleu unit_sets search.* bso.costs "
-    "bso.curriculum bso.losses cross_entropy.mixing distill.loss distill.word_loss distill.blockwise_loss "
-    "prune.schemes shortlist.lexicon interpret.units.*"
+    "bso.curriculum bso.losses cross_entropy.mixing distill.teacher_distribution distill.word_loss "
+    "distill.blockwise_loss distill.ranking prune.schemes shortlist.lexicon interpret.units.*"
 ).split()
 """files that a reader understands with torch and numpy alone"""
 PLAIN = set(

@@ -1,10 +1,7 @@
-"""Knowledge distillation of sequence models (Kim & Rush 2016, sections 3.1 to 3.3), in tensors alone.
+"""The teacher's distribution over the next word at each target word (Kim & Rush 2016, section 3.1), in tensors alone.
 
-Word level: the teacher's distribution, which `word_loss` compares with the student's. Sequence level: the ranking of
-the teacher's hypotheses by sentence BLEU.
-
-Sizes: `N` target words of a batch (padding included), `V` vocabulary, `C` words of the teacher's distribution: `V`, or
-the top k; `B` sentences, `K` hypotheses of each.
+`word_loss` compares it with the student's. Sizes: `N` target words of a batch (padding included), `V` vocabulary, `C`
+words of the teacher's distribution: `V`, or the top k.
 """
 
 from __future__ import annotations
@@ -16,16 +13,7 @@ from typing import NamedTuple, Optional, Sequence, Union
 import torch
 from torch import Tensor
 
-from ..sentence_bleu import sentence_bleu
-
-__all__ = [
-    "TeacherDistribution",
-    "check_options",
-    "mixture",
-    "rank_by_sentence_bleu",
-    "row_slices",
-    "teacher_distribution",
-]
+__all__ = ["TeacherDistribution", "check_options", "mixture", "row_slices", "teacher_distribution"]
 
 
 class TeacherDistribution(NamedTuple):
@@ -122,26 +110,3 @@ def check_options(temperature: float, top_k: int) -> None:
         raise ValueError(f"the temperature is {temperature}, but must be above 0 and finite")
     if top_k < 0:
         raise ValueError(f"the teacher's top k is {top_k}, but must be at least 0 (0: all words)")
-
-
-def rank_by_sentence_bleu(hypotheses: Tensor, lengths: Tensor, gold: Tensor, gold_lengths: Tensor) -> Tensor:
-    """Sorts the hypotheses of each sentence by smoothed BLEU against gold, best first (Seq-Inter, section 3.3).
-
-    The sort is stable. An empty hypothesis has BLEU 0.
-
-    Args:
-        hypotheses: (B, K, L) int64, in the order of the search.
-        lengths: (B, K) int64, words of each hypothesis; 0 where there is none.
-        gold: (B, G) int64.
-        gold_lengths: (B,) int64.
-
-    Returns:
-        (B, K) int64, indices into the second axis of `hypotheses`.
-    """
-    sentences, beam, longest = hypotheses.shape
-    flat_gold = gold.unsqueeze(1).expand(-1, beam, -1).reshape(sentences * beam, -1)  # (BK, G)
-    flat_gold_lengths = gold_lengths.unsqueeze(1).expand(-1, beam).reshape(-1)  # (BK,)
-    bleu = sentence_bleu(
-        hypotheses.reshape(sentences * beam, longest), flat_gold, lengths.reshape(-1), flat_gold_lengths
-    )  # (BK,)
-    return torch.sort(bleu.view(sentences, beam), dim=1, descending=True, stable=True).indices
