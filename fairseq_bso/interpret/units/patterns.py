@@ -10,12 +10,12 @@ T is the number of steps of a corpus, n of selected units, C of all units, R of 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional
 
 import numpy
 
 from .block_counts import OtherUnits, count_others
-from .ranges import DIRECTIONS, Runs, UnitQuery, best_ranges, largest, runs_of
+from .ranges import DIRECTIONS, Ranges, UnitQuery, best_ranges, largest, runs_of
 
 __all__ = [
     "DIRECTIONS",
@@ -48,17 +48,6 @@ class Matches(NamedTuple):
     """(M,) int64, how many other units match the range; zeros if there are no others"""
     candidates: int
     """how many ranges were ranked: all candidates, or as many as were allowed"""
-
-
-class _Candidates(NamedTuple):
-    """Ranges before they are ranked."""
-
-    starts: numpy.ndarray
-    """(M,) int64"""
-    lengths: numpy.ndarray
-    """(M,) int64"""
-    overlap: numpy.ndarray
-    """(M,) int64, not increasing"""
 
 
 def selected_units(levels: numpy.ndarray, query: UnitQuery, first: int, last: int) -> numpy.ndarray:
@@ -124,36 +113,26 @@ def find_matches(
     steps = units.shape[1]
     runs = [runs_of(query.on(unit), query) for unit in units]
     if exclude is None:
-        ranges = _candidates(runs, query, steps, candidates)
+        ranges = best_ranges(runs, query, steps, candidates)
     else:  # one more than are ranked, because the excluded range may be among them
-        ranges = _drop_excluded(_candidates(runs, query, steps, candidates + 1), exclude, candidates)
+        ranges = best_ranges(runs, query, steps, candidates + 1)
+        excluded = (ranges.starts == exclude[0]) & (ranges.lengths == exclude[1])  # (M,)
+        ranges = ranges.take(numpy.flatnonzero(~excluded)[:candidates])
     return _rank(ranges, query, steps, limit, others)
 
 
-def _candidates(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> _Candidates:
-    """The best `count` candidates, by overlap, length and start."""
-    return _Candidates(*best_ranges(runs, query, steps, count))
-
-
-def _drop_excluded(ranges: _Candidates, exclude: tuple[int, int], count: int) -> _Candidates:
-    """At most `count` candidates, without the range of this start and length."""
-    kept = (ranges.starts != exclude[0]) | (ranges.lengths != exclude[1])  # (M,)
-    return _Candidates(*(part[kept][:count] for part in ranges))
-
-
-def _rank(ranges: _Candidates, query: UnitQuery, steps: int, limit: int, others: Optional[OtherUnits]) -> Matches:
+def _rank(ranges: Ranges, query: UnitQuery, steps: int, limit: int, others: Optional[OtherUnits]) -> Matches:
     """The best `limit` of the candidates: largest overlap, then fewest others."""
-    starts, lengths, overlap = ranges
-    ranked = len(starts)
-    # A range with less overlap than the limit-th one is never among the best, so its others need not be counted.
-    able = int((overlap >= overlap[min(limit, ranked) - 1]).sum()) if ranked else 0
-    starts, lengths, overlap = starts[:able], lengths[:able], overlap[:able]
-    counted = numpy.zeros_like(starts)  # (M,)
+    ranked = len(ranges.starts)
+    if ranked:
+        # A range with less overlap than the limit-th one is never among the best, so its others need not be counted.
+        ranges = ranges.take(ranges.overlap >= ranges.overlap[min(limit, ranked) - 1])
+    counted = numpy.zeros_like(ranges.starts)  # (M,)
     if others is not None:
-        counted = count_others(others, query, starts, lengths, steps)
-    width = int(counted.max()) + 1 if able else 1
-    order = largest(overlap * width - counted, limit)
-    return Matches(starts[order], lengths[order], overlap[order], counted[order], ranked)
+        counted = count_others(others, query, ranges.starts, ranges.lengths, steps)
+    width = int(counted.max()) + 1 if ranked else 1
+    order = largest(ranges.overlap * width - counted, limit)
+    return Matches(*ranges.take(order), counted[order], ranked)
 
 
 def _check_levels(name: str, levels: numpy.ndarray) -> None:

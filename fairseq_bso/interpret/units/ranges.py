@@ -10,7 +10,7 @@ from typing import NamedTuple, Sequence
 
 import numpy
 
-__all__ = ["DIRECTIONS", "Runs", "UnitQuery", "best_ranges", "largest", "runs_of"]
+__all__ = ["DIRECTIONS", "Ranges", "Runs", "UnitQuery", "best_ranges", "largest", "runs_of"]
 
 DIRECTIONS = ("above", "below")
 
@@ -72,6 +72,21 @@ class Runs(NamedTuple):
         return self.firsts[places], self.lasts[places], self.fits[places]
 
 
+class Ranges(NamedTuple):
+    """Ranges of a corpus, and how many of the selected units match each."""
+
+    starts: numpy.ndarray
+    """(M,) int64"""
+    lengths: numpy.ndarray
+    """(M,) int64"""
+    overlap: numpy.ndarray
+    """(M,) int64"""
+
+    def take(self, places: numpy.ndarray) -> Ranges:
+        """Those at `places`, (m,) int64 or (M,) bool."""
+        return Ranges(*(part[places] for part in self))
+
+
 def runs_of(on: numpy.ndarray, query: UnitQuery) -> Runs:
     """on (T,) bool -> the runs of the unit."""
     framed = numpy.zeros(len(on) + 2, dtype=bool)  # (T + 2,)
@@ -87,15 +102,13 @@ def runs_of(on: numpy.ndarray, query: UnitQuery) -> Runs:
     return Runs(numpy.append(firsts, len(on)), numpy.append(afters - 1, len(on)), numpy.append(fits, False))
 
 
-def best_ranges(
-    runs: Sequence[Runs], query: UnitQuery, steps: int, count: int
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Starts, lengths and overlap (M,) of the `count` best candidates by overlap, length, start, the best first."""
+def best_ranges(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> Ranges:
+    """The `count` best candidates by overlap, length and start, the best first."""
     if not runs or not steps:
         empty = numpy.zeros(0, dtype=numpy.int64)
-        return empty, empty, empty
+        return Ranges(empty, empty, empty)
     if query.right == 0:
-        starts, lengths, overlap = _ranges_from(_best_starts(runs, query, steps, count), runs, query)
+        found = _ranges_from(_best_starts(runs, query, steps, count), runs, query)
     else:
         # With `right` > 0 a unit matches only if its run ends with the range. Candidates are therefore whole runs or,
         # if `left` is 0, suffixes of runs that start where some selected unit turns on.
@@ -103,9 +116,8 @@ def best_ranges(
         keys = numpy.concatenate([firsts * (steps + 1) + lengths for firsts, lengths in pairs])  # of a range and a unit
         keys, overlap = numpy.unique(keys, return_counts=True)  # (M,) in order of start
         starts = keys // (steps + 1)
-        lengths = keys - starts * (steps + 1)
-    order = largest(overlap * (steps + 1) + lengths, count)
-    return starts[order], lengths[order], overlap[order]
+        found = Ranges(starts, keys - starts * (steps + 1), overlap)
+    return found.take(largest(found.overlap * (steps + 1) + found.lengths, count))
 
 
 def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int) -> numpy.ndarray:
@@ -141,10 +153,8 @@ def _best_starts(runs: Sequence[Runs], query: UnitQuery, steps: int, count: int)
     return starts
 
 
-def _ranges_from(
-    starts: numpy.ndarray, runs: Sequence[Runs], query: UnitQuery
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """starts (m,) -> starts, lengths and overlap (M,) of all candidates that begin there, in order of start.
+def _ranges_from(starts: numpy.ndarray, runs: Sequence[Runs], query: UnitQuery) -> Ranges:
+    """starts (m,) -> all candidates that begin there, in order of start.
 
     For `right` = 0: a unit then matches every range that its run covers to the end.
     """
@@ -162,7 +172,7 @@ def _ranges_from(
     final = numpy.ones(order.shape, dtype=bool)  # the last of several equal ends has the whole sum
     final[:, :-1] = last[:, 1:] != last[:, :-1]
     at, place = (final & (lengths >= query.minimum_length) & (overlap > 0)).nonzero()  # (M,)
-    return starts[at], lengths[at, place], overlap[at, place]
+    return Ranges(starts[at], lengths[at, place], overlap[at, place])
 
 
 def _whole_runs(unit_runs: Runs) -> tuple[numpy.ndarray, numpy.ndarray]:
