@@ -15,7 +15,8 @@ from ..folder.fitting import check_dictionaries, check_summary, check_units
 from ..folder.reader import CaptureReader
 from ..models.changes import UNCHANGED, Change, UnitEdit
 from ..models.loading import load
-from ..models.state_reader import GATES, LoadedModel
+from ..models.lstm_steps import GATES
+from ..models.state_reader import LoadedModel
 from .reading import OwnText, read_text
 
 __all__ = ["OwnRun", "Session", "open_session"]

@@ -15,7 +15,8 @@ from ...models.encoder import EncoderOut
 from ...search.decoder import Rows
 from ...search.states import State
 from .changes import UNCHANGED, Change, edit_cell
-from .state_reader import DecoderStates, EncoderRun, LayerStates, StateReader, named, open_gates, run_encoder
+from .lstm_steps import EncoderRun, LayerStates, named, open_gates, run_encoder
+from .state_reader import DecoderStates, StateReader
 
 DECODER_ORDER = ("input", "forget", "output", "candidate")
 """order of the blocks in the weights of the decoder"""

@@ -8,16 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .changes import UNCHANGED, Change, LayerEdits, edit_cell
-from .state_reader import (
-    TORCH_ORDER,
-    DecoderStates,
-    EncoderRun,
-    LayerStates,
-    StateReader,
-    named,
-    open_gates,
-    run_encoder,
-)
+from .lstm_steps import TORCH_ORDER, EncoderRun, LayerStates, named, open_gates, run_encoder
+from .state_reader import DecoderStates, StateReader
 
 Step = Tuple[Tensor, ...]
 """(hidden, cell) after a step; with gates also (input, hidden before)"""
