@@ -20,4 +20,4 @@ def own_application(folder, name):
     """The server over the capture NAME of a folder, with the model NAME.pt, and the answers about one's own text."""
     opened = open_capture(folder / name)
     own = OwnAnswers(opened, open_session(str(folder / f"{name}.pt"), str(folder / "data"), opened, cpu=True))
-    return make_app(opened, answers_over(opened, own)), own
+    return make_app(answers_over(opened, own)), own

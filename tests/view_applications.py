@@ -16,7 +16,7 @@ def answers_over(capture, own=None):
 def application(folder, **options):
     """The server over a capture folder."""
     capture = open_capture(folder)
-    return make_app(capture, answers_over(capture), **options)
+    return make_app(answers_over(capture), **options)
 
 
 def ask(client, path, status=200):

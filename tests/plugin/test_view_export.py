@@ -32,7 +32,7 @@ def answers(folder):
 
 @pytest.fixture(scope="module")
 def client(answers):
-    return make_app(answers.capture, answers).test_client()
+    return make_app(answers).test_client()
 
 
 def held(text):

@@ -92,8 +92,8 @@ def test_the_wheel_shows_states_without_fairseq_and_torch(wheel, tmp_path):
     done = run(code)
     assert done.returncode == 0 and done.stdout.startswith("<iframe"), done.stderr
     code = "import sys; from bso_runtime.cli import main; from fairseq_bso.interpret.view import server; "
-    code += "from werkzeug.test import Client; server.serve = lambda capture, answers, *more: print(Client("
-    code += "server.make_app(capture, answers)).get('/api/statistics?side=decoder&track=loss').text); "
+    code += "from werkzeug.test import Client; server.serve = lambda answers, *more: print(Client("
+    code += "server.make_app(answers)).get('/api/statistics?side=decoder&track=loss').text); "
     done = run(code + "sys.exit(main(sys.argv[1:]))", "view", "states")
     assert done.returncode == 0 and json.loads(done.stdout)["criterion"] == "correlation", done.stderr
 

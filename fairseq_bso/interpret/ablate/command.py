@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ...errors import UserError
 from ...logs import show_logs
 from ...user_dirs import import_user_dir
 from .options import AblationOptions
@@ -79,8 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
         cpu=arguments.cpu,
     )
     options.check()
-    from ...errors import UserError
-
     show_logs()
     import_user_dir(arguments)
     try:

@@ -9,8 +9,7 @@ from urllib.parse import parse_qsl
 from ..folder.reader import CaptureReader, Side
 from .answers import Answers
 from .fields import BadRequest, RequestFields
-from .own_requests import OWN_PARSERS
-from .requests import LIMITS, PARSERS
+from .requests import LIMITS
 
 __all__ = ["FIELDS", "LONGEST", "answers_of"]
 
@@ -68,9 +67,7 @@ class _Asked:
     def ask(self, name: str, fields: Fields) -> Any:
         """The answer to one request. Fields without a value are left out."""
         items = [(key, str(value)) for key, value in fields.items() if value not in (None, "")]
-        is_own = name in OWN_PARSERS
-        parser, answers = (OWN_PARSERS[name], self.answers.own) if is_own else (PARSERS[name], self.answers)
-        self.found[name] = getattr(answers, name)(parser(self.capture, RequestFields(items)))
+        self.found[name] = self.answers.respond(name, items)
         return self.found[name]
 
     def show_explore(self, state: Fields) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 import numpy
 
@@ -21,10 +21,12 @@ from ..units.patterns import (
 from .card_requests import CardRequest, TableRequest
 from .cards import CardAnswers
 from .columns import UnitColumns
-from .fields import BadRequest
+from .fields import BadRequest, RequestFields
+from .own_requests import OWN_PARSERS
 from .rankings import Rankings
 from .requests import (
     LIMITS,
+    PARSERS,
     ContextRequest,
     InfoRequest,
     MatchRequest,
@@ -59,6 +61,23 @@ class Answers:
         self.cards = CardAnswers(capture, indexes)
         # More simultaneous searches than processors would slow down each one and need the memory of all.
         self.searching = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def respond(self, name: str, items: Iterable[Tuple[str, str]]) -> Any:
+        """The answer to a request.
+
+        Args:
+            name: of the request.
+            items: the names and values of its fields.
+
+        Raises:
+            BadRequest: there is no such request, it needs a model and there is none, or its fields have no meaning.
+        """
+        if name not in PARSERS and name not in OWN_PARSERS:
+            raise BadRequest(f"there is no /api/{name[:40]}; there are {', '.join((*PARSERS, *OWN_PARSERS))}", 404)
+        if name in OWN_PARSERS and self.own is None:
+            raise BadRequest("one's own text needs the model: start fairseq-bso view with --model CHECKPOINT", 404)
+        parser, answers = (OWN_PARSERS[name], self.own) if name in OWN_PARSERS else (PARSERS[name], self)
+        return getattr(answers, name)(parser(self.capture, RequestFields(items)))
 
     def info(self, request: InfoRequest) -> Dict[str, Any]:
         """The sides of the capture, their states and tracks, and the limits of requests."""

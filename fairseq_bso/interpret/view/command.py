@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.export}: {size:,} bytes")
         return 0
     try:
-        serve(capture, answers, arguments.host, arguments.port, _say_where)
+        serve(answers, arguments.host, arguments.port, _say_where)
     except KeyboardInterrupt:
         print()
     return 0

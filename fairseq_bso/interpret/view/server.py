@@ -9,13 +9,10 @@ import waitress
 from werkzeug.exceptions import HTTPException
 
 from ...errors import UserError
-from ..folder.reader import CaptureReader
 from .addresses import LONGEST
 from .answers import Answers
 from .fields import BadRequest, RequestFields
 from .json_text import json_text
-from .own_requests import OWN_PARSERS
-from .requests import PARSERS
 from .standalone import PAGE, standalone
 
 __all__ = ["make_app", "serve"]
@@ -40,12 +37,11 @@ HEADERS = {
 }
 
 
-def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = True) -> flask.Flask:
+def make_app(answers: Answers, only_loopback: bool = True) -> flask.Flask:
     """The application.
 
     Args:
-        capture: the capture.
-        answers: answers requests about it.
+        answers: answers requests about a capture.
         only_loopback: refuse requests under any other host name than localhost. Otherwise a foreign web page could read
             the data through a host name of its own that resolves to this machine (DNS rebinding).
     """
@@ -53,7 +49,7 @@ def make_app(capture: CaptureReader, answers: Answers, only_loopback: bool = Tru
     app.url_map.merge_slashes = False
     if only_loopback:
         _refuse_other_hosts(app)
-    _serve_answers(app, capture, answers)
+    _serve_answers(app, answers)
     _serve_files(app)
     _handle_errors(app)
 
@@ -76,18 +72,12 @@ def _refuse_other_hosts(app: flask.Flask) -> None:
             raise BadRequest("this server answers only under the names localhost and 127.0.0.1", 403)
 
 
-def _serve_answers(app: flask.Flask, capture: CaptureReader, answers: Answers) -> None:
+def _serve_answers(app: flask.Flask, answers: Answers) -> None:
     """The answers of each kind of request as JSON, and a finding as a page of its own."""
 
     @app.get("/api/<name>")
     def answer(name: str) -> flask.Response:
-        if name not in PARSERS and name not in OWN_PARSERS:
-            raise BadRequest(f"there is no /api/{name[:40]}; there are {', '.join((*PARSERS, *OWN_PARSERS))}", 404)
-        if name in OWN_PARSERS and answers.own is None:
-            raise BadRequest("one's own text needs the model: start fairseq-bso view with --model CHECKPOINT", 404)
-        parser, room = (OWN_PARSERS[name], answers.own) if name in OWN_PARSERS else (PARSERS[name], answers)
-        request = parser(capture, RequestFields(flask.request.args.items(multi=True)))
-        return _json(getattr(room, name)(request))
+        return _json(answers.respond(name, flask.request.args.items(multi=True)))
 
     @app.get("/export")
     def export() -> flask.Response:
@@ -152,14 +142,11 @@ def return_large_blocks() -> None:
         mallopt(option, value)
 
 
-def serve(
-    capture: CaptureReader, answers: Answers, host: str, port: int, ready: Optional[Callable[[str], None]] = None
-) -> None:
+def serve(answers: Answers, host: str, port: int, ready: Optional[Callable[[str], None]] = None) -> None:
     """Serves until it is interrupted.
 
     Args:
-        capture: the capture.
-        answers: answers requests about it.
+        answers: answers requests about a capture.
         host: the address to serve at.
         port: 0 for any free port.
         ready: called with the address of the page as soon as it can be opened.
@@ -168,7 +155,7 @@ def serve(
         UserError: this host and port cannot be used.
     """
     return_large_blocks()
-    app = make_app(capture, answers, only_loopback=host in LOOPBACK)
+    app = make_app(answers, only_loopback=host in LOOPBACK)
     try:
         server = waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None)
     except (OSError, ValueError) as error:

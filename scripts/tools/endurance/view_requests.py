@@ -65,8 +65,8 @@ def main():
 
     folder, seed, count, *model = sys.argv[1:]
 
-    def ask(capture, answers, *others):
-        _ask(server.make_app(capture, answers).test_client(), random.Random(int(seed)), int(count))
+    def ask(answers, *others):
+        _ask(server.make_app(answers).test_client(), random.Random(int(seed)), int(count))
 
     server.serve = ask
     return command.run(_arguments(folder, model))
