@@ -31,7 +31,7 @@ from pathlib import Path
 
 from command_line import add_machine_options, make_parser, number_after, one_or_more
 from comparison_plan import Comparison, own_updates
-from comparison_recipes import RECIPES, START, Training
+from comparison_recipes import RECIPES, START
 from comparison_report import Report
 from installation import threads_environment
 from stages import Runner, ends_with_one_message
@@ -67,7 +67,7 @@ def choose(recipe, only):
     for name in only:
         if name not in recipe.named:
             raise ValueError(f"--only {name}: is no training of this task; there are {', '.join(recipe.named)}")
-    kept: tuple[Training, ...] = tuple(one for one in recipe.trainings if one.name in (START, *only))
+    kept = tuple(training for training in recipe.trainings if training.name in (START, *only))
     return replace(recipe, trainings=kept)
 
 
@@ -97,7 +97,7 @@ def parse_arguments(argv=None):
             also.append(added_training(text, recipe))
             recipe = replace(recipe, trainings=(*recipe.trainings, also[-1]))
         if arguments.only:
-            recipe = choose(recipe, [*arguments.only, *(one.name for one in also)])
+            recipe = choose(recipe, [*arguments.only, *(training.name for training in also)])
         check_data(recipe, arguments.task, arguments.data)
         recipe = recipe.quick() if arguments.quick else recipe
         recipe = replace(recipe, model=arguments.model or recipe.model)

@@ -35,7 +35,7 @@ class Comparison:
     def __init__(self, recipe, out, seeds, data=None, cpu=False):
         self.recipe, self.out, self.seeds, self.cpu = recipe, out, seeds, cpu
         self.places = {"out": str(out / "data"), "data": str(data), "root": str(ROOT)}
-        self.rows = [Row(one.name, mode) for one in recipe.trainings for mode in recipe.decodings(one)]
+        self.rows = [Row(training.name, mode) for training in recipe.trainings for mode in recipe.decodings(training)]
         self.prepared = self.prepare_stages(bool(data))
         self.trained = {}  # (seed, training): stage
         self.decoded = {}  # (seed, row, subset, beam): stage

@@ -79,15 +79,19 @@ class Recipe:
         BSO is decoded as it was trained. Cross entropy is decoded in each way in which some BSO is decoded."""
         if training.name not in (START, MORE):
             return [training.constrained]
-        compared = {one.constrained for one in self.trainings if one.name not in (START, MORE)}
+        compared = {other.constrained for other in self.trainings if other.name not in (START, MORE)}
         possible = ([True] if self.successors else []) + ([False] if self.free is not None else [])
         return [mode for mode in possible if mode in compared or not compared]
 
     def quick(self):
         """The same recipe, reduced to seconds, as a smoke test."""
         trainings = tuple(
-            replace(one, options=f"{one.options} --lr 0.01 --warmup-updates 0", updates=30 if one.name == START else 6)
-            for one in self.trainings
+            replace(
+                training,
+                options=f"{training.options} --lr 0.01 --warmup-updates 0",
+                updates=30 if training.name == START else 6,
+            )
+            for training in self.trainings
         )
         (title, command), *rest = self.prepare
         prepare = ((title, f"{command} {self.quick_prepare}"), *rest)
@@ -102,7 +106,7 @@ def cross_entropy(updates, lr, more_updates, more_lr):
 
 def warming_up(*trainings):
     """The trainings with a learning rate that rises in a fifteenth of their updates, as a Transformer needs it."""
-    return tuple(replace(one, options=f"{one.options} --warmup-updates {one.updates // 15}") for one in trainings)
+    return tuple(replace(each, options=f"{each.options} --warmup-updates {each.updates // 15}") for each in trainings)
 
 
 def mixed(lr, final):
@@ -267,7 +271,7 @@ TATOEBA_LSTM = replace(
     TATOEBA,
     title=f"{TATOEBA.title}, fairseq's LSTM",
     model=f"{lstm(256)} --encoder-bidirectional --dropout 0.2 --batch-size 64",
-    trainings=tuple(one for one in TATOEBA.trainings if one.name in (START, MORE, "cost", "cost-con")),
+    trainings=tuple(TATOEBA.named[name] for name in (START, MORE, "cost", "cost-con")),
     quick_model=f"{lstm(16)} --batch-size 16",
 )
 

@@ -51,7 +51,7 @@ class Report:
     def measure(self, row, subset, beam, metric):
         """All results of one row at one beam."""
         score, found = METRICS[metric], self.statistics[row, subset, beam]
-        scores = [score(one.sum(0)) for one in found]
+        scores = [score(of_seed.sum(0)) for of_seed in found]
         mean, spread = mean_and_spread(scores)
         cell = {"training": row.training, "constrained": row.constrained, "subset": subset, "beam": beam}
         cell.update({"metric": metric, "scores": scores, "mean": mean, "spread": spread})
@@ -59,7 +59,7 @@ class Report:
         cell.update({} if ratio is None else {"length_ratio": ratio})
         baseline = self.statistics.get((self.baseline(row), subset, beam))
         if baseline is not None and row.training not in (START, MORE):
-            gains = [value - score(one.sum(0)) for value, one in zip(scores, baseline)]
+            gains = [value - score(of_seed.sum(0)) for value, of_seed in zip(scores, baseline)]
             cell["gain"], cell["gain_spread"] = mean_and_spread(gains)
             cell["p"] = paired_bootstrap_over_seeds(baseline, found, score)
             cell["p_of_seeds"] = [paired_bootstrap(*pair, score) for pair in zip(baseline, found)]
@@ -67,7 +67,9 @@ class Report:
 
     def baseline(self, row):
         """Continued cross entropy, decoded in the same way."""
-        return next((one for one in self.rows if (one.training, one.constrained) == (MORE, row.constrained)), None)
+        return next(
+            (other for other in self.rows if (other.training, other.constrained) == (MORE, row.constrained)), None
+        )
 
     def text(self):
         """All tables, in Markdown."""
@@ -110,14 +112,14 @@ class Report:
         """Writes results.txt, results.json and, with matplotlib, gains.png. Returns their paths."""
         write_whole(out / "results.txt", self.text() + "\n")
         trainings = {
-            one.name: {
-                "title": one.title,
-                "options": one.options,
-                "updates": one.updates,
-                "constrained": one.constrained,
-                "seconds": [round(self.seconds[seed, one.name], 1) for seed in self.seeds],
+            training.name: {
+                "title": training.title,
+                "options": training.options,
+                "updates": training.updates,
+                "constrained": training.constrained,
+                "seconds": [round(self.seconds[seed, training.name], 1) for seed in self.seeds],
             }
-            for one in self.recipe.trainings
+            for training in self.recipe.trainings
         }
         found = {"task": self.recipe.title, "model": self.recipe.model, "seeds": self.seeds, "trainings": trainings}
         write_whole(out / "results.json", json.dumps({**found, "results": self.cells}, indent=1) + "\n")
@@ -146,10 +148,10 @@ def draw_gains(pyplot, report):
     for axes, metric in zip(panels[0], metrics):
         rows = [row for row in report.rows if row.training not in (START, MORE)]
         for number, row in enumerate(rows):
-            cells = [one for one in gained if one["metric"] == metric and one["training"] == row.training]
-            cells = [one for one in cells if one["constrained"] == row.constrained]
+            cells = [cell for cell in gained if cell["metric"] == metric and cell["training"] == row.training]
+            cells = [cell for cell in cells if cell["constrained"] == row.constrained]
             places = [place + 0.06 * (number - (len(rows) - 1) / 2) for place in range(len(cells))]
-            gains, spreads = ([one[name] for one in cells] for name in ("gain", "gain_spread"))
+            gains, spreads = ([cell[name] for cell in cells] for name in ("gain", "gain_spread"))
             axes.errorbar(places, gains, spreads, marker="o", capsize=3, label=report.recipe.named[row.training].title)
         axes.axhline(0, color="#4d4d4d", linewidth=1)
         axes.set_xticks(range(len(beams)), [str(beam) for beam in beams])
