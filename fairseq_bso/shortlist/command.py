@@ -8,14 +8,13 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy
 
 from bso_runtime.shortlist import SentenceWords, Shortlist
+from bso_runtime.vocabulary import END, SPECIAL
 
 from ..errors import UserError
 from ..files import atomic_write
 from ..logs import show_logs
 from .files import path_in, symbols_of
 from .lexicon import ibm_model_1
-
-SPECIAL = 3  # ids below are <s>, <pad> and </s>
 
 
 class Pairs(NamedTuple):
@@ -99,7 +98,7 @@ def make_shortlist(pairs: Pairs, source: Any, target: Any, sizes: Any) -> Shortl
         sizes: with `per_word`, `common` and `iterations`.
     """
     lexicon = ibm_model_1(*pairs, (len(source), len(target)), sizes.iterations)
-    counts, likely = lexicon.likeliest(sizes.per_word, len(source))
+    counts, likely = lexicon.top_k(sizes.per_word, len(source))
     same = numpy.array([target.indices.get(symbol, -1) for symbol in source.symbols])
     same[:SPECIAL] = -1
     copied = numpy.flatnonzero(same >= 0)
@@ -116,7 +115,7 @@ def coverage(words: SentenceWords, pairs: Pairs) -> str:
     """One line: words a sentence, and what share of the references they hold."""
     sizes, held, total, whole = 0, 0, 0, 0
     for source, target in zip(*pairs):
-        own = words([*source.tolist(), 2])
+        own = words([*source.tolist(), END])
         inside = numpy.isin(target, own)
         sizes, held, total, whole = sizes + len(own), held + inside.sum(), total + len(target), whole + inside.all()
     sentences = max(len(pairs.sources), 1)

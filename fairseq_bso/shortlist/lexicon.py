@@ -27,11 +27,11 @@ class Lexicon(NamedTuple):
     probabilities: ndarray
     """(U,) of the target word, given the source word"""
 
-    def likeliest(self, count: int, size: int) -> Tuple[ndarray, ndarray]:
-        """The ``count`` likeliest target words of each source word; among equals the smaller id first.
+    def top_k(self, k: int, size: int) -> Tuple[ndarray, ndarray]:
+        """The ``k`` most probable target words of each source word; among equals the smaller id first.
 
         Args:
-            count: how many at most.
+            k: how many at most.
             size: V source words.
 
         Returns:
@@ -39,7 +39,7 @@ class Lexicon(NamedTuple):
         """
         order = numpy.lexsort((self.targets, -self.probabilities, self.sources))
         sources = self.sources[order]
-        kept = numpy.arange(len(sources)) - numpy.searchsorted(sources, sources) < count
+        kept = numpy.arange(len(sources)) - numpy.searchsorted(sources, sources) < k
         kept &= sources < size
         return numpy.bincount(sources[kept], minlength=size), self.targets[order][kept]
 

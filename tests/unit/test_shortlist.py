@@ -37,7 +37,7 @@ def test_the_lexicon_is_that_of_plain_loops(seed, iterations, count):
     expected = slow_lexicon.ibm_model_1(sources, targets, 4, iterations)
     pairs = {(s, t): p for s, t, p in zip(*(column.tolist() for column in found))}
     assert pairs == pytest.approx(expected)
-    counts, words = found.likeliest(count, 4)
+    counts, words = found.top_k(count, 4)
     starts = numpy.cumsum(counts) - counts
     for word in range(4):
         mine = words[starts[word] : starts[word] + counts[word]]
@@ -49,7 +49,7 @@ def test_the_lexicon_finds_the_translation():
     """`a` always comes with `x`, `b` with `y`, and `z` with both: no count of pairs alone tells x from z for `a`."""
     sources = [numpy.array([0]), numpy.array([1]), numpy.array([0, 1])]
     targets = [numpy.array([0, 2]), numpy.array([1, 2]), numpy.array([0, 1, 2])]
-    counts, words = ibm_model_1(sources, targets, (2, 3), 20).likeliest(1, 2)
+    counts, words = ibm_model_1(sources, targets, (2, 3), 20).top_k(1, 2)
     assert counts.tolist() == [1, 1] and words.tolist() == [0, 1]
 
 
