@@ -4,7 +4,8 @@ import torch
 from hypothesis import strategies as st
 from reference.decoder import TableDecoder, without_ties
 
-from fairseq_bso.search.finished_search import finished_scores, finished_search
+from fairseq_bso.search.finished_scores import finished_scores
+from fairseq_bso.search.finished_search import finished_search
 
 END, PADDING = 0, -1
 

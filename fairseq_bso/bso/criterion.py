@@ -15,7 +15,8 @@ from ..errors import UserError, counted
 from ..models.any_model import prefix_score
 from ..models.training_search import search_then_score
 from ..search.constraints import BatchConstraint
-from ..search.finished_search import FinishedScores, finished_scores, finished_search
+from ..search.finished_scores import FinishedScores, finished_scores
+from ..search.finished_search import finished_search
 from ..search.scorer import PrefixScore
 from ..search.segments import SearchOptions, SearchScores, score_found, search_along_gold
 from .batch_checks import beam_of_update, checked_costs, checked_target

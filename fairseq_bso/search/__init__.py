@@ -6,7 +6,8 @@ decoder             the interface that the search needs of a model
 states              the states of hypotheses, of a model or of a constraint
 recurrent           decoders whose state of a hypothesis is a few tensors
 violation_reset     the time loop, with its resets
-finished_search     beam search to the end, and exact scores of what it found
+finished_search     beam search to the end
+finished_scores     exact scores of what it found
 prefixes            the distinct prefixes of a batch's hypotheses
 violations          the rules of a violation, and the violations of a batch
 vocabulary_search   the best next words in the whole vocabulary

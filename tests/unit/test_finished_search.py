@@ -11,7 +11,7 @@ from reference import finished_search as slow
 from reference.decoder import local_scores, tensor_scores
 from search_cases import END, gold_run, padded_cases, search_finished
 
-from fairseq_bso.search import finished_search as finished_module
+from fairseq_bso.search import finished_scores as scores_module
 from fairseq_bso.search.finished_search import finished_search
 from fairseq_bso.search.scorer import SCORERS
 from fairseq_bso.search.segments import SearchOptions
@@ -73,10 +73,8 @@ def test_what_follows_a_shared_prefix_is_normalised_once(case, scorer):
     table, golds, beam = case
     table, seen = table.clone().requires_grad_(), []
     decoder, gold = gold_run(table, golds, scorer, table.size(1) - 1)
-    log_partition = finished_module.log_partition
-    with mock.patch.object(
-        finished_module, "log_partition", lambda *given: seen.append(given) or log_partition(*given)
-    ):
+    log_partition = scores_module.log_partition
+    with mock.patch.object(scores_module, "log_partition", lambda *given: seen.append(given) or log_partition(*given)):
         some, whole = (
             search_finished(decoder, gold, SearchOptions(beam, 1.0, whole_gold=one)) for one in (False, True)
         )
