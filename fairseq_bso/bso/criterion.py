@@ -93,13 +93,11 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         # Whether there is no more need to compare the search with the exact one.
         self.agreement_logged = search_words == 0 or self.loss.over == "finished"
         self._search = partial(search_then_score, dropout=str(search_dropout) == "shared")
-        self.make_constraint = getattr(task, "batch_constraint", None)
 
     def constraint(self, sample: Dict[str, Any]) -> Optional[BatchConstraint]:
         """The task's constraint for this batch, if the task has one."""
-        if not self.make_constraint:
-            return None
-        return self.make_constraint(sample["net_input"]["src_tokens"], sample.get("target"))
+        make = getattr(self.task, "batch_constraint", None)
+        return make(sample["net_input"]["src_tokens"], sample.get("target")) if make else None
 
     def forward(self, model, sample: Dict[str, Any], reduce: bool = True):
         """The summed loss, its sample size, and the values to log."""
@@ -218,9 +216,10 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         missing = {"accuracy": instead}
         if self.cfg.nll_weight == 0:
             missing["nll_loss"] = missing["ppl"] = f"add --nll-weight, or {instead}"
-        finished, losses = self.loss.over == "finished", ["margin_loss", "search_loss"]
-        logged, other = losses if self.cfg.loss == "margin" else losses[::-1]
-        own, others = (_OF_FINISHED, _OF_VIOLATIONS) if finished else (_OF_VIOLATIONS, _OF_FINISHED)
+        own, others = _OF_VIOLATIONS, _OF_FINISHED
+        if self.loss.over == "finished":
+            own, others = others, own
+        logged, other = ("margin_loss", "search_loss") if self.cfg.loss == "margin" else ("search_loss", "margin_loss")
         missing.update(dict.fromkeys([other, *others], f"--loss {self.cfg.loss} logs {', '.join([logged, *own])}"))
         if str(self.cfg.target) != "oracle":
             missing.update(dict.fromkeys(_OF_ORACLES, f"only --target oracle has oracles; {instead}"))
