@@ -50,7 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`. The file that is written there takes the place of `path` at the end.
 
     Under `path` there is never half a file, not even after a crash of the machine. After an exception nothing of the
-    new file is left, and an earlier one stays. What killed processes left of this file is removed.
+    new file is left, and an earlier one stays. Temporary files that killed processes left of it are removed.
 
     Args:
         path: its folder is made if it is missing. Where it is a link, its target is written.
@@ -132,8 +132,8 @@ def _is_stream(path: Path) -> bool:
 class AtomicFolder:
     """A folder that is written under a temporary name and renamed when it is complete. An earlier one is removed then.
 
-    One process at a time writes it. What killed processes left is removed, and an earlier folder that was just about to
-    be replaced gets its name back.
+    One process at a time writes it. Temporary folders of killed processes are removed. An earlier folder that was just
+    about to be replaced gets its name back.
 
     Args:
         path: its name.

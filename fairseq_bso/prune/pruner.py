@@ -98,7 +98,7 @@ class Pruner(ABC):
         """How many weights or units the masks of the weights prune, as `classes.total` counts them."""
 
     def _label(self) -> str:
-        """What is pruned, for the log."""
+        """The name in the log of what is pruned."""
         return self.noun
 
     def mask_gradients(self) -> None:

@@ -35,7 +35,7 @@ def threads_environment(threads):
 
     glibc keeps the memory of freed tensors. Otherwise it would request that memory again from the system, page by page,
     at every update. A thread of OpenMP that waits for the others soon sleeps. Otherwise it would keep its core busy
-    where another program needs it. What the user has set stays."""
+    where another program needs it. Variables that the user has set stay."""
     set_for_openmp = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     wanted = {**KEPT_MEMORY, **({} if set_for_openmp else SHORT_WAITS)}
     own = {name: value for name, value in wanted.items() if name not in os.environ}

@@ -137,7 +137,7 @@ class Runner:
         return self.out / "logs" / f"{stage.name}.log"
 
     def stamp(self, stage):
-        """What is known of the latest run of a stage; empty if there was none."""
+        """The record of the latest run of a stage; empty if there was none."""
         path = self.out / "stamps" / f"{stage.name}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))

@@ -73,7 +73,7 @@ def measure(text, decoded, seconds):
             found[row] = {"name": row.name, "model": row.model, "after": row.after, **size(row), "beams": {}}
         texts, references = outputs_of(row, decoding, text)
         scored = score.bleu(texts, references, tokenize="none")
-        # Of an exported file the whole command is timed, start and reading included. fairseq rounds to 0.1 seconds.
+        # The whole command is timed for an exported file, start and reading included. fairseq rounds to 0.1 seconds.
         lines = [] if row.exported else score.read_lines(decoding.file)
         taken = seconds[decoding.stage.name] if row.exported else max(0.05, score.read_seconds(lines))
         words = sum(len(line.split()) for line in references)

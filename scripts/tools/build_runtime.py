@@ -47,7 +47,7 @@ fairseq-bso = bso_runtime.cli:main
 """
 
 
-# The rooms of `fairseq-bso view`. What their files import comes along.
+# The rooms of `fairseq-bso view`. The files that these import come along.
 ROOMS = ("interpret/folder", "interpret/units", "interpret/view")
 NEEDS_MODEL = "own_answers.py"  # with --model alone, which needs fairseq
 PACKAGE = '''"""The part of fairseq_bso that shows captured states. The package fairseq-bso has all of it."""
