@@ -20,7 +20,8 @@ from torch import Tensor
 from ..compat import metrics
 from ..errors import UserError
 from ..linear import linear
-from ..models.any_model import evaluation, updates_made
+from ..models.any_model import updates_made
+from ..models.temporary import evaluation
 from ..search.scorer import Scorer
 from .criterion import BlockwiseLabelSmoothedCrossEntropyCriterion
 from .mixing import SCHEDULES, Draws, SamplingSchedule, draw, followed_by_own, mixed, own_words

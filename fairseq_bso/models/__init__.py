@@ -7,6 +7,7 @@ unit_layout          its units, with the rows and columns that pruning a unit ze
 encoder              its encoder
 decoder              its decoder: teacher forcing, and single steps for decoding and search
 any_model            what the search needs of any encoder-decoder of fairseq: checks, output layer, features
+temporary            changes of a model that last as long as a block
 any_decoder          any incremental decoder in the training search
 packed_transformer   fairseq's Transformers in the training search
 packing              gold and all segments of a sentence in one sequence

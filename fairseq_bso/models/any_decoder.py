@@ -17,7 +17,8 @@ from ..compat import autocast_settings
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.scorer import SCORERS
 from ..search.violations import Violations, ragged
-from .any_model import OutputLayer, checking, encode, evaluation, features, reordered, tolerance, unsearchable
+from .any_model import OutputLayer, encode, features, reordered, tolerance, unsearchable
+from .temporary import checking, evaluation
 
 States = Tuple[int, ...]
 

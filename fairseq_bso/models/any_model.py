@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Dict, Iterator, NamedTuple, Optional
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +20,7 @@ from ..compat import DYNAMIC_CONVOLUTIONS, SEARCHABLE, autocast_settings
 from ..corrections import updates_before
 from ..errors import UserError
 from ..search.scorer import SCORERS, PrefixScore, Scorer
+from .temporary import checking, replaced
 
 PROBES = 3
 """number of random feature vectors by which the output layer is recognized"""
@@ -244,40 +245,3 @@ def features(
     with replaced(model.decoder, layer.attribute, lambda found, *_: found):
         found, *_ = model.decoder(fed, encoder_out=memory, **more)
     return found[:, : tokens.size(1)].to(layer.part.weight.dtype)
-
-
-@contextmanager
-def replaced(module: nn.Module, attribute: str, function: Callable[..., Any]) -> Iterator[None]:
-    """While open, replaces a method or submodule of one object. A method of the class is restored by deletion."""
-    before = module.__dict__.get(attribute)
-    module.__dict__[attribute] = function
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.__dict__[attribute]
-        else:
-            module.__dict__[attribute] = before
-
-
-@contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """While open, the model is in evaluation mode. Modules that were in it before stay in it afterwards."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def checking(model: nn.Module) -> Iterator[None]:
-    """Runs a check of a model without dropout, gradient, or effect on later random numbers.
-
-    A resumed run repeats the checks. fairseq's LayerDrop draws random numbers even if it drops nothing.
-    """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluation(model):
-        yield

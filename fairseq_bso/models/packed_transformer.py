@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from ..search.decoder import GoldRun, Rows, Scored
 from ..search.violations import Violations
 from .any_decoder import AnyDecoder, agrees, probe
-from .any_model import OutputLayer, checking, encode, evaluation, features, reordered, replaced
+from .any_model import OutputLayer, encode, features, reordered
 from .packing import Pack, packs, segments_of
 from .shared_dropout import SharedDropout
+from .temporary import checking, evaluation, replaced
 from .transformer_steps import OwnWords, TransformerSteps, steps_suit
 
 logger = logging.getLogger(__name__)

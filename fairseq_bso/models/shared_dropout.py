@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
-from .any_model import replaced
+from .temporary import replaced
 
 
 class SharedDropout:

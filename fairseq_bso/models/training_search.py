@@ -11,8 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import UserError
 from ..search.decoder import Decoder, GoldRun
 from .any_decoder import AnyDecoder, check_steps
-from .any_model import OutputLayer, check_model, evaluation, output_layer, replaced, unwrapped, without_beam
+from .any_model import OutputLayer, check_model, output_layer, unwrapped, without_beam
 from .packed_transformer import PackedTransformer, can_pack
+from .temporary import evaluation, replaced
 
 __all__ = ["make_decoder", "search_in_training", "search_then_score"]
 
