@@ -2,7 +2,7 @@
 
 from . import compat
 from . import corrections as _corrections  # noqa: F401
-from . import restarts as _restarts  # noqa: F401
+from . import training_start as _training_start  # noqa: F401
 from .bso import criterion as _bso  # noqa: F401
 from .bso.costs import register_delta
 from .bso.losses import register_loss

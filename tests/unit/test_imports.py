@@ -21,7 +21,7 @@ PLAIN = set(
 
 GROUND = set(
     "batches blockwise blockwise_cross_entropy byte_pieces checkpoints compat corrections errors files linear locks "
-    "logs old_names registry restarts sentence_bleu subsets unit_sets user_dirs".split()
+    "logs old_names registry sentence_bleu subsets training_start unit_sets user_dirs".split()
 )
 """files at the top that every room may use"""
 
@@ -40,9 +40,9 @@ ARROWS = {
     "logs": set(),
     "old_names": set(),
     "registry": set(),
-    "restarts": {"checkpoints", "errors"},
     "sentence_bleu": set(),
     "subsets": {"errors"},
+    "training_start": {"checkpoints", "errors"},
     "unit_sets": set(),
     "user_dirs": {"errors"},
     "search": GROUND,

@@ -11,7 +11,7 @@ from reference import fakes
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.errors import UserError
-from fairseq_bso.restarts import refusing_metrics_that_are_not_logged, warning_of_another_start
+from fairseq_bso.training_start import refusing_metrics_that_are_not_logged, warning_of_another_start
 
 LAST = "checkpoint_last.pt"
 
