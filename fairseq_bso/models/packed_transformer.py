@@ -53,18 +53,24 @@ class PackedTransformer(AnyDecoder):
 
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: a pass over packed sequences; on a CPU, one for each group of sentences."""
-        (sentences, time), paths = self.inputs.shape, violations.paths
-        segments = segments_of(violations, sentences, grouped=paths.device.type == "cpu")
+        sentences, time = self.inputs.shape
+        segments = segments_of(violations, sentences, grouped=self.inputs.device.type == "cpu")
         parts = packs(self.inputs, violations, segments, self.end)
         with torch.autocast(**self.autocast):
-            found = [self._run(part) for part in parts]  # each (b, L, H)
-        outputs = torch.cat([run[:, :time] for run in found])[segments.sentences.argsort()].transpose(0, 1)  # (T, B, H)
-        own = torch.cat([run.flatten(0, 1).index_select(0, part.columns) for run, part in zip(found, parts)])  # (U, H)
+            runs = [self._run(part) for part in parts]  # each (b, L, H)
+        outputs = torch.cat([run[:, :time] for run in runs])[segments.sentences.argsort()].transpose(0, 1)  # (T, B, H)
+        own = torch.cat([run.flatten(0, 1).index_select(0, part.columns) for run, part in zip(runs, parts)])  # (U, H)
+        # The first word of a segment follows a gold prefix, the others follow prefixes of the segments.
+        first = outputs[violations.branches, violations.sentences]  # (M, H)
         index = torch.arange(violations.times.numel(), device=own.device)  # (M,)
-        first = outputs[violations.branches, violations.sentences]
         owners, places = torch.cat([index, segments.owners]), torch.cat([violations.branches, segments.places])
-        every = torch.cat([first, own.index_select(0, segments.numbers)])
-        return gold._replace(outputs=outputs), Scored(every, paths[owners, places], owners, places)
+        words = Scored(
+            outputs=torch.cat([first, own.index_select(0, segments.numbers)]),
+            words=violations.paths[owners, places],
+            owners=owners,
+            places=places,
+        )
+        return gold._replace(outputs=outputs), words
 
     def _run(self, part: Pack) -> Tensor:
         """The decoder's own pass with other positions and another mask: (b, L, H)."""

@@ -108,24 +108,26 @@ class Searcher:
 
     def run(self) -> Trace:
         """Searches from the first word to the last."""
-        time, (sentences, width) = self.gold.outputs.size(0), (self.gold.words.size(0), self.rules.beam - 1)
         self._prepare_decoder()
-        best, best_words = self.search.best_after_gold(self.rules.beam)  # (T, B, K)
-        kept = self._empty_beam(best[0].new_zeros(sentences, width))
+        beam = self.rules.beam
+        best, best_words = self.search.best_after_gold(beam)  # (T, B, K)
+        time, sentences, _ = best.shape
+        kept = self._empty_beam(best.new_zeros(sentences, beam - 1))
         decisions: List[Decision] = []
         for t in range(time):
             parts = [Candidates(best[t], torch.zeros_like(best_words[t]), best_words[t])]
             if kept.rows.slots.numel() > 0:
-                others = self.search.best_of_others(kept, t, self.rules.beam)
+                others = self.search.best_of_others(kept, t, beam)
                 parts.append(others._replace(slots=others.slots + 1))
             if self.rules.finished_lenpen is not None:
                 parts.append(self._ended_candidates(kept, t))
-            decisions.append(self._decide(_merge(parts, self.rules.beam), kept, t))
+            decisions.append(self._decide(_merge(parts, beam), kept, t))
             if t + 1 < time:
                 kept = self._extend(decisions[-1], kept, t)
-        zero = self.gold.words.new_zeros(sentences, 1)
-        parents = torch.stack([torch.cat([zero, decision.slots], 1) for decision in decisions])  # (T, B, K)
-        return Trace(decisions, parents, torch.stack([torch.cat([zero, decision.words], 1) for decision in decisions]))
+        slot_of_gold = self.gold.words.new_zeros(sentences, 1)
+        parents = torch.stack([torch.cat([slot_of_gold, decision.slots], 1) for decision in decisions])  # (T, B, K)
+        words = torch.stack([torch.cat([slot_of_gold, decision.words], 1) for decision in decisions])  # (T, B, K)
+        return Trace(decisions, parents, words)
 
     def _prepare_decoder(self) -> None:
         """Announces the words that the decoder will embed, if they are fewer than the embeddings of the search."""
