@@ -18,7 +18,7 @@ from reference import fakes, stock
 
 from fairseq_bso import register_text_cost
 from fairseq_bso.bso.losses import NBestLists, get_loss
-from fairseq_bso.bso.text_costs import Compared, TextCosts, get_text_cost, text_cost_names
+from fairseq_bso.bso.text_costs import Compared, TextCost, TextCosts, get_text_cost, text_cost_names
 from fairseq_bso.errors import UserError
 from fairseq_bso.search.finished_search import Finished
 
@@ -147,7 +147,7 @@ def failing(hypotheses, references):
 def test_a_cost_that_fails_is_one_line(function, message, options):
     task = fakes.FakeTask(words=6)
     made = criterion(task, **options)
-    made.text_costs.cost = function
+    made.text_costs.cost = TextCost(function, with_sources=False)
     with pytest.raises(UserError, match=re.escape(message)):
         made(make_model("bso_lstm", 1, task), stock.batch(task, *make_batch(Random(1))))
 
