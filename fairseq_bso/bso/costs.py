@@ -105,7 +105,7 @@ def words_since_reset(violations: Violations, gold_words: Tensor) -> Tuple[Tenso
     """
     lengths = violations.times - violations.resets + 1  # (M,)
     longest = int(lengths.max()) if lengths.numel() > 0 else 0
-    offset = torch.arange(longest, device=lengths.device)
+    offset = torch.arange(longest, device=lengths.device)  # (L,)
     places = (violations.resets.unsqueeze(1) + offset).clamp(max=gold_words.size(1) - 1)  # (M, L)
     gold = gold_words.index_select(0, violations.sentences)
     return violations.paths.gather(1, places), gold.gather(1, places), lengths

@@ -50,7 +50,7 @@ def with_oracle(
     chosen = lowest_cost(finished, costs, normalized)  # (B,)
     has_oracle, slot = chosen >= 0, chosen.clamp(min=0).unsqueeze(1)  # (B,), (B, 1)
     oracles = finished.paths.gather(1, slot.unsqueeze(2).expand(-1, -1, target.size(1))).squeeze(1)  # (B, T)
-    words = torch.where(has_oracle.unsqueeze(1), oracles, target)
+    words = torch.where(has_oracle.unsqueeze(1), oracles, target)  # (B, T)
     oracle_costs = costs.gather(1, slot).squeeze(1).masked_fill(~has_oracle, 0)  # (B,)
     logged = {"oracles": has_oracle.sum(), "oracle_cost": oracle_costs.sum()}
     return Oracle(_with_target(sample, words, padding), logged)
@@ -61,7 +61,7 @@ def _with_target(sample: Dict[str, Any], words: Tensor, padding: int) -> Dict[st
     lengths = words.ne(padding).sum(1)
     words = words[:, : int(lengths.max())]
     first = sample["net_input"]["prev_output_tokens"][:, :1]
-    previous = torch.cat([first, words[:, :-1].masked_fill(words[:, 1:] == padding, padding)], 1)
+    previous = torch.cat([first, words[:, :-1].masked_fill(words[:, 1:] == padding, padding)], 1)  # (B, T)
     net_input = {**sample["net_input"], "prev_output_tokens": previous}
     return {**sample, "net_input": net_input, "target": words, "ntokens": int(lengths.sum())}
 

@@ -140,7 +140,7 @@ class TextCosts:
             Compared(tuple(paths[sentence][k][: lengths[sentence][k]]), golds[sentence], tuple(sources[sentence]))
             for sentence, k in places
         ]
-        costs = torch.zeros(finished.lengths.shape, dtype=torch.float32)
+        costs = torch.zeros(finished.lengths.shape, dtype=torch.float32)  # (B, K)
         if pairs:
             sentences, slots = torch.tensor(places).unbind(1)
             costs[sentences, slots] = torch.tensor(self(pairs), dtype=torch.float32)

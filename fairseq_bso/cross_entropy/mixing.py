@@ -90,7 +90,7 @@ def mixed(previous: Tensor, draws: Draws, following: Tensor, unknown: int) -> Te
         following: (B, T) int64, the model's own word after each place.
         unknown: the symbol ``<unk>``.
     """
-    shifted = torch.cat([previous[:, :1], following[:, :-1]], 1)
+    shifted = torch.cat([previous[:, :1], following[:, :-1]], 1)  # (B, T)
     return torch.where(draws.own, shifted, previous.masked_fill(draws.unknown, unknown))
 
 

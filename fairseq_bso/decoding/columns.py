@@ -21,9 +21,9 @@ class Columns(NamedTuple):
     def of(candidates: Tensor, sentences: int, padding: int, least: int) -> "Columns":
         """candidates (B, C) or (1, C); at least ``least`` columns."""
         candidates = candidates.expand(sentences, -1)
-        special = torch.arange(SPECIAL, device=candidates.device).expand(sentences, -1)
+        special = torch.arange(SPECIAL, device=candidates.device).expand(sentences, -1)  # (B, SPECIAL)
         rest = candidates.new_full((sentences, max(least - SPECIAL - candidates.size(1), 0)), padding)
-        places = torch.arange(candidates.size(1), device=candidates.device) + SPECIAL
+        places = torch.arange(candidates.size(1), device=candidates.device) + SPECIAL  # (C,)
         keeps_its_id = (candidates < SPECIAL) & (candidates != padding)
         return Columns(
             words=torch.cat([special, candidates, rest], 1),

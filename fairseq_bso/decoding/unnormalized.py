@@ -58,7 +58,7 @@ class UnnormalizedEnsemble(EnsembleModel):
             member.forward_decoder(tokens, [encoder_out], [state], temperature)
             for member, encoder_out, state in zip(self.members, encoder_outs, incremental_states)
         ]
-        scores = torch.stack([score for score, _ in parts]).mean(0)
+        scores = torch.stack([score for score, _ in parts]).mean(0)  # (N, V)
         attention = [weights for _, weights in parts if weights is not None]
         return scores, torch.stack(attention).mean(0) if attention else None
 

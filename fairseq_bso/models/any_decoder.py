@@ -68,7 +68,7 @@ class AnyDecoder:
             if not states:
                 self._run_along_gold(t)
             order, sentences = torch.cat([self.gold_rows, source]), torch.cat([self.gold_rows, rows.sentences])
-            words = torch.cat([self.inputs[:, t + 1], words])
+            words = torch.cat([self.inputs[:, t + 1], words])  # (B + R,), as the two before
             same_number = not rows.dense and order.numel() == self.sentences.numel()
             if same_number and not torch.equal(sentences, self.sentences):
                 # fairseq's attention to the source keeps its keys in their order if the number of rows stays the same.
@@ -140,7 +140,7 @@ def probe(model: FairseqEncoderDecoderModel, net_input: Dict[str, Tensor]) -> Di
 def agrees(decoder: AnyDecoder) -> bool:
     """Whether search steps and segments along gold have the values of the model's own run along gold."""
     sentences, time = decoder.inputs.shape
-    target = torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1)
+    target = torch.cat([decoder.inputs[:, 1:], torch.full_like(decoder.inputs[:, :1], decoder.end)], 1)  # (B, T)
     gold, gold_rows = decoder.gold_run(target), decoder.gold_rows
     rows, states = Rows(gold_rows, width=1, dense=True), ()
     pairs = []  # computed and expected vectors

@@ -221,7 +221,7 @@ class DecoderPass(RecurrentDecoder):
         """Teacher forcing: (B, T) -> h~ (T, B, H), states after each step, (T, B, H) each, attention, T of (B, S)."""
         rows, time = self.every_row(), prev_output_tokens.size(1)
         words = prev_output_tokens.t().reshape(-1)  # (T * B,)
-        index = torch.arange(words.numel(), device=words.device)
+        index = torch.arange(words.numel(), device=words.device)  # (T * B,)
         times = index.div(self.sentences, rounding_mode="floor")
         inputs = self.embed(words, index.remainder(self.sentences), times).chunk(time)
         states = self.decoder.initial_states(self.encoder_out)

@@ -33,7 +33,7 @@ class EncoderOut(NamedTuple):
 
 def in_batch_order(attention: Tensor, encoder_out: EncoderOut) -> Tensor:
     """(N, T, S) over right-padded sources -> (N, T, S) over the sources of the batch, which fairseq aligns with."""
-    source = torch.arange(attention.size(2), device=attention.device)
+    source = torch.arange(attention.size(2), device=attention.device)  # (S,)
     column = (source - encoder_out.left_padding.unsqueeze(1)).remainder(attention.size(2))  # (B, S)
     column = column.repeat_interleave(encoder_out.width, 0).unsqueeze(1)  # (N, 1, S)
     return attention.gather(2, column.expand_as(attention))

@@ -130,7 +130,7 @@ def _pack(
         sequences[:, :time] = gold
         return sequences.view(-1).index_copy_(0, columns, own).view(count, length)
 
-    depth = torch.arange(time, device=inputs.device)
+    depth = torch.arange(time, device=inputs.device)  # (T,)
     tokens = packed(inputs[sentences], violations.paths[owners, places - 1], end)
     depths = packed(depth, places, 0)
     last_gold = packed(depth, violations.branches[owners], 0)

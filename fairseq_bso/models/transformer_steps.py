@@ -97,8 +97,8 @@ class TransformerSteps:
     ) -> Tuple[Tensor, OwnWords]:
         """As in ``search.decoder.Decoder``: feeds word ``t`` of R hypotheses and returns outputs (R, H)."""
         own = self._selected(t, own, source)
-        depth = torch.arange(t + 2 - own.parts.size(4), t + 2, device=source.device)
-        column = torch.arange(t + 1, device=source.device)
+        depth = torch.arange(t + 2 - own.parts.size(4), t + 2, device=source.device)  # (D,)
+        column = torch.arange(t + 1, device=source.device)  # (t + 1,)
         unseen = torch.cat([column > own.seen.unsqueeze(1), depth <= own.seen.unsqueeze(1)], 1)  # (R, t + 1 + D)
         hidden = self._embedded(words, t + 1, rows)  # (R, C)
         for index, layer in enumerate(self.decoder.layers):
@@ -114,7 +114,7 @@ class TransformerSteps:
             shape = (len(self.gold), 2, source.numel(), attention.num_heads, 1, attention.head_dim)
             return OwnWords(self.gold[0].keys.new_zeros(shape), torch.full_like(source, t))
         parent = (source - self.sentences).clamp(min=0)  # a new branch has no own words: it copies any, and masks them
-        seen = torch.where(source < self.sentences, torch.full_like(source, t), own.seen[parent])
+        seen = torch.where(source < self.sentences, torch.full_like(source, t), own.seen[parent])  # (R,)
         kept = own.parts
         if kept.device.type == "cpu":
             kept = kept[..., max(0, kept.size(4) - (t - int(seen.min()))) :, :]

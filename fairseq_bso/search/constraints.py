@@ -155,7 +155,7 @@ class WordOrder(BatchConstraint):
     def __init__(self, words: Tensor, lengths: Tensor, vocabulary: Vocabulary) -> None:
         candidates = sorted_candidates(words, lengths, vocabulary)  # (B, C)
         super().__init__(candidates, vocabulary.padding, lengths + 1)
-        place = torch.arange(words.size(1), device=words.device)
+        place = torch.arange(words.size(1), device=words.device)  # (S,)
         words = words.masked_fill(place >= lengths.unsqueeze(1), -1)
         self.counts = (candidates.unsqueeze(2) == words.unsqueeze(1)).sum(2).int()  # (B, C)
         self.is_end = candidates == vocabulary.end
@@ -192,7 +192,7 @@ class ArcStandard(BatchConstraint):
             )
         sentences = words.size(0)
         reduces = words.new_tensor(labels)  # (R,)
-        self.is_reduce = torch.zeros(len(vocabulary.symbols) + 1, dtype=torch.bool, device=words.device)
+        self.is_reduce = torch.zeros(len(vocabulary.symbols) + 1, dtype=torch.bool, device=words.device)  # (V + 1,)
         self.is_reduce[reduces] = True
         # A source word with the form of a label is indistinguishable from that label; it is no candidate for a shift.
         own = sorted_candidates(words, lengths, vocabulary)
@@ -234,7 +234,7 @@ register_successors("arc_standard", ArcStandard)
 
 def states_along(constraint: BatchConstraint, words: Tensor) -> State:
     """The state before each word of (B, T): each (T, B, ...)."""
-    sentences = torch.arange(words.size(0), device=words.device)
+    sentences = torch.arange(words.size(0), device=words.device)  # (B,)
     state = constraint.start()
     history: List[State] = []
     for column in words.t():
@@ -254,10 +254,10 @@ def allowed_along(constraint: BatchConstraint, states: State, words: Tensor) -> 
 def first_disallowed(constraint: BatchConstraint, words: Tensor, lengths: Tensor) -> Tensor:
     """(B, T), (B,) -> (B,) int64 the first word (from 0) that may not follow its prefix; -1 if all may."""
     count, time = words.shape
-    sentences = torch.arange(count, device=words.device).repeat(time)
+    sentences = torch.arange(count, device=words.device).repeat(time)  # (T * B,)
     allowed = allowed_along(constraint, states_along(constraint, words), words)  # (T, B, C)
     columns, known = constraint.columns(words.t().reshape(-1), sentences)
     good = allowed.flatten(0, 1).gather(1, columns.unsqueeze(1)).squeeze(1) & known
-    places = torch.arange(time, device=words.device).unsqueeze(1)
+    places = torch.arange(time, device=words.device).unsqueeze(1)  # (T, 1)
     wrong = ~good.view(time, count) & (places < lengths)  # (T, B)
     return torch.where(wrong.any(0), wrong.long().argmax(0), torch.full_like(lengths, -1))

@@ -59,7 +59,7 @@ def _needed_gold_words(gold: GoldRun, found: Violations, whole: bool) -> Tensor:
     last = gold.lengths - 1
     if not whole:  # gold words after a sentence's last branch are in no score
         last = torch.full_like(last, -1).scatter_reduce(0, found.sentences, found.branches, "amax")
-    time = torch.arange(gold.words.size(1), device=last.device).unsqueeze(1)
+    time = torch.arange(gold.words.size(1), device=last.device).unsqueeze(1)  # (T, 1)
     return (time <= last).view(-1).nonzero().squeeze(1)
 
 
@@ -82,9 +82,9 @@ def _as_violations(finished: Finished, existing: Tensor, gold: Tensor) -> Violat
     """The hypotheses ``existing`` (M,) of a flat ``B * K``, as violators that leave the gold words (B, T) once."""
     owners = existing.div(finished.paths.size(1), rounding_mode="floor")
     paths, ends = finished.paths.flatten(0, 1)[existing], finished.lengths.view(-1)[existing] - 1
-    place = torch.arange(paths.size(1), device=ends.device)
+    place = torch.arange(paths.size(1), device=ends.device)  # (T,)
     differs = (paths != gold[owners]) & (place <= ends.unsqueeze(1))  # (M, T)
-    branches = torch.where(differs.any(1), differs.long().argmax(1), ends)
+    branches = torch.where(differs.any(1), differs.long().argmax(1), ends)  # (M,)
     return Violations(
         sentences=owners,
         times=ends,

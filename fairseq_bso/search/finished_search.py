@@ -108,7 +108,7 @@ class _EndedHypotheses:
 
     def __init__(self, words: Tensor, beam: int) -> None:
         # Column K is a dummy target for candidates that do not end, or end after K others.
-        self.times = words.new_full((words.size(0), beam + 1), -1)
+        self.times = words.new_full((words.size(0), beam + 1), -1)  # (B, K + 1)
         self.slots = torch.zeros_like(self.times)  # of the parent, among the hypotheses kept in the step before
         self.scores = torch.full(self.times.shape, -torch.inf, device=words.device)
         self.counts = torch.zeros_like(words[:, 0])
@@ -120,14 +120,14 @@ class _EndedHypotheses:
 
     def record(self, found: Candidates, t: int, end: int) -> Tensor:
         """Records those of 2 K candidates that end in step ``t``. Returns the places (B, K) of the best others."""
-        rank = torch.arange(found.words.size(1), device=found.words.device)
-        is_end = (found.words == end) & (found.scores > -torch.inf)
+        rank = torch.arange(found.words.size(1), device=found.words.device)  # (2 K,)
+        is_end = (found.words == end) & (found.scores > -torch.inf)  # (B, 2 K)
         is_end = is_end | found.scores.isnan()  # a NaN must reach the loss: it ends its hypothesis
         ending = is_end & (rank < self.beam)
         place = torch.where(
             ending, self.counts.unsqueeze(1) + ending.cumsum(1) - 1, torch.full_like(found.words, self.beam)
         )
-        place = place.clamp(max=self.beam)
+        place = place.clamp(max=self.beam)  # (B, 2 K) its place among those that have ended
         self.times.scatter_(1, place, torch.full_like(place, t))
         self.slots.scatter_(1, place, found.slots)
         self.scores = self.scores.to(found.scores.dtype).scatter_(1, place, found.scores)

@@ -34,7 +34,7 @@ def distinct_prefixes(hypotheses: Violations, owners: Tensor, places: Tensor) ->
         return Prefixes(owners, owners)
     rows, rank = torch.cat([sentences, paths], 1).unique(dim=0, return_inverse=True)  # (R, 1 + T) sorted, (M,)
     differs = (rows[1:] != rows[:-1]).cumsum(1) > 0  # (R - 1, 1 + T) by their sentence, or a word up to each place
-    number = torch.arange(1, rows.size(0), device=rank.device).unsqueeze(1)
+    number = torch.arange(1, rows.size(0), device=rank.device).unsqueeze(1)  # (R - 1, 1)
     first = torch.zeros_like(rows[:, :-1])  # (R, T) the first row with the same words before each place
     first[1:] = torch.where(differs[:, :-1], number, 0).cummax(0).values
     keys = first[rank[owners], places] * paths.size(1) + places  # (N,)

@@ -124,7 +124,7 @@ def _steps(violations: Violations, sentences: int) -> _Steps:
 def _rank_within_groups(group: Tensor) -> Tensor:
     """The group of each row (U,) -> (U,) the number of earlier rows of the same group."""
     grouped, order = group.sort(stable=True)
-    index = torch.arange(group.numel(), device=group.device)
+    index = torch.arange(group.numel(), device=group.device)  # (U,)
     begins = torch.ones_like(grouped, dtype=torch.bool)
     begins[1:] = grouped[1:] != grouped[:-1]
     first = torch.where(begins, index, 0).cummax(0).values if index.numel() else index

@@ -71,7 +71,7 @@ class EstimatedLogZ:
         self.common = CandidateScorer(scorer, common.unsqueeze(0))
         gold_outputs = gold.outputs.transpose(0, 1)  # (B, T, H)
         rest = self.gold - self._log_sum(gold_outputs, self.own(gold_outputs)).t()  # (T, B)
-        time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)
+        time = torch.arange(rest.size(0), device=rest.device).unsqueeze(1)  # (T, 1)
         self.rest = rest.gather(0, torch.minimum(time, gold.lengths - 1))  # hypotheses may be longer than gold
 
     def of_others(self, kept: BeamState, t: int, outputs: Tensor, own: Optional[Tensor] = None) -> Tensor:

@@ -209,7 +209,7 @@ def violation_gaps(
     if not score.normalized:
         return gaps
     # At the branch gold and violator have the same prefix: its log Z counts once, with the difference of the weights.
-    at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))
+    at_branch = torch.where(is_gold, 1 - factor[words.owners], torch.zeros_like(weights))  # (N,)
     weights = torch.where(words.places == violations.branches[words.owners], at_branch, weights)
     return gaps - _weighted_log_z(words, weights, is_gold, violations, scorer, gold_log_z)
 
@@ -226,7 +226,7 @@ def _compared_words(
     Returns:
         N words, gold's first, their weights (N,) in the gap, and whether each is gold's (N,).
     """
-    start = torch.where(factor == 1, violations.branches, torch.zeros_like(violations.branches))
+    start = torch.where(factor == 1, violations.branches, torch.zeros_like(violations.branches))  # (M,)
     if not score.cumulative:
         start = violations.times
         violators = violators.select(violators.places == violations.ends[violators.owners])
@@ -235,7 +235,7 @@ def _compared_words(
     shared_weights = 1 - factor[gold_words.owners]
     before_branch = gold_words.places < violations.branches[gold_words.owners]
     gold_weights = torch.where(before_branch, shared_weights, torch.ones_like(shared_weights))
-    weights = torch.cat([gold_weights, -factor[violators.owners]])
+    weights = torch.cat([gold_weights, -factor[violators.owners]])  # (N,)
     words = Scored(*(torch.cat(pair) for pair in zip(gold_words, violators)))
     return words, weights, torch.arange(weights.numel(), device=weights.device) < gold_words.words.numel()
 

@@ -47,7 +47,7 @@ class Shortlist(BatchConstraint):
         table = vocabulary.shortlist
         if table is None:
             raise ValueError("no shortlist was given")
-        place = torch.arange(words.size(1), device=words.device)
+        place = torch.arange(words.size(1), device=words.device)  # (S,)
         likely = table.words.to(words.device)[words]  # (B, S, n)
         likely = likely.masked_fill((place >= lengths.unsqueeze(1)).unsqueeze(2), vocabulary.padding)
         inside = torch.zeros(words.size(0), len(vocabulary.symbols), dtype=torch.bool, device=words.device)  # (B, V)
@@ -65,7 +65,7 @@ def columns_of(inside: Tensor, padding: int) -> Tensor:
     sentences, words = inside.nonzero(as_tuple=True)  # (N,)
     counts = inside.sum(1)
     starts = counts.cumsum(0) - counts
-    columns = torch.arange(words.numel(), device=words.device) - starts[sentences]
+    columns = torch.arange(words.numel(), device=words.device) - starts[sentences]  # (N,)
     found = inside.new_full((inside.size(0), int(counts.max())), padding, dtype=torch.long)
     found[sentences, columns] = words
     return found

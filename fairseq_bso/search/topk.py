@@ -54,7 +54,7 @@ def _first_at_the_border(scores: Tensor, kth: Tensor, k: int) -> Tensor:
     room = k - above.sum(1, keepdim=True)  # (N, 1) the number of equal scores to keep
     kept = above | (equal & (equal.cumsum(1) <= room))
     places = torch.arange(scores.size(1), device=scores.device)
-    places = torch.where(kept, places, torch.full_like(places, scores.size(1)))
+    places = torch.where(kept, places, torch.full_like(places, scores.size(1)))  # (N, C)
     index = places.topk(k, dim=1, largest=False).values
     return index.clamp(max=scores.size(1) - 1)  # a NaN is neither above nor equal to anything
 

@@ -150,24 +150,24 @@ class Searcher:
             measure = (scores + before) * longer**lenpen - before
             scores = torch.where((self.gold.lengths == t + 1).unsqueeze(1), measure, scores)
         scores = scores.masked_fill(kept.ended == 0, -torch.inf)
-        slots = torch.arange(1, self.rules.beam, device=scores.device).expand_as(kept.ended)
+        slots = torch.arange(1, self.rules.beam, device=scores.device).expand_as(kept.ended)  # (B, W)
         return Candidates(scores, slots, torch.full_like(kept.ended, self.rules.padding))
 
     def _decide(self, candidates: Candidates, kept: BeamState, t: int) -> Decision:
         """Ranks gold among the candidates (B, K) of step ``t``, and decides on the violator and the next beam."""
         gold = self.gold
         scores = candidates.scores
-        exists = scores > -torch.inf
+        exists = scores > -torch.inf  # (B, K)
         slots, words = candidates.slots.masked_fill(~exists, 0), candidates.words.masked_fill(~exists, 0)
         is_gold = exists & (slots == 0) & (words == gold.words[:, t : t + 1])
         final = gold.lengths == t + 1  # (B,)
-        active = gold.lengths > t
+        active = gold.lengths > t  # (B,)
         place = _violator_place(is_gold, final)  # (B, 1)
         violator_score = scores.gather(1, place).squeeze(1)  # (B,)
         gold_score = self.search.gold_scores[:, t].to(violator_score.dtype)
         gap = gold_score - violator_score
         # With fewer than K candidates gold stays on the beam.
-        threatened = torch.where(final, violator_score > -torch.inf, exists[:, -1])
+        threatened = torch.where(final, violator_score > -torch.inf, exists[:, -1])  # (B,)
         is_nan = gap.isnan()  # a NaN must reach the loss: it is a violation, and whatever is on the beam is a rival
         violated = active & (threatened & (gap < self.rules.margin) | is_nan)
         others = _other_places(is_gold)  # (B, W)
@@ -232,7 +232,7 @@ def _other_places(is_gold: Tensor) -> Tensor:
     If gold is not among the K candidates, there is a violation, and the last candidate is left out.
     """
     sentences, beam = is_gold.shape
-    places = torch.arange(beam, device=is_gold.device)
+    places = torch.arange(beam, device=is_gold.device)  # (K,)
     gold_place = places.expand_as(is_gold).masked_fill(~is_gold, beam - 1).amin(1, keepdim=True)  # (B, 1)
     others = places[: beam - 1].expand(sentences, -1)
     return others + (others >= gold_place).long()

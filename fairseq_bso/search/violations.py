@@ -118,7 +118,7 @@ class Trace(NamedTuple):
             M' rivals, in the form of violations, and the place (t, b) of each in a flat ``T * B``: (M',) int64.
         """
         violated, exists = self._over_time("violated"), self._over_time("exists")  # (T, B), (T, B, W)
-        final = torch.arange(violated.size(0), device=lengths.device).unsqueeze(1) == lengths - 1
+        final = torch.arange(violated.size(0), device=lengths.device).unsqueeze(1) == lengths - 1  # (T, B)
         times, sentences, others = (exists & (violated | final).unsqueeze(2)).nonzero(as_tuple=True)  # (M',)
         slots, words, scores = (
             self._over_time(name)[times, sentences, others] for name in ("slots", "words", "scores")
@@ -134,7 +134,7 @@ class Trace(NamedTuple):
     ) -> Violations:
         """Recovers the words of hypotheses that step ``times`` (M,) makes of ``slots`` (M,) and ``last`` words (M,)."""
         violated = self._over_time("violated")
-        time = torch.arange(violated.size(0), device=violated.device)
+        time = torch.arange(violated.size(0), device=violated.device)  # (T,)
         restarts = torch.where(violated, time.unsqueeze(1) + 1, torch.zeros_like(violated, dtype=torch.long))
         # (T, B) the first word that was searched since the last reset before each step
         resets = torch.cat([torch.zeros_like(restarts[:1]), restarts.cummax(0).values[:-1]])

@@ -214,8 +214,8 @@ class VocabularySearch:
         if self.normalized:
             added = added - product.log_z(scores.clone(), maxima, kept.outputs)
         if only is not None:
-            of_others = torch.arange(scores.size(1), device=scores.device) != only
-            scores = scores.masked_fill(of_others, -torch.inf)
+            is_other = torch.arange(scores.size(1), device=scores.device) != only  # (V',)
+            scores = scores.masked_fill(is_other, -torch.inf)
             maxima = block_maxima(scores)
         maxima = _by_slot(maxima + added.unsqueeze(1), kept)  # (B, W * V'/BLOCK)
         row_of_slot = None if kept.rows.dense else kept.rows.row_of_slot(kept.alive.size(0))
