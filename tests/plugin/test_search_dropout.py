@@ -58,6 +58,7 @@ def test_violations_are_those_of_the_model_without_dropout(name, monkeypatch):
         criterion_module, "score_found", lambda *given, **more: seen.append(given[2]) or score(*given, **more)
     )
     losses = [criterion(task, 4, search_dropout="none")(model, sample)[0] for _ in range(3)]
+    assert len(seen) == 3
     for found in seen:
         assert torch.equal(found.violations.times, right.times) and torch.equal(found.violations.paths, right.paths)
     assert right.times.numel() > 0
