@@ -4,6 +4,7 @@ cli           the `fairseq-bso` command: `translate` from here, everything else 
 translate     `fairseq-bso translate`
 translator    the Python interface, `Translator(path).translate(lines)`
 model_file    the compact file: its parts, its checksum and its number formats
+files         atomic writes
 config        the kind of a model
 weights       the parameters of a model, by their names in a checkpoint
 network       the model of fairseq_bso/models/bso_lstm.py, a batch of sentences at a time

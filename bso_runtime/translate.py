@@ -8,8 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 
+from .files import atomic_write
 from .live import LENPEN
-from .model_file import ModelFileError, atomic_write
+from .model_file import ModelFileError
 from .shortlist import SHORTLIST
 from .translator import TranslationOptions, Translator
 

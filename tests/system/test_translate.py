@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from system_commands import ROOT
 
-from bso_runtime import model_file
+from bso_runtime import files, model_file
 from fairseq_bso import cli
 from fairseq_bso.errors import UserError
 
@@ -79,13 +79,13 @@ def test_a_line_that_is_not_utf_8_is_named_and_half_an_output_is_not_left(softma
 def test_links_and_pipes_are_written_through(tmp_path):
     (tmp_path / "there").write_text("old")
     (tmp_path / "link").symlink_to("there")
-    with model_file.atomic_write(tmp_path / "link", "w") as file:
+    with files.atomic_write(tmp_path / "link", "w") as file:
         file.write("new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == "new"
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as reader:
         read = reader.submit((tmp_path / "pipe").read_text)
-        with model_file.atomic_write(tmp_path / "pipe", "w") as file:
+        with files.atomic_write(tmp_path / "pipe", "w") as file:
             file.write("through")
         assert read.result() == "through" and (tmp_path / "pipe").is_fifo()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bso_runtime import model_file
+from bso_runtime import files as runtime_files
 from fairseq_bso.errors import UserError
 from fairseq_bso.files import AtomicFolder, atomic_path, atomic_write, claim, reserve
 from fairseq_bso.locks import InUse, alone
@@ -136,7 +136,7 @@ def test_a_lock_ends_with_its_process(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("write", [atomic_write, model_file.atomic_write])
+@pytest.mark.parametrize("write", [atomic_write, runtime_files.atomic_write])
 def test_the_next_write_removes_what_a_killed_process_left(tmp_path, write):
     path = tmp_path / "file"
     path.write_text("earlier")
@@ -179,7 +179,7 @@ def test_the_first_error_is_reported_though_the_file_cannot_be_removed(tmp_path,
     def read_only(*arguments, **options):
         raise OSError(30, "Read-only file system")
 
-    for write in (atomic_write, model_file.atomic_write):
+    for write in (atomic_write, runtime_files.atomic_write):
         with pytest.raises(OSError, match="No space left"), write(tmp_path / "file"):
             monkeypatch.setattr(Path, "unlink", read_only)
             raise OSError(28, "No space left on device")
