@@ -1,6 +1,7 @@
 """Runs models that `fairseq-bso export` wrote, with numpy alone: neither fairseq nor torch is imported here.
 
 cli           the `fairseq-bso` command: `translate` from here, everything else from fairseq_bso
+endings       how a program ends: at Ctrl-C, and where its output is not read
 translate     `fairseq-bso translate`
 translator    the Python interface, `Translator(path).translate(lines)`
 model_file    the compact file: its parts, its checksum and its number formats

@@ -5,11 +5,9 @@ import sys
 from typing import List, Optional, Sequence
 
 from . import translate
+from .endings import ended
 
 without_fairseq = False  # whether `fairseq_bso` may be imported without registering anything with fairseq
-
-
-INTERRUPTED, UNREAD = 128 + 2, 128 + 13  # what a shell says of a program that SIGINT or SIGPIPE ended
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -17,17 +15,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     Returns the exit status. Ctrl-C ends a command without a traceback, and so does a reader that closes its output.
     """
-    try:
-        try:
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        translate.drop_output()
-        return UNREAD
+    return ended(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _run(argv: List[str]) -> int:

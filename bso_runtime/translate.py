@@ -1,13 +1,13 @@
 """`fairseq-bso translate`: runs without fairseq and torch."""
 
 import argparse
-import os
 import sys
 from contextlib import ExitStack
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, List, Sequence, Tuple
 
+from .endings import drop_output
 from .files import atomic_write
 from .live import LENPEN
 from .model_file import ModelFileError
@@ -111,12 +111,6 @@ def _translate(arguments: argparse.Namespace) -> None:
                 print(f"{score:.4f}\t{line}" if arguments.print_scores else line, file=target)
             done += len(batch)
             target.flush()
-
-
-def drop_output() -> None:
-    """Discards what standard output could not take, or the process would fail a second time when it ends."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _batches(lines: Iterator[str], size: int) -> Iterator[List[str]]:

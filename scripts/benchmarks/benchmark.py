@@ -28,6 +28,7 @@ from benchmark_training import (
 )
 from benchmark_transformer import bso_updates, lstms, transformer_breakdown, transformers, ways
 
+from bso_runtime.endings import exit_after
 from fairseq_bso.files import atomic_write
 
 
@@ -178,4 +179,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

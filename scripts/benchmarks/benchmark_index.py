@@ -9,12 +9,14 @@ import argparse
 import os
 import random
 import resource
+import runpy
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 INDEX = "import sys; from pathlib import Path; from fairseq_bso.interpret.folder.index import build_index; "
 LENGTH = 25  # words in a sentence
 PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, 'MiB at its peak')"
@@ -79,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

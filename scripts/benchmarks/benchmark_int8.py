@@ -24,6 +24,7 @@ import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bso_runtime.endings import exit_after  # noqa: E402
 from bso_runtime.matmul import Product  # noqa: E402
 
 
@@ -85,4 +86,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bso_runtime.endings import exit_after  # noqa: E402
 from fairseq_bso.interpret.units import patterns, prediction, ranking  # noqa: E402
 from fairseq_bso.interpret.units import statistics as separation  # noqa: E402
 
@@ -147,4 +148,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

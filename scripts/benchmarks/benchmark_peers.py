@@ -28,6 +28,8 @@ for folder in ("scripts/experiments", "scripts/tools", "scripts/benchmarks", "."
     sys.path.insert(0, str(ROOT / folder))
 from json_worker import Worker  # noqa: E402
 
+from bso_runtime.endings import exit_after  # noqa: E402
+
 SETTINGS = [(beam, batch) for beam in (1, 5) for batch in (1, 32)]
 
 
@@ -182,4 +184,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

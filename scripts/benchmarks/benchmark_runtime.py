@@ -14,6 +14,7 @@ median of the ratios within rounds.
 import argparse
 import importlib
 import json
+import runpy
 import statistics
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 from json_worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 SETTINGS = [(beam, batch) for beam in (1, 5) for batch in (1, 32)]
 
 
@@ -197,4 +199,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ import h5py
 import numpy
 
 ROOT = Path(__file__).resolve().parents[2]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 # The command of a build in PYTHONPATH, whose module had another name before.
 COMMAND = (
     "import importlib, importlib.util, sys; there = importlib.util.find_spec('bso_runtime.cli'); "
@@ -212,4 +214,4 @@ def beside(address, capture, options):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -15,7 +15,7 @@ import json
 import os
 from pathlib import Path
 
-from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
+from command_line import add_machine_options, check_paths, exit_after, make_parser, number_after, parse_with_rest
 from installation import PLUGIN, program, tool
 from outputs import draw_with, write_whole
 from prepare_word_ordering import SOURCE, TARGET
@@ -142,4 +142,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

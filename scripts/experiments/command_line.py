@@ -2,7 +2,12 @@
 
 import argparse
 import os
+import runpy
 import sys
+from pathlib import Path
+
+# Read by its path: an experiment runs with the installed package, which may be another.
+exit_after = runpy.run_path(str(Path(__file__).resolve().parents[2] / "bso_runtime" / "endings.py"))["exit_after"]
 
 
 def make_parser(description):

@@ -29,7 +29,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from command_line import add_machine_options, make_parser, number_after, one_or_more
+from command_line import add_machine_options, exit_after, make_parser, number_after, one_or_more
 from comparison_plan import Comparison, own_updates
 from comparison_recipes import RECIPES, START
 from comparison_report import Report
@@ -149,4 +149,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

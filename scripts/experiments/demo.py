@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import add_machine_options, make_parser
+from command_line import add_machine_options, exit_after, make_parser
 from demo_report import SYSTEMS, TITLES, write_report
 from installation import PLUGIN, ROOT, program, tool
 from prepare_word_ordering import SOURCE, TARGET
@@ -251,4 +251,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from command_line import add_machine_options, check_paths, make_parser, one_or_more
+from command_line import add_machine_options, check_paths, exit_after, make_parser, one_or_more
 from installation import PLUGIN, ROOT, program
 from stages import LAST, Stage, ends_with_one_message, run_all, training_stage
 
@@ -220,4 +220,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -21,7 +21,7 @@ import os
 import sys
 from pathlib import Path
 
-from command_line import make_parser
+from command_line import exit_after, make_parser
 from forked import Forked
 from installation import PLUGIN, ROOT, program, tool
 from outputs import draw_with, logarithmic_x, only_writer, write_whole
@@ -161,4 +161,4 @@ def compare(arguments):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -12,7 +12,7 @@ import logging
 import sys
 from pathlib import Path
 
-from command_line import make_parser, parse_with_rest
+from command_line import exit_after, make_parser, parse_with_rest
 
 
 def parse_arguments(argv=None):
@@ -42,4 +42,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

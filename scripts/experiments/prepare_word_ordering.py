@@ -27,7 +27,7 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
-from command_line import make_parser
+from command_line import exit_after, make_parser
 from outputs import whole_folder
 
 SOURCE, TARGET = "shuffled", "ordered"
@@ -171,4 +171,4 @@ def write_sets(arguments, folder):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -24,7 +24,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from command_line import add_machine_options, check_paths, make_parser, number_after, parse_with_rest
+from command_line import add_machine_options, check_paths, exit_after, make_parser, number_after, parse_with_rest
 from distillation_report import parameters, tensors
 from installation import PLUGIN, program, tool
 from outputs import draw_with, logarithmic_x, write_whole
@@ -225,4 +225,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

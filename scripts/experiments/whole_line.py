@@ -24,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from command_line import add_machine_options, make_parser
+from command_line import add_machine_options, exit_after, make_parser
 from comparison_plan import Comparison
 from comparison_recipes import COST_MARGIN, CROSS_ENTROPY, QUICK_TRANSFORMER, TATOEBA
 from installation import PLUGIN, ROOT, program
@@ -233,4 +233,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

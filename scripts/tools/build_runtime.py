@@ -14,10 +14,12 @@ import hashlib
 import io
 import os
 import re
+import runpy
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 NAME = "fairseq_bso_runtime"
 METADATA = """Metadata-Version: 2.1
 Name: fairseq-bso-runtime
@@ -148,4 +150,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

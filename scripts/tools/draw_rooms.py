@@ -7,10 +7,12 @@
 
 import argparse
 import ast
+import runpy
 import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 
 PLACES = {
     "interpret.view": (15.4, 4, "files -> page"),
@@ -131,4 +133,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -30,6 +30,8 @@ for folder in ("scripts/benchmarks", "scripts/experiments", "scripts/tools", "."
 from endurance.journal import Journal, table  # noqa: E402
 from endurance.outputs import possible  # noqa: E402
 
+from bso_runtime.endings import exit_after  # noqa: E402
+
 CAMPAIGNS = {"kills": "kills", "bad-files": "bad_files", "room": "room", "workers": "workers", "load": "load"}
 
 
@@ -139,4 +141,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_after(main)

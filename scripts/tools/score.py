@@ -20,8 +20,10 @@ import runpy
 from pathlib import Path
 
 UNKNOWN = "<unk>"
-# Read by its path: an import of the package imports fairseq.
-JOIN_BYTES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "byte_pieces.py"))["join_bytes"]
+ROOT = Path(__file__).resolve().parents[2]
+# Read by their paths: an import of the package imports fairseq.
+JOIN_BYTES = runpy.run_path(str(ROOT / "fairseq_bso" / "byte_pieces.py"))["join_bytes"]
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 RECORD = re.compile(r"([TH])-(\d+)\t(.*)", re.DOTALL)
 TIME = re.compile(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s")
 
@@ -167,4 +169,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import fairseq_bso  # noqa: E402, F401
+from bso_runtime.endings import exit_after  # noqa: E402
 from fairseq_bso.overview.registered import (  # noqa: E402
     Option,
     named_sizes,
@@ -100,4 +101,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

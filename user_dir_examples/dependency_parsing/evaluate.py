@@ -15,7 +15,7 @@ import json
 from itertools import zip_longest
 from pathlib import Path
 
-from treebank import UPOS, read_treebank, short
+from treebank import UPOS, exit_after, read_treebank, short
 
 PUNCTUATION = "PUNCT"
 
@@ -83,4 +83,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

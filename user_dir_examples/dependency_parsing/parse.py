@@ -19,7 +19,7 @@ from pathlib import Path
 from fairseq_commands import SOURCE, TARGET, run_fairseq
 from symbols import word_symbol
 from to_conllu import convert
-from treebank import counted, read_treebank, write_text
+from treebank import counted, exit_after, read_treebank, write_text
 
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_bso"
 
@@ -109,4 +109,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

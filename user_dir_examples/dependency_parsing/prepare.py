@@ -32,7 +32,7 @@ from pathlib import Path
 from fairseq_commands import SOURCE, TARGET, run_fairseq
 from symbols import is_reduce, word_symbol
 from transitions import projectivise, to_actions
-from treebank import LOCKS, Tree, read_treebank, write_text
+from treebank import LOCKS, Tree, exit_after, read_treebank, write_text
 
 NO_TREE = "without exactly one root (no tree)"
 NOT_PROJECTIVE = "not projective (arc-standard sequences cannot build such a tree)"
@@ -207,4 +207,4 @@ def prepare(arguments, folder):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from transitions import to_tree
-from treebank import counted, read_treebank, write_text
+from treebank import counted, exit_after, read_treebank, write_text
 
 RECORD = re.compile(r"H-([0-9]{1,9})\t[^\t]*\t(.*)", re.DOTALL)
 
@@ -94,4 +94,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -19,8 +19,10 @@ FORM, UPOS, HEAD, DEPREL, DEPS = map(COLUMNS.index, ("FORM", "UPOS", "HEAD", "DE
 
 # A word 3, a multiword token 3-4, an empty node 3.1 (0.1 precedes the first word).
 IDENTIFIER = re.compile(r"(0|[1-9][0-9]{0,8})(?:([-.])([1-9][0-9]{0,8}))?")
-# Read by its path: an import of the package imports fairseq.
-LOCKS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "fairseq_bso" / "locks.py"))
+ROOT = Path(__file__).resolve().parents[2]
+# Read by their paths: an import of the package imports fairseq.
+LOCKS = runpy.run_path(str(ROOT / "fairseq_bso" / "locks.py"))
+exit_after = runpy.run_path(str(ROOT / "bso_runtime" / "endings.py"))["exit_after"]
 EMPTY_NODE = re.compile(r"[0-9]+\.[0-9]+\t")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # Python reads no number of more than 4,300 digits
 

@@ -11,7 +11,7 @@ import lzma
 import re
 from pathlib import Path
 
-from finding import add_options, report
+from finding import add_options, exit_after, report
 from recipe import language_model_states, whole_folder, write_lines
 
 BOOKS = Path(__file__).resolve().parent / "data"
@@ -81,4 +81,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import bso_runtime.cli  # noqa: E402
+from bso_runtime.endings import exit_after  # noqa: E402
 
 bso_runtime.cli.without_fairseq = True  # captured states are read without it, and its import takes seconds
 
@@ -105,4 +106,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -11,7 +11,7 @@ import argparse
 import random
 from pathlib import Path
 
-from finding import add_options, report
+from finding import add_options, exit_after, report
 from recipe import language_model_states, whole_folder, write_lines
 
 DEEPEST = 4
@@ -58,4 +58,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from finding import add_options, report
+from finding import add_options, exit_after, report
 from recipe import run, training_options, whole_folder, write_lines
 
 EXAMPLES = Path(__file__).resolve().parents[1]
@@ -96,4 +96,4 @@ def make_states(part, arguments):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from prepare import download, only_writer, ready_folder, text_to_data, write_lines
+from prepare import download, exit_after, only_writer, ready_folder, text_to_data, write_lines
 
 COMMIT = "de48b7027f7318d77010a6e08ed928c10748c23d"
 ADDRESS = f"https://raw.githubusercontent.com/rioyshky/translation/{COMMIT}/deu-eng.zip"
@@ -104,4 +104,4 @@ def prepare(arguments):
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)
