@@ -1,12 +1,14 @@
 """``--task bso_translation``: fairseq's translation task, aware of raw scores and of constraints."""
 
 import logging
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Optional
 from weakref import WeakKeyDictionary
 
 import numpy
+from fairseq.dataclass.configs import GenerationConfig
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch import Tensor
 from .decoding.constrained import ConstrainedGenerator
 from .decoding.constraint import Constraint
 from .decoding.length_ratios import LengthRatioConfig, LengthRatioMixin
+from .decoding.unknown_words import check_texts
 from .decoding.unnormalized import (
     UnnormalizedEnsemble,
     UnnormalizedScorer,
@@ -29,6 +32,9 @@ from .subsets import check_subset, refuse_one_sided
 logger = logging.getLogger(__name__)
 CHECKED_AT_ONCE = 256  # sentences
 SHORTLIST = "shortlist"
+ITERATIVE = [field.name for field in fields(GenerationConfig) if field.name.startswith("iter_decode_")]
+ITERATIVE += ["retain_iter_history", "print_step"]
+"""the options of fairseq-generate for non-autoregressive models"""
 
 
 @dataclass
@@ -188,9 +194,11 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
         """fairseq's generator (or scorer of references) for ``models``, which all have the same ``--scorer``.
 
         Raises:
-            UserError: for models of different scorers, or options without meaning under raw scores or a constraint.
+            UserError: for models of different scorers, options out of range, or options without meaning: for a decoder
+                from left to right, under raw scores, or under a constraint.
         """
         score = common_prefix_score(models)
+        _check_search(args)
         if score.normalized:
             warn_of_undivided_sums(args)
         else:
@@ -200,6 +208,8 @@ class BsoTranslationTask(LengthRatioMixin, PruningMixin, TranslationTask):
                 return UnnormalizedScorer(self.target_dictionary, compute_alignment=bool(alignment))
         if self.constraint is not None and not getattr(args, "score_reference", False):
             _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, self.constraint)
+            if getattr(args, "replace_unk", None) is not None:
+                check_texts(self.datasets)
             seq_gen_cls = ConstrainedGenerator
             extra_gen_cls_kwargs = {**(extra_gen_cls_kwargs or {}), "constraint": self.constraint}
         generator = super().build_generator(models, args, seq_gen_cls, extra_gen_cls_kwargs, prefix_allowed_tokens_fn)
@@ -216,6 +226,28 @@ def _batches(indices, dataset):
     """fairseq's batches of the sentences at some indices of a dataset."""
     for start in range(0, len(indices), CHECKED_AT_ONCE):
         yield dataset.collater([dataset[int(index)] for index in indices[start : start + CHECKED_AT_ONCE]])
+
+
+def _check_search(args) -> None:
+    """Checks the options of fairseq's generator that end in a traceback, or have no effect from left to right.
+
+    Raises:
+        UserError: for a beam, list or temperature out of range, and for options of iterative decoding.
+    """
+    for name in ("beam", "nbest"):
+        value = getattr(args, name, 1)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"--{name} is {value}, but must be a whole number above 0")
+    temperature = getattr(args, "temperature", 1.0)
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        raise UserError(f"--temperature is {temperature}, but must be above 0, and finite")
+    default = GenerationConfig()
+    given = [name for name in ITERATIVE if getattr(args, name, None) not in (None, getattr(default, name))]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(
+            f"{options} has no meaning in --task bso_translation, which decodes from left to right: leave it out"
+        )
 
 
 def _check_constrained(args, seq_gen_cls, prefix_allowed_tokens_fn, constraint: Constraint) -> None:

@@ -43,6 +43,30 @@ def test_what_a_constraint_gives_no_meaning_is_refused(successors, options, mess
         task.build_generator([fakes.model(0, task, scorer="softmax")], Namespace(**options))
 
 
+@pytest.mark.parametrize("successors", ["none", "word_order"])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"beam": 0}, "--beam is 0, but must be a whole number above 0"),
+        ({"beam": 2.5}, "--beam is 2.5, but must be a whole number above 0"),  # of --eval-bleu-args
+        ({"nbest": 0}, "--nbest is 0, but must be a whole number above 0"),
+        ({"temperature": 0.0}, "--temperature is 0.0, but must be above 0, and finite"),
+        (
+            {"print_step": True},
+            "--print-step has no meaning in --task bso_translation, which decodes from left to right",
+        ),
+        (
+            {"iter_decode_max_iter": 3, "iter_decode_with_beam": 2},
+            "--iter-decode-max-iter, --iter-decode-with-beam has no meaning .*: leave it out",
+        ),
+    ],
+)
+def test_what_has_no_meaning_in_any_search_from_left_to_right_is_refused(successors, options, message):
+    task = constrained_task(successors)
+    with pytest.raises(UserError, match=message):
+        task.build_generator([fakes.model(0, task, scorer="softmax")], Namespace(**options))
+
+
 def test_unknown_words_cannot_be_replaced_by_alignments_that_a_parse_has_not():
     task = constrained_task("arc_standard")
     with pytest.raises(UserError, match="--replace-unk cannot be used with --successors"):
