@@ -1,20 +1,21 @@
 """Checks as a training starts.
 
-A warning where fairseq resumes an old training and ignores the start that the command names, and a refusal of a
-`--best-checkpoint-metric` that no validation will log.
+Warnings where fairseq resumes an old training and ignores the start that the command names, or compares validation
+losses of another kind. Refusals of a checkpoint of another criterion, and of a `--best-checkpoint-metric` that no
+validation will log.
 """
 
 import functools
 import logging
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 from fairseq import checkpoint_utils
 
 from .checkpoints import config_of, load_state, option
 from .errors import UserError
 
-__all__ = ["refusing_metrics_that_are_not_logged", "warning_of_another_start"]
+__all__ = ["comparing_losses", "refusing_metrics_that_are_not_logged", "warning_of_another_start"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,62 @@ def _warn(cfg: Any, start: str, last: str) -> None:
     cfg.finetune_from_model = before
 
 
+def comparing_losses(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `load_checkpoint` with a look at the criterion of the training that goes on.
+
+    fairseq keeps the best validation loss so far, and compares it with those to come. After a change of the options
+    that decide this loss, checkpoint_best.pt may stay the old one for ever. A criterion with such options has a
+    function ``other_losses(before)``: the options of an earlier criterion -> those that were others, as text.
+
+    Raises:
+        UserError: the checkpoint is of another criterion, whose optimizer fairseq does not load.
+    """
+
+    @functools.wraps(load_checkpoint)
+    def load(cfg, trainer, *args, **kwargs):
+        other_losses = getattr(trainer.get_criterion(), "other_losses", None)
+        path = _resumed(cfg, trainer)
+        if other_losses and path and not cfg.reset_optimizer:
+            _compare_losses(cfg, trainer, path, other_losses)
+        return load_checkpoint(cfg, trainer, *args, **kwargs)
+
+    return load
+
+
+def _resumed(cfg: Any, trainer: Any) -> Optional[str]:
+    """The checkpoint with which fairseq goes on; None if a training begins."""
+    suffix = trainer.checkpoint_suffix or ""
+    path = cfg.restore_file.replace(".pt", f"{suffix}.pt")
+    if cfg.restore_file == "checkpoint_last.pt":
+        path = os.path.join(cfg.save_dir, path)
+    return path if os.path.exists(path) else None
+
+
+def _compare_losses(cfg: Any, trainer: Any, path: str, other_losses: Callable[[Any], List[str]]) -> None:
+    """Refuses a checkpoint of another criterion, and warns of other options in the same."""
+    try:
+        state = load_state(path)
+    except UserError:
+        return  # fairseq cannot load it either, and says so
+    name, history = type(trainer.get_criterion()).__name__, state.get("optimizer_history") or [{}]
+    before = history[-1].get("criterion_name", name)
+    if before != name:
+        raise UserError(
+            f"{path} is a checkpoint of {before}, but this training has {name}: give another --save-dir "
+            f"and start with --finetune-from-model {path}, or add --reset-optimizer"
+        )
+    others = other_losses(config_of(state, "criterion"))
+    task_before = option(config_of(state, "task"), "successors", "none")
+    task_now = getattr(getattr(trainer.task, "cfg", None), "successors", "none")
+    if task_before != task_now:
+        others.append(f"--successors {task_before} (now {task_now})")
+    if others and not cfg.reset_meters and cfg.best_checkpoint_metric != "bleu":
+        logger.warning(
+            f"{path} was trained with {', '.join(others)}: its validation losses cannot be compared with those to "
+            "come, so that checkpoint_best.pt may stay the old one; add --reset-meters, or give another --save-dir"
+        )
+
+
 def refusing_metrics_that_are_not_logged(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
     """fairseq's `load_checkpoint` with a check of ``--best-checkpoint-metric``.
 
@@ -81,5 +138,5 @@ def refusing_metrics_that_are_not_logged(load_checkpoint: Callable[..., Any]) ->
 
 # fairseq-train looks this name up in the module.
 checkpoint_utils.load_checkpoint = refusing_metrics_that_are_not_logged(
-    warning_of_another_start(checkpoint_utils.load_checkpoint)
+    comparing_losses(warning_of_another_start(checkpoint_utils.load_checkpoint))
 )

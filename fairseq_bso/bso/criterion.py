@@ -29,6 +29,7 @@ from .options import (
     check_scorer,
     checked,
     finished_lenpen,
+    other_options,
 )
 from .oracle import gold_words, with_longer_targets, with_oracle
 from .text_costs import Compared, TextCosts, Words
@@ -224,6 +225,10 @@ class BeamSearchOptimizationCriterion(FairseqCriterion):
         if str(self.cfg.target) != "oracle":
             missing.update(dict.fromkeys(_OF_ORACLES, f"only --target oracle has oracles; {instead}"))
         return missing
+
+    def other_losses(self, before: Any) -> List[str]:
+        """The options of an earlier criterion with another value, which decides the loss of validation."""
+        return other_options(self.cfg, before)
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:

@@ -1,13 +1,14 @@
 """The options of ``--criterion beam_search_optimization``, and their checks."""
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple, Optional, Tuple
+from dataclasses import dataclass, field, fields
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
+from ..checkpoints import option
 from ..errors import UserError
 from ..search.scorer import PrefixScore
 from .costs import Delta, get_delta
@@ -153,7 +154,7 @@ def checked(cfg: BeamSearchOptimizationConfig) -> Parts:
     """
     try:
         loss = get_loss(cfg.loss)
-        beam = cfg.train_beam or (FINISHED_BEAM if loss.over == "finished" else SMALLEST_BEAM)
+        beam = _final_beam(cfg.loss, cfg.train_beam)
         curriculum = BeamCurriculum(cfg.initial_beam, beam, cfg.updates_per_beam, cfg.mixed_beams)
         parts = Parts(curriculum, get_delta(cfg.delta), loss)
     except ValueError as fault:
@@ -203,6 +204,40 @@ def _check_use(cfg: BeamSearchOptimizationConfig, loss: Loss) -> None:
             f"beam_search_optimization: {options} has no meaning with --loss {cfg.loss}, which {reason}: leave it out, "
             f"or {change}"
         )
+
+
+NOT_COMPARED = (
+    *("initial_beam", "updates_per_beam", "mixed_beams", "search_dropout", "search_dtype", "search_screen"),
+    "sentence_avg",
+)
+"""the options on which the loss of validation does not depend, but for rare ties; checkpoints do not hold the last"""
+
+
+def other_options(cfg: BeamSearchOptimizationConfig, before: Any) -> List[str]:
+    """The options that decide the loss of validation, and had another value before.
+
+    Args:
+        cfg: the options now.
+        before: those of a checkpoint, a dict or an ``argparse.Namespace``; it may lack some, or have unknown ones.
+
+    Returns:
+        ``["--train-beam 2 (now 5)"]`` and so on.
+    """
+    default, names = BeamSearchOptimizationConfig(), [each.name for each in fields(cfg) if each.name[0] != "_"]
+    values = {name: option(before, name, getattr(default, name)) for name in names}
+    pairs = {name: (values[name], getattr(cfg, name)) for name in names if name not in NOT_COMPARED}
+    pairs["train_beam"] = (_final_beam(values["loss"], values["train_beam"]), _final_beam(cfg.loss, cfg.train_beam))
+    others = {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and str(pair[0]) != str(pair[1])}
+    return [f"--{name.replace('_', '-')} {was} (now {now})" for name, (was, now) in others.items()]
+
+
+def _final_beam(loss: str, train_beam: int) -> int:
+    """The beam at the end of training. An unknown loss looks at the beam."""
+    try:
+        over = get_loss(loss).over
+    except ValueError:
+        over = "beam"
+    return train_beam or (FINISHED_BEAM if over == "finished" else SMALLEST_BEAM)
 
 
 def finished_lenpen(cfg: BeamSearchOptimizationConfig, score: PrefixScore) -> Optional[float]:

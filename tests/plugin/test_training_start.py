@@ -11,7 +11,11 @@ from reference import fakes
 
 from fairseq_bso.bso.criterion import BeamSearchOptimizationCriterion
 from fairseq_bso.errors import UserError
-from fairseq_bso.training_start import refusing_metrics_that_are_not_logged, warning_of_another_start
+from fairseq_bso.training_start import (
+    comparing_losses,
+    refusing_metrics_that_are_not_logged,
+    warning_of_another_start,
+)
 
 LAST = "checkpoint_last.pt"
 
@@ -75,7 +79,7 @@ def test_no_warning_where_there_is_no_last_checkpoint_or_a_damaged_one(tmp_path,
 
 
 def test_fairseq_calls_it():
-    inner = checkpoint_utils.load_checkpoint.__wrapped__  # of the check of the metric
+    inner = checkpoint_utils.load_checkpoint.__wrapped__.__wrapped__  # of the checks of the metric and of the losses
     assert inner.__wrapped__.__module__ == "fairseq.checkpoint_utils"
 
 
@@ -136,3 +140,62 @@ def test_a_best_metric_that_is_logged_or_unknown_is_left_to_fairseq():
     for metric in ("loss", "nll_loss", "ppl", "bleu", "own"):
         start(metric, bso(0.5))
     start("ppl", object())  # a criterion of fairseq
+
+
+NAME = BeamSearchOptimizationCriterion.__name__
+
+
+def resume(folder, criterion, before, name=NAME, successors="none", restore=LAST, **options):
+    """Resumes a training of a criterion with the options `before`."""
+    config = {"criterion": {"_name": "b", **before}, "task": {"successors": successors}}
+    path = folder / restore.replace(".pt", "-shard0.pt")
+    torch.save({"model": {}, "cfg": config, "optimizer_history": [{"criterion_name": name}]}, path)
+    trainer = Namespace(checkpoint_suffix="-shard0", get_criterion=lambda: criterion)
+    trainer.task = Namespace(cfg=Namespace(successors="word_order"))
+    given = {"reset_optimizer": False, "reset_meters": False, "best_checkpoint_metric": "loss", **options}
+    restore_file = restore if restore == LAST else str(folder / restore)
+    cfg = Namespace(restore_file=restore_file, save_dir=str(folder), **given)
+    assert comparing_losses(lambda cfg, trainer: "resumed")(cfg, trainer) == "resumed"
+
+
+OLD = {"loss": "risk", "train_beam": 5, "margin": 1, "nll_weight": 0.0, "sentence_avg": "${optimization.sentence_avg}"}
+
+
+@pytest.mark.parametrize("restore", [LAST, "other.pt"])
+def test_losses_that_cannot_be_compared_are_warned_of(tmp_path, caplog, restore):
+    resume(tmp_path, bso(0.5, search_words=0), OLD, restore=restore)
+    said = "--loss risk (now margin), --train-beam 5 (now 3), --nll-weight 0.0 (now 0.5), --search-words 16 (now 0), "
+    said += "--successors none (now word_order): its validation losses cannot be compared with those to come"
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    "before, options",
+    [
+        ({"train_beam": 3, "initial_beam": 2, "mixed_beams": True}, {}),  # the loss of validation is the same
+        (OLD, {"reset_meters": True}),
+        (OLD, {"reset_optimizer": True}),
+        (OLD, {"best_checkpoint_metric": "bleu"}),
+    ],
+)
+def test_no_warning_where_the_best_loss_is_of_the_same_kind_or_forgotten(tmp_path, caplog, before, options):
+    resume(tmp_path, bso(0.0), before, successors="word_order", **options)
+    assert not caplog.text
+
+
+def test_the_beams_of_the_default_are_compared(tmp_path, caplog):
+    """0 stands for 2, or for 5 with --loss risk."""
+    criterion = BeamSearchOptimizationCriterion(
+        fakes.FakeTask(), 0, 2, 0, "zero_one", 1.0, 0.0, "model", 2, False, loss="risk"
+    )
+    resume(tmp_path, criterion, {"loss": "risk", "train_beam": 5}, successors="word_order")
+    assert not caplog.text
+    resume(tmp_path, criterion, {"loss": "own"}, successors="word_order")
+    assert "--loss own (now risk), --train-beam 2 (now 5):" in caplog.text
+
+
+def test_a_checkpoint_of_another_criterion_is_refused(tmp_path):
+    """fairseq would end with an AssertionError."""
+    with pytest.raises(UserError, match="is a checkpoint of CrossEntropyCriterion, but .* --finetune-from-model"):
+        resume(tmp_path, bso(0.0), {}, name="CrossEntropyCriterion")
+    resume(tmp_path, bso(0.0), {}, name="CrossEntropyCriterion", reset_optimizer=True)
