@@ -171,9 +171,13 @@ def check_steps(model: FairseqEncoderDecoderModel, layer: OutputLayer, net_input
     """Checks, once for a model, that its incremental decoding has the values of teacher forcing.
 
     Raises:
-        UserError: if it has not.
+        UserError: if it has not, or adds noise to its weights in each of the several passes of an update.
     """
     if model not in _CHECKED:
+        if getattr(model.decoder, "quant_noise", None) is not None:
+            raise unsearchable(
+                model, "one pass of its decoder in an update (--quant-noise-pq adds noise in each: leave it out)"
+            )
         with checking(model):
             if not agrees(AnyDecoder(model, layer, probe(model, net_input))):
                 raise unsearchable(model, "incremental decoding with the scores of teacher forcing")

@@ -54,7 +54,8 @@ class PackedTransformer(AnyDecoder):
     def score(self, gold: GoldRun, violations: Violations) -> Tuple[GoldRun, Scored]:
         """As in ``Decoder``: a pass over packed sequences; on a CPU, one for each group of sentences."""
         sentences, time = self.inputs.shape
-        segments = segments_of(violations, sentences, grouped=self.inputs.device.type == "cpu")
+        noisy = getattr(self.model.decoder, "quant_noise", None) is not None  # each pass changes the weights
+        segments = segments_of(violations, sentences, grouped=self.inputs.device.type == "cpu" and not noisy)
         parts = packs(self.inputs, violations, segments, self.end)
         with torch.autocast(**self.autocast):
             runs = [self._run(part) for part in parts]  # each (b, L, H)
@@ -110,6 +111,7 @@ def _suits(decoder: nn.Module) -> bool:
     """Whether a decoder has the parts of fairseq's Transformer that packing relies on."""
     return (
         isinstance(decoder, TransformerDecoderBase)
+        and decoder.num_layers > 0
         and not decoder.cross_self_attention
         and all(steps_suit(layer) for layer in decoder.layers)
     )

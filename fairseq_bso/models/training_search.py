@@ -89,11 +89,17 @@ def search_then_score(
 
 
 def _check_wrapper(model: Any, inner: FairseqEncoderDecoderModel) -> None:
-    """Checks that a wrapper of data parallelism allows several passes over the decoder.
+    """Checks that a wrapper of data parallelism allows several passes over the decoder, and leaves it its weights.
 
     Raises:
-        UserError: if torch's wrapper would see the gradient of a layer several times.
+        UserError: if torch's wrapper would see gradients of a layer several times, or fairscale's shards the weights.
     """
+    if any(type(part).__name__ == "FullyShardedDataParallel" for part in model.modules()):
+        raise UserError(
+            f"beam_search_optimization reads the output layer of {type(inner).__name__} outside of its forward pass, "
+            "where --ddp-backend fully_sharded leaves a worker a part of it alone: take --ddp-backend pytorch_ddp or "
+            "legacy_ddp"
+        )
     checkpointed = any(getattr(part.forward, "func", None) is _checkpointed_forward for part in inner.decoder.modules())
     if checkpointed and any(isinstance(part, DistributedDataParallel) for part in model.modules()):
         raise UserError(

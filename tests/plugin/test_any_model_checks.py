@@ -150,6 +150,38 @@ def test_a_target_that_goes_on_after_its_end_is_refused():
         criterion()(build(), sample)
 
 
+@pytest.mark.parametrize("sentences", [2, 64])
+def test_quantization_noise_is_added_once_in_an_update(sentences):
+    """The hook changes the weights for good; on a CPU many sentences would be scored in several passes."""
+    model, calls = build(quant_noise_pq=0.2, quant_noise_pq_block_size=4), []
+    model.decoder.layers[0].fc1.register_forward_pre_hook(lambda module, _: calls.append(module.training))
+    loss, _, logged = criterion()(model, batch(*[SHORT, LONG] * (sentences // 2)))
+    assert logged["violations"] > 0 and calls.count(True) == 1
+
+
+def test_quantization_noise_in_a_decoder_with_several_passes_is_refused():
+    model = build(quant_noise_pq=0.2, quant_noise_pq_block_size=4, no_cross_attention=True)
+    with pytest.raises(UserError, match="--quant-noise-pq adds noise in each: leave it out"):
+        criterion()(model, batch(SHORT, LONG))
+
+
+def test_a_decoder_without_layers_trains():
+    model = build(decoder_layers=0)
+    assert criterion()(model, batch(SHORT, LONG))[0].requires_grad
+
+
+def test_sharded_weights_are_refused():
+    """fairscale need not be installed: its wrapper is known by its name."""
+
+    class FullyShardedDataParallel(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    with pytest.raises(UserError, match="take --ddp-backend pytorch_ddp or legacy_ddp"):
+        criterion()(FullyShardedDataParallel(build()), batch(SHORT, LONG))
+
+
 def test_checkpointed_decoders_are_refused_in_pytorch_ddp(monkeypatch):
     """torch's wrapper counts the gradients of a layer, and a checkpointed layer has one for each of its passes."""
 

@@ -59,6 +59,8 @@ VARIANTS = {
         },
     ),
     "transformer_cross_self": ("transformer", {"cross_self_attention": True}),
+    "transformer_cross_self_alone": ("transformer", {"cross_self_attention": True, "no_cross_attention": True}),
+    "transformer_no_cross": ("transformer", {"no_cross_attention": True, "decoder_layers": 2}),
     "transformer_checkpointed": ("transformer", {"checkpoint_activations": True, "decoder_layers": 2}),
     "lstm": ("lstm", {}),
     "lstm_two_layers": ("lstm", {**_both(layers=2), "encoder_bidirectional": True, "decoder_out_embed_dim": 4}),
