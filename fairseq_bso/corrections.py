@@ -4,6 +4,7 @@ Differences between releases are in `compat` instead. An import of this module h
 - models note the number of updates, which criterions ask for, whatever the task's own training step tells them;
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends;
+- a killed training leaves no half of a checkpoint;
 - --remove-bpe sentencepiece writes pieces of bytes as the characters that they spell;
 - models are built for loading without the embedding files that they started from.
 """
@@ -21,12 +22,20 @@ from typing import Any, Callable, Optional
 from fairseq import models
 from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
+from fairseq.file_io import PathManager
 from fairseq.models import BaseFairseqModel
 from fairseq.trainer import Trainer
 
 from .byte_pieces import join_bytes
 
-__all__ = ["joining_bytes", "noting_in_all_models", "updates_before", "without_absent_tpu", "without_embedding_files"]
+__all__ = [
+    "copying_whole",
+    "joining_bytes",
+    "noting_in_all_models",
+    "updates_before",
+    "without_absent_tpu",
+    "without_embedding_files",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +124,25 @@ def without_embedding_files(build_model: Callable[..., Any]) -> Callable[..., An
     return build
 
 
+def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `PathManager.copy`, which gives a copy its name once it is whole.
+
+    fairseq writes a checkpoint so, but copies it to checkpoint_last.pt in place. A training that is killed within the
+    copy could not be resumed.
+    """
+
+    @functools.wraps(copy)
+    def copy_whole(src_path, dst_path, overwrite=False):
+        if not PathManager.supports_rename(dst_path):
+            return copy(src_path, dst_path, overwrite=overwrite)
+        part = dst_path + ".tmp"
+        copied = copy(src_path, part, overwrite=True)
+        PathManager.rename(part, dst_path)
+        return copied
+
+    return copy_whole
+
+
 class EndingConsumer(iterators.BackgroundConsumer):
     """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
@@ -153,6 +181,8 @@ models.build_model = without_embedding_files(models.build_model)
 
 BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updates)
 Trainer.train_step = noting_in_all_models(Trainer.train_step)
+
+PathManager.copy = staticmethod(copying_whole(PathManager.copy))
 
 data_utils.post_process = joining_bytes(data_utils.post_process)
 

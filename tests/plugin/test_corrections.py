@@ -1,6 +1,7 @@
 """`corrections`: bfloat16 without a TPU, a reading thread that ends, and the number of updates in every model."""
 
 import argparse
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from fairseq.dataclass import utils as dataclass_utils
+from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 from reference import fakes
 
@@ -23,6 +25,27 @@ def test_bf16_means_a_tpu_only_where_one_can_be(monkeypatch, there, tpu):
     alone = argparse.Namespace(bf16=False, tpu=True)  # --tpu alone is not changed
     dataclass_utils.override_module_args(alone)
     assert alone.tpu
+
+
+def test_a_copy_of_a_checkpoint_has_its_name_once_it_is_whole(tmp_path, monkeypatch):
+    new, last = tmp_path / "checkpoint_1_8.pt", tmp_path / "checkpoint_last.pt"
+    new.write_bytes(b"new checkpoint")
+    last.write_bytes(b"old checkpoint")
+
+    def half(source, target):
+        with open(source, "rb") as file:
+            content = file.read()
+        with open(target, "wb") as file:
+            file.write(content[:5])
+        raise KeyboardInterrupt  # the process ends here
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "copyfile", half)
+        PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"old checkpoint"
+    assert PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"new checkpoint"
+    assert sorted(tmp_path.iterdir()) == [new, last]
 
 
 READS_AHEAD = """
