@@ -71,7 +71,8 @@ def comparing_losses(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
     def load(cfg, trainer, *args, **kwargs):
         other_losses = getattr(trainer.get_criterion(), "other_losses", None)
         path = _resumed(cfg, trainer)
-        if other_losses and path and not cfg.reset_optimizer:
+        one_worker = getattr(trainer, "data_parallel_rank", 0) == 0  # the checkpoint may be large
+        if other_losses and path and one_worker and not cfg.reset_optimizer:
             _compare_losses(cfg, trainer, path, other_losses)
         return load_checkpoint(cfg, trainer, *args, **kwargs)
 
