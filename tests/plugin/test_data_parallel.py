@@ -33,7 +33,7 @@ def gradients(name, wrap, **options):
         bso.cfg.margin = margin
         model.zero_grad()
         loss, _, logged = bso(wrapped, sample)
-        assert (logged.get("violations", 0) > 0) == (margin != NEVER and bso.loss.over == "beam")
+        assert (logged.get("violations", 0) > 0) == (margin != NEVER and bso.loss.over != "finished")
         loss.backward()
         for parameter in model.parameters():
             found.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone())
