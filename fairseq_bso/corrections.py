@@ -133,7 +133,7 @@ def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(copy)
     def copy_whole(src_path, dst_path, overwrite=False):
-        if not PathManager.supports_rename(dst_path):
+        if not overwrite or not PathManager.supports_rename(dst_path):
             return copy(src_path, dst_path, overwrite=overwrite)
         part = dst_path + ".tmp"
         copied = copy(src_path, part, overwrite=True)

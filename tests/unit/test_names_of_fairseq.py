@@ -24,8 +24,10 @@ IN_BOTH = {
         "iterators "
     ),
     "fairseq.dataclass": "ChoiceEnum FairseqDataclass utils",
+    "fairseq.dataclass.configs": "GenerationConfig",
     "fairseq.dataclass.utils": "convert_namespace_to_omegaconf gen_parser_from_dataclass",
     "fairseq.distributed": "utils",
+    "fairseq.file_io": "PathManager",
     "fairseq.models": (
         "ARCH_CONFIG_REGISTRY ARCH_MODEL_REGISTRY BaseFairseqModel FairseqDecoder FairseqEncoder "
         "FairseqEncoderDecoderModel FairseqIncrementalDecoder MODEL_REGISTRY register_model "
