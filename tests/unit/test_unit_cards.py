@@ -122,6 +122,17 @@ def test_units_far_from_zero_keep_their_correlation():
     assert found.deviation[0] == pytest.approx(numpy.std(units[0]), rel=1e-3)
 
 
+def test_a_mirrored_unit_is_the_best_partner_and_a_constant_one_has_no_correlation():
+    """Peers disagree here: findings/neurox_keeps_mirrored_units_in_one_of_two_functions.sh."""
+    noise = numpy.random.default_rng(3).normal(size=(2, 50)).astype(numpy.float32)
+    found = co_activations(
+        [noise[0].tolist(), (noise[0] * 0.9 + noise[1]).tolist(), (-noise[0]).tolist(), [0.0] * 50], [20], 3
+    )
+    assert found.partners[0, 0] == 2 and found.partners[2, 0] == 0
+    assert found.correlations[0, 0] == pytest.approx(-1) and found.correlations[0, 1] > 0
+    assert found.correlations[3].tolist() == [0, 0, 0] and found.correlations[:3, 2].tolist() == [0, 0, 0]
+
+
 def test_many_units_are_compared_in_groups_and_over_a_part_of_the_steps(monkeypatch):
     monkeypatch.setattr(co_activation, "GROUP", 3)
     monkeypatch.setattr(co_activation, "ROWS", 4)
