@@ -53,6 +53,15 @@ def test_the_lexicon_finds_the_translation():
     assert counts.tolist() == [1, 1] and words.tolist() == [0, 1]
 
 
+def test_the_more_frequent_translation_comes_first_wherever_it_stands():
+    """Source 1 is target 1 three times and target 2 once. fairseq's own dictionary has the last link: findings/."""
+    targets = [numpy.array([0, 1])] * 3 + [numpy.array([0, 2])]
+    for pairs in (targets, targets[::-1]):
+        counts, words = ibm_model_1([numpy.array([0, 1])] * 4, pairs, (2, 3), 5).likeliest(3, 2)
+        mine = words[counts[0] :].tolist()
+        assert mine.index(1) < mine.index(2)
+
+
 def test_a_file_holds_what_was_written():
     again = Content.from_bytes(SMALL.to_bytes(SOURCE, TARGET), SOURCE, TARGET, "file")
     assert [part.tolist() for part in again] == [part.tolist() for part in SMALL]
