@@ -5,6 +5,7 @@ Differences between releases are in `compat` instead. An import of this module h
 - --bf16 trains on machines without a TPU;
 - the thread that reads ahead ends before Python ends;
 - a killed training leaves no half of a checkpoint;
+- --store-ema goes on from a checkpoint without averages;
 - --remove-bpe sentencepiece writes pieces of bytes as the characters that they spell;
 - models are built for loading without the embedding files that they started from.
 """
@@ -19,7 +20,7 @@ import time
 import weakref
 from typing import Any, Callable, Optional
 
-from fairseq import models
+from fairseq import checkpoint_utils, models
 from fairseq.data import data_utils, iterators
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.file_io import PathManager
@@ -32,6 +33,7 @@ __all__ = [
     "copying_whole",
     "joining_bytes",
     "noting_in_all_models",
+    "starting_averages",
     "updates_before",
     "without_absent_tpu",
     "without_embedding_files",
@@ -143,6 +145,36 @@ def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
     return copy_whole
 
 
+def starting_averages(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's `Trainer.load_checkpoint`, in which the averages of --store-ema start from the loaded weights.
+
+    That is what fairseq says it does with a checkpoint without averages, as --finetune-from-model may name. But it has
+    deleted the weights before it reads them (KeyError: 'model').
+    """
+
+    @functools.wraps(load_checkpoint)
+    def load(trainer, *args, **kwargs):
+        if not trainer.cfg.ema.store_ema:
+            return load_checkpoint(trainer, *args, **kwargs)
+        read = checkpoint_utils.load_checkpoint_to_cpu
+
+        def read_with_averages(*names, **options):
+            state = read(*names, **options)
+            extra = state.get("extra_state") or {}
+            if "ema" not in extra:
+                logger.info("the checkpoint has no averages of weights (--store-ema): they start from its weights")
+                state["extra_state"] = {**extra, "ema": state["model"]}
+            return state
+
+        checkpoint_utils.load_checkpoint_to_cpu = read_with_averages
+        try:
+            return load_checkpoint(trainer, *args, **kwargs)
+        finally:
+            checkpoint_utils.load_checkpoint_to_cpu = read
+
+    return load
+
+
 class EndingConsumer(iterators.BackgroundConsumer):
     """fairseq's thread that reads batches ahead (--data-buffer-size), with an end before Python's own.
 
@@ -181,6 +213,7 @@ models.build_model = without_embedding_files(models.build_model)
 
 BaseFairseqModel.set_num_updates = noting_updates(BaseFairseqModel.set_num_updates)
 Trainer.train_step = noting_in_all_models(Trainer.train_step)
+Trainer.load_checkpoint = starting_averages(Trainer.load_checkpoint)
 
 PathManager.copy = staticmethod(copying_whole(PathManager.copy))
 

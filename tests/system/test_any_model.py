@@ -4,7 +4,10 @@ import math
 import re
 
 import pytest
+import torch
 from system_commands import PLUGIN, QUIET, ROOT, difference, last_line, parameters, run, train_with_two_workers
+
+from fairseq_bso.checkpoints import load_state
 
 SIZES = [f"--{side}-{name}" for side in ("encoder", "decoder") for name in ("embed-dim", "ffn-embed-dim")]
 TRANSFORMER = ["--arch", "transformer_iwslt_de_en", *[word for size in SIZES for word in (size, 16)], "--dropout", 0.1]
@@ -60,6 +63,18 @@ def whole_run(data, pretrained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     done = train(data, folder, *RESUMABLE, "--finetune-from-model", pretrained, "--save-interval-updates", 1)
     return folder, done
+
+
+def test_averages_of_weights_start_from_a_checkpoint_without_them(data, pretrained, tmp_path):
+    """fairseq's own --store-ema ends in a KeyError here."""
+    options = [*BSO, "--max-update", 1, "--disable-validation", "--store-ema", "--ema-decay", 0.75]
+    done = train(data, tmp_path, *options, "--finetune-from-model", pretrained)
+    assert log_of(done).count("has no averages of weights") == 1
+    before, after = (parameters(path) for path in (pretrained, tmp_path / "checkpoint_last.pt"))
+    averages = load_state(str(tmp_path / "checkpoint_last.pt"))["extra_state"]["ema"]
+    for name in ("encoder.layers.0.fc1.weight", "decoder.layers.1.self_attn.k_proj.bias"):
+        assert not torch.equal(before[name], after[name])
+        torch.testing.assert_close(averages[name], 0.75 * before[name] + 0.25 * after[name])
 
 
 RESUMABLE = [*BSO, "--train-beam", 5, "--mixed-beams", "--margin", 2, "--max-update", 10, "--disable-validation"]
