@@ -19,10 +19,10 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3.11}" -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -q --only-binary :all: torch==2.13.0 "numpy==2.2.*" tensorboard matplotlib pyyaml \
-    packaging "importlib_metadata<8"
+    packaging "importlib_metadata<8" sentencepiece==0.2.3 sacrebleu==2.6.0 subword-nmt==0.3.8
 "$folder/venv/bin/pip" install -q --no-deps joeynmt==2.3.0
 cd "$folder"
-"$folder/venv/bin/python" - 2>/dev/null <<'PYTHON'
+"$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import math
 import sys
 
