@@ -7,6 +7,7 @@ import torch
 from bso_runs import criterion, make_batch, make_model
 from fairseq.distributed import ModuleProxyWrapper
 from reference import fakes, stock
+from system_commands import UNUSED
 from torch.nn.parallel import DistributedDataParallel
 
 from fairseq_bso.search.violations import Rules
@@ -27,7 +28,10 @@ def gradients(name, wrap, **options):
     """The gradients of three updates, the second without a violation."""
     task, found = fakes.FakeTask(words=6), []
     model = make_model(name, 3, task).float().train()
-    wrapped = ModuleProxyWrapper(DistributedDataParallel(model)) if wrap else model
+    unused = any(UNUSED.search(parameter) for parameter, _ in model.named_parameters())
+    wrapped = model
+    if wrap:
+        wrapped = ModuleProxyWrapper(DistributedDataParallel(model, find_unused_parameters=unused))
     bso, sample = criterion(task, **options), stock.batch(task, *make_batch(Random(2)))
     for margin in (1.0, NEVER, 1.0):
         bso.cfg.margin = margin
